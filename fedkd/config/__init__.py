@@ -1,0 +1,39 @@
+"""The configuration of an experiment."""
+
+from fedkd.config.describe import KeyDoc, describe_keys
+from fedkd.config.load import PLUGIN_SECTIONS, load_config, parse_config, plugin_at, to_json, to_mapping
+from fedkd.config.schema import (
+    ClientsConfig,
+    Control,
+    DataConfig,
+    DistillationConfig,
+    EngineConfig,
+    ExperimentConfig,
+    PartitionConfig,
+    Plugin,
+    PrivacyConfig,
+    PublicConfig,
+    StudentConfig,
+)
+
+__all__ = [
+    "PLUGIN_SECTIONS",
+    "ClientsConfig",
+    "Control",
+    "DataConfig",
+    "DistillationConfig",
+    "EngineConfig",
+    "ExperimentConfig",
+    "KeyDoc",
+    "PartitionConfig",
+    "Plugin",
+    "PrivacyConfig",
+    "PublicConfig",
+    "StudentConfig",
+    "describe_keys",
+    "load_config",
+    "parse_config",
+    "plugin_at",
+    "to_json",
+    "to_mapping",
+]

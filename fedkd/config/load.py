@@ -1,0 +1,188 @@
+"""From YAML, mappings and ``key.path=value`` overrides to an ``ExperimentConfig``, with every fault found at once."""
+
+import dataclasses
+import difflib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, get_type_hints
+
+import yaml
+from pydantic import TypeAdapter, ValidationError
+
+from fedkd import plugins
+from fedkd.config.rules import broken_rules
+from fedkd.config.schema import ExperimentConfig, Plugin, PluginValue
+from fedkd.errors import ConfigError
+
+PLUGIN_SECTIONS: tuple[tuple[str, plugins.PluginKind], ...] = (
+    ("data.dataset", plugins.DATASET),
+    ("data.public.dataset", plugins.DATASET),
+    ("clients.behaviour", plugins.CLIENT),
+    ("clients.models", plugins.MODEL),
+    ("student.model", plugins.MODEL),
+    ("teacher", plugins.TEACHER),
+    ("distillation.balancer", plugins.BALANCER),
+    ("privacy.mechanism", plugins.MECHANISM),
+)
+"""Where the plug-ins of each kind are named."""
+
+_REMEDIES = {
+    "missing": "add it",
+    "bool_parsing": "write true or false",
+    "int_parsing": "write a whole number",
+    "int_from_float": "write a whole number",
+    "float_parsing": "write a number",
+}
+
+
+def load_config(source: str | Path | Mapping[str, Any], overrides: Sequence[str] = ()) -> ExperimentConfig:
+    """The experiment described by a YAML file (a path) or a mapping, changed by ``key.path=value`` overrides.
+
+    Raises ``ConfigError`` with every fault: unreadable YAML, unknown keys (with the nearest right one), wrong types,
+    values out of range, unknown plug-ins, bad options, and sections that contradict each other.
+    """
+    raw = _read(Path(source)) if isinstance(source, str | Path) else json.loads(json.dumps(source))
+    for override in overrides:
+        _apply(raw, override)
+    _name_defaults(raw)
+    return parse_config(raw)
+
+
+def parse_config(raw: Mapping[str, Any]) -> ExperimentConfig:
+    """The experiment described by nested mappings; raises ``ConfigError`` with every fault."""
+    problems = list(_unknown_keys(raw, ExperimentConfig, ""))
+    faulty = set()
+    config: ExperimentConfig | None = None
+    try:
+        config = TypeAdapter(ExperimentConfig).validate_python(raw)
+    except ValidationError as error:
+        for fault in error.errors():
+            path = ".".join(str(part) for part in fault["loc"] if part != "function-before[_as_plugin(), Plugin]")
+            faulty.add(path)
+            problems.append(_explain(path, fault))
+    problems.extend(_plugin_faults(raw, faulty))
+    if config is not None:
+        problems.extend(broken_rules(config))
+    if problems or config is None:
+        raise ConfigError(list(dict.fromkeys(problems)))
+    return config
+
+
+def to_mapping(config: ExperimentConfig) -> dict[str, Any]:
+    """The config as plain nested mappings, ready for YAML; ``parse_config`` reads it back."""
+    mapping: dict[str, Any] = _plain(config)
+    return mapping
+
+
+def to_json(config: ExperimentConfig) -> str:
+    """The config as canonical JSON: equal configs give equal strings."""
+    return json.dumps(to_mapping(config), sort_keys=True)
+
+
+def plugin_at(config: ExperimentConfig, path: str) -> list[Plugin]:
+    """The plug-ins named at a path of ``PLUGIN_SECTIONS`` (none, one, or several)."""
+    value: Any = config
+    for part in path.split("."):
+        value = getattr(value, part)
+    if value is None:
+        return []
+    return [value] if isinstance(value, Plugin) else list(value)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError([f"{path}: no such file; give a YAML file or a shipped name such as quickstart"]) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError([f"{path}: cannot be read ({error})"]) from error
+    except yaml.YAMLError as error:
+        raise ConfigError([f"{path}: is not valid YAML ({' '.join(str(error).split())})"]) from error
+    if raw is None:
+        return {}
+    if not isinstance(raw, dict):
+        raise ConfigError([f"{path}: must hold keys and values at the top, got {type(raw).__name__}"])
+    return raw
+
+
+def _apply(raw: dict[str, Any], override: str) -> None:
+    path, equals, text = override.partition("=")
+    if not equals or not path:
+        raise ConfigError([f"{override!r}: an override is written key.path=value, for example clients.count=20"])
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError([f"{path}: {text!r} is not valid YAML ({' '.join(str(error).split())})"]) from error
+    *parents, last = path.split(".")
+    section = raw
+    walked: list[str] = []
+    for part in parents:
+        walked.append(part)
+        below = section.get(part)
+        if isinstance(below, str) and ".".join(walked) in dict(PLUGIN_SECTIONS):
+            below = {"name": below}
+        section[part] = below = {} if below is None else below
+        if not isinstance(below, dict):
+            raise ConfigError([f"{path}: {'.'.join(walked)} is {below!r} and has no keys below it"])
+        section = below
+    section[last] = value
+
+
+def _name_defaults(raw: dict[str, Any]) -> None:
+    """Options without a name belong to the default plug-in."""
+    for path, _ in PLUGIN_SECTIONS:
+        section: Any = raw
+        for part in path.split("."):
+            section = section.get(part) if isinstance(section, dict) else None
+        default = plugin_at(ExperimentConfig(), path)
+        if isinstance(section, dict) and "name" not in section and len(default) == 1:
+            section["name"] = default[0].name
+
+
+def _unknown_keys(raw: Mapping[str, Any], cls: type, prefix: str) -> Iterator[str]:
+    hints = get_type_hints(cls)
+    for key, value in raw.items():
+        path = f"{prefix}{key}"
+        if key not in hints:
+            close = difflib.get_close_matches(str(key), list(hints), n=1)
+            hint = f"did you mean {close[0]!r}?" if close else f"the keys here are {', '.join(hints)}"
+            yield f"{path}: unknown key, got {value!r}; {hint}"
+        elif dataclasses.is_dataclass(section := hints[key]) and section is not Plugin and isinstance(value, Mapping):
+            yield from _unknown_keys(value, section, f"{path}.")  # type: ignore[arg-type]
+
+
+def _explain(path: str, fault: Mapping[str, Any]) -> str:
+    message = fault["msg"].removeprefix("Value error, ")
+    message = message[:1].lower() + message[1:]
+    given = "" if fault["type"] == "missing" else f", got {fault['input']!r}"
+    remedy = _REMEDIES.get(fault["type"], "see `fedkd run --help` for what it takes")
+    return f"{path}: {message}{given}; {remedy}"
+
+
+def _plugin_faults(raw: Mapping[str, Any], faulty: set[str]) -> Iterator[str]:
+    """Check plug-ins from the raw mapping, so that a fault elsewhere does not hide theirs."""
+    for path, kind in PLUGIN_SECTIONS:
+        value: Any = raw
+        for part in path.split("."):
+            value = value.get(part) if isinstance(value, Mapping) else None
+        if value is None or path in faulty:
+            continue
+        several = isinstance(value, list | tuple)
+        for place, item in enumerate(value if several else [value]):
+            try:
+                spec = TypeAdapter(PluginValue).validate_python(item)
+            except ValidationError:
+                continue
+            at = f"{path}.{place}" if several else path
+            yield from (f"{at}.{problem}" for problem in plugins.check(kind, spec.name, spec.options))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Plugin):
+        return {"name": value.name, **value.options} if value.options else {"name": value.name}
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {item.name: _plain(getattr(value, item.name)) for item in dataclasses.fields(value)}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return value

@@ -1,0 +1,192 @@
+"""The whole experiment as frozen dataclasses; every key is documented here and nowhere else."""
+
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field
+
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
+Count = Annotated[int, Field(ge=1)]
+Natural = Annotated[int, Field(ge=0)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Share = Annotated[float, Field(gt=0, le=1)]
+Fraction = Annotated[float, Field(ge=0, lt=1)]
+
+Control = Literal["public_only", "local_only", "fedavg", "centralised", "teacher_only"]
+
+
+@dataclass(frozen=True)
+class Plugin:
+    """A plug-in by name, with its options."""
+
+    name: str
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+def _as_plugin(value: Any) -> Any:
+    if isinstance(value, str):
+        return {"name": value}
+    if isinstance(value, dict):
+        if "name" not in value:
+            raise ValueError("needs a 'name' beside its options")
+        return {"name": value["name"], "options": {key: item for key, item in value.items() if key != "name"}}
+    return value
+
+
+PluginValue = Annotated[Plugin, BeforeValidator(_as_plugin)]
+
+
+@dataclass(frozen=True)
+class PartitionConfig:
+    """How the private samples are divided among the clients."""
+
+    scheme: Annotated[
+        Literal["iid", "dirichlet", "pathological", "shards", "quantity"],
+        Field(description="iid; dirichlet (label skew); pathological (few classes each); shards; quantity (sizes)"),
+    ] = "dirichlet"
+    alpha: Annotated[Positive, Field(description="concentration of dirichlet and quantity; smaller is more skewed")] = (
+        0.5
+    )
+    classes_per_client: Annotated[Count, Field(description="classes each client holds under pathological")] = 2
+    shards_per_client: Annotated[Count, Field(description="label-sorted shards each client holds under shards")] = 2
+    min_samples: Annotated[
+        Count, Field(description="fewest private samples of a client; smaller ones are topped up from the largest")
+    ] = 2
+
+
+@dataclass(frozen=True)
+class PublicConfig:
+    """The public set, on which clients answer and the student is distilled."""
+
+    size: Annotated[Count, Field(description="public samples in all, labelled and unlabelled")] = 400
+    labelled: Annotated[Natural, Field(description="public samples whose label the server knows")] = 100
+    validation: Annotated[
+        Fraction, Field(description="share of the labelled ones kept as server validation, never trained on")
+    ] = 0.2
+    dataset: Annotated[
+        PluginValue | None,
+        Field(description="another data set to take the public samples from (null: the private one's); unlabelled"),
+    ] = None
+    pseudo_labels: Annotated[
+        bool, Field(description="without labels, use the teacher's top class as label in L_cls (else λ is 1)")
+    ] = False
+    round_size: Annotated[
+        Count | None, Field(description="public samples drawn per round beside the labelled ones (null: all)")
+    ] = None
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Which data, and how much of it plays which role."""
+
+    dataset: Annotated[PluginValue, Field(description="see `fedkd list datasets`, or module:Class")] = field(
+        default_factory=lambda: Plugin("digits")
+    )
+    root: Annotated[str | None, Field(description="folder of downloaded data sets (null: ~/.cache/fedkd)")] = None
+    private_size: Annotated[Count | None, Field(description="private samples over all clients (null: all left)")] = None
+    client_validation: Annotated[
+        Fraction, Field(description="share of each client's samples kept for its own validation")
+    ] = 0.1
+    partition: Annotated[PartitionConfig, Field(description="")] = field(default_factory=PartitionConfig)
+    public: Annotated[PublicConfig, Field(description="")] = field(default_factory=PublicConfig)
+
+
+@dataclass(frozen=True)
+class ClientsConfig:
+    """The clients and their local training."""
+
+    count: Annotated[Count, Field(description="number of clients")] = 8
+    fraction: Annotated[Share, Field(description="share of the clients sampled each round")] = 1.0
+    models: Annotated[
+        tuple[PluginValue, ...], Field(description="the clients' architectures (empty: the student's)")
+    ] = ()
+    epochs: Annotated[Count, Field(description="local epochs per round")] = 1
+    batch_size: Annotated[Count, Field(description="local batch size")] = 32
+    optimiser: Annotated[Literal["sgd", "adam"], Field(description="sgd (with momentum) or adam")] = "sgd"
+    learning_rate: Annotated[Positive, Field(description="local learning rate")] = 0.05
+    momentum: Annotated[Fraction, Field(description="momentum of sgd")] = 0.9
+    weight_decay: Annotated[NonNegative, Field(description="L2 penalty")] = 0.0
+    proximal: Annotated[NonNegative, Field(description="FedProx μ: pull towards the received model")] = 0.0
+    behaviour: Annotated[PluginValue, Field(description="what clients do; see `fedkd list clients`")] = field(
+        default_factory=lambda: Plugin("honest")
+    )
+    min_reports: Annotated[Count, Field(description="valid reports a round needs; fewer stop the run")] = 1
+
+    @property
+    def per_round(self) -> int:
+        """How many clients take part in a round: the nearest whole number to fraction × count, at least 1."""
+        return max(1, int(self.fraction * self.count + 0.5))
+
+
+@dataclass(frozen=True)
+class StudentConfig:
+    """The model that is distilled and broadcast."""
+
+    model: Annotated[PluginValue, Field(description="see `fedkd list models`")] = field(
+        default_factory=lambda: Plugin("cnn")
+    )
+
+
+@dataclass(frozen=True)
+class DistillationConfig:
+    """How the student learns from the teacher and from the labelled public samples."""
+
+    steps: Annotated[Count, Field(description="optimiser steps per round")] = 200
+    batch_size: Annotated[Count, Field(description="public samples per step, for L_dist")] = 64
+    labelled_batch_size: Annotated[Count, Field(description="labelled samples per step, for L_cls")] = 64
+    temperature: Annotated[Positive, Field(description="T of the softened softmax; L_dist is multiplied by T²")] = 2.0
+    optimiser: Annotated[Literal["sgd", "adam"], Field(description="sgd (with momentum) or adam")] = "sgd"
+    learning_rate: Annotated[Positive, Field(description="initial learning rate, decayed linearly to 0 in a round")] = (
+        0.05
+    )
+    momentum: Annotated[Fraction, Field(description="momentum of sgd")] = 0.9
+    weight_decay: Annotated[NonNegative, Field(description="L2 penalty")] = 0.0
+    balancer: Annotated[PluginValue, Field(description="sets λ at every step; see `fedkd list balancers`")] = field(
+        default_factory=lambda: Plugin("energy_share")
+    )
+
+
+@dataclass(frozen=True)
+class PrivacyConfig:
+    """What happens to the logits before they leave a client."""
+
+    mechanism: Annotated[PluginValue, Field(description="see `fedkd list mechanisms`")] = field(
+        default_factory=lambda: Plugin("none")
+    )
+    delta: Annotated[float, Field(gt=0, lt=1, description="δ at which ε is stated")] = 1e-5
+
+
+@dataclass(frozen=True)
+class EngineConfig:
+    """Where the clients' work is done; has no influence on results."""
+
+    kind: Annotated[
+        Literal["ray", "inline"], Field(description="ray (parallel, by Flower) or inline (one process)")
+    ] = "ray"
+    workers: Annotated[Count | None, Field(description="parallel workers of ray (null: one per core)")] = None
+    address: Annotated[str | None, Field(description="host:port of a running Ray cluster (null: start one)")] = None
+    clients_per_node: Annotated[
+        Count | None, Field(description="clients per Flower message (null: balanced over the workers)")
+    ] = None
+    device: Annotated[Literal["cpu", "cuda"], Field(description="device of training and distillation")] = "cpu"
+    server_threads: Annotated[Count, Field(description="torch threads of the server step; part of the result")] = 1
+    timeout: Annotated[Positive, Field(description="seconds a round's client work may take")] = 3600.0
+
+
+@dataclass(frozen=True)
+class ExperimentConfig:
+    """One experiment, resolved."""
+
+    seed: Annotated[Seed, Field(description="the source of every random draw")] = 0
+    rounds: Annotated[Count, Field(description="federated rounds")] = 5
+    data: Annotated[DataConfig, Field(description="")] = field(default_factory=DataConfig)
+    clients: Annotated[ClientsConfig, Field(description="")] = field(default_factory=ClientsConfig)
+    student: Annotated[StudentConfig, Field(description="")] = field(default_factory=StudentConfig)
+    teacher: Annotated[PluginValue, Field(description="aggregation strategy; see `fedkd list teachers`")] = field(
+        default_factory=lambda: Plugin("stacked")
+    )
+    distillation: Annotated[DistillationConfig, Field(description="")] = field(default_factory=DistillationConfig)
+    privacy: Annotated[PrivacyConfig, Field(description="")] = field(default_factory=PrivacyConfig)
+    controls: Annotated[tuple[Control, ...], Field(description="comparisons to compute after the last round")] = ()
+    engine: Annotated[EngineConfig, Field(description="")] = field(default_factory=EngineConfig)

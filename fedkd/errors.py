@@ -1,0 +1,32 @@
+"""The errors that fedkd raises on purpose, all of them with a message for the user."""
+
+from collections.abc import Sequence
+
+
+class FedkdError(Exception):
+    """Base of every error that is the user's to mend; the command line prints its message without a traceback."""
+
+
+class ConfigError(FedkdError):
+    """One or more faults in a configuration, reported together.
+
+    ``problems`` holds one message each: the dotted path, the rule, the value and the remedy.
+    """
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        self.problems = tuple(problems)
+        count = len(self.problems)
+        title = "1 problem" if count == 1 else f"{count} problems"
+        super().__init__(f"{title} in the configuration:\n" + "\n".join(f"  - {problem}" for problem in self.problems))
+
+
+class PluginError(FedkdError):
+    """A plug-in name that cannot be resolved to exactly one class, or options that do not fit it."""
+
+
+class DataError(FedkdError):
+    """Data that is missing, unreadable, or too small for the roles asked of it."""
+
+
+class RunError(FedkdError):
+    """An experiment that cannot go on; its finished rounds are on disk."""

@@ -1,0 +1,36 @@
+"""Doing one client's share of a job, the same way in every engine."""
+
+import importlib
+from collections.abc import Callable
+from typing import Any
+
+from fedkd.types import Job, Outcome
+
+Performer = Callable[[Job, int], Outcome]
+
+LOCAL_PERFORMER = "fedkd.local:perform"
+"""Import path of the function that does a client's work."""
+
+
+def load_performer(path: str) -> Performer:
+    """The function at ``module:function``; raises ``ImportError`` or ``AttributeError`` when there is none."""
+    module, _, name = path.partition(":")
+    performer: Any = getattr(importlib.import_module(module), name)
+    return performer  # type: ignore[no-any-return]
+
+
+def attempt(performer: Performer, job: Job, client: int) -> Outcome:
+    """The client's outcome; whatever it raises becomes its ``error``, so that it harms no other client."""
+    try:
+        outcome = performer(job, client)
+    except (Exception, SystemExit) as error:
+        return Outcome(client, error=describe(error))
+    if outcome.client != client:
+        return Outcome(client, error=f"ValueError: answered as client {outcome.client}")
+    return outcome
+
+
+def describe(error: BaseException) -> str:
+    """``ValueError: message``, or the type alone when there is no message."""
+    text = str(error)
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__

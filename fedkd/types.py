@@ -1,0 +1,173 @@
+"""The types that travel between the parts of fedkd."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+Arrays = dict[str, npt.NDArray[Any]]
+"""Named NumPy arrays: a model's state, or what a client sends."""
+
+UNKNOWN_LABEL = -1
+"""The label of a public sample whose class the server does not know."""
+
+
+@dataclass(frozen=True)
+class ClientReport:
+    """What one client sends in one round, after validation.
+
+    ``logits`` are float32 and finite; ``mask`` is False where the client abstains (None: nowhere); ``examples`` is the
+    number of private training samples; ``bytes_up`` the serialised size of the logits and the mask.
+    """
+
+    client: int
+    round: int
+    logits: Float[Tensor, "samples classes"]
+    examples: int
+    bytes_up: int
+    mask: Bool[Tensor, " samples"] | None = None
+
+
+@dataclass(frozen=True)
+class ReportStack:
+    """What an aggregator gets: the round's reports, sorted by client id.
+
+    ``mask`` is True where a client votes (None: everywhere); ``labels`` are ``UNKNOWN_LABEL`` (−1) where the server
+    does not know the class; ``generator`` is the round's own source of randomness for aggregators that draw.
+    """
+
+    logits: Float[Tensor, "clients samples classes"]
+    examples: Int[Tensor, " clients"]
+    labels: Int[Tensor, " samples"]
+    clients: tuple[int, ...]
+    round: int = 1
+    mask: Bool[Tensor, "clients samples"] | None = None
+    generator: torch.Generator | None = None
+
+    @property
+    def probabilities(self) -> Float[Tensor, "clients samples classes"]:
+        """Each client's softmax of its logits."""
+        return self.logits.softmax(dim=-1)
+
+    @property
+    def votes(self) -> Float[Tensor, "clients samples"]:
+        """1 where a client votes on a sample, 0 where it abstains; all 1 on samples on which everybody abstains."""
+        if self.mask is None:
+            return torch.ones(self.logits.shape[:2], dtype=self.logits.dtype)
+        present = self.mask.to(self.logits.dtype)
+        return torch.where(present.sum(dim=0) > 0, present, torch.ones_like(present))
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """An ensemble teacher: one target distribution per public sample.
+
+    ``log_probabilities`` are normalised per sample; ``sample_weight`` (≥ 0) scales each sample's distillation loss;
+    ``client_weight`` is for reporting only.
+    """
+
+    log_probabilities: Float[Tensor, "samples classes"]
+    sample_weight: Float[Tensor, " samples"]
+    client_weight: Float[Tensor, " clients"] | None = None
+
+    @classmethod
+    def from_probabilities(
+        cls,
+        probabilities: Float[Tensor, "samples classes"],
+        *,
+        sample_weight: Float[Tensor, " samples"] | None = None,
+        client_weight: Float[Tensor, " clients"] | None = None,
+    ) -> "Teacher":
+        """A teacher from non-negative scores per class, normalised per sample; zeros become the smallest float."""
+        tiny = torch.finfo(probabilities.dtype).tiny
+        floored = probabilities.clamp_min(tiny)
+        return cls.from_logits(floored.log(), sample_weight=sample_weight, client_weight=client_weight)
+
+    @classmethod
+    def from_logits(
+        cls,
+        logits: Float[Tensor, "samples classes"],
+        *,
+        sample_weight: Float[Tensor, " samples"] | None = None,
+        client_weight: Float[Tensor, " clients"] | None = None,
+    ) -> "Teacher":
+        """A teacher from unnormalised log-probabilities."""
+        weight = torch.ones(logits.shape[0], dtype=logits.dtype) if sample_weight is None else sample_weight
+        return cls(logits.log_softmax(dim=-1), weight, client_weight)
+
+    @property
+    def probabilities(self) -> Float[Tensor, "samples classes"]:
+        return self.log_probabilities.exp()
+
+
+@dataclass(frozen=True)
+class GradientGeometry:
+    """The two gradients of one distillation step, seen through their Gram matrix.
+
+    a = ‖∇L_dist‖², b = ∇L_dist·∇L_cls, c = ‖∇L_cls‖² (importance analysis, Eqs. 10–14). ``step`` counts from 0 within
+    the round, which has ``steps`` steps (0: not known).
+    """
+
+    a: float
+    b: float
+    c: float
+    loss_dist: float
+    loss_cls: float
+    step: int
+    steps: int = 0
+
+    @property
+    def progress(self) -> float:
+        """How far the round is, from 0 at its first step to 1 at its last; 0 when its length is not given."""
+        return min(self.step / (self.steps - 1), 1.0) if self.steps > 1 else 0.0
+
+    @property
+    def cosine(self) -> float:
+        """cos φ = b/√(ac), in [−1, 1]; 0 when either gradient vanishes."""
+        scale = (self.a * self.c) ** 0.5
+        return max(-1.0, min(1.0, self.b / scale)) if scale > 0 else 0.0
+
+    def decrease(self, weight: float) -> float:
+        """q(λ) = λ²a + 2λ(1−λ)b + (1−λ)²c: the first-order loss decrease of an SGD step, per unit of learning rate."""
+        rest = 1.0 - weight
+        return weight * weight * self.a + 2.0 * weight * rest * self.b + rest * rest * self.c
+
+
+@dataclass(frozen=True)
+class Job:
+    """One piece of work that every addressed client does.
+
+    ``kind`` is ``distil`` (train, answer with public logits), ``fedavg`` (train, answer with parameters) or ``local``
+    (train alone for all rounds, answer with test accuracy). ``config`` is the resolved configuration as JSON;
+    ``parameters`` what is broadcast; ``probe`` also asks for logits on the test images, for evaluation only.
+    """
+
+    kind: str
+    round: int
+    config: str
+    parameters: Arrays = field(default_factory=dict)
+    probe: bool = False
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A client's answer to a ``Job``: arrays and numbers, or the reason why there are none."""
+
+    client: int
+    arrays: Arrays = field(default_factory=dict)
+    metrics: Mapping[str, float | int | str] = field(default_factory=dict)
+    error: str | None = None
+
+    @property
+    def ok(self) -> bool:
+        return self.error is None
+
+
+def state_arrays(state: Mapping[str, Tensor]) -> Arrays:
+    """A model's state as NumPy arrays on the CPU."""
+    return {name: np.array(tensor.detach().cpu().numpy()) for name, tensor in state.items()}

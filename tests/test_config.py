@@ -1,0 +1,121 @@
+"""Configurations: what is read, what is refused, and how the refusal reads."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from fedkd.config import ExperimentConfig, Plugin, describe_keys, load_config, parse_config, to_json, to_mapping
+from fedkd.errors import ConfigError
+
+
+def problems_of(raw: dict[str, object]) -> str:
+    with pytest.raises(ConfigError) as caught:
+        parse_config(raw)
+    return str(caught.value)
+
+
+def test_defaults_alone_are_a_valid_experiment() -> None:
+    assert parse_config({}) == ExperimentConfig()
+
+
+def test_a_resolved_config_reads_back_as_itself() -> None:
+    config = load_config({"teacher": {"name": "stacked", "ridge": 0.5}, "controls": ["fedavg"], "seed": 7})
+    assert parse_config(yaml.safe_load(yaml.safe_dump(to_mapping(config)))) == config
+    assert to_json(config) == to_json(parse_config(to_mapping(config)))
+
+
+def test_overrides_reach_into_sections_and_plugins(tmp_path: Path) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_text("student:\n  model: cnn\nteacher: {name: stacked}\n")
+    config = load_config(
+        path, ["clients.count=20", "teacher.ridge=1e-2", "clients.learning_rate=1e-3", "student.model.name=mlp"]
+    )
+    assert config.clients.count == 20
+    assert config.clients.learning_rate == 1e-3
+    assert config.teacher.options == {"ridge": "1e-2"}
+    assert config.student.model == Plugin("mlp")
+
+
+def test_options_without_a_name_belong_to_the_default_plugin() -> None:
+    assert load_config({}, ["teacher.ridge=0.5"]).teacher == Plugin("stacked", {"ridge": 0.5})
+
+
+def test_all_faults_are_told_at_once() -> None:
+    text = problems_of(
+        {
+            "rounds": -1,
+            "sed": 3,
+            "data": {"partition": {"alpha": 0}},
+            "clients": {"count": "many"},
+            "teacher": {"name": "staked"},
+            "distillation": {"balancer": {"name": "fixed", "valu": 0.5}},
+        }
+    )
+    for part in (
+        "6 problems",
+        "rounds: input should be greater than or equal to 1, got -1",
+        "sed: unknown key, got 3; did you mean 'seed'?",
+        "data.partition.alpha: input should be greater than 0, got 0",
+        "clients.count: input should be a valid integer, unable to parse string as an integer, got 'many'; "
+        "write a whole number",
+        "teacher.name: unknown teacher 'staked'; did you mean 'stacked'?",
+        "distillation.balancer.valu: unknown option of Fixed; did you mean 'value'?",
+    ):
+        assert part in text
+
+
+@pytest.mark.parametrize(
+    ("raw", "parts"),
+    [
+        ({"data": {"public": {"size": 10, "labelled": 20}}}, ("data.public.labelled", "10", "20", "lower it")),
+        (
+            {"data": {"public": {"dataset": "digits", "labelled": 5}}},
+            ("data.public.labelled", "must be 0", "5", "pseudo_labels"),
+        ),
+        ({"clients": {"count": 5, "min_reports": 6}}, ("clients.min_reports", "5", "6", "lower it")),
+        ({"clients": {"count": 9}, "data": {"private_size": 10}}, ("clients.count", "18", "10", "fewer clients")),
+        ({"clients": {"models": ["mlp"]}}, ("clients.models", "cnn", "mlp", "leave it empty")),
+        ({"controls": ["fedavg", "fedavg"]}, ("controls", "once", "fedavg", "remove")),
+        ({"data": {"public": {"labelled": 0, "dataset": {"a": 1}}}}, ("data.public.dataset", "needs a 'name'")),
+        ({"teacher": {"name": "stacked", "ridge": -1}}, ("teacher.ridge", "greater than 0", "-1")),
+        ({"teacher": {"name": "nowhere:Thing"}}, ("teacher.name", "cannot import", "nowhere")),
+        ({"teacher": {"name": "fedkd.types:Teacher"}}, ("teacher.name", "subclass of LogitAggregator")),
+        ({"distillation": {"learning_rate": float("nan")}}, ("distillation.learning_rate", "nan")),
+    ],
+)
+def test_a_fault_names_key_rule_value_and_remedy(raw: dict[str, object], parts: tuple[str, ...]) -> None:
+    text = problems_of(raw)
+    assert "1 problem " in text
+    for part in parts:
+        assert part in text
+
+
+@pytest.mark.parametrize(
+    ("content", "part"), [("a: [", "not valid YAML"), ("- 1", "must hold keys and values"), ("\x00", "not valid YAML")]
+)
+def test_unreadable_files_are_explained(tmp_path: Path, content: str, part: str) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_text(content)
+    with pytest.raises(ConfigError, match=part):
+        load_config(path)
+
+
+def test_a_missing_file_is_explained(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="no such file"):
+        load_config(tmp_path / "none.yaml")
+
+
+@pytest.mark.parametrize("override", ["clients.count", "=3", "seed.below=3", "seed=[", "teacher=5"])
+def test_bad_overrides_are_refused(override: str) -> None:
+    with pytest.raises(ConfigError):
+        load_config({"seed": 1}, [override])
+
+
+def test_every_key_is_documented() -> None:
+    docs = list(describe_keys())
+    assert len(docs) > 40
+    assert all(doc.text for doc in docs), [doc.path for doc in docs if not doc.text]
+    assert {"seed", "data.partition.alpha", "distillation.balancer", "engine.clients_per_node"} <= {
+        doc.path for doc in docs
+    }
