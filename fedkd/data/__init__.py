@@ -1,0 +1,7 @@
+"""Data: where images come from, and who gets which of them."""
+
+from fedkd.data._base import DataSource, ImageSet, resolve_root
+from fedkd.data._types import ClientData, ExperimentData, PublicSet
+from fedkd.data.roles import prepare
+
+__all__ = ["ClientData", "DataSource", "ExperimentData", "ImageSet", "PublicSet", "prepare", "resolve_root"]

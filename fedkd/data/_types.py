@@ -1,0 +1,84 @@
+"""The data of an experiment, divided into roles."""
+
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from fedkd.seeding import torch_generator
+
+
+@dataclass(frozen=True)
+class ClientData:
+    """One client's samples: sorted positions in ``ExperimentData.images``."""
+
+    train: Int[Tensor, " train"]
+    validation: Int[Tensor, " validation"]
+
+
+@dataclass(frozen=True)
+class PublicSet:
+    """The public samples.
+
+    ``labels`` are what the server may train on: −1 where it does not know the class and on its validation samples.
+    ``truth`` is for evaluation only: the true class of every sample, or −1 when the samples come from another data set
+    (``shared_label_space`` is False). ``validation`` marks the samples on which the server validates.
+    """
+
+    images: Float[Tensor, "samples channels height width"]
+    labels: Int[Tensor, " samples"]
+    truth: Int[Tensor, " samples"]
+    validation: Bool[Tensor, " samples"]
+    shared_label_space: bool = True
+
+    @property
+    def labelled(self) -> Int[Tensor, " labelled"]:
+        """Sorted positions of the samples with a label to train on."""
+        return (self.labels >= 0).nonzero().flatten()
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of the images in their order, in hexadecimal: what servers and clients must agree on."""
+        digest = hashlib.sha256(str(tuple(self.images.shape)).encode())
+        digest.update(self.images.contiguous().numpy().data)
+        return digest.hexdigest()
+
+    def subset(self, round_size: int | None, seed: int, round: int) -> Int[Tensor, " subset"]:
+        """Sorted positions of the samples used in a round.
+
+        All of them when ``round_size`` is None. Else the labelled and the validation samples, and ``round_size`` of the
+        rest, drawn without replacement by (seed, round); all of the rest when there are not so many.
+        """
+        if round_size is None:
+            return torch.arange(len(self.labels))
+        chosen = (self.labels >= 0) | self.validation
+        rest = (~chosen).nonzero().flatten()
+        order = torch.randperm(len(rest), generator=torch_generator(seed, round=round, purpose="public_subset"))
+        chosen[rest[order[:round_size]]] = True
+        return chosen.nonzero().flatten()
+
+
+@dataclass(frozen=True)
+class ExperimentData:
+    """Every sample of an experiment, in exactly one role.
+
+    ``images`` and ``labels`` are the private samples of all clients together. All images are float32, standardised per
+    channel with the mean and the standard deviation of the public ones.
+    """
+
+    shape: tuple[int, int, int]
+    class_names: tuple[str, ...]
+    images: Float[Tensor, "private channels height width"]
+    labels: Int[Tensor, " private"]
+    clients: tuple[ClientData, ...]
+    public: PublicSet
+    test_images: Float[Tensor, "test channels height width"]
+    test_labels: Int[Tensor, " test"]
+
+    @property
+    def classes(self) -> int:
+        """Number of classes."""
+        return len(self.class_names)

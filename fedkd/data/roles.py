@@ -1,0 +1,166 @@
+"""Which sample plays which role; roles never mix."""
+
+from collections.abc import Iterator
+
+import torch
+from jaxtyping import Bool, Int
+from torch import Tensor
+
+from fedkd import plugins
+from fedkd.config.rules import broken_rules
+from fedkd.config.schema import ExperimentConfig, Plugin
+from fedkd.data._base import DataSource, ImageSet, resolve_root
+from fedkd.data._images import channel_statistics, fit_to_shape, standardise
+from fedkd.data._types import ClientData, ExperimentData, PublicSet
+from fedkd.data.partition import partition
+from fedkd.errors import ConfigError
+from fedkd.seeding import torch_generator
+from fedkd.types import UNKNOWN_LABEL
+
+
+def prepare(config: ExperimentConfig) -> ExperimentData:
+    """Load the data and give every sample its role; the same configuration gives the same roles in every process.
+
+    The train split is shuffled by the seed. Its first ``data.public.size`` samples are public, the next
+    ``data.private_size`` private; the first ``data.public.labelled`` public ones are labelled, and a share
+    ``data.public.validation`` of these, stratified by class, validates the server's work (at least one stays for
+    training). The test split is the test set.
+
+    Raises ``ConfigError`` with every size that the data do not allow, ``DataError`` when data are missing.
+    """
+    source = _load(config, config.data.dataset)
+    other = None
+    if config.data.public.dataset is not None and config.data.public.dataset.name != config.data.dataset.name:
+        other = _load(config, config.data.public.dataset)
+    if problems := list(_problems(config, source, other)):
+        raise ConfigError(problems)
+
+    order = _shuffled(len(source.train_labels), config.seed, "roles")
+    size = config.data.public.size
+    if other is None:
+        public_order, private = order[:size], order[size:]
+        pixels = source.train_images[public_order]
+    else:
+        private = order
+        pixels = other.train_images[_shuffled(len(other.train_labels), config.seed, "other_public_set")[:size]]
+        pixels = fit_to_shape(pixels, source.shape)
+    private = private[: config.data.private_size]
+
+    statistics = channel_statistics(pixels)
+    images = standardise(pixels, *statistics)
+    labels = source.train_labels[private]
+    return ExperimentData(
+        shape=source.shape,
+        class_names=source.class_names,
+        images=standardise(source.train_images[private], *statistics),
+        labels=labels,
+        clients=_clients(config, labels),
+        public=_unlabelled(images) if other is not None else _public(config, images, source.train_labels[public_order]),
+        test_images=standardise(source.test_images, *statistics),
+        test_labels=source.test_labels,
+    )
+
+
+def _load(config: ExperimentConfig, spec: Plugin) -> ImageSet:
+    source: DataSource = plugins.build(plugins.DATASET, spec.name, spec.options)
+    return source.load(resolve_root(config.data.root))
+
+
+def _shuffled(count: int, seed: int, purpose: str) -> Int[Tensor, " samples"]:
+    return torch.randperm(count, generator=torch_generator(seed, purpose=purpose))
+
+
+def _problems(config: ExperimentConfig, source: ImageSet, other: ImageSet | None) -> Iterator[str]:
+    data, public, rule = config.data, config.data.public, config.data.partition
+    yield from (problem for problem in broken_rules(config) if problem.startswith("data."))
+    total, name = len(source.train_labels), data.dataset.name
+    if public.dataset is not None and other is None:
+        yield (
+            "data.public.dataset: must differ from data.dataset, whose train split holds the private samples, "
+            f"got {public.dataset.name!r}; set it to null to divide that split"
+        )
+        return
+    if other is not None and public.dataset is not None and public.size > len(other.train_labels):
+        yield (
+            f"data.public.size: must not exceed the {len(other.train_labels)} train samples of "
+            f"{public.dataset.name}, got {public.size}; lower it"
+        )
+    if public.round_size is not None and public.round_size > max(0, public.size - public.labelled):
+        yield (
+            f"data.public.round_size: must not exceed the {max(0, public.size - public.labelled)} unlabelled public "
+            f"samples, got {public.round_size}; lower it or set it to null"
+        )
+    if rule.scheme == "pathological" and rule.classes_per_client > len(source.class_names):
+        yield (
+            f"data.partition.classes_per_client: must not exceed the {len(source.class_names)} classes of {name}, "
+            f"got {rule.classes_per_client}; lower it"
+        )
+    left = total if other is not None else total - public.size
+    if left < 1:
+        yield (
+            f"data.public.size: must leave private samples of the {total} train samples of {name}, got {public.size}; "
+            "lower it or take public samples from another set with data.public.dataset"
+        )
+        return
+    if data.private_size is not None and data.private_size > left:
+        yield (
+            f"data.private_size: must not exceed the {left} train samples of {name} that are not public "
+            f"(data.public.size = {total - left} of {total}), got {data.private_size}; lower one of the two"
+        )
+        return
+    private = left if data.private_size is None else data.private_size
+    count = config.clients.count
+    if private < count * rule.min_samples:
+        yield (
+            f"clients.count: {count} clients of at least data.partition.min_samples = {rule.min_samples} need "
+            f"{count * rule.min_samples} private samples, there are {private}; use fewer clients, lower "
+            "data.partition.min_samples or make more samples private"
+        )
+    if rule.scheme == "shards" and private < count * rule.shards_per_client:
+        yield (
+            f"data.partition.shards_per_client: {count} clients of {rule.shards_per_client} shards need "
+            f"{count * rule.shards_per_client} private samples, there are {private}; lower it, or clients.count"
+        )
+
+
+def _clients(config: ExperimentConfig, labels: Int[Tensor, " private"]) -> tuple[ClientData, ...]:
+    shares = partition(labels, config.clients.count, config.data.partition, config.seed)
+    return tuple(_client(config, client, share) for client, share in enumerate(shares))
+
+
+def _client(config: ExperimentConfig, client: int, share: Int[Tensor, " share"]) -> ClientData:
+    held_out = min(round(config.data.client_validation * len(share)), len(share) - 1)
+    generator = torch_generator(config.seed, client=client, purpose="client_validation")
+    mixed = share[torch.randperm(len(share), generator=generator)]
+    return ClientData(train=mixed[held_out:].sort().values, validation=mixed[:held_out].sort().values)
+
+
+def _unlabelled(images: Tensor) -> PublicSet:
+    unknown = torch.full((len(images),), UNKNOWN_LABEL)
+    nowhere = torch.zeros(len(images), dtype=torch.bool)
+    return PublicSet(images, unknown, unknown.clone(), nowhere, shared_label_space=False)
+
+
+def _public(config: ExperimentConfig, images: Tensor, truth: Int[Tensor, " samples"]) -> PublicSet:
+    labelled = config.data.public.labelled
+    held_out = max(0, min(round(config.data.public.validation * labelled), labelled - 1))
+    validation = torch.zeros(len(truth), dtype=torch.bool)
+    validation[:labelled] = _stratified(truth[:labelled], held_out)
+    labels = truth.clone()
+    labels[labelled:] = UNKNOWN_LABEL
+    labels[validation] = UNKNOWN_LABEL
+    return PublicSet(images, labels, truth, validation)
+
+
+def _stratified(labels: Int[Tensor, " samples"], count: int) -> Bool[Tensor, " samples"]:
+    """``count`` samples with each class's share as near as can be to its share of all (largest remainders)."""
+    chosen = torch.zeros(len(labels), dtype=torch.bool)
+    if count == 0:
+        return chosen
+    sizes = torch.bincount(labels)
+    quotas = sizes * count // len(labels)
+    remainders = sizes * count % len(labels)
+    quotas[remainders.argsort(descending=True, stable=True)[: count - int(quotas.sum())]] += 1
+    for label, quota in enumerate(quotas.tolist()):
+        chosen[(labels == label).nonzero().flatten()[:quota]] = True
+    return chosen

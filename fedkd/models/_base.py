@@ -1,0 +1,22 @@
+"""The base class of every architecture."""
+
+from abc import ABC, abstractmethod
+from typing import ClassVar
+
+from torch import nn
+
+
+class Architecture(ABC):
+    """Builds one kind of network; its dataclass fields are its options.
+
+    ``smallest_side`` is the smallest image height and width, in pixels, that it takes.
+    """
+
+    smallest_side: ClassVar[int] = 1
+
+    @abstractmethod
+    def build(self, shape: tuple[int, int, int], classes: int) -> nn.Module:
+        """A network from images ``[batch, *shape]`` (channels, height, width) to logits ``[batch, classes]``.
+
+        Its initial parameters do not matter: ``build_model`` draws them anew.
+        """

@@ -1,0 +1,33 @@
+"""A small convolutional network."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import nn
+
+from fedkd.models import Architecture
+
+
+@dataclass(frozen=True)
+class Cnn(Architecture):
+    """Two 3×3 convolutions (16 and 32 channels), each with ReLU and max pooling, and 64 hidden units.
+
+    Without normalisation; 105,866 parameters for 1×28×28 images and 10 classes.
+    """
+
+    smallest_side: ClassVar[int] = 4
+
+    def build(self, shape: tuple[int, int, int], classes: int) -> nn.Module:
+        channels, height, width = shape
+        return nn.Sequential(
+            nn.Conv2d(channels, 16, 3, padding=1),
+            nn.ReLU(),
+            nn.MaxPool2d(2),
+            nn.Conv2d(16, 32, 3, padding=1),
+            nn.ReLU(),
+            nn.MaxPool2d(2),
+            nn.Flatten(),
+            nn.Linear(32 * (height // 4) * (width // 4), 64),
+            nn.ReLU(),
+            nn.Linear(64, classes),
+        )

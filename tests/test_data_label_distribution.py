@@ -1,0 +1,35 @@
+"""The figure of classes per client."""
+
+import dataclasses
+from pathlib import Path
+
+import matplotlib
+import matplotlib.pyplot
+import pytest
+import torch
+
+from fedkd.config import parse_config
+from fedkd.data import prepare
+from fedkd.report.label_distribution import save_label_distribution
+
+
+@pytest.mark.parametrize(("clients", "classes"), [(1, 10), (8, 10), (8, 1), (200, 10), (30, 15), (30, 100)])
+def test_any_number_of_clients_and_classes_gives_a_png(clients: int, classes: int, tmp_path: Path) -> None:
+    backend, settings = matplotlib.get_backend(), dict(matplotlib.rcParams)
+    data = prepare(parse_config({"clients": {"count": clients}}))
+    generator = torch.Generator().manual_seed(0)
+    data = dataclasses.replace(
+        data,
+        labels=torch.randint(classes, data.labels.shape, generator=generator),
+        class_names=tuple(f"class {number}" for number in range(classes)),
+    )
+    path = tmp_path / "new" / "labels.png"
+    save_label_distribution(data, path)
+    assert path.read_bytes().startswith(b"\x89PNG")
+    image = matplotlib.image.imread(path)
+    assert len(image.reshape(-1, image.shape[-1]).round(2)) > 0
+    colours = {tuple(pixel) for pixel in image[:, : image.shape[1] // 2, :3].reshape(-1, 3).round(2).tolist()}
+    assert len(colours) > min(classes, 10), "every class has its own colour"
+    assert matplotlib.get_backend() == backend
+    assert dict(matplotlib.rcParams) == settings
+    assert matplotlib.pyplot.get_fignums() == []
