@@ -1,0 +1,1 @@
+"""Client behaviours, one file each; a file's name is the behaviour's name."""

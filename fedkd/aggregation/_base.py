@@ -1,0 +1,76 @@
+"""The base class of every aggregation strategy."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any, ClassVar, final
+
+import torch
+
+from fedkd.types import UNKNOWN_LABEL, ReportStack, Teacher
+
+
+class LogitAggregator(ABC):
+    """Turns the clients' reports on the public set into a teacher.
+
+    A strategy implements ``aggregate``; callers call the instance, which checks what goes in and what comes out.
+    ``needs_individual_reports`` is False when the sum of the clients' probabilities is all that it uses;
+    ``needs_labels`` is True when it cannot work without labelled public samples.
+    """
+
+    needs_individual_reports: ClassVar[bool] = True
+    needs_labels: ClassVar[bool] = False
+
+    @abstractmethod
+    def aggregate(self, stack: ReportStack) -> Teacher:
+        """The teacher for ``stack``; may assume a valid stack, and must not change it."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """What has to survive an interruption; empty for a strategy without memory."""
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take up what ``state_dict`` returned."""
+
+    @final
+    def __call__(self, stack: ReportStack) -> Teacher:
+        """Aggregate; raises ``ValueError`` for a malformed stack, or for a teacher that is not a distribution."""
+        _check_stack(stack)
+        if self.needs_labels and not bool((stack.labels != UNKNOWN_LABEL).any()):
+            raise ValueError(
+                f"{type(self).__name__} needs labelled public samples and got none; raise data.public.labelled"
+            )
+        teacher = self.aggregate(stack)
+        _check_teacher(type(self).__name__, teacher, stack)
+        return teacher
+
+
+def _check_stack(stack: ReportStack) -> None:
+    if stack.logits.ndim != 3 or 0 in stack.logits.shape:
+        raise ValueError(f"logits must be [clients, samples, classes], none of them 0; got {tuple(stack.logits.shape)}")
+    clients, samples, classes = stack.logits.shape
+    if not bool(torch.isfinite(stack.logits).all()):
+        raise ValueError("logits must be finite; drop the reports with NaN or infinity before aggregating")
+    if stack.examples.shape != (clients,) or bool((stack.examples < 0).any()):
+        raise ValueError(f"examples must be {clients} counts ≥ 0, one per client; got {stack.examples.tolist()}")
+    if stack.labels.shape != (samples,):
+        raise ValueError(f"labels must be one per sample, [{samples}]; got {tuple(stack.labels.shape)}")
+    if bool(((stack.labels < UNKNOWN_LABEL) | (stack.labels >= classes)).any()):
+        raise ValueError(f"labels must lie in [−1, {classes - 1}], −1 for unknown")
+    if len(stack.clients) != clients or list(stack.clients) != sorted(set(stack.clients)):
+        raise ValueError(f"clients must be {clients} distinct ids in rising order; got {stack.clients}")
+    if stack.mask is not None and stack.mask.shape != (clients, samples):
+        raise ValueError(f"mask must be [clients, samples] = {(clients, samples)}; got {tuple(stack.mask.shape)}")
+
+
+def _check_teacher(name: str, teacher: Teacher, stack: ReportStack) -> None:
+    _, samples, classes = stack.logits.shape
+    target = teacher.log_probabilities
+    if target.shape != (samples, classes):
+        raise ValueError(f"{name} must return [samples, classes] = {(samples, classes)}; got {tuple(target.shape)}")
+    if not bool(torch.isfinite(target).all()):
+        raise ValueError(f"{name} returned log-probabilities that are not finite; build it with Teacher.from_...")
+    if not torch.allclose(target.exp().sum(dim=-1), torch.ones(samples, dtype=target.dtype), atol=1e-4):
+        raise ValueError(f"{name} returned rows that do not sum to one; build it with Teacher.from_...")
+    weight = teacher.sample_weight
+    if weight.shape != (samples,) or not bool(torch.isfinite(weight).all()) or bool((weight < 0).any()):
+        raise ValueError(f"{name} must return one finite sample weight ≥ 0 per sample, [{samples}]")

@@ -1,0 +1,14 @@
+"""λ as distillation's share of the gradients' energy."""
+
+from dataclasses import dataclass
+
+from fedkd.balancing import GradientGeometry, LambdaBalancer
+
+
+@dataclass(kw_only=True)
+class EnergyShare(LambdaBalancer):
+    """λ = a/(a + c): a smooth version of ``rapid``, which follows the larger gradient; ½ when both vanish."""
+
+    def propose(self, geometry: GradientGeometry) -> float:
+        energy = geometry.a + geometry.c
+        return geometry.a / energy if energy > 0 else 0.5

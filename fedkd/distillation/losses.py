@@ -1,0 +1,30 @@
+"""The two losses of distillation."""
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+
+def distillation_loss(
+    logits: Float[Tensor, "samples classes"],
+    target: Float[Tensor, "samples classes"],
+    temperature: float,
+    weight: Float[Tensor, " samples"] | None = None,
+) -> Float[Tensor, ""]:
+    """T²·KL(teacher_T ‖ student_T), averaged over samples by ``weight`` (Hinton et al. 2015, arXiv 1503.02531, §2).
+
+    ``logits`` are the student's, ``target`` the teacher's log-probabilities (or logits); both are softened by T. T²
+    undoes the 1/T² by which softening shrinks the gradients. All weights 0 give 0.
+    """
+    teacher = (target / temperature).log_softmax(dim=-1)
+    student = (logits / temperature).log_softmax(dim=-1)
+    divergence = (teacher.exp() * (teacher - student)).sum(dim=-1) * temperature**2
+    if weight is None:
+        return divergence.mean()
+    total = weight.sum()
+    return (weight * divergence).sum() / total.where(total > 0, torch.ones_like(total))
+
+
+def classification_loss(logits: Float[Tensor, "samples classes"], labels: Int[Tensor, " samples"]) -> Float[Tensor, ""]:
+    """Mean cross-entropy at temperature 1."""
+    return torch.nn.functional.cross_entropy(logits, labels)

@@ -1,0 +1,1 @@
+"""Logit mechanisms, one file each."""

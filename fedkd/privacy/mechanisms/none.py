@@ -1,0 +1,22 @@
+"""No protection: the logits leave as they are."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from fedkd.privacy import LogitMechanism
+
+
+@dataclass(frozen=True)
+class NoMechanism(LogitMechanism):
+    """Releases the logits unchanged; nothing is proved about them."""
+
+    def privatise(
+        self, logits: Float[Tensor, "samples classes"], generator: torch.Generator
+    ) -> Float[Tensor, "samples classes"]:
+        return logits
+
+    def epsilon(self, *, releases: int, delta: float) -> float | None:
+        return None

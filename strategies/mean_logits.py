@@ -1,0 +1,22 @@
+"""Mean of the clients' logits."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from fedkd.aggregation import LogitAggregator, ReportStack, Teacher
+
+
+@dataclass
+class MeanLogits(LogitAggregator):
+    """z̄ = Σ_k z_k / K over the clients that vote (FedMD, Li & Wang 2019, arXiv 1910.03581; FedDF, Lin et al. 2020).
+
+    Raw logits have no bound: a single client can move the mean anywhere. Needs only the sum of the reports, but of
+    logits, whose range secure aggregation would have to bound first.
+    """
+
+    needs_individual_reports: ClassVar[bool] = False
+
+    def aggregate(self, stack: ReportStack) -> Teacher:
+        votes = stack.votes.double()
+        mean = (votes.unsqueeze(-1) * stack.logits.double()).sum(dim=0) / votes.sum(dim=0).unsqueeze(-1)
+        return Teacher.from_logits(mean.float(), client_weight=votes.sum(dim=1).float() / votes.sum().float())

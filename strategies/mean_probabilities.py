@@ -1,0 +1,21 @@
+"""Mean of the clients' class probabilities."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from fedkd.aggregation import LogitAggregator, ReportStack, Teacher
+
+
+@dataclass
+class MeanProbabilities(LogitAggregator):
+    """p̄ = Σ_k softmax(z_k) / K over the clients that vote (FedDF's avg_probs, Lin et al. 2020, arXiv 2006.07242).
+
+    Needs only the sum of the probabilities, so one client among K moves a target by at most 1/K in each class.
+    """
+
+    needs_individual_reports: ClassVar[bool] = False
+
+    def aggregate(self, stack: ReportStack) -> Teacher:
+        votes = stack.votes.double()
+        mean = (votes.unsqueeze(-1) * stack.probabilities.double()).sum(dim=0) / votes.sum(dim=0).unsqueeze(-1)
+        return Teacher.from_probabilities(mean.float(), client_weight=votes.sum(dim=1).float() / votes.sum().float())
