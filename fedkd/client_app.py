@@ -1,0 +1,42 @@
+"""The Flower ClientApp: does a cohort's work, client by client."""
+
+import time
+
+from flwr.app import Context, Message
+from flwr.clientapp import ClientApp
+
+from fedkd.performing import attempt, describe, load_performer
+from fedkd.threads import fixed_threads
+from fedkd.types import Outcome
+from fedkd.wire import decode_cohort, decode_ready, encode_outcomes, encode_ready_reply
+
+app = ClientApp()
+
+
+@app.train("cohort")
+def perform_cohort(message: Message, context: Context) -> Message:
+    """Run the job for each client of the cohort; one that fails spoils no other.
+
+    A message that has expired is not worked on any more: nobody waits for its reply.
+    """
+    cohort = decode_cohort(message.content)
+    performer = load_performer(cohort.performer)
+    expiry = message.metadata.created_at + cohort.seconds
+    outcomes = []
+    with fixed_threads(1):
+        for client in cohort.clients:
+            if time.time() < expiry:
+                outcomes.append(attempt(performer, cohort.job, client))
+            else:
+                outcomes.append(Outcome(client, error="the round's time was over before this client's turn"))
+    return Message(encode_outcomes(outcomes), reply_to=message)
+
+
+@app.query("ready")
+def report_ready(message: Message, context: Context) -> Message:
+    """Load what does the work, which takes seconds once per process, and say whether that went well."""
+    try:
+        load_performer(decode_ready(message.content))
+    except Exception as error:
+        return Message(encode_ready_reply(describe(error)), reply_to=message)
+    return Message(encode_ready_reply(None), reply_to=message)

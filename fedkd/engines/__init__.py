@@ -1,0 +1,23 @@
+"""Engines: where the clients' work of a round is done."""
+
+from collections.abc import Iterator, Sequence
+from types import TracebackType
+from typing import Protocol, Self
+
+from fedkd.types import Job, Outcome
+
+__all__ = ["Engine"]
+
+
+class Engine(Protocol):
+    """Runs a job on clients. A context manager: entering starts its workers, leaving stops them."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+    def run(self, job: Job, clients: Sequence[int]) -> Iterator[Outcome]:
+        """One outcome per client, in any order, as they arrive; a client that failed has ``error`` set."""
+        ...

@@ -1,0 +1,107 @@
+"""Flower's simulation runtime in a background thread; the only module that calls its entry point."""
+
+import threading
+import time
+from contextlib import suppress
+from typing import Any
+
+import ray
+from flwr.app import Context
+from flwr.serverapp import Grid, ServerApp
+from flwr.simulation import run_simulation
+
+from fedkd.client_app import app
+from fedkd.engines.ray_backend import RecoveringBackend, recovering_backend
+from fedkd.errors import RunError
+
+START_SECONDS = 120.0
+STOP_SECONDS = 15.0
+
+
+class Simulation:
+    """Runs Flower nodes on the Ray that this process is connected to, and lends its grid to the calling thread.
+
+    Everything Flower starts inherits the background thread's being a daemon, so nothing keeps the interpreter alive.
+    """
+
+    def __init__(self, nodes: int, worker_resources: dict[str, float], *, verbose: bool) -> None:
+        self._nodes = nodes
+        # Flower never replaces a worker that died; Ray does when it may restart it (-1: always).
+        self._worker_resources = {**worker_resources, "max_restarts": -1}
+        self._verbose = verbose
+        self._grid: Grid | None = None
+        self._backend: RecoveringBackend | None = None
+        self._workers: list[Any] = []
+        self._leave = threading.Event()
+        self._failure: BaseException | None = None
+        self._thread = threading.Thread(target=self._simulate, name="fedkd-flower", daemon=True)
+
+    def start(self) -> Grid:
+        """The grid, once workers are being started; raises ``RunError`` when the simulation fails first."""
+        self._thread.start()
+        deadline = time.monotonic() + START_SECONDS
+        while self._grid is None or self._backend is None:
+            if not self._thread.is_alive():
+                raise RunError(f"Flower's simulation did not start: {self._failure}") from self._failure
+            if time.monotonic() > deadline:
+                raise RunError(f"Flower's simulation did not start within {START_SECONDS:g} s")
+            time.sleep(0.01)
+        return self._grid
+
+    @property
+    def running(self) -> bool:
+        """Whether a thread of Flower may still be using Ray."""
+        return self._thread.is_alive()
+
+    def replace_busy_workers(self, *, wait: bool) -> None:
+        """Kill workers that are still at work although nobody waits for it any more; Ray starts new ones.
+
+        With ``wait``, come back when these are ready, so that the next round's time is its own.
+        """
+        pool = None if self._backend is None else self._backend.pool
+        if pool is None or self._leave.is_set():
+            return
+        idle = {id(worker) for worker in pool.pool}
+        busy = [worker for worker in self._workers if id(worker) not in idle]
+        for worker in busy:
+            ray.kill(worker, no_restart=False)
+        deadline = time.monotonic() + START_SECONDS
+        while wait and busy and len(pool.pool) < len(self._workers) and time.monotonic() < deadline:
+            time.sleep(0.01)
+
+    def stop(self) -> None:
+        """Kill the workers, busy or not, and wait for the background thread, for at most ``STOP_SECONDS``."""
+        self._leave.set()
+        for worker in self._workers:
+            with suppress(Exception):  # it may be dead already, or Ray gone
+                ray.kill(worker, no_restart=True)
+        if self._thread.is_alive():
+            self._thread.join(STOP_SECONDS)
+
+    def _simulate(self) -> None:
+        server = ServerApp()
+
+        @server.main()
+        def lend_grid(grid: Grid, context: Context) -> None:
+            self._grid = grid
+            self._leave.wait()
+
+        try:
+            with recovering_backend(self._built):
+                run_simulation(
+                    server,
+                    app,
+                    self._nodes,
+                    backend_config={"init_args": {}, "client_resources": dict(self._worker_resources)},
+                    verbose_logging=self._verbose,
+                )
+        except BaseException as error:
+            self._failure = error.__cause__ or error
+        finally:
+            # When the backend fails, Flower leaves its ServerApp waiting.
+            self._leave.set()
+
+    def _built(self, backend: RecoveringBackend) -> None:
+        if backend.pool is not None:
+            self._workers = list(backend.pool.pool)
+        self._backend = backend

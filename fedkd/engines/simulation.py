@@ -1,0 +1,134 @@
+"""Clients in parallel on Ray workers, through Flower's simulation runtime."""
+
+import gc
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from fedkd.config.schema import EngineConfig
+from fedkd.engines import ray_cluster
+from fedkd.engines.resources import gpu_count, gpu_share, worker_count
+from fedkd.errors import RunError
+from fedkd.performing import LOCAL_PERFORMER
+from fedkd.types import Job, Outcome
+
+if TYPE_CHECKING:
+    from fedkd.engines.flower_simulation import Simulation
+    from fedkd.engines.grid import GridEngine
+
+NODES_PER_WORKER = 4
+"""Flower nodes beyond this only make Flower slower; cohorts share the nodes."""
+
+
+class RayEngine:
+    """Runs clients on a Ray started for this engine, or on the one at ``engine.address``, which stays up afterwards.
+
+    ``clients`` is how many clients there are in all; ``costs`` maps them to their relative cost (default: all equal);
+    ``performer`` is the import path of the function that does one client's work; ``verbose`` lets Flower and Ray
+    write to the terminal. A cluster at ``engine.address`` decides itself how many workers there are. Entering raises
+    ``RunError`` when the machine lacks what is asked for or a worker cannot start.
+    """
+
+    def __init__(
+        self,
+        config: EngineConfig,
+        clients: int,
+        verbose: bool = False,
+        *,
+        costs: Mapping[int, float] | None = None,
+        performer: str = LOCAL_PERFORMER,
+    ) -> None:
+        self._config = config
+        self._clients = clients
+        self._verbose = verbose
+        self._costs = costs
+        self._performer = performer
+        self._stack = ExitStack()
+        self._simulation: Simulation | None = None
+        self._engine: GridEngine | None = None
+
+    def __enter__(self) -> Self:
+        with ExitStack() as stack:
+            # Whatever fails or interrupts the start, what had been started is stopped on the way out.
+            self._start(stack)
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._engine = None
+        self._stack.close()
+
+    def run(self, job: Job, clients: Sequence[int]) -> Iterator[Outcome]:
+        """One outcome per client, as cohorts finish; see ``GridEngine.run``.
+
+        Workers that are still busy afterwards, because they hang or the caller stopped listening, are replaced.
+        """
+        if self._engine is None or self._simulation is None:
+            raise RunError("the ray engine is not running; use it in a with statement")
+        simulation = self._simulation
+        finished = False
+        try:
+            yield from self._engine.run(job, clients)
+            finished = True
+        finally:
+            simulation.replace_busy_workers(wait=finished)
+
+    def _start(self, stack: ExitStack) -> None:
+        ray_cluster.prepare_environment(local=self._config.address is None, verbose=self._verbose)
+        with ray_cluster.quiet_warnings(self._verbose):
+            ray_cluster.require_ray()
+            # Importing Flower sets its log level, so it comes before the hush.
+            from fedkd.engines.flower_simulation import Simulation
+            from fedkd.engines.grid import GridEngine
+
+            stack.enter_context(ray_cluster.hushed(self._verbose))
+            stack.callback(self._shut_down_ray)
+            workers, share = self._open_ray()
+
+        nodes = self._nodes(workers)
+        simulation = Simulation(nodes, {"num_cpus": 1, "num_gpus": share}, verbose=self._verbose)
+        self._simulation = simulation
+        stack.callback(simulation.stop)
+        engine = GridEngine(
+            simulation.start(),
+            nodes=nodes,
+            workers=workers,
+            timeout=self._config.timeout,
+            clients_per_node=self._config.clients_per_node,
+            costs=self._costs,
+            performer=self._performer,
+        )
+        self._engine = stack.enter_context(engine)
+
+    def _open_ray(self) -> tuple[int, float]:
+        """Start or attach to Ray; how many workers it gives, and each one's share of a GPU."""
+        config = self._config
+        if config.address is None:
+            workers = worker_count(config, self._clients)
+            gpus = gpu_count() if config.device == "cuda" else 0
+            share = gpu_share(config, workers, gpus)
+            ray_cluster.start_ray(workers=workers, gpus=gpus, verbose=self._verbose)
+            return workers, share
+        ray_cluster.attach_ray(config.address, verbose=self._verbose)
+        workers, gpus = ray_cluster.cluster_size()
+        if workers < 1:
+            raise RunError(f"engine.address: the Ray cluster at {config.address!r} offers no CPUs; start it with some")
+        return workers, gpu_share(config, workers, gpus)
+
+    def _nodes(self, workers: int) -> int:
+        size = self._config.clients_per_node
+        return min(self._clients, NODES_PER_WORKER * workers) if size is None else -(-self._clients // size)
+
+    def _shut_down_ray(self) -> None:
+        """Stop the Ray that was started, or leave the one attached to; never under a thread that still uses it."""
+        simulation, self._simulation = self._simulation, None
+        if simulation is None or not simulation.running:
+            import ray
+
+            # Ray does not wait for the processes it ends, which Python warns of when their handles are collected.
+            with ray_cluster.quiet_warnings(self._verbose):
+                ray.shutdown()
+                gc.collect()

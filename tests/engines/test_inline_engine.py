@@ -1,0 +1,83 @@
+"""The inline engine needs neither Flower nor Ray, and does not let one client harm another."""
+
+import subprocess
+import sys
+
+import numpy as np
+import torch
+
+from fedkd.engines.inline import InlineEngine
+from fedkd.types import Job
+
+
+def test_outcomes_come_in_order_with_what_clients_computed() -> None:
+    job = Job("work", 3, "text", {"weight": np.eye(3, dtype=np.float32)}, probe=True)
+    with InlineEngine(performer="engine_performers:choose") as engine:
+        outcomes = list(engine.run(job, [4, 0, 2]))
+    assert [outcome.client for outcome in outcomes] == [4, 0, 2]
+    expected = np.random.default_rng((3, 0)).normal(size=(5, 3)).astype(np.float32)
+    np.testing.assert_array_equal(outcomes[1].arrays["logits"], expected)
+    assert outcomes[1].metrics == {"threads": 1, "loss": 0.0, "probe": 1, "text": "text"}
+
+
+def test_failing_clients_do_not_stop_the_others() -> None:
+    with InlineEngine(performer="engine_performers:fail_on_even") as engine:
+        outcomes = list(engine.run(Job("work", 1, "{}"), range(4)))
+    assert [outcome.error for outcome in outcomes] == [
+        "ValueError: no data on client 0",
+        None,
+        "ValueError: no data on client 2",
+        None,
+    ]
+
+
+def test_client_that_leaves_python_fails_alone() -> None:
+    with InlineEngine(performer="engine_performers:quit_python") as engine:
+        (outcome,) = engine.run(Job("work", 1, "{}"), [0])
+    assert outcome.error == "SystemExit: enough"
+
+
+def test_answer_in_another_clients_name_is_refused() -> None:
+    with InlineEngine(performer="engine_performers:someone_else") as engine:
+        (outcome,) = engine.run(Job("work", 1, "{}"), [0])
+    assert (outcome.client, outcome.error) == (0, "ValueError: answered as client 1")
+
+
+def test_callers_thread_count_holds_between_clients_and_afterwards() -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        job = Job("work", 1, "{}", {"weight": np.eye(3, dtype=np.float32)})
+        for outcome in InlineEngine(performer="engine_performers:work").run(job, range(3)):
+            assert outcome.metrics["threads"] == 1
+            assert torch.get_num_threads() == 2
+        list(InlineEngine(performer="engine_performers:fail_on_even").run(job, range(3)))
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_works_where_flower_and_ray_cannot_be_imported() -> None:
+    code = """
+import sys
+
+class Blocker:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {"flwr", "ray"}:
+            raise ImportError(f"{name} is blocked")
+
+sys.meta_path.insert(0, Blocker())
+from fedkd.engines.inline import InlineEngine
+from fedkd.types import Job, Outcome
+with InlineEngine(performer="engine_performers:fail_on_even") as engine:
+    print([outcome.ok for outcome in engine.run(Job("work", 1, "{}"), [1, 2])])
+"""
+    result = subprocess.run(
+        [sys.executable, "-c", code],
+        env={"PYTHONPATH": ":".join(entry for entry in sys.path if entry)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert (result.stdout.strip(), result.returncode) == ("[True, False]", 0), result.stderr

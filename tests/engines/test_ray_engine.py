@@ -1,0 +1,232 @@
+"""The Ray engine, with real workers: equal to the inline engine, robust, quiet, and gone afterwards.
+
+Starting Ray takes seconds, so the tests of one configuration share one engine.
+"""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("ray")
+
+from fedkd.config.schema import EngineConfig
+from fedkd.engines.inline import InlineEngine
+from fedkd.engines.simulation import RayEngine
+from fedkd.errors import RunError
+from fedkd.types import Job, Outcome
+
+JOB = Job("work", 2, '{"seed": 1}', {"weight": np.full((3, 4), 0.5, np.float32)}, probe=True)
+PERFORMER = "engine_performers:choose"
+
+
+def comparable(outcomes: Iterable[Outcome]) -> dict[int, Any]:
+    return {
+        outcome.client: (
+            {name: (array.dtype.str, array.shape, array.tobytes()) for name, array in outcome.arrays.items()},
+            dict(outcome.metrics),
+            outcome.error,
+        )
+        for outcome in outcomes
+    }
+
+
+def errors(outcomes: Iterable[Outcome]) -> dict[int, str]:
+    return {outcome.client: outcome.error for outcome in outcomes if outcome.error is not None}
+
+
+@pytest.fixture(scope="module")
+def engine(_performers_on_path: None) -> Iterator[RayEngine]:
+    """Two workers, and cohorts of two clients."""
+    config = EngineConfig(workers=2, clients_per_node=2, timeout=30)
+    with RayEngine(config, clients=12, performer=PERFORMER) as running:
+        yield running
+
+
+def test_equals_inline(engine: RayEngine) -> None:
+    clients = [11, 3, 0, 7, 8, 2, 5]
+    expected = comparable(InlineEngine(performer=PERFORMER).run(JOB, clients))
+    assert comparable(engine.run(JOB, clients)) == expected
+
+
+def test_failing_clients_leave_their_cohort_alone(engine: RayEngine) -> None:
+    outcomes = list(engine.run(Job("fail_on_even", 1, "{}"), range(6)))
+    assert len(outcomes) == 6
+    assert errors(outcomes) == {client: f"ValueError: no data on client {client}" for client in (0, 2, 4)}
+
+
+def test_killed_worker_costs_its_cohort_and_is_replaced(engine: RayEngine) -> None:
+    """Clients 0 to 11 in cohorts of two: client 3 shares one with client 9."""
+    outcomes = list(engine.run(Job("die_on_client_3", 1, "{}"), range(12)))
+    assert len(outcomes) == 12
+    assert set(errors(outcomes)) == {3, 9}
+    assert all("the worker process died" in reason for reason in errors(outcomes).values())
+    assert errors(engine.run(Job("die_on_client_3", 2, "{}"), range(12))) == {}
+
+
+def test_second_ray_in_one_process_is_refused(engine: RayEngine) -> None:
+    with pytest.raises(RunError, match="already running in this process"):
+        RayEngine(EngineConfig(workers=1), clients=1).__enter__()
+    assert errors(engine.run(JOB, [1])) == {}
+
+
+def test_signal_handlers_are_the_users(engine: RayEngine) -> None:
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+SCRIPT = """
+import sys
+import numpy as np
+from fedkd.config.schema import EngineConfig
+from fedkd.engines.simulation import RayEngine
+from fedkd.errors import RunError
+from fedkd.types import Job
+
+def engine(clients, **options):
+    return RayEngine(EngineConfig(**options), clients, performer="engine_performers:choose")
+"""
+
+
+def start(body: str) -> subprocess.Popen[str]:
+    """A Python process of its own session, so that its descendants can be told by their session."""
+    return subprocess.Popen(
+        [sys.executable, "-c", SCRIPT + body],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def left_over(session: int) -> dict[int, str]:
+    """The live processes of a session, by id, with their command lines."""
+    found = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = stat.read_text().rpartition(")")[2].split()
+            if int(fields[3]) == session and fields[0] != "Z":
+                found[int(stat.parent.name)] = (stat.parent / "cmdline").read_text().replace("\0", " ")[:120]
+        except OSError:
+            continue
+    return found
+
+
+def assert_nothing_left(session: int) -> None:
+    deadline = time.monotonic() + 15
+    while left_over(session) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert left_over(session) == {}
+
+
+def test_one_worker_is_enough_recovers_and_is_quiet() -> None:
+    """Equal to inline; a client that hangs or kills the worker spoils one round; nothing but our lines is printed."""
+    process = start(
+        """
+from fedkd.engines.inline import InlineEngine
+
+def answers(engine):
+    job = Job("work", 1, "{}", {"weight": np.ones((3, 4), np.float32)})
+    return {o.client: (o.arrays["logits"].tobytes(), dict(o.metrics)) for o in engine.run(job, range(5))}
+
+def failed(round, kind):
+    return sum(not outcome.ok for outcome in running.run(Job(kind, round, "{}"), range(5)))
+
+with engine(5, workers=1, timeout=5, clients_per_node=5) as running:
+    print(failed(1, "hang_on_client_3"), failed(2, "hang_on_client_3"))
+    print(failed(1, "die_on_client_3"), failed(2, "die_on_client_3"))
+    print(failed(1, "chatter"), answers(running) == answers(InlineEngine(performer="engine_performers:choose")))
+"""
+    )
+    out, err = process.communicate(timeout=240)
+    assert (out.split("\n"), err, process.returncode) == (["5 0", "5 0", "0 True", ""], "", 0)
+    assert_nothing_left(process.pid)
+
+
+def test_attached_cluster_is_used_and_left_running() -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block", "--num-cpus=1"]
+    cluster = subprocess.Popen(
+        [
+            *command,
+            f"--port={port}",
+            "--include-dashboard=false",
+            "--disable-usage-stats",
+            "--node-ip-address=127.0.0.1",
+        ],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        deadline = time.monotonic() + 90
+        while not listens(port) and time.monotonic() < deadline:
+            time.sleep(0.2)
+        process = start(
+            f"""
+for _ in range(2):
+    with engine(3, address="127.0.0.1:{port}", timeout=60) as running:
+        print(len([o for o in running.run(Job("fail_on_even", 1, "{{}}"), range(3)) if o.ok]))
+"""
+        )
+        out, err = process.communicate(timeout=180)
+        assert (out.split(), err, process.returncode) == (["1", "1"], "", 0)
+        assert listens(port)
+        assert cluster.poll() is None
+    finally:
+        cluster.terminate()
+        cluster.wait(timeout=30)
+        for pid in left_over(cluster.pid):
+            os.kill(pid, signal.SIGKILL)
+
+
+def listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def test_interrupt_ends_busy_clients_within_seconds(tmp_path: Path) -> None:
+    """Ctrl-C reaches the whole process group, in the middle of work; the caller sees one KeyboardInterrupt."""
+    process = start(
+        f"""
+try:
+    with engine(4, workers=2) as running:
+        list(running.run(Job("mark_and_sleep", 1, {str(tmp_path)!r}), range(4)))
+except KeyboardInterrupt:
+    print("stopped")
+"""
+    )
+    deadline = time.monotonic() + 120
+    while len(list(tmp_path.glob("*.started"))) < 2 and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert len(list(tmp_path.glob("*.started"))) == 2
+    os.killpg(process.pid, signal.SIGINT)
+    out, err = process.communicate(timeout=15)
+    assert (out, err, process.returncode) == ("stopped\n", "", 0)
+    assert_nothing_left(process.pid)
+
+
+def test_failure_to_start_is_reported_and_leaves_nothing() -> None:
+    process = start(
+        """
+try:
+    RayEngine(EngineConfig(workers=1), 2, performer="no_such_module:perform").__enter__()
+except RunError as error:
+    print(error)
+"""
+    )
+    out, err = process.communicate(timeout=120)
+    assert out == "a worker cannot start: ModuleNotFoundError: No module named 'no_such_module'\n"
+    assert (err, process.returncode) == ("", 0)
+    assert_nothing_left(process.pid)

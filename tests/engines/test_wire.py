@@ -1,0 +1,182 @@
+"""Messages carry exactly what was put into them."""
+
+import json
+from typing import Any, cast
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from flwr.app import Array, ArrayRecord, ConfigRecord, Error, Message, RecordDict
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fedkd.types import Arrays, Job, Outcome
+from fedkd.wire import (
+    COHORT_MESSAGE,
+    Cohort,
+    decode_cohort,
+    decode_ready,
+    decode_ready_reply,
+    decode_reply,
+    encode_cohort,
+    encode_outcomes,
+    encode_ready,
+    encode_ready_reply,
+    payload_bytes,
+)
+
+DTYPES = ["float32", "float64", "float16", "int64", "uint8", "bool"]
+
+
+def question() -> Message:
+    return Message(encode_cohort(Cohort(Job("distil", 1, "{}"), (), "m:f", 60.0)), 2**64 - 1, COHORT_MESSAGE)
+
+
+def reply(content: RecordDict) -> Message:
+    return Message(content, reply_to=question())
+
+
+def roundtrip(outcomes: list[Outcome]) -> list[Outcome]:
+    return decode_reply(reply(encode_outcomes(outcomes)), [outcome.client for outcome in outcomes])
+
+
+def assert_same(left: Arrays, right: Arrays) -> None:
+    assert left.keys() == right.keys()
+    for name, array in left.items():
+        assert right[name].dtype == array.dtype
+        assert right[name].shape == array.shape
+        np.testing.assert_array_equal(right[name], array)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", [(), (0,), (3, 0, 2), (2, 3)])
+def test_job_keeps_parameters_exactly(dtype: str, shape: tuple[int, ...]) -> None:
+    parameters = {"layer.weight": np.arange(np.prod(shape)).reshape(shape).astype(dtype), "b": np.ones(1, dtype)}
+    cohort = Cohort(Job("fedavg", 7, '{"seed": 1}', parameters, probe=True), (5, 1, 3), "package.module:function", 2.5)
+    decoded = decode_cohort(encode_cohort(cohort))
+    assert_same(parameters, decoded.job.parameters)
+    assert list(decoded.job.parameters) == list(parameters)
+    assert (decoded.clients, decoded.performer, decoded.seconds) == ((5, 1, 3), "package.module:function", 2.5)
+    assert (decoded.job.kind, decoded.job.round, decoded.job.config, decoded.job.probe) == (
+        "fedavg",
+        7,
+        '{"seed": 1}',
+        True,
+    )
+
+
+def test_empty_cohort_travels() -> None:
+    assert decode_cohort(encode_cohort(Cohort(Job("local", 1, "{}"), (), "m:f", 60.0))).clients == ()
+    assert roundtrip([]) == []
+
+
+arrays = st.builds(
+    lambda dtype, shape, seed: np.random.default_rng(seed).integers(0, 2, shape).astype(dtype),
+    st.sampled_from(DTYPES),
+    st.lists(st.integers(0, 3), max_size=3).map(tuple),
+    st.integers(0, 9),
+)
+outcome_lists = st.lists(
+    st.builds(
+        lambda named, metrics, error: (named, metrics, error),
+        st.dictionaries(st.text(max_size=3), arrays, max_size=3),
+        st.dictionaries(
+            st.text(max_size=3), st.integers() | st.floats(allow_nan=False) | st.text(max_size=3), max_size=3
+        ),
+        st.none() | st.text(max_size=5),
+    ),
+    max_size=5,
+)
+
+
+@given(outcome_lists)
+def test_outcomes_survive_in_order_whatever_their_shapes(
+    drawn: list[tuple[Arrays, dict[str, float | int | str], str | None]],
+) -> None:
+    sent = [Outcome(client, *rest) for client, rest in enumerate(drawn)]
+    received = roundtrip(sent)
+    for before, after in zip(sent, received, strict=True):
+        assert_same(before.arrays, after.arrays)
+        assert (after.client, after.metrics, after.error) == (before.client, before.metrics, before.error)
+
+
+def test_equal_shapes_travel_as_one_stack() -> None:
+    """1,000 clients' logits are one array of the record, so that a message's cost does not grow with its clients."""
+    content = encode_outcomes([Outcome(client, {"logits": np.zeros((4, 2), np.float32)}) for client in range(1000)])
+    (record,) = content.array_records.values()
+    assert [tuple(array.shape) for array in record.values()] == [(1000, 4, 2)]
+
+
+def unchecked(client: int, arrays: dict[str, Any], metrics: dict[str, Any]) -> Outcome:
+    """An outcome as a careless performer makes it, where nothing checks types."""
+    outcome = Outcome(client, {}, {})
+    outcome.arrays.update(arrays)
+    cast(dict[str, Any], outcome.metrics).update(metrics)
+    return outcome
+
+
+def test_numpy_scalars_are_metrics() -> None:
+    (outcome,) = roundtrip([unchecked(0, {}, {"loss": np.float32(0.5), "count": np.int64(3)})])
+    assert outcome.metrics == {"loss": 0.5, "count": 3}
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        unchecked(1, {"x": np.array([object()])}, {}),
+        unchecked(1, {"x": [1.0, 2.0]}, {}),
+        unchecked(1, {}, {"x": object()}),
+    ],
+)
+def test_what_cannot_be_sent_fails_its_own_client_only(bad: Outcome) -> None:
+    first, second, third = roundtrip([Outcome(0, {"x": np.ones(2)}), bad, Outcome(2, {"x": np.zeros(2)})])
+    assert first.ok
+    assert third.ok
+    assert second.error is not None
+    assert second.error.startswith("TypeError")
+
+
+def test_error_reply_is_an_error_of_each_client() -> None:
+    outcomes = decode_reply(Message(Error(0, "out of memory"), reply_to=question()), [4, 2])
+    assert [(outcome.client, outcome.error) for outcome in outcomes] == [(4, "out of memory"), (2, "out of memory")]
+
+
+def damaged() -> list[RecordDict]:
+    def header(content: RecordDict) -> ConfigRecord:
+        (record,) = content.config_records.values()
+        return record
+
+    def fresh() -> RecordDict:
+        return encode_outcomes([Outcome(1, {"x": np.ones(2)}), Outcome(2, {"x": np.ones(2)})])
+
+    wrong_clients, short, no_json, few_rows, no_array = fresh(), fresh(), fresh(), fresh(), fresh()
+    header(wrong_clients)["clients"] = [1, 3]
+    header(short)["errors"] = [""]
+    header(no_json)["layout"] = "["
+    header(few_rows)["layout"] = json.dumps([["x", [0]]])
+    (record,) = no_array.array_records.values()
+    record.clear()
+    garbage = fresh()
+    (record,) = garbage.array_records.values()
+    record["0"] = Array("float32", (2, 2), "numpy.ndarray", b"not an array")
+    return [RecordDict(), RecordDict({"x": ArrayRecord()}), wrong_clients, short, no_json, few_rows, no_array, garbage]
+
+
+@pytest.mark.parametrize("content", damaged())
+def test_damaged_reply_costs_its_own_clients_only(content: RecordDict) -> None:
+    outcomes = decode_reply(reply(content), [1, 2])
+    assert [outcome.client for outcome in outcomes] == [1, 2]
+    assert all(outcome.error is not None and outcome.error.startswith("malformed reply") for outcome in outcomes)
+
+
+def test_ready_question_and_answers() -> None:
+    assert decode_ready(encode_ready("a.b:c")) == "a.b:c"
+    assert decode_ready_reply(reply(encode_ready_reply(None))) is None
+    assert decode_ready_reply(reply(encode_ready_reply("ImportError: no torch"))) == "ImportError: no torch"
+    assert decode_ready_reply(Message(Error(1, "gone"), reply_to=question())) == "gone"
+
+
+def test_payload_counts_elements_only() -> None:
+    named: dict[str, npt.NDArray[np.generic]] = {"a": np.zeros((2, 3), np.float32), "b": np.zeros(5, bool)}
+    assert payload_bytes(named) == 2 * 3 * 4 + 5
+    assert payload_bytes({}) == 0
