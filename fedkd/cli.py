@@ -1,0 +1,162 @@
+"""The ``fedkd`` command. Heavy imports happen inside the commands, so that ``fedkd --help`` answers at once."""
+
+import enum
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import click
+import typer
+from rich.console import Console as RichConsole
+from rich.table import Table
+from typer.core import TyperCommand
+
+from fedkd import __version__, shipped
+from fedkd.errors import ConfigError, FedkdError, PluginError
+
+EXIT_RUN_FAILED = 1
+EXIT_BAD_INPUT = 2
+EXIT_INTERRUPTED = 130
+"""128 + SIGINT, as shells expect."""
+
+app = typer.Typer(
+    name="fedkd",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    help="Simulate federated knowledge distillation. Start with: fedkd run quickstart",
+)
+
+
+class Kind(enum.StrEnum):
+    """What ``fedkd list`` can list."""
+
+    teachers = enum.auto()
+    balancers = enum.auto()
+    clients = enum.auto()
+    mechanisms = enum.auto()
+    datasets = enum.auto()
+    models = enum.auto()
+
+
+class RunCommand(TyperCommand):
+    """``fedkd run``, whose help ends with every configuration key, read off the schema only when it is asked for."""
+
+    def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        super().format_help(ctx, formatter)
+        from fedkd.config import describe_keys
+
+        table = Table(title="Configuration keys", title_justify="left", box=None, padding=(0, 2, 0, 0))
+        table.add_column("key", style="cyan", no_wrap=True)
+        table.add_column("default", overflow="fold")
+        table.add_column("meaning", overflow="fold")
+        for key in describe_keys():
+            table.add_row(key.path, key.default, key.text)
+        console = RichConsole(markup=False, highlight=False)
+        console.print(table)
+        console.print(
+            "A plug-in's options sit beside its name: teacher.name=NAME teacher.OPTION=VALUE; see fedkd list."
+        )
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"fedkd {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """The options of ``fedkd`` itself."""
+
+
+@app.command(cls=RunCommand)
+def run(
+    config: Annotated[str, typer.Argument(metavar="CONFIG")],
+    overrides: Annotated[list[str] | None, typer.Argument(metavar="[KEY.PATH=VALUE]...")] = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Where results go; runs/CONFIG-N, a new one, when not given.")
+    ] = None,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Also show Flower's and Ray's own output.")] = False,
+) -> None:
+    """Run one experiment and compare its student with the controls.
+
+    CONFIG is a YAML file, or the name of a shipped one: quickstart, fashion_mnist.
+
+    KEY.PATH=VALUE changes one of its keys: clients.count=20 teacher.name=mean_probabilities
+    """
+    from fedkd.app import check, run_experiment
+    from fedkd.config import load_config
+    from fedkd.console import Console
+
+    path = shipped.config_path(config)
+    experiment = load_config(path, overrides or [])
+    check(experiment)
+    folder = _fresh_folder(path.stem) if out is None else _usable_folder(out)
+    with Console(command=f"fedkd run {config}") as console:
+        try:
+            run_experiment(experiment, folder, console, verbose=verbose)
+        except KeyboardInterrupt:
+            console.close()
+            typer.echo(f"\nInterrupted; {_finished_rounds(folder)} in {folder}", err=True)
+            raise typer.Exit(EXIT_INTERRUPTED) from None
+
+
+@app.command("list")
+def list_(kind: Annotated[Kind, typer.Argument(metavar="KIND")]) -> None:
+    """List what can be named in a configuration, with its options.
+
+    KIND is one of teachers, balancers, clients, mechanisms, datasets, models.
+    """
+    from fedkd.catalogue import print_catalogue
+
+    print_catalogue(kind.value)
+
+
+@app.command()
+def doctor() -> None:
+    """Say what this machine has, and what will be slow on it."""
+    from fedkd.doctor import print_diagnosis
+
+    print_diagnosis()
+
+
+def main() -> None:
+    """The console command: prints fedkd's own errors without a traceback."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            # A terminal that cannot show λ shows a question mark instead of stopping the run.
+            stream.reconfigure(errors="replace")
+    try:
+        app()
+    except FedkdError as error:
+        typer.echo(f"Error: {error}", err=True)
+        sys.exit(EXIT_BAD_INPUT if isinstance(error, ConfigError | PluginError) else EXIT_RUN_FAILED)
+    except BrokenPipeError:
+        # The reader (head, less) has seen enough; keep the interpreter from complaining as it flushes.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(EXIT_RUN_FAILED)
+
+
+def _fresh_folder(name: str) -> Path:
+    number = 1
+    while (folder := Path("runs") / f"{name}-{number}").exists():
+        number += 1
+    return folder
+
+
+def _usable_folder(folder: Path) -> Path:
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ConfigError([f"--out: must be a new or an empty folder, got {folder}; name another one or remove it"])
+    return folder
+
+
+def _finished_rounds(folder: Path) -> str:
+    rounds = folder / "rounds.jsonl"
+    count = len(rounds.read_text(encoding="utf-8").splitlines()) if rounds.is_file() else 0
+    return "1 finished round is kept" if count == 1 else f"{count} finished rounds are kept"

@@ -1,0 +1,186 @@
+"""What is shipped works as the documents say: configurations, commands, the README's strategy, the wheel's contents."""
+
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+from typer.main import get_command
+
+from fedkd import cli, plugins, shipped
+from fedkd.config import load_config
+
+ROOT = Path(__file__).resolve().parent.parent
+CONFIGS = sorted((ROOT / "configs").rglob("*.yaml"))
+DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+TINY = (
+    "engine.kind=inline",
+    "rounds=1",
+    "clients.count=2",
+    "data.private_size=60",
+    "data.public.size=40",
+    "data.public.labelled=20",
+    "distillation.steps=3",
+    "controls=[]",
+)
+
+
+def run(*command: str, cwd: Path, path: tuple[Path, ...] = (ROOT,)) -> subprocess.CompletedProcess[str]:
+    environ = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, path))}
+    return subprocess.run([sys.executable, *command], cwd=cwd, env=environ, capture_output=True, text=True, check=False)
+
+
+def test_there_are_configurations() -> None:
+    assert len(CONFIGS) >= 2
+    assert shipped.config_names() == sorted(str(path.relative_to(ROOT / "configs"))[:-5] for path in CONFIGS)
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_a_configuration_loads_and_opens_with_the_command_that_runs_it(path: Path) -> None:
+    load_config(path)
+    first = path.read_text(encoding="utf-8").splitlines()[0]
+    command = re.fullmatch(r"# fedkd run (\S+)(?: \S+=\S+)*", first)
+    assert command is not None, f"{path} must open with '# fedkd run {path.relative_to(ROOT)}', got {first!r}"
+    assert ROOT / command[1] == path
+
+
+@pytest.mark.parametrize("name", ["quickstart", "quickstart.yaml", "configs/quickstart.yaml"])
+def test_shipped_configurations_are_found_from_any_folder(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert shipped.config_path(name).read_bytes() == (ROOT / "configs/quickstart.yaml").read_bytes()
+
+
+def test_a_file_of_ones_own_goes_before_a_shipped_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "quickstart.yaml").write_text("rounds: 7", encoding="utf-8")
+    assert load_config(shipped.config_path("quickstart.yaml")).rounds == 7
+    assert shipped.config_path("absent.yaml") == Path("absent.yaml")
+
+
+def documented_commands() -> list[tuple[str, str]]:
+    """(document, command) for every line of the documents' console blocks."""
+    found: list[tuple[str, str]] = []
+    for document in DOCUMENTS:
+        for block in re.findall(r"```console\n(.*?)```", document.read_text(encoding="utf-8"), re.DOTALL):
+            found.extend((document.name, line) for line in block.splitlines() if line.strip())
+    return found
+
+
+def test_every_documented_command_exists() -> None:
+    commands = documented_commands()
+    assert len(commands) >= 8
+    known = set(get_command(cli.app).commands)  # type: ignore[attr-defined]
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+    for document, line in commands:
+        program, word, *rest = line.split()
+        match program:
+            case "make":
+                assert word in targets, f"{document}: {line}"
+            case "fedkd":
+                assert word in known, f"{document}: {line}"
+                if word == "run":
+                    assert shipped.config_path(rest[0]).is_file(), f"{document}: {line}"
+                if word == "list":
+                    assert rest[0] in {kind.plural for kind in plugins.KINDS}, f"{document}: {line}"
+            case _:
+                assert line == 'pip install "fedkd[ray]"', f"{document}: {line}"
+
+
+def strategy_example() -> str:
+    example = re.search(r"```python\n# strategies/my_teacher\.py\n(.*?)```", README, re.DOTALL)
+    assert example is not None
+    return example[1]
+
+
+def test_the_readmes_strategy_is_short() -> None:
+    assert len(strategy_example().splitlines()) < 30
+
+
+def test_the_readmes_strategy_runs_by_its_file_name(tmp_path: Path) -> None:
+    # The checkout's strategies package, with the example's file added, goes first on the path.
+    package = tmp_path / "checkout/strategies"
+    package.mkdir(parents=True)
+    for file in (ROOT / "strategies").glob("*.py"):
+        (package / file.name).write_bytes(file.read_bytes())
+    (package / "my_teacher.py").write_text(strategy_example(), encoding="utf-8")
+    overrides = ("teacher.name=my_teacher", "teacher.power=4", *TINY)
+    main = "from fedkd.cli import main; main()"
+    path = (package.parent, ROOT)
+    done = run("-c", main, "run", "quickstart", *overrides, "--out", "out", cwd=tmp_path, path=path)
+    assert done.returncode == 0, done.stderr
+    assert load_config(tmp_path / "out/config.yaml", ["teacher=stacked"]).rounds == 1
+    assert "my_teacher" in (tmp_path / "out/config.yaml").read_text(encoding="utf-8")
+    refused = run("-c", main, "run", "quickstart", *overrides, "teacher.powr=4", cwd=tmp_path, path=path)
+    assert refused.returncode == cli.EXIT_BAD_INPUT
+    assert "did you mean 'power'" in refused.stderr
+
+
+def test_the_readmes_strategy_runs_as_module_and_class(tmp_path: Path) -> None:
+    (tmp_path / "my_mod.py").write_text(strategy_example(), encoding="utf-8")
+    main = "from fedkd.cli import main; main()"
+    name = "teacher.name=my_mod:MyTeacher"
+    # A run with another option value must give another student, else the option is not used.
+    digests = set()
+    for power in (0, 8):
+        out = f"out{power}"
+        done = run("-c", main, "run", "quickstart", name, f"teacher.power={power}", *TINY, "--out", out, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        digests.update(re.findall(r'"student_sha256": "(\w+)"', (tmp_path / out / "summary.json").read_text()))
+    assert len(digests) == 2
+
+
+def test_the_simulation_script_runs_and_is_short(tmp_path: Path) -> None:
+    script = ROOT / "scripts/simulate.py"
+    assert len(script.read_text(encoding="utf-8").splitlines()) < 40
+    config = str(ROOT / "configs/quickstart.yaml")
+    done = run(str(script), config, *TINY, "--out", "out", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "out/summary.json").is_file()
+    failed = run(str(script), config, "rounds=0", "--out", "other", cwd=tmp_path)
+    assert failed.returncode == 1
+    assert "rounds" in failed.stderr
+    assert "Traceback" not in failed.stderr
+
+
+def test_fedkd_is_importable_without_ray(tmp_path: Path) -> None:
+    """With ray and Flower's simulation hidden, the inline engine runs and the ray engine says what to install."""
+    hide = (
+        "import importlib.abc, importlib.util, sys\n"
+        "class Hide(importlib.abc.MetaPathFinder):\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name.partition('.')[0] == 'ray': raise ModuleNotFoundError(name, name=name)\n"
+        "sys.meta_path.insert(0, Hide())\n"
+        "find = importlib.util.find_spec\n"
+        "importlib.util.find_spec = lambda name, *rest: None if name == 'ray' else find(name, *rest)\n"
+        "from fedkd.cli import main; main()"
+    )
+    done = run("-c", hide, "run", "quickstart", *TINY, "--out", "out", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    refused = run("-c", hide, "run", "quickstart", *TINY, "engine.kind=ray", "--out", "other", cwd=tmp_path)
+    assert refused.returncode == cli.EXIT_BAD_INPUT
+    for word in ("fedkd[ray]", "engine.kind=inline"):
+        assert word in refused.stderr
+    assert not (tmp_path / "other").exists()
+
+
+def test_every_requirement_is_pinned_in_the_constraints() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    pins = dict(line.split("==") for line in lines if line and not line.startswith("#"))
+    pins = {re.sub(r"[-_.]+", "-", name).lower(): version for name, version in pins.items()}
+    wanted = [
+        *project["dependencies"],
+        *(item for extra in project["optional-dependencies"].values() for item in extra),
+    ]
+    assert len(wanted) > 15
+    for requirement in wanted:
+        name = re.split(r"[\[<>=]", requirement)[0]
+        assert re.sub(r"[-_.]+", "-", name).lower() in pins, requirement
+    # Builds for one accelerator (+cpu, +cu130) are not on the common registry.
+    assert not any("+" in version for version in pins.values())
