@@ -13,6 +13,7 @@ from fedkd.config import ExperimentConfig, to_json
 from fedkd.engines import Engine
 from fedkd.engines.inline import InlineEngine
 from fedkd.errors import ConfigError
+from fedkd.evaluation import diagnose
 from fedkd.local.workspace import Workspace, workspace
 from fedkd.models import profile
 from fedkd.observer import Observer, Silent
@@ -93,8 +94,9 @@ def run_experiment(
             directory.end_round(result.record, result.rows, seconds)
             records.append(result.record)
             watch.round_ended(result.record, seconds)
-        history = _controls(place, engine, server, ensemble, watch)
-    summary = _summary(config, server, records, history, time.monotonic() - started)
+        history, bar = _controls(place, engine, server, ensemble, watch)
+    seconds = time.monotonic() - started
+    summary = _summary(place, server, records, history, bar, seconds)
     directory.finish(summary)
     watch.finished(summary, overview)
     return summary
@@ -109,9 +111,13 @@ def _watched(engine: Engine, job: Job, asked: Sequence[int], watch: Observer) ->
 
 def _controls(
     place: Workspace, engine: Engine, server: Server, ensemble: float | None, watch: Observer
-) -> dict[str, list[float]]:
-    """Each listed control's test accuracy, after every round where it has rounds; the last value is its result."""
+) -> tuple[dict[str, list[float]], float | None]:
+    """Each listed control's test accuracy, after every round where it has rounds; the last value is its result.
+
+    Also the accuracy of public_only on the validation samples, where it is known.
+    """
     history: dict[str, list[float]] = {}
+    bar: float | None = None
     for name in place.config.controls:
 
         def progress(done: int, total: int, stage: str = name) -> None:
@@ -119,7 +125,7 @@ def _controls(
 
         match name:
             case "public_only":
-                history[name] = controls.public_only(place, progress)
+                history[name], bar = controls.public_only(place, progress)
             case "centralised":
                 history[name] = controls.centralised(place, progress)
             case "fedavg":
@@ -129,7 +135,7 @@ def _controls(
             case "teacher_only":
                 history[name] = [] if ensemble is None else [ensemble]
         watch.control_ended(name, history[name][-1])
-    return history
+    return history, bar
 
 
 def _overview(place: Workspace, out: Path) -> Overview:
@@ -163,18 +169,24 @@ def _overview(place: Workspace, out: Path) -> Overview:
 
 
 def _summary(
-    config: ExperimentConfig,
+    place: Workspace,
     server: Server,
     records: Sequence[RoundRecord],
     history: dict[str, list[float]],
+    bar: float | None,
     seconds: float,
 ) -> Summary:
+    config, last = place.config, records[-1]
+    diagnosis = last.diagnosis
+    if last.validation is not None:
+        before = records[-2].validation if len(records) > 1 else None
+        diagnosis = diagnose(last.validation, public_only=bar, previous=before, classes=place.data.classes)
     mechanism: LogitMechanism = plugins.build(
         plugins.MECHANISM, config.privacy.mechanism.name, config.privacy.mechanism.options
     )
     return Summary(
-        student_accuracy=records[-1].student_accuracy,
-        teacher_accuracy=records[-1].teacher_accuracy,
+        student_accuracy=last.student_accuracy,
+        teacher_accuracy=last.teacher_accuracy,
         controls={name: values[-1] for name, values in history.items()},
         control_history=history,
         bytes_up=sum(record.bytes_up for record in records),
@@ -187,6 +199,8 @@ def _summary(
         wall_seconds=round(seconds, 3),
         student_sha256=parameter_digest(server.distiller.student.state_dict()),
         versions=versions(),
+        validation=last.validation,
+        diagnosis=diagnosis,
     )
 
 

@@ -107,6 +107,16 @@ def run(
             raise typer.Exit(EXIT_INTERRUPTED) from None
 
 
+@app.command()
+def report(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The folder of a run, finished or not.")],
+) -> None:
+    """Write DIR/report.html: one run's result, plots, rounds and configuration in one file."""
+    from fedkd.report.html import write_report
+
+    typer.echo(write_report(folder))
+
+
 @app.command("list")
 def list_(kind: Annotated[Kind, typer.Argument(metavar="KIND")]) -> None:
     """List what can be named in a configuration, with its options.

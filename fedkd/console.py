@@ -9,16 +9,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from rich.table import Table
 
 from fedkd.records import Overview, RoundRecord, Summary
-
-COMPARISONS = {
-    "student": "distilled from the clients' answers; sees no private sample",
-    "teacher_only": "the clients' models asked together at test time",
-    "fedavg": "weights averaged instead of answers, for as many rounds",
-    "local_only": "each client alone; the mean over clients",
-    "public_only": "the server's labelled samples alone; the bar to clear",
-    "centralised": "all private samples in one place; what privacy forbids",
-}
-"""The rows of the closing table, in its order, and what each one is."""
+from fedkd.report.comparisons import COMPARISONS
 
 _COLUMNS = (("round", 7), ("student", 9), ("teacher", 9), ("mean λ", 8), ("MB up", 9), ("seconds", 9))
 
@@ -142,6 +133,10 @@ def _percent(share: float) -> str:
     return f"{100 * share:.1f}%"
 
 
+def _share(share: float | None) -> str:
+    return "no samples" if share is None else _percent(share)
+
+
 def _header(overview: Overview) -> Iterator[tuple[str, str]]:
     shape = "×".join(map(str, overview.shape))
     yield "data", f"{overview.dataset}, {shape}, {overview.classes} classes, {overview.test_samples:,} test samples"
@@ -186,6 +181,19 @@ def _remarks(summary: Summary, overview: Overview) -> Iterator[str]:
             f"The student does not beat public_only ({_percent(share)} against {_percent(bar)}): here the clients "
             "added nothing to what the server's own labelled samples give."
         )
+    if (report := summary.validation) is not None:
+        yield (
+            f"Validation ({report.samples} samples): student {_percent(report.accuracy)}, teacher "
+            f"{_percent(report.teacher_accuracy)}, the same answer on {_percent(report.agreement)} "
+            f"(KL {report.divergence:.2f} nats)."
+        )
+        yield (
+            f"  The student is right on {_share(report.accuracy_where_teacher_right)} where the teacher is right, on "
+            f"{_share(report.accuracy_where_teacher_wrong)} where it is wrong; its entropy is "
+            f"{report.student_entropy:.2f} nats."
+        )
+    if summary.diagnosis is not None:
+        yield f"Diagnosis: {summary.diagnosis.text}"
     if summary.epsilon is not None:
         yield f"Privacy: ε = {summary.epsilon:.3g} at δ = {summary.delta:g}."
     if summary.failures:

@@ -21,18 +21,32 @@ Progress = Callable[[int, int], None]
 RunJob = Callable[[Job, Sequence[int]], Iterable[Outcome]]
 
 
-def public_only(place: Workspace, progress: Progress) -> list[float]:
-    """Test accuracy after each round of a student trained on the labelled public samples alone, with the same steps."""
+def public_only(place: Workspace, progress: Progress) -> tuple[list[float], float | None]:
+    """Test accuracy after each round of a student trained on the labelled public samples alone, with the same steps.
+
+    Also its accuracy on the server's validation samples after the last round, where there are any.
+    """
     config, data = place.config, place.data
     fixed = plugins.build(plugins.BALANCER, "fixed", {"value": 0.0})
-    distiller = Distiller(place.initial_student(), fixed, config.distillation, seed=config.seed)
+    constant = plugins.build(plugins.TEMPERATURE, "constant", {})
+    distiller = Distiller(
+        place.initial_student(),
+        fixed,
+        config.distillation,
+        temperature=constant,
+        seed=config.seed,
+        rounds=config.rounds,
+    )
     history = []
     with fixed_threads(config.engine.server_threads):
         for round in range(1, config.rounds + 1):
             distiller.fit_labels(data.public.images, data.public.labels, round=round)
             history.append(accuracy(distiller.student, data.test_images, data.test_labels))
             progress(round, config.rounds)
-    return history
+        held_out = data.public.validation
+        if not bool(held_out.any()):
+            return history, None
+        return history, accuracy(distiller.student, data.public.images[held_out], data.public.truth[held_out])
 
 
 def centralised(place: Workspace, progress: Progress) -> list[float]:

@@ -44,7 +44,10 @@ BALANCER = PluginKind("balancer", "balancers", "fedkd.balancing", "fedkd.balanci
 MECHANISM = PluginKind("mechanism", "mechanisms", "fedkd.privacy.mechanisms", "fedkd.privacy:LogitMechanism")
 DATASET = PluginKind("data set", "datasets", "fedkd.data.sources", "fedkd.data:DataSource")
 MODEL = PluginKind("model", "models", "fedkd.models", "fedkd.models:Architecture")
-KINDS = (TEACHER, CLIENT, BALANCER, MECHANISM, DATASET, MODEL)
+TEMPERATURE = PluginKind(
+    "temperature schedule", "temperatures", "fedkd.temperature", "fedkd.temperature:TemperatureSchedule"
+)
+KINDS = (TEACHER, CLIENT, BALANCER, MECHANISM, DATASET, MODEL, TEMPERATURE)
 
 
 def names(kind: PluginKind) -> list[str]:

@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,9 +12,9 @@ from torch import Tensor
 from fedkd import plugins
 from fedkd.aggregation import Expectation, LogitAggregator, ReportStack, collect_reports, stack_reports
 from fedkd.config import to_json
-from fedkd.distillation import Distiller, StepRow
+from fedkd.distillation import Distiller, StepRow, Validation
 from fedkd.errors import RunError
-from fedkd.evaluation import accuracy, hit_rate
+from fedkd.evaluation import Diagnosis, ValidationReport, accuracy, diagnose, hit_rate, predict, validate_student
 from fedkd.local.workspace import Workspace
 from fedkd.records import RoundRecord
 from fedkd.seeding import numpy_generator, torch_generator
@@ -42,17 +42,20 @@ class Server:
         self.place = place
         self.aggregator = aggregator
         self.distiller = distiller
+        self._last_report: ValidationReport | None = None
 
     @classmethod
     def build(cls, place: Workspace) -> "Server":
         """The server that the configuration describes, before the first round."""
         config = place.config
-        balancer = config.distillation.balancer
+        balancer, temperature = config.distillation.balancer, config.distillation.temperature
         distiller = Distiller(
             place.initial_student(),
             plugins.build(plugins.BALANCER, balancer.name, balancer.options),
             config.distillation,
+            temperature=plugins.build(plugins.TEMPERATURE, temperature.name, temperature.options),
             seed=config.seed,
+            rounds=config.rounds,
             pseudo_labels=config.data.public.pseudo_labels,
         )
         return cls(place, plugins.build(plugins.TEACHER, config.teacher.name, config.teacher.options), distiller)
@@ -101,33 +104,42 @@ class Server:
                 data.public.images[chosen],
                 labels,
                 round=job.round,
-                held_out=data.public.validation[chosen],
+                validation=self._validation(chosen),
                 progress=progress,
             )
+            report = self._validate(teacher, chosen)
             record = RoundRecord(
                 round=job.round,
                 student_accuracy=accuracy(self.distiller.student, data.test_images, data.test_labels),
-                validation_accuracy=self._validation_accuracy(),
+                validation_accuracy=None if report is None else report.accuracy,
                 teacher_accuracy=self._teacher_accuracy(teacher, chosen),
                 mean_lambda=distilled.mean_lambda,
                 loss_dist=distilled.loss_dist,
                 loss_cls=distilled.loss_cls,
-                temperature=config.distillation.temperature,
+                temperature=distilled.temperature,
                 bytes_up=sum(report.bytes_up for report in reports),
                 bytes_down=len(asked) * (SEED_BYTES + sum(array.nbytes for array in job.parameters.values())),
                 clients=asked,
                 failures=tuple(failures),
+                validation=report,
+                diagnosis=None if report is None else self._diagnose(report),
             )
+            self._last_report = report
         return RoundResult(record, distilled.rows, probe)
 
     def state_dict(self) -> dict[str, Any]:
         """Everything the next round depends on."""
-        return {"distiller": self.distiller.state_dict(), "teacher": self.aggregator.state_dict()}
+        return {
+            "distiller": self.distiller.state_dict(),
+            "teacher": self.aggregator.state_dict(),
+            "validation": None if self._last_report is None else asdict(self._last_report),
+        }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take up what ``state_dict`` returned."""
         self.distiller.load_state_dict(state["distiller"])
         self.aggregator.load_state_dict(state["teacher"])
+        self._last_report = None if state["validation"] is None else ValidationReport(**state["validation"])
 
     def _stack(self, job: Job, reports: list[ClientReport], labels: Tensor) -> ReportStack:
         seed = self.place.config.seed
@@ -158,11 +170,21 @@ class Server:
         teacher = copy.deepcopy(self.aggregator)(self._stack(job, longer, unknown))
         return hit_rate(teacher.log_probabilities[labels.numel() :], tests)
 
-    def _validation_accuracy(self) -> float | None:
+    def _validation(self, chosen: Tensor) -> Validation:
         public = self.place.data.public
-        if not bool(public.validation.any()):
+        mask = public.validation[chosen]
+        return Validation(mask, public.truth[chosen][mask])
+
+    def _validate(self, teacher: Teacher, chosen: Tensor) -> ValidationReport | None:
+        public = self.place.data.public
+        held_out = self._validation(chosen)
+        if held_out.empty:
             return None
-        return accuracy(self.distiller.student, public.images[public.validation], public.truth[public.validation])
+        logits = predict(self.distiller.student, public.images[chosen][held_out.mask])
+        return validate_student(logits, teacher.log_probabilities[held_out.mask], held_out.labels)
+
+    def _diagnose(self, report: ValidationReport) -> Diagnosis:
+        return diagnose(report, public_only=None, previous=self._last_report, classes=self.place.data.classes)
 
     def _teacher_accuracy(self, teacher: Teacher, chosen: Tensor) -> float | None:
         public = self.place.data.public

@@ -10,6 +10,7 @@ _WITH_TENSORS = [
     "fedkd.local",
     "fedkd.models",
     "fedkd.privacy",
+    "fedkd.temperature",
     "fedkd.types",
     "strategies",
     "clients",

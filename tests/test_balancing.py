@@ -21,9 +21,9 @@ angles = st.floats(-1.0, 1.0)
 
 def geometry(norm_dist: float, norm_cls: float, cosine: float, step: int = 0, steps: int = 10) -> GradientGeometry:
     return GradientGeometry(
-        a=norm_dist**2,
-        b=norm_dist * norm_cls * cosine,
-        c=norm_cls**2,
+        a=float(norm_dist) ** 2,
+        b=float(norm_dist) * norm_cls * cosine,
+        c=float(norm_cls) ** 2,
         loss_dist=1.0,
         loss_cls=2.0,
         step=step,

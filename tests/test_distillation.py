@@ -2,15 +2,18 @@
 
 import copy
 import math
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
+from fedkd import plugins
 from fedkd.balancing import build
 from fedkd.config import DistillationConfig
-from fedkd.distillation import Distiller, classification_loss, distillation_loss
-from fedkd.distillation.step import balanced_step
+from fedkd.distillation import Distiller, StepRow, Validation, classification_loss, distillation_loss
+from fedkd.distillation.step import Descent, GeometryMode, Losses
+from fedkd.distillation.validation import validation_slope
 from fedkd.types import Teacher
 
 
@@ -48,31 +51,120 @@ def test_sample_weights_select_samples() -> None:
     assert float(distillation_loss(logits, target, 2.0, torch.zeros(2))) == 0.0
 
 
-def test_a_step_descends_along_the_balanced_gradient() -> None:
+def linear_problem() -> tuple[nn.Linear, Tensor, Tensor, Tensor]:
     generator = torch.Generator().manual_seed(0)
-    model = nn.Linear(4, 3)
     inputs, target = torch.randn(6, 4, generator=generator), torch.randn(6, 3, generator=generator)
-    labels = torch.tensor([0, 1, 2, 0, 1, 2])
-    reference = copy.deepcopy(model)
-    optimiser = torch.optim.SGD(model.parameters(), lr=0.1)
-    row = balanced_step(
-        distillation_loss(model(inputs), target, 2.0),
-        classification_loss(model(inputs), labels),
-        list(model.parameters()),
-        optimiser,
-        build("fixed", value=0.3),
-        round=1,
-        step=0,
-        steps=1,
+    return nn.Linear(4, 3), inputs, target, torch.tensor([0, 1, 2, 0, 1, 2])
+
+
+def losses_of(model: nn.Module, inputs: Tensor, target: Tensor, labels: Tensor) -> Losses:
+    logits_dist, logits_cls = model(inputs), model(inputs)
+    return Losses(
+        distillation_loss(logits_dist, target, 2.0), classification_loss(logits_cls, labels), logits_dist, logits_cls
     )
+
+
+def one_step(descent: Descent, losses: Losses, step: int = 0) -> StepRow:
+    return descent.step(losses, round=1, step=step, steps=2, temperature=2.0)
+
+
+@pytest.mark.parametrize("mode", ["exact", "last_layer"])
+def test_a_step_descends_along_the_balanced_gradient(mode: GeometryMode) -> None:
+    model, inputs, target, labels = linear_problem()
+    reference = copy.deepcopy(model)
+    parameters = list(model.parameters())
+    descent = Descent(
+        parameters, torch.optim.SGD(parameters, lr=0.1), build("fixed", value=0.3), mode=mode, last_layer=parameters
+    )
+    row = one_step(descent, losses_of(model, inputs, target, labels))
     dist, task = distillation_loss(reference(inputs), target, 2.0), classification_loss(reference(inputs), labels)
-    gradients = torch.autograd.grad(0.3 * dist + 0.7 * task, list(reference.parameters()))
-    for moved, start, gradient in zip(model.parameters(), reference.parameters(), gradients, strict=True):
+    g_dist = torch.autograd.grad(dist, list(reference.parameters()), retain_graph=True)
+    g_cls = torch.autograd.grad(task, list(reference.parameters()), retain_graph=True)
+    combined = torch.autograd.grad(0.3 * dist + 0.7 * task, list(reference.parameters()))
+    for moved, start, gradient in zip(model.parameters(), reference.parameters(), combined, strict=True):
         torch.testing.assert_close(moved, start - 0.1 * gradient)
-    squared = sum(float(gradient.square().sum()) for gradient in gradients)
-    assert row.predicted_decrease == pytest.approx(0.1 * squared, rel=1e-5)
-    assert row.loss_dist == pytest.approx(dist.item())
-    assert row.loss_cls == pytest.approx(task.item())
+    a, b, c = (
+        sum(float((x * y).sum()) for x, y in zip(left, right, strict=True))
+        for left, right in ((g_dist, g_dist), (g_dist, g_cls), (g_cls, g_cls))
+    )
+    assert row.predicted_decrease == pytest.approx(0.1 * (0.09 * a + 0.42 * b + 0.49 * c), rel=1e-5)
+    assert row.norm_dist == pytest.approx(a**0.5, rel=1e-5)
+    assert row.norm_cls == pytest.approx(c**0.5, rel=1e-5)
+    assert row.cos == pytest.approx(b / (a * c) ** 0.5, rel=1e-4)
+    assert (row.loss_dist, row.loss_cls) == pytest.approx((dist.item(), task.item()))
+    if mode == "exact":
+        assert row.predicted_decrease_dist == pytest.approx(0.1 * (0.3 * a + 0.7 * b), rel=1e-5)
+        assert row.predicted_decrease_cls == pytest.approx(0.1 * (0.3 * b + 0.7 * c), rel=1e-5)
+
+
+def test_logit_geometry_of_a_mixed_batch_by_hand() -> None:
+    """On logits the gradients are (p_s − p_t)/n and (p_s − onehot)/n: zero rows where there is no label."""
+    logits = torch.zeros(2, 2, requires_grad=True)
+    target = torch.tensor([[0.75, 0.25], [0.5, 0.5]]).log()
+    losses = Losses(
+        distillation_loss(logits, target, 1.0), classification_loss(logits[1:], torch.tensor([0])), logits, logits
+    )
+    descent = Descent([nn.Parameter(torch.zeros(1))], torch.optim.SGD([torch.zeros(1)], lr=0.1), build("fixed"))
+    descent.mode = "logits"
+    # Row 0: (−¼, ¼)/2 for L_dist, none for L_cls. Row 1: none for L_dist, (−½, ½) for L_cls.
+    assert descent._partial_geometry(losses) == pytest.approx((2 * 0.125**2, 0.0, 0.5))
+
+
+def test_between_measurements_lambda_stays_and_one_backward_pass_is_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, inputs, target, labels = linear_problem()
+    parameters = list(model.parameters())
+    descent = Descent(parameters, torch.optim.SGD(parameters, lr=0.1), build("energy_share"), every=3)
+    passes = []
+    backward = torch.autograd.grad
+
+    def counted(*arguments: Any, **options: Any) -> Any:
+        passes.append(1)
+        return backward(*arguments, **options)
+
+    monkeypatch.setattr(torch.autograd, "grad", counted)
+    rows = [one_step(descent, losses_of(model, inputs, target, labels), step) for step in range(4)]
+    assert len(passes) == 2 + 1 + 1 + 2
+    assert rows[0].weight == rows[1].weight == rows[2].weight != rows[3].weight
+    assert [row.cos is None for row in rows] == [False, True, True, False]
+
+
+def fidelity(rate: float, **options: Any) -> list[float]:
+    """Measured over predicted decrease of the total loss along a short run."""
+    images, truth, labels = problem()
+    teacher = Teacher.from_probabilities(nn.functional.one_hot(truth, 2).float() * 0.8 + 0.1)
+    trainer = distiller("energy_share", learning_rate=rate, measure_every=1, steps=20, warmup=0, **options)
+    rows = trainer.distil(teacher, images, labels, round=1).rows
+    return [row.measured_decrease / row.predicted_decrease for row in rows if row.measured_decrease is not None]
+
+
+def test_taylors_prediction_is_right_at_small_rates_and_not_at_large_ones() -> None:
+    assert all(abs(ratio - 1) < 0.02 for ratio in fidelity(1e-4, momentum=0.0))
+    assert any(abs(ratio - 1) > 0.1 for ratio in fidelity(1.0, momentum=0.0))
+
+
+@pytest.mark.parametrize(
+    "options", [{"momentum": 0.9}, {"momentum": 0.9, "weight_decay": 0.01}, {"momentum": 0.0, "clip_norm": 0.3}]
+)
+def test_the_prediction_is_of_the_update_really_made(options: dict[str, float]) -> None:
+    assert all(abs(ratio - 1) < 0.02 for ratio in fidelity(1e-4, **options))
+
+
+def test_adams_update_is_predicted_too() -> None:
+    images, truth, labels = problem()
+    teacher = Teacher.from_probabilities(nn.functional.one_hot(truth, 2).float() * 0.8 + 0.1)
+    trainer = distiller("energy_share", optimiser="adam", learning_rate=1e-5, measure_every=1, steps=20)
+    for row in trainer.distil(teacher, images, labels, round=1).rows:
+        assert row.measured_decrease == pytest.approx(row.predicted_decrease, rel=0.02)
+
+
+def test_the_validation_slope_is_the_directional_derivative() -> None:
+    model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.MaxPool2d(2), nn.ReLU(), nn.Flatten(), nn.Linear(2, 3))
+    images, labels = torch.randn(9, 1, 4, 4), torch.arange(9) % 3
+    direction = {name: torch.randn_like(parameter) for name, parameter in model.named_parameters()}
+    loss = nn.functional.cross_entropy(model(images), labels)
+    found = torch.autograd.grad(loss, list(model.parameters()))
+    expected = sum(float((left * right).sum()) for left, right in zip(found, direction.values(), strict=True))
+    assert validation_slope(model, images, labels, direction) == pytest.approx(expected, rel=1e-4)
 
 
 def problem() -> tuple[Tensor, Tensor, Tensor]:
@@ -85,11 +177,15 @@ def problem() -> tuple[Tensor, Tensor, Tensor]:
     return images, truth, labels
 
 
-def distiller(balancer: str = "fixed", *, pseudo_labels: bool = False, **options: float) -> Distiller:
+def distiller(
+    name: str = "fixed", *, pseudo_labels: bool = False, value: float | None = None, **options: Any
+) -> Distiller:
     torch.random.set_rng_state(torch.Generator().manual_seed(0).get_state())
     student = nn.Sequential(nn.Flatten(), nn.Linear(16, 2))
-    config = DistillationConfig(steps=60, batch_size=16, labelled_batch_size=8)
-    return Distiller(student, build(balancer, **options), config, seed=0, pseudo_labels=pseudo_labels)
+    config = DistillationConfig(**{"steps": 60, "batch_size": 16, "labelled_batch_size": 8, "warmup": 0, **options})
+    balancer = build(name, ema=0.5) if value is None else build(name, value=value)
+    temperature = plugins.build(plugins.TEMPERATURE, "constant", {"value": 2.0})
+    return Distiller(student, balancer, config, temperature=temperature, seed=0, pseudo_labels=pseudo_labels)
 
 
 def share_right(model: nn.Module, images: Tensor, truth: Tensor) -> float:
@@ -130,7 +226,10 @@ def test_held_out_samples_are_never_trained_on() -> None:
         if poison:
             shown[held_out], known[4:8], target[held_out] = 1e3, 1 - truth[4:8], 0.5
         trainer = distiller(value=0.5)
-        trainer.distil(Teacher.from_probabilities(target), shown, known, round=1, held_out=held_out)
+        labels_held_out = truth[held_out]
+        trainer.distil(
+            Teacher.from_probabilities(target), shown, known, round=1, validation=Validation(held_out, labels_held_out)
+        )
         students.append(trainer.student)
     for left, right in zip(students[0].parameters(), students[1].parameters(), strict=True):
         assert torch.equal(left, right)
@@ -139,9 +238,9 @@ def test_held_out_samples_are_never_trained_on() -> None:
 def test_resuming_from_state_gives_the_same_student() -> None:
     images, truth, labels = problem()
     teacher = Teacher.from_probabilities(nn.functional.one_hot(truth, 2).float())
-    whole = distiller("energy_share", ema=0.9)
+    whole = distiller("energy_share")
     whole.distil(teacher, images, labels, round=1)
-    resumed = distiller("energy_share", ema=0.9)
+    resumed = distiller("energy_share")
     resumed.load_state_dict(copy.deepcopy(whole.state_dict()))
     for trainer in (whole, resumed):
         trainer.distil(teacher, images, labels, round=2)
@@ -153,4 +252,30 @@ def test_nothing_to_distil_on_is_an_error() -> None:
     images, truth, labels = problem()
     teacher = Teacher.from_probabilities(nn.functional.one_hot(truth, 2).float())
     with pytest.raises(ValueError, match="held out"):
-        distiller().distil(teacher, images, labels, round=1, held_out=torch.ones(200, dtype=torch.bool))
+        distiller().distil(
+            teacher, images, labels, round=1, validation=Validation(torch.ones(200, dtype=torch.bool), truth)
+        )
+
+
+def test_error_ratio_follows_a_good_teacher_and_leaves_a_bad_one() -> None:
+    images, truth, labels = problem()
+    held_out = torch.zeros(200, dtype=torch.bool)
+    held_out[150:] = True
+    validation = Validation(held_out, truth[held_out])
+    weights = []
+    for good in (True, False):
+        target = nn.functional.one_hot(truth if good else 1 - truth, 2).float() * 0.8 + 0.1
+        trainer = distiller("error_ratio")
+        rows = trainer.distil(Teacher.from_probabilities(target), images, labels, round=1, validation=validation).rows
+        weights.append(rows[-1].weight)
+    assert weights[0] > 0.4
+    assert weights[1] < 0.01
+
+
+def test_a_mixed_batch_and_a_consensus_target_teach_the_same_lesson() -> None:
+    images, truth, labels = problem()
+    teacher = Teacher.from_probabilities(nn.functional.one_hot(truth, 2).float() * 0.8 + 0.1)
+    for options in ({"mixed": True}, {"consensus": 0.5, "label_smoothing": 0.1}, {"loss": "reverse_kl"}):
+        trainer = distiller(value=0.5, **options)
+        trainer.distil(teacher, images, labels, round=1)
+        assert share_right(trainer.student, images, truth) > 0.9

@@ -4,7 +4,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Annotated, Any, final
+from typing import Annotated, Any, ClassVar, Literal, final
 
 from pydantic import Field
 
@@ -26,6 +26,9 @@ class LambdaBalancer(ABC):
     minimum: Annotated[float, Field(ge=0, le=1)] = 0.0
     maximum: Annotated[float, Field(ge=0, le=1)] = 1.0
     _smoothed: GradientGeometry | None = field(default=None, init=False, repr=False)
+
+    asks_for: ClassVar[Literal["nothing", "slope", "errors"]] = "nothing"
+    """What the policy wants measured on the server's validation samples every few steps."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.ema < 1:
@@ -77,9 +80,22 @@ class LambdaBalancer(ABC):
         return geometry
 
 
+def scaled(geometry: GradientGeometry) -> tuple[float, float, float]:
+    """(a, b, c) over max(a, c), with |b| ≤ √(ac), so that products neither overflow nor vanish; zeros stay zeros."""
+    scale = max(geometry.a, geometry.c)
+    if scale <= 0:
+        return 0.0, 0.0, 0.0
+    a, c = geometry.a / scale, geometry.c / scale
+    limit = (a * c) ** 0.5
+    return a, min(max(geometry.b / scale, -limit), limit), c
+
+
 def _check(geometry: GradientGeometry) -> None:
     values = (geometry.a, geometry.b, geometry.c, geometry.loss_dist, geometry.loss_cls)
     if not all(math.isfinite(value) for value in values):
         raise ValueError(f"the geometry must be finite, got {geometry}; lower distillation.learning_rate")
+    slope = geometry.validation_slope
+    if slope is not None and not math.isfinite(slope):
+        raise ValueError(f"validation_slope must be finite, got {slope}; lower distillation.learning_rate")
     if geometry.a < 0 or geometry.c < 0:
         raise ValueError(f"a and c are squared norms and must be ≥ 0, got {geometry}")

@@ -23,6 +23,7 @@ PLUGIN_SECTIONS: tuple[tuple[str, plugins.PluginKind], ...] = (
     ("student.model", plugins.MODEL),
     ("teacher", plugins.TEACHER),
     ("distillation.balancer", plugins.BALANCER),
+    ("distillation.temperature", plugins.TEMPERATURE),
     ("privacy.mechanism", plugins.MECHANISM),
 )
 """Where the plug-ins of each kind are named."""
@@ -170,6 +171,8 @@ def _plugin_faults(raw: Mapping[str, Any], faulty: set[str]) -> Iterator[str]:
             continue
         several = isinstance(value, list | tuple)
         for place, item in enumerate(value if several else [value]):
+            if path == "distillation.temperature" and isinstance(item, int | float):
+                item = {"name": "constant", "value": item}
             try:
                 spec = TypeAdapter(PluginValue).validate_python(item)
             except ValidationError:

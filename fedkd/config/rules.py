@@ -42,6 +42,11 @@ def broken_rules(config: ExperimentConfig) -> Iterator[str]:
             "controls: public_only trains on the labelled public samples and data.public.labelled is 0; "
             "leave it out or raise data.public.labelled"
         )
+    if config.distillation.geometry.mode == "logits" and not config.distillation.mixed:
+        yield (
+            "distillation.geometry.mode: logits compares gradients on the same samples, so both losses must see one "
+            "batch, got 'logits' with distillation.mixed = false; set distillation.mixed=true or another mode"
+        )
     if config.engine.device == "cuda" and not torch.cuda.is_available():
         yield "engine.device: cuda needs a GPU that torch can see and there is none, got 'cuda'; set engine.device=cpu"
     if len(set(config.controls)) != len(config.controls):

@@ -128,23 +128,64 @@ class StudentConfig:
     )
 
 
+def _as_schedule(value: Any) -> Any:
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return {"name": "constant", "options": {"value": value}}
+    return _as_plugin(value)
+
+
+@dataclass(frozen=True)
+class GeometryConfig:
+    """Where and how often the two gradients are compared."""
+
+    mode: Annotated[
+        Literal["exact", "last_layer", "logits"],
+        Field(description="exact (all parameters), last_layer, or logits (the student's outputs)"),
+    ] = "exact"
+    every: Annotated[Count, Field(description="steps between two measurements; λ stays in between")] = 1
+
+
 @dataclass(frozen=True)
 class DistillationConfig:
     """How the student learns from the teacher and from the labelled public samples."""
 
-    steps: Annotated[Count, Field(description="optimiser steps per round")] = 200
-    batch_size: Annotated[Count, Field(description="public samples per step, for L_dist")] = 64
-    labelled_batch_size: Annotated[Count, Field(description="labelled samples per step, for L_cls")] = 64
-    temperature: Annotated[Positive, Field(description="T of the softened softmax; L_dist is multiplied by T²")] = 2.0
+    steps: Annotated[Count, Field(description="optimiser steps per round")] = 500
+    batch_size: Annotated[Count, Field(description="public samples per step, for L_dist")] = 32
+    labelled_batch_size: Annotated[Count, Field(description="labelled samples per step, for L_cls")] = 16
+    mixed: Annotated[
+        bool, Field(description="one batch of both kinds of samples, L_dist over all of it (else two batches)")
+    ] = False
+    loss: Annotated[
+        Literal["kl", "reverse_kl"], Field(description="kl (teacher ‖ student) or reverse_kl (student ‖ teacher)")
+    ] = "kl"
+    temperature: Annotated[
+        Plugin,
+        BeforeValidator(_as_schedule),
+        Field(description="T of the softened softmax, a number or a schedule; see `fedkd list temperatures`"),
+    ] = field(default_factory=lambda: Plugin("constant", {"value": 3.0}))
+    consensus: Annotated[
+        float,
+        Field(ge=0, le=1, description="share α of the (smoothed) label in the target of labelled samples (0: off)"),
+    ] = 0.0
+    label_smoothing: Annotated[Fraction, Field(description="ε of the label in the consensus")] = 0.0
     optimiser: Annotated[Literal["sgd", "adam"], Field(description="sgd (with momentum) or adam")] = "sgd"
-    learning_rate: Annotated[Positive, Field(description="initial learning rate, decayed linearly to 0 in a round")] = (
-        0.05
+    learning_rate: Annotated[Positive, Field(description="peak learning rate, decayed linearly to 0 in a round")] = 0.03
+    warmup: Annotated[Natural, Field(description="steps over which the learning rate rises at a round's start")] = 50
+    clip_norm: Annotated[Positive | None, Field(description="bound on the combined gradient's norm (null: none)")] = (
+        None
     )
     momentum: Annotated[Fraction, Field(description="momentum of sgd")] = 0.9
     weight_decay: Annotated[NonNegative, Field(description="L2 penalty")] = 0.0
     balancer: Annotated[PluginValue, Field(description="sets λ at every step; see `fedkd list balancers`")] = field(
-        default_factory=lambda: Plugin("energy_share")
+        default_factory=lambda: Plugin("error_ratio")
     )
+    geometry: Annotated[GeometryConfig, Field(description="")] = field(default_factory=GeometryConfig)
+    validate_every: Annotated[
+        Count, Field(description="steps between validation measurements, for balancers that ask for them")
+    ] = 25
+    measure_every: Annotated[
+        Natural, Field(description="steps between measured decreases in distillation.csv (0: never)")
+    ] = 0
 
 
 @dataclass(frozen=True)

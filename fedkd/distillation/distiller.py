@@ -1,6 +1,6 @@
 """The student's trainer."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,11 +10,17 @@ from torch import Tensor, nn
 
 from fedkd.balancing import LambdaBalancer
 from fedkd.config import DistillationConfig
-from fedkd.distillation.losses import classification_loss, distillation_loss
-from fedkd.distillation.step import StepRow, balanced_step
+from fedkd.distillation.losses import DISTILLATION_LOSSES, classification_loss
+from fedkd.distillation.step import Descent, Losses, Notes, StepRow
+from fedkd.distillation.targets import consensus_target
+from fedkd.distillation.validation import Validation, smoothed_error, student_error, validation_slope
 from fedkd.local.training import batches, make_optimiser
 from fedkd.seeding import ambient_randomness, torch_generator
+from fedkd.temperature import TemperatureSchedule
 from fedkd.types import UNKNOWN_LABEL, Teacher
+
+Progress = Callable[[int, int], None]
+NO_SAMPLES = torch.empty(0, dtype=torch.long)
 
 
 @dataclass(frozen=True)
@@ -37,12 +43,19 @@ class DistillationResult:
         """Mean task loss over the round's steps; 0 without labels."""
         return sum(row.loss_cls for row in self.rows) / len(self.rows)
 
+    @property
+    def temperature(self) -> float:
+        """The temperature of the round's last step."""
+        return self.rows[-1].temperature
+
 
 class Distiller:
     """Distils teachers into one student, round after round, with one optimiser and one balancer.
 
-    Each step draws a batch of public samples for L_dist and, independently, a batch of labelled ones for L_cls. The
-    learning rate falls linearly to 0 within a round.
+    Each step draws a batch of public samples for L_dist and, independently, a batch of labelled ones for L_cls; with
+    ``distillation.mixed`` the two together are one batch, of which only a part is labelled, and L_dist is over all of
+    it. The learning rate rises linearly over the warm-up steps and falls linearly to 0 at the end of the round.
+    ``rounds`` is the length of the whole training, which temperature schedules refer to.
     """
 
     def __init__(
@@ -51,16 +64,29 @@ class Distiller:
         balancer: LambdaBalancer,
         config: DistillationConfig,
         *,
+        temperature: TemperatureSchedule,
         seed: int,
+        rounds: int = 1,
         pseudo_labels: bool = False,
     ) -> None:
         self.student = student
         self.balancer = balancer
         self._config = config
+        self._temperature = temperature
         self._seed = seed
+        self._rounds = rounds
         self._pseudo_labels = pseudo_labels
         self._parameters = [parameter for parameter in student.parameters() if parameter.requires_grad]
         self._optimiser = make_optimiser(self._parameters, config)
+        self._descent = Descent(
+            self._parameters,
+            self._optimiser,
+            balancer,
+            mode=config.geometry.mode,
+            every=config.geometry.every,
+            clip_norm=config.clip_norm,
+            last_layer=_last_layer(student),
+        )
 
     def distil(
         self,
@@ -69,61 +95,52 @@ class Distiller:
         labels: Int[Tensor, " samples"],
         *,
         round: int,
-        held_out: Tensor | None = None,
-        progress: Callable[[int, int], None] = lambda done, total: None,
+        validation: Validation | None = None,
+        progress: Progress = lambda done, total: None,
     ) -> DistillationResult:
         """Train the student in place on one round's teacher.
 
-        ``labels`` are −1 where unknown; samples in the boolean ``held_out`` are used for neither loss. Without any
-        label, L_cls is the cross-entropy to the teacher's top class if pseudo-labels are asked for, else λ is 1.
+        ``labels`` are −1 where unknown; the samples of ``validation`` are used for neither loss, only to tell a policy
+        that asks how teacher and student do on them. Without any label, L_cls is the cross-entropy to the teacher's top
+        class if pseudo-labels are asked for, else λ is 1. Raises ``ValueError`` when no public sample is left.
         """
-        usable = torch.ones(labels.shape[0], dtype=torch.bool) if held_out is None else ~held_out
-        if bool((labels != UNKNOWN_LABEL).any()):
-            known = labels
-        elif self._pseudo_labels:
-            known = teacher.log_probabilities.argmax(dim=-1)
-        else:
-            known = labels
+        config = self._config
+        usable = torch.ones(labels.shape[0], dtype=torch.bool) if validation is None else ~validation.mask
         public = usable.nonzero().squeeze(1)
         if public.numel() == 0:
-            raise ValueError(
-                "every public sample is held out, so there is nothing to distil on; raise data.public.size"
-            )
+            raise ValueError("every public sample is held out and none is left to distil on; raise data.public.size")
+        known = self._labels_to_train_on(teacher, labels)
         labelled = (usable & (known != UNKNOWN_LABEL)).nonzero().squeeze(1)
-        draw = torch_generator(self._seed, round=round, purpose="distillation batches")
-        draw_labelled = torch_generator(self._seed, round=round, purpose="labelled batches")
-        public_batches = _endless(public, self._config.batch_size, draw)
-        labelled_batches = _endless(labelled, self._config.labelled_batch_size, draw_labelled)
-        device = self._parameters[0].device
+        public_batches = _endless(public, config.batch_size, self._draw(round, "distillation batches"))
+        labelled_batches = _endless(labelled, config.labelled_batch_size, self._draw(round, "labelled batches"))
+        self._descent.begin_round()
+        # One tensor for the whole round: schedules that look at the teacher look once.
+        targets = teacher.log_probabilities[public]
+        notes = self._annotator(teacher, images, validation)
         rows = []
         self.student.train()
-        with ambient_randomness(torch_generator(self._seed, round=round, purpose="distillation layers")):
-            for step in range(self._config.steps):
+        with ambient_randomness(self._draw(round, "distillation layers")):
+            for step in range(config.steps):
                 self._set_rate(step)
-                batch = next(public_batches)
-                loss_dist = distillation_loss(
-                    self._logits(images, batch),
-                    teacher.log_probabilities[batch].to(device),
-                    self._config.temperature,
-                    teacher.sample_weight[batch].to(device),
-                )
-                loss_cls = None
-                if labelled.numel() > 0:
-                    batch = next(labelled_batches)
-                    loss_cls = classification_loss(self._logits(images, batch), known[batch].to(device))
+                temperature = self._temperature(self._progress(round, step), targets)
+                chosen = next(public_batches)
+                chosen_labelled = next(labelled_batches) if labelled.numel() > 0 else NO_SAMPLES
+                losses = self._losses(teacher, images, known, chosen, chosen_labelled, temperature)
+                measured = config.measure_every > 0 and step % config.measure_every == 0
                 rows.append(
-                    balanced_step(
-                        loss_dist,
-                        loss_cls,
-                        self._parameters,
-                        self._optimiser,
-                        self.balancer,
+                    self._descent.step(
+                        losses,
                         round=round,
                         step=step,
-                        steps=self._config.steps,
+                        steps=config.steps,
+                        temperature=temperature,
+                        annotate=notes if notes is not None and step % config.validate_every == 0 else None,
+                        again=self._remeasure(teacher, images, known, chosen, chosen_labelled, temperature)
+                        if measured
+                        else None,
                     )
                 )
-                progress(step + 1, self._config.steps)
+                progress(step + 1, config.steps)
         return DistillationResult(tuple(rows))
 
     def fit_labels(
@@ -132,21 +149,19 @@ class Distiller:
         labels: Int[Tensor, " samples"],
         *,
         round: int,
-        progress: Callable[[int, int], None] = lambda done, total: None,
+        progress: Progress = lambda done, total: None,
     ) -> None:
         """A round without a teacher: as many steps, on the labelled samples (label not −1) alone."""
         labelled = (labels != UNKNOWN_LABEL).nonzero().squeeze(1)
         if labelled.numel() == 0:
             raise ValueError("fit_labels needs labelled samples and got none; raise data.public.labelled")
-        draw = torch_generator(self._seed, round=round, purpose="labelled batches")
-        labelled_batches = _endless(labelled, self._config.labelled_batch_size, draw)
-        device = self._parameters[0].device
+        labelled_batches = _endless(labelled, self._config.labelled_batch_size, self._draw(round, "labelled batches"))
         self.student.train()
-        with ambient_randomness(torch_generator(self._seed, round=round, purpose="distillation layers")):
+        with ambient_randomness(self._draw(round, "distillation layers")):
             for step in range(self._config.steps):
                 self._set_rate(step)
                 batch = next(labelled_batches)
-                loss = classification_loss(self._logits(images, batch), labels[batch].to(device))
+                loss = classification_loss(self._logits(images, batch), labels[batch].to(self._device))
                 self._optimiser.zero_grad()
                 loss.backward()
                 self._optimiser.step()
@@ -166,15 +181,97 @@ class Distiller:
         self._optimiser.load_state_dict(state["optimiser"])
         self.balancer.load_state_dict(state["balancer"])
 
+    @property
+    def _device(self) -> torch.device:
+        return self._parameters[0].device
+
+    def _draw(self, round: int, purpose: str) -> torch.Generator:
+        return torch_generator(self._seed, round=round, purpose=purpose)
+
+    def _progress(self, round: int, step: int) -> float:
+        """How far the whole training is, from 0 at its first step to 1 at its last."""
+        total = self._rounds * self._config.steps
+        return min(((round - 1) * self._config.steps + step) / max(total - 1, 1), 1.0)
+
+    def _labels_to_train_on(self, teacher: Teacher, labels: Tensor) -> Tensor:
+        if self._pseudo_labels and not bool((labels != UNKNOWN_LABEL).any()):
+            return teacher.log_probabilities.argmax(dim=-1)
+        return labels
+
+    def _losses(
+        self, teacher: Teacher, images: Tensor, known: Tensor, chosen: Tensor, labelled: Tensor, temperature: float
+    ) -> Losses:
+        config = self._config
+        both = torch.cat([chosen, labelled]) if config.mixed else chosen
+        logits = self._logits(images, both)
+        target = teacher.log_probabilities[both]
+        if config.consensus > 0:
+            target = consensus_target(
+                target, known[both], alpha=config.consensus, epsilon=config.label_smoothing, temperature=temperature
+            )
+            # A consensus is already soft; the loss softens what it is given once more.
+            target = target * temperature
+        weight = teacher.sample_weight[both].to(self._device)
+        dist = DISTILLATION_LOSSES[config.loss](logits, target.to(self._device), temperature, weight)
+        if labelled.numel() == 0:
+            return Losses(dist, None, logits, None)
+        labels = known[labelled].to(self._device)
+        if config.mixed:
+            return Losses(dist, classification_loss(logits[chosen.numel() :], labels), logits, logits)
+        logits_labelled = self._logits(images, labelled)
+        return Losses(dist, classification_loss(logits_labelled, labels), logits, logits_labelled)
+
+    def _remeasure(
+        self, teacher: Teacher, images: Tensor, known: Tensor, chosen: Tensor, labelled: Tensor, temperature: float
+    ) -> Callable[[], tuple[float, float]]:
+        def again() -> tuple[float, float]:
+            with torch.no_grad():
+                losses = self._losses(teacher, images, known, chosen, labelled, temperature)
+            return losses.dist.item(), 0.0 if losses.cls is None else losses.cls.item()
+
+        return again
+
+    def _annotator(
+        self, teacher: Teacher, images: Tensor, validation: Validation | None
+    ) -> Callable[[Sequence[Tensor], Sequence[Tensor]], Notes] | None:
+        """What measures, on validation samples, that which the balancer asks for; None when there is nothing to do."""
+        if validation is None or validation.empty or self.balancer.asks_for == "nothing":
+            return None
+        held_out, labels = images[validation.mask], validation.labels
+        if self.balancer.asks_for == "errors":
+            teacher_error = smoothed_error(teacher.log_probabilities[validation.mask], labels)
+
+            def errors(dist: Sequence[Tensor], task: Sequence[Tensor]) -> Notes:
+                return {"teacher_error": teacher_error, "student_error": student_error(self.student, held_out, labels)}
+
+            return errors
+        names = [name for name, parameter in self.student.named_parameters() if parameter.requires_grad]
+
+        def slope(dist: Sequence[Tensor], task: Sequence[Tensor]) -> Notes:
+            if not dist or not task:
+                return {}
+            direction = dict(zip(names, torch._foreach_sub(list(dist), list(task)), strict=True))
+            return {"validation_slope": validation_slope(self.student, held_out, labels, direction)}
+
+        return slope
+
     def _set_rate(self, step: int) -> None:
-        rate = self._config.learning_rate * (1.0 - step / self._config.steps)
+        config = self._config
+        rise = min((step + 1) / config.warmup, 1.0) if config.warmup > 0 else 1.0
         for group in self._optimiser.param_groups:
-            group["lr"] = rate
+            group["lr"] = config.learning_rate * rise * (1.0 - step / config.steps)
 
     def _logits(self, images: Tensor, batch: Tensor) -> Tensor:
-        inputs = images[batch].to(self._parameters[0].device).contiguous(memory_format=torch.channels_last)
+        inputs = images[batch].to(self._device).contiguous(memory_format=torch.channels_last)
         logits: Tensor = self.student(inputs)
         return logits
+
+
+def _last_layer(student: nn.Module) -> list[nn.Parameter]:
+    """The parameters of the last module that has trainable ones of its own."""
+    own = [list(module.parameters(recurse=False)) for module in student.modules()]
+    trainable = [[parameter for parameter in found if parameter.requires_grad] for found in own]
+    return next((found for found in reversed(trainable) if found), [])
 
 
 def _endless(samples: Tensor, size: int, generator: torch.Generator) -> Iterator[Tensor]:

@@ -1,6 +1,5 @@
 """Clients in parallel on Ray workers, through Flower's simulation runtime."""
 
-import gc
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from types import TracebackType
@@ -128,7 +127,6 @@ class RayEngine:
         if simulation is None or not simulation.running:
             import ray
 
-            # Ray does not wait for the processes it ends, which Python warns of when their handles are collected.
+            # Ray does not wait for the processes it ends, which Python warns of.
             with ray_cluster.quiet_warnings(self._verbose):
                 ray.shutdown()
-                gc.collect()

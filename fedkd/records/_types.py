@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass, field
 
+from fedkd.evaluation import Diagnosis, ValidationReport
+
 
 @dataclass(frozen=True)
 class Failure:
@@ -17,6 +19,7 @@ class RoundRecord:
 
     ``student_accuracy`` is on the test set; ``validation_accuracy`` on the server's validation samples;
     ``teacher_accuracy`` on the public samples whose labels the server does not train on (the simulator knows them).
+    ``validation`` compares student and teacher on the validation samples, ``diagnosis`` says what that means.
     Wall time is not here but in ``timings.jsonl``, so that equal runs have equal rounds.
     """
 
@@ -32,11 +35,17 @@ class RoundRecord:
     bytes_down: int
     clients: tuple[int, ...]
     failures: tuple[Failure, ...] = ()
+    validation: ValidationReport | None = None
+    diagnosis: Diagnosis | None = None
 
 
 @dataclass(frozen=True)
 class Summary:
-    """``summary.json``: the result of a run. ``control_history`` holds a control's accuracy after each round."""
+    """``summary.json``: the result of a run. ``control_history`` holds a control's accuracy after each round.
+
+    ``validation`` and ``diagnosis`` are the last round's; the diagnosis also knows how the control public_only does on
+    the validation samples, where that control was asked for.
+    """
 
     student_accuracy: float
     teacher_accuracy: float | None
@@ -52,6 +61,8 @@ class Summary:
     wall_seconds: float
     student_sha256: str
     versions: dict[str, str] = field(default_factory=dict)
+    validation: ValidationReport | None = None
+    diagnosis: Diagnosis | None = None
 
 
 @dataclass(frozen=True)

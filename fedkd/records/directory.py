@@ -29,6 +29,12 @@ CSV_COLUMNS = (
     "cos",
     "predicted_decrease",
     "measured_decrease",
+    "predicted_decrease_dist",
+    "predicted_decrease_cls",
+    "measured_decrease_dist",
+    "measured_decrease_cls",
+    "learning_rate",
+    "temperature",
 )
 CHECKPOINTS_KEPT = 2
 

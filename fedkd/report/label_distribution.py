@@ -5,12 +5,11 @@ from pathlib import Path
 import numpy as np
 import torch
 from matplotlib import colormaps
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import BoundaryNorm, ListedColormap
-from matplotlib.figure import Figure
 
 from fedkd.data import ExperimentData
+from fedkd.report.style import dress, new_figure, save
 
 _MANY_CLIENTS = 40
 _LEGEND_CLASSES = 20
@@ -26,10 +25,10 @@ def save_label_distribution(data: ExperimentData, path: Path) -> None:
     many = len(counts) > _MANY_CLIENTS
     if many:
         counts = counts[np.argsort(-counts.sum(axis=1), kind="stable")]
-    # A canvas of its own, so that neither pyplot nor the chosen backend is involved.
-    figure = Figure(figsize=(10, 4.5), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(10, 4.5)
     axes = figure.add_subplot()
+    clients = f"{len(counts)} clients, largest first" if many else "client"
+    dress(axes, "Private samples of each client, by class", clients, "private samples")
     colours = _colours(data.classes)
 
     half = 0.5 if many else 0.4
@@ -45,14 +44,10 @@ def save_label_distribution(data: ExperimentData, path: Path) -> None:
 
     axes.set_xlim(-0.5 - (0 if many else 0.1), len(counts) - 0.5 + (0 if many else 0.1))
     axes.set_ylim(0, None)
-    axes.set_xlabel(f"{len(counts)} clients, largest first" if many else "client")
-    axes.set_ylabel("private samples")
     if many:
         axes.set_xticks([])
     else:
         axes.set_xticks(centres)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.set_title("Classes per client")
     if data.classes <= _LEGEND_CLASSES:
         # Reversed, so that the legend reads in the order of the stack.
         handles = [axes.fill_between([], [], color=colours(label)) for label in reversed(range(data.classes))]
@@ -62,8 +57,7 @@ def save_label_distribution(data: ExperimentData, path: Path) -> None:
         step = max(1, data.classes // 10)
         bar = figure.colorbar(scale, ax=axes, label="class", ticks=range(0, data.classes, step), pad=0.01)
         bar.minorticks_off()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, format="png", dpi=150)
+    save(figure, path)
 
 
 def _counts(data: ExperimentData) -> np.ndarray[tuple[int, int], np.dtype[np.int64]]:

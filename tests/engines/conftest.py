@@ -1,7 +1,6 @@
-"""Makes the performers importable by name, here and in the processes that the tests start."""
+"""Makes the helpers beside this file importable by name, here and in the processes that the tests start."""
 
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -9,11 +8,8 @@ import pytest
 HERE = str(Path(__file__).parent)
 
 
-@pytest.fixture(scope="session", autouse=True)
-def _performers_on_path() -> Iterator[None]:
-    sys.path.insert(0, HERE)
-    yield
-    sys.path.remove(HERE)
+# Before the test modules are imported, because they import from here.
+sys.path.insert(0, HERE)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -1,67 +1,18 @@
 """The grid engine gives every client an outcome, whatever becomes of its message."""
 
-import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 import pytest
-from flwr.app import Context, Error, Message, RecordDict
+from flwr.app import Error, Message
 from flwr.serverapp import Grid
+from local_grid import FIRST_NODE, LocalGrid
 
-from fedkd.client_app import app
 from fedkd.engines.grid import GridEngine
 from fedkd.engines.inline import InlineEngine
 from fedkd.errors import RunError
 from fedkd.types import Job, Outcome
-from fedkd.wire import READY_MESSAGE
-
-FIRST_NODE = 2**63 + 11
-"""Flower's node ids exceed what a signed 64-bit integer holds."""
-
-
-class LocalGrid(Grid):
-    """A grid whose nodes are this process; ``tamper`` may replace a cohort's reply, or drop it by returning None."""
-
-    def __init__(self, nodes: int, tamper: Callable[[int, Message], Message | None] | None = None) -> None:
-        self.nodes = [FIRST_NODE + index for index in range(nodes)]
-        self.sent: list[Message] = []
-        self._tamper = tamper
-        self._replies: dict[str, Message] = {}
-
-    def push_messages(self, messages: Iterable[Message]) -> list[str]:
-        identifiers = []
-        for message in messages:
-            identifier = str(uuid.uuid4())
-            message.metadata.__dict__["_message_id"] = identifier
-            identifiers.append(identifier)
-            context = Context(1, message.metadata.dst_node_id, {}, RecordDict(), {})
-            reply: Message | None = app(message, context)
-            if message.metadata.message_type != READY_MESSAGE:
-                if self._tamper is not None:
-                    reply = self._tamper(len(self.sent), message)
-                    reply = app(message, context) if reply is message else reply
-                self.sent.append(message)
-            if reply is not None:
-                self._replies[identifier] = reply
-        return identifiers
-
-    def pull_messages(self, message_ids: Iterable[str]) -> list[Message]:
-        return [self._replies.pop(identifier) for identifier in list(message_ids) if identifier in self._replies]
-
-    def get_node_ids(self) -> list[int]:
-        return self.nodes
-
-    def set_run(self, run: Any) -> None: ...
-
-    @property
-    def run(self) -> Any: ...
-
-    def create_message(self, *args: Any, **options: Any) -> Message:
-        raise NotImplementedError
-
-    def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> list[Message]:
-        raise NotImplementedError
 
 
 def by_client(outcomes: Iterable[Outcome]) -> dict[int, tuple[Any, ...]]:

@@ -44,7 +44,7 @@ def errors(outcomes: Iterable[Outcome]) -> dict[int, str]:
 
 
 @pytest.fixture(scope="module")
-def engine(_performers_on_path: None) -> Iterator[RayEngine]:
+def engine() -> Iterator[RayEngine]:
     """Two workers, and cohorts of two clients."""
     config = EngineConfig(workers=2, clients_per_node=2, timeout=30)
     with RayEngine(config, clients=12, performer=PERFORMER) as running:

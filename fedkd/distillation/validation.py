@@ -1,0 +1,65 @@
+"""What balancing policies may know about the server's validation samples."""
+
+import warnings
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+from torch.func import functional_call, jvp
+
+from fedkd.evaluation import predict
+
+
+@dataclass(frozen=True)
+class Validation:
+    """The validation samples of a public set: where they are in it, and their labels. Never trained on."""
+
+    mask: Bool[Tensor, " samples"]
+    labels: Int[Tensor, " held_out"]
+
+    @property
+    def empty(self) -> bool:
+        return self.labels.numel() == 0
+
+
+def smoothed_error(scores: Float[Tensor, "held_out classes"], labels: Int[Tensor, " held_out"]) -> float:
+    """(wrong + 1)/(samples + 2): Laplace's rule of succession, which keeps small samples away from 0 and 1."""
+    wrong = int((scores.argmax(dim=-1) != labels).sum())
+    return (wrong + 1) / (labels.numel() + 2)
+
+
+def student_error(model: nn.Module, images: Float[Tensor, "held_out c h w"], labels: Int[Tensor, " held_out"]) -> float:
+    """The student's smoothed error; one forward pass in evaluation mode."""
+    return smoothed_error(predict(model, images), labels)
+
+
+def validation_slope(
+    model: nn.Module,
+    images: Float[Tensor, "held_out c h w"],
+    labels: Int[Tensor, " held_out"],
+    direction: dict[str, Tensor],
+) -> float:
+    """∇L_val·direction by one forward-mode pass, without a backward pass.
+
+    With direction ∇L_dist − ∇L_cls this is minus the derivative, by λ, of the validation loss after one SGD step, per
+    unit of learning rate (the hypergradient of one step).
+    """
+    device = next(model.parameters()).device
+    state = {name: parameter.detach() for name, parameter in model.named_parameters() if name in direction}
+    inputs = images.to(device).contiguous(memory_format=torch.channels_last)
+
+    def loss(parameters: dict[str, Tensor]) -> Tensor:
+        return nn.functional.cross_entropy(functional_call(model, parameters, (inputs,)), labels.to(device))
+
+    training = model.training
+    model.eval()
+    try:
+        with warnings.catch_warnings():
+            # Forward mode loads torch's own scripted decompositions, of whose deprecation torch warns.
+            warnings.simplefilter("ignore", FutureWarning)
+            warnings.simplefilter("ignore", DeprecationWarning)
+            slope = jvp(loss, (state,), (direction,))[1]
+    finally:
+        model.train(training)
+    return float(slope)

@@ -1,0 +1,72 @@
+"""Building blocks of self-contained HTML pages. All text is escaped here; nothing refers outside the page."""
+
+import base64
+from collections.abc import Iterable, Sequence
+from html import escape
+from pathlib import Path
+
+_STYLE = """
+body { font: 16px/1.5 system-ui, sans-serif; color: #1a1a1a; background: #fff; max-width: 62rem;
+       margin: 2rem auto; padding: 0 1rem; }
+h1 { font-size: 1.6rem; } h2 { font-size: 1.2rem; margin-top: 2.2rem; border-bottom: 1px solid #ddd; }
+.wide { overflow-x: auto; }
+table { border-collapse: collapse; font-size: .92rem; }
+th, td { padding: .25rem .9rem .25rem 0; text-align: left; vertical-align: top; }
+th { border-bottom: 1px solid #999; font-weight: 600; } td { border-bottom: 1px solid #eee; }
+.number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
+.notice { background: #fff4d6; border-left: 4px solid #e69f00; padding: .5rem 1rem; }
+img { max-width: 100%; height: auto; } figure { margin: 1.5rem 0; } figcaption { color: #555; font-size: .9rem; }
+pre { background: #f6f6f6; padding: 1rem; overflow-x: auto; font-size: .85rem; }
+"""
+
+
+def document(title: str, parts: Iterable[str]) -> str:
+    """A whole page from its parts, which are HTML; empty ones are left out."""
+    head = (
+        f'<meta charset="utf-8">\n<meta name="viewport" content="width=device-width">\n<title>{escape(title)}</title>'
+    )
+    body = "\n".join(part for part in parts if part)
+    return (
+        f'<!DOCTYPE html>\n<html lang="en">\n<head>\n{head}\n<style>{_STYLE}</style>\n</head>\n'
+        f"<body>\n<h1>{escape(title)}</h1>\n{body}\n</body>\n</html>\n"
+    )
+
+
+def section(title: str, *parts: str) -> str:
+    """A heading and what stands below it, which is HTML; nothing where all parts are empty."""
+    body = "\n".join(part for part in parts if part)
+    return f"<section>\n<h2>{escape(title)}</h2>\n{body}\n</section>" if body else ""
+
+
+def paragraph(text: str) -> str:
+    return f"<p>{escape(text)}</p>"
+
+
+def notice(text: str) -> str:
+    """A paragraph that cannot be overlooked."""
+    return f'<p class="notice">{escape(text)}</p>'
+
+
+def preformatted(text: str) -> str:
+    return f"<pre>{escape(text)}</pre>"
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[str]], *, numbers: Iterable[int] = ()) -> str:
+    """A table of texts; ``numbers`` are the columns to align on the right. An empty ``header`` gives none."""
+    right = frozenset(numbers)
+
+    def line(tag: str, cells: Sequence[str]) -> str:
+        kinds = [' class="number"' if place in right else "" for place in range(len(cells))]
+        inner = "".join(f"<{tag}{kind}>{escape(cell)}</{tag}>" for kind, cell in zip(kinds, cells, strict=True))
+        return f"<tr>{inner}</tr>"
+
+    top = f"<thead>{line('th', header)}</thead>" if header else ""
+    body = "\n".join(line("td", row) for row in rows)
+    return f'<div class="wide"><table>{top}<tbody>\n{body}\n</tbody></table></div>'
+
+
+def picture(path: Path, caption: str) -> str:
+    """A PNG, held by the page itself."""
+    data = base64.b64encode(path.read_bytes()).decode("ascii")
+    text = escape(caption)
+    return f'<figure><img alt="{text}" src="data:image/png;base64,{data}"><figcaption>{text}</figcaption></figure>'

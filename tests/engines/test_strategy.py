@@ -1,0 +1,72 @@
+"""The Flower strategy, in a stock ServerApp's loop over a grid of its own."""
+
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+from flwr.app import Message
+from local_grid import LocalGrid
+
+from fedkd.app import check
+from fedkd.config import Plugin, load_config
+from fedkd.engines.inline import InlineEngine
+from fedkd.errors import RunError
+from fedkd.local.workspace import Workspace
+from fedkd.server import Server
+from strategies.federated_distillation import FederatedDistillation
+
+
+@pytest.fixture
+def place() -> Workspace:
+    return check(
+        load_config(
+            {
+                "rounds": 2,
+                "data": {"private_size": 200, "public": {"size": 150, "labelled": 50}},
+                "clients": {"count": 4, "fraction": 0.75},
+                "distillation": {"steps": 15},
+                "engine": {"kind": "inline"},
+            }
+        )
+    )
+
+
+def strategy(place: Workspace) -> FederatedDistillation:
+    parts = Server.build(place)
+    return FederatedDistillation(place, parts.aggregator, parts.distiller)
+
+
+@pytest.mark.parametrize("nodes", [1, 2, 7])
+def test_flowers_own_loop_ends_with_the_same_student(place: Workspace, nodes: int) -> None:
+    server = Server.build(place)
+    with InlineEngine() as engine:
+        for round in (1, 2):
+            job = server.job(round)
+            record = server.finish_round(job, engine.run(job, server.sampled(round))).record
+    flower = strategy(place)
+    result = flower.start(LocalGrid(nodes), flower.initial_arrays(), num_rounds=2)
+    for name, expected in server.distiller.student.state_dict().items():
+        assert torch.equal(torch.from_numpy(result.arrays[name].numpy()), expected), name
+    metrics = result.train_metrics_clientapp[2]
+    assert metrics["student_accuracy"] == record.student_accuracy
+    assert metrics["failures"] == 0
+
+
+def test_too_few_replies_stop_flowers_loop(place: Workspace) -> None:
+    def lose(index: int, message: Message) -> Message | None:
+        return None if index > 0 else message
+
+    config = replace(place.config, clients=replace(place.config.clients, min_reports=3))
+    flower = strategy(replace(place, config=config))
+    with pytest.raises(RunError, match="valid reports"):
+        flower.start(LocalGrid(2, lose), flower.initial_arrays(), num_rounds=1)
+
+
+def test_the_mechanism_reaches_the_clients(place: Workspace) -> None:
+    parts = Server.build(place)
+    flower = FederatedDistillation(place, parts.aggregator, parts.distiller, Plugin("none", {}))
+    grid = LocalGrid(1)
+    flower.start(grid, flower.initial_arrays(), num_rounds=1)
+    header = grid.sent[0].content.config_records["job"]
+    assert json.loads(str(header["config"]))["privacy"]["mechanism"] == {"name": "none"}
