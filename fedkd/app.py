@@ -21,6 +21,7 @@ from fedkd.privacy import LogitMechanism
 from fedkd.records import Overview, RoundRecord, Summary
 from fedkd.records.directory import RunDirectory, parameter_digest
 from fedkd.report.label_distribution import save_label_distribution
+from fedkd.report.observatory import save_observatory
 from fedkd.server import Server
 from fedkd.types import Job, Outcome
 
@@ -71,7 +72,7 @@ def run_experiment(
     watch: Observer = Silent() if observer is None else observer
     place = check(config)
     directory = RunDirectory.create(out, config)
-    save_label_distribution(place.data, out / "label_distribution.png")
+    save_label_distribution(place.data, out / "plots" / "label_distribution.png")
     overview = _overview(place, out)
     watch.started(overview)
     server = Server.build(place)
@@ -98,6 +99,7 @@ def run_experiment(
     seconds = time.monotonic() - started
     summary = _summary(place, server, records, history, bar, seconds)
     directory.finish(summary)
+    save_observatory(out)
     watch.finished(summary, overview)
     return summary
 

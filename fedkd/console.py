@@ -203,8 +203,9 @@ def _remarks(summary: Summary, overview: Overview) -> Iterator[str]:
 def _advice(summary: Summary, overview: Overview, command: str) -> Iterator[str]:
     out = Path(overview.out)
     yield f"{summary.rounds} rounds, {summary.bytes_up / 1e6:.2f} MB up, {summary.wall_seconds:.0f} s; results in {out}"
-    for plot in sorted(out.glob("*.png")):
-        yield f"  plot   {plot}"
+    if any((out / "plots").glob("*.png")):
+        yield f"  plots  {out / 'plots'}"
+        yield f"  next   fedkd report {out}    (everything about this run in one page)"
     if command:
         other = "stacked" if overview.teacher.startswith("mean_probabilities") else "mean_probabilities"
         yield f"  next   {command} teacher.name={other}    (another teacher; fedkd list teachers)"

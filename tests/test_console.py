@@ -114,9 +114,10 @@ def test_dropped_clients_are_named_with_their_reason() -> None:
 
 
 def test_plots_and_next_commands_are_pointed_at(tmp_path: Path) -> None:
-    (tmp_path / "label_distribution.png").touch()
+    (tmp_path / "plots").mkdir()
+    (tmp_path / "plots" / "label_distribution.png").touch()
     text = shown(overview=replace(OVERVIEW, out=str(tmp_path)))
-    assert str(tmp_path / "label_distribution.png") in text
+    assert str(tmp_path / "plots") in text
     assert "fedkd run quickstart teacher.name=mean_probabilities" in text
 
 

@@ -31,7 +31,7 @@ COHORTS_PER_WORKER = 4
 REPLY_BYTES = 50_000_000
 """About how large a reply may become before cohorts are made smaller."""
 
-START_SECONDS = 120.0
+START_SECONDS = 300.0
 """How long nodes and workers may take to appear."""
 
 EXPIRY_SECONDS = 60.0

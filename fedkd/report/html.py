@@ -61,7 +61,7 @@ def write_report(run_dir: Path) -> Path:
     target = run_dir / "report.html"
     partial = run_dir / "report.html.partial"
     try:
-        plots = [*save_observatory(run_dir), run_dir / "label_distribution.png"]
+        plots = [*save_observatory(run_dir), run_dir / "plots" / "label_distribution.png"]
         partial.write_text(_page(log, [path for path in plots if path.is_file()]), encoding="utf-8")
         os.replace(partial, target)
     except OSError as error:
