@@ -38,6 +38,7 @@ class Kind(enum.StrEnum):
     mechanisms = enum.auto()
     datasets = enum.auto()
     models = enum.auto()
+    temperatures = enum.auto()
 
 
 class RunCommand(TyperCommand):
@@ -121,7 +122,7 @@ def report(
 def list_(kind: Annotated[Kind, typer.Argument(metavar="KIND")]) -> None:
     """List what can be named in a configuration, with its options.
 
-    KIND is one of teachers, balancers, clients, mechanisms, datasets, models.
+    KIND is one of teachers, balancers, temperatures, clients, mechanisms, datasets, models.
     """
     from fedkd.catalogue import print_catalogue
 

@@ -31,6 +31,8 @@ def prepare_environment(*, local: bool, verbose: bool) -> None:
     switches = {"FLWR_TELEMETRY_ENABLED": "0", "FLWR_DISABLE_UPDATE_CHECK": "1", "RAY_USAGE_STATS_ENABLED": "0"}
     if local:
         switches["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
+        # By default Ray's workers yield to everything else, so that on a busy machine a run hardly gets on.
+        switches["RAY_worker_niceness"] = "0"
     if not verbose:
         switches["RAY_DEDUP_LOGS_SKIP_REGEX"] = "."
     for name, value in switches.items():
