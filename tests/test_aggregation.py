@@ -1,7 +1,10 @@
 """Aggregation strategies: golden numbers by hand, and properties that hold for every one of them."""
 
 import math
+import sys
 from dataclasses import replace
+from functools import partial
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,6 +13,7 @@ from hypothesis import strategies as st
 
 from fedkd import plugins
 from fedkd.aggregation import LogitAggregator, ReportStack, Teacher
+from fedkd.testing import PropertyError, check_aggregator, make_stack
 from fedkd.types import UNKNOWN_LABEL
 
 NAMES = plugins.names(plugins.TEACHER)
@@ -18,21 +22,6 @@ NAMES = plugins.names(plugins.TEACHER)
 def build(name: str, **options: object) -> LogitAggregator:
     aggregator: LogitAggregator = plugins.build(plugins.TEACHER, name, options)
     return aggregator
-
-
-def make_stack(
-    clients: int = 3, samples: int = 12, classes: int = 4, *, seed: int = 0, scale: float = 2.0
-) -> ReportStack:
-    draw = torch.Generator().manual_seed(seed)
-    labels = torch.randint(classes, (samples,), generator=draw)
-    labels[samples // 2 :] = UNKNOWN_LABEL
-    return ReportStack(
-        logits=torch.randn(clients, samples, classes, generator=draw) * scale,
-        examples=torch.randint(1, 50, (clients,), generator=draw),
-        labels=labels,
-        clients=tuple(range(clients)),
-        generator=torch.Generator().manual_seed(1),
-    )
 
 
 def log_probabilities(rows: list[list[list[float]]]) -> torch.Tensor:
@@ -106,60 +95,147 @@ def test_stacked_says_what_it_needs() -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("scale", [0.0, 1.0, 1e2, 1e4])
-@pytest.mark.parametrize(("clients", "samples", "classes"), [(1, 2, 2), (1, 9, 5), (2, 40, 3), (7, 30, 10)])
-def test_teachers_are_distributions_whatever_the_logits(
-    name: str, scale: float, clients: int, samples: int, classes: int
-) -> None:
-    stack = make_stack(clients, samples, classes, scale=scale)
-    teacher = build(name)(stack)
-    assert teacher.log_probabilities.shape == (samples, classes)
-    assert bool(torch.isfinite(teacher.log_probabilities).all())
-    torch.testing.assert_close(teacher.probabilities.sum(1), torch.ones(samples))
+def test_every_teacher_has_the_properties_of_one(name: str) -> None:
+    check_aggregator(lambda: build(name))
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("cronus", {"share": 0.45}),
+        ("exp_guard", {"step": 20.0}),
+        ("krum", {"byzantine": 3}),
+        ("multi_krum", {"keep": 2}),
+        ("trimmed_mean", {"trim": 0}),
+        ("trimmed_mean", {"trim": 5}),
+        ("vote", {"noise": 0.5}),
+    ],
+)
+def test_options_keep_the_properties(name: str, options: dict[str, object]) -> None:
+    check_aggregator(lambda: build(name, **options), clients=7, samples=10)
+
+
+@pytest.mark.parametrize("weights", ["client", "full"])
+def test_every_form_of_stacking_keeps_the_properties(weights: str) -> None:
+    check_aggregator(lambda: build("stacked", weights=weights, ridge=1.0), seeds=(0,))
+
+
 @settings(max_examples=10, deadline=None)
-@given(seed=st.integers(0, 1000), order=st.permutations(range(4)))
-def test_the_order_of_the_clients_does_not_matter(name: str, seed: int, order: list[int]) -> None:
-    stack = make_stack(4, 10, 3, seed=seed)
-    shuffled = replace(stack, logits=stack.logits[order], examples=stack.examples[order])
-    torch.testing.assert_close(
-        build(name)(stack).probabilities, build(name)(shuffled).probabilities, atol=2e-4, rtol=1e-3
-    )
+@given(seed=st.integers(0, 1000), clients=st.integers(3, 6))
+def test_the_properties_hold_for_any_seed(seed: int, clients: int) -> None:
+    for name in ("cronus", "geometric_median", "krum", "median", "mean_probabilities", "weighted"):
+        check_aggregator(partial(build, name), clients=clients, samples=8, seeds=(seed,))
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_reports_that_are_all_equal_and_right_are_followed(name: str) -> None:
-    one = make_stack(1, 40, 4, scale=5.0)
-    truth = one.logits[0].argmax(1)
-    labels = torch.where(one.labels == UNKNOWN_LABEL, one.labels, truth)
-    same = replace(
-        one,
-        logits=one.logits.expand(5, -1, -1),
-        examples=one.examples.expand(5),
-        labels=labels,
-        clients=(0, 1, 2, 3, 4),
-    )
-    assert float((build(name)(same).log_probabilities.argmax(1) == truth).float().mean()) > 0.9
+OWN = """
+from dataclasses import dataclass
+from fedkd.aggregation import LogitAggregator, ReportStack, Teacher
+
+@dataclass
+class MyTeacher(LogitAggregator):
+    power: float = 2.0
+
+    def aggregate(self, stack: ReportStack) -> Teacher:
+        p = stack.probabilities
+        trust = p.amax(dim=-1) ** self.power * stack.votes
+        return Teacher.from_probabilities((trust.unsqueeze(-1) * p).sum(dim=0))
+"""
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_a_missing_client_or_a_mask_leaves_a_teacher(name: str) -> None:
-    stack = make_stack(4, 20, 3)
-    missing = replace(stack, logits=stack.logits[1:], examples=stack.examples[1:], clients=(1, 2, 3))
-    masked = replace(stack, mask=torch.rand(4, 20, generator=torch.Generator().manual_seed(0)) > 0.5)
-    for case in (missing, masked, replace(stack, mask=torch.zeros(4, 20, dtype=torch.bool))):
-        assert bool(torch.isfinite(build(name)(case).log_probabilities).all())
+def test_a_strategy_from_outside_passes_the_same_checks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "my_mod.py").write_text(OWN)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "my_mod", raising=False)
+    check_aggregator(lambda: plugins.build(plugins.TEACHER, "my_mod:MyTeacher", {}))
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_aggregating_changes_nothing_and_repeats(name: str) -> None:
-    stack = make_stack()
-    before = stack.logits.clone()
-    first, second = build(name)(stack), build(name)(stack)
-    assert torch.equal(stack.logits, before)
-    assert torch.equal(first.log_probabilities, second.log_probabilities)
+class FirstClient(LogitAggregator):
+    def aggregate(self, stack: ReportStack) -> Teacher:
+        return Teacher.from_logits((stack.votes.unsqueeze(-1) * stack.logits)[0])
+
+
+class NotANumber(LogitAggregator):
+    def aggregate(self, stack: ReportStack) -> Teacher:
+        return Teacher(stack.logits[0] * torch.nan, torch.ones(stack.logits.shape[1]))
+
+
+class Overflowing(LogitAggregator):
+    def aggregate(self, stack: ReportStack) -> Teacher:
+        odds = stack.logits.exp().mean(dim=0)
+        return Teacher((odds / odds.sum(dim=-1, keepdim=True)).log(), torch.ones(len(odds)))
+
+
+class Writing(LogitAggregator):
+    def aggregate(self, stack: ReportStack) -> Teacher:
+        probabilities = stack.logits.sub_(stack.logits.amax(dim=-1, keepdim=True)).softmax(dim=-1)
+        votes = stack.votes.unsqueeze(-1)
+        return Teacher.from_probabilities((votes * probabilities).sum(dim=0) / votes.sum(dim=0))
+
+
+class DividingByNobody(LogitAggregator):
+    def aggregate(self, stack: ReportStack) -> Teacher:
+        mask = torch.ones_like(stack.votes) if stack.mask is None else stack.mask.float()
+        return Teacher.from_logits((mask.unsqueeze(-1) * stack.logits).sum(dim=0) / mask.sum(dim=0).unsqueeze(-1))
+
+
+class DeafToMasks(LogitAggregator):
+    def aggregate(self, stack: ReportStack) -> Teacher:
+        return Teacher.from_logits(stack.logits.mean(dim=0))
+
+
+class Gambling(LogitAggregator):
+    def aggregate(self, stack: ReportStack) -> Teacher:
+        return Teacher.from_logits(torch.randn(stack.logits.shape[1:]) * 1e-5)
+
+
+class Contrary(LogitAggregator):
+    def aggregate(self, stack: ReportStack) -> Teacher:
+        return Teacher.from_logits(-(stack.votes.unsqueeze(-1) * stack.logits).mean(dim=0))
+
+
+class Forgetful(LogitAggregator):
+    def __init__(self) -> None:
+        self.rounds = 0
+
+    def aggregate(self, stack: ReportStack) -> Teacher:
+        self.rounds += 1
+        return Teacher.from_logits((stack.votes.unsqueeze(-1) * stack.logits).mean(dim=0) / self.rounds)
+
+
+@pytest.mark.parametrize(
+    ("broken", "property", "part"),
+    [
+        (FirstClient, "the order of the clients does not matter", "order ["),
+        (NotANumber, "distribution whatever the logits", "not finite"),
+        (Overflowing, "distribution whatever the logits", "scale 100"),
+        (Writing, "the stack is not changed", "stack.logits"),
+        (DividingByNobody, "a teacher whoever abstains", "everybody abstains"),
+        (DeafToMasks, "abstaining clients have no influence", "probabilities differ"),
+        (Gambling, "equal inputs give equal teachers", "stack.generator"),
+        (Contrary, "reports that are all equal, and right, are followed", "0% of the samples"),
+        (Forgetful, "the state can be saved and taken up", "round 2"),
+    ],
+)
+def test_broken_strategies_are_caught_by_name(broken: type[LogitAggregator], property: str, part: str) -> None:
+    with pytest.raises(PropertyError) as caught:
+        check_aggregator(broken)
+    assert caught.value.property == property
+    assert part in str(caught.value)
+    assert caught.value.case in str(caught.value)
+
+
+def test_too_few_clients_to_tell_are_refused() -> None:
+    with pytest.raises(ValueError, match="clients must be at least 3"):
+        check_aggregator(lambda: build("median"), clients=2)
+
+
+def test_stacks_for_checks_are_valid_and_repeat() -> None:
+    stack, again = (make_stack(3, 20, 4, seed=5, abstain=0.9) for _ in range(2))
+    assert stack.mask is not None
+    assert bool(stack.mask.any(dim=0).all())
+    assert not bool(stack.mask.all())
+    assert torch.equal(stack.logits, again.logits)
+    build("mean_probabilities")(stack)
 
 
 @pytest.mark.parametrize(
