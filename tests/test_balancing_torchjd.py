@@ -174,7 +174,5 @@ def test_without_torchjd_the_extra_is_named_and_the_list_still_works(monkeypatch
 
 @pytest.mark.parametrize("norm", [0.1, 1.0, 10.0])
 def test_cagrad_without_its_ball_is_the_mean(norm: float) -> None:
-    pytest.importorskip("cvxpy")
-    pytest.importorskip("clarabel")
     cagrad = build("torchjd", weighting="cagrad", weighting_options={"c": 0.0})
     assert cagrad.update(geometry(norm, 1.0, -0.3)) == pytest.approx(0.5)
