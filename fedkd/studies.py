@@ -112,7 +112,9 @@ def _as_completed(
 
 
 def _finished(waiting: dict[Future[Any], Task]) -> Iterator[tuple[Task, Any]]:
-    for future in wait(waiting, return_when=FIRST_COMPLETED).done:
+    done = wait(waiting, return_when=FIRST_COMPLETED).done
+    # Failures last: what was finished at the same time is kept.
+    for future in sorted(done, key=lambda future: future.exception() is not None):
         yield waiting.pop(future), future.result()
 
 

@@ -1,7 +1,7 @@
 """Which λ policy adapts everywhere? Every policy and every fixed λ, distilled from the same clients' logits.
 
     python scripts/lambda_study.py [--preset small|full] [--out docs/results]
-    python scripts/lambda_study.py --tune     # choose the default policy's power on validation, on seeds of its own
+    python scripts/lambda_study.py --tune     # choose the default policy by validation, on seeds of its own
 
 Cells are Dirichlet α × labelled public samples × teacher, on Fashion-MNIST. Clients are trained once per (α, seed), and
 teachers fitted once per cell and seed. The study is resumable, uses all cores, and writes lambda_study.json, .csv and
@@ -34,7 +34,7 @@ FIXED = (0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0)
 DEFAULT = DistillationConfig().balancer.name
 POLICIES: dict[str, tuple[str, dict[str, Any]]] = {
     **{f"fixed {value:g}": ("fixed", {"value": value}) for value in FIXED},
-    DEFAULT: (DEFAULT, {}),
+    "error_ratio": ("error_ratio", {}),
     "inverse_norm": ("inverse_norm", {"ema": 0.9}),
     "energy_share": ("energy_share", {"ema": 0.9}),
     "gradual": ("gradual", {"ema": 0.9}),
@@ -50,7 +50,10 @@ POLICIES: dict[str, tuple[str, dict[str, Any]]] = {
     "uncertainty": ("uncertainty", {}),
     "validation_guided": ("validation_guided", {}),
 }
-POWERS = (1.0, 2.0, 4.0, 8.0)
+CANDIDATES: dict[str, tuple[str, dict[str, Any]]] = {
+    name: POLICIES[name] for name in ("error_ratio", "cosine 1→0", "linear 1→0", "step", "energy_share", "fixed 0.5")
+}
+"""What the default is chosen from, by validation accuracy on the tuning seeds."""
 PRESETS: dict[str, dict[str, Any]] = {
     "full": {
         "base": {
@@ -201,23 +204,29 @@ def task_of(
 
 
 def tune(preset: str, out: Path, cache: Path) -> None:
-    """Mean validation accuracy of the default policy for each power, over all cells, on the tuning seeds."""
+    """Mean validation accuracy of the candidates for the default policy, over all cells, on the tuning seeds."""
     seeds = PRESETS[preset]["tuning_seeds"]
     results = Results(cache / "tuning.jsonl")
     prepare_teachers(preset, cache, seeds, results)
     tasks = {
-        (power, cell, seed): task_of(preset, cache, cell, seed, DEFAULT, {"power": power}, False)
-        for cell, seed, power in itertools.product(cells_of(preset), seeds, POWERS)
+        (policy, cell, seed): task_of(preset, cache, cell, seed, *CANDIDATES[policy], False)
+        for cell, seed, policy in itertools.product(cells_of(preset), seeds, CANDIDATES)
     }
     run_tasks(distil, tasks.values(), results, progress=_say("tuning"))
-    table = {
-        f"{power:g}": 100
-        * float(np.mean([results[task]["validation"] for (of, _, _), task in tasks.items() if of == power]))
-        for power in POWERS
+    scores = {
+        policy: [
+            100 * results[tasks[policy, cell, seed]]["validation"]
+            for cell, seed in itertools.product(cells_of(preset), seeds)
+        ]
+        for policy in CANDIDATES
     }
-    write_json(out / "lambda_tuning.json", {"seeds": seeds, "policy": DEFAULT, "validation_by_power": table})
-    for power, value in table.items():
-        print(f"power {power:>4}: validation {value:.2f} %")
+    table = {policy: float(np.mean(values)) for policy, values in scores.items()}
+    write_json(
+        out / "lambda_tuning.json",
+        {"seeds": seeds, "validation_accuracy": table, "by_cell_and_seed": scores, "versions": versions()},
+    )
+    for policy in sorted(table, key=lambda policy: -table[policy]):
+        print(f"{policy:16} validation {table[policy]:.2f} %")
 
 
 def study(preset: str, out: Path, cache: Path) -> None:
