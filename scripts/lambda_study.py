@@ -21,7 +21,7 @@ import torch
 
 from fedkd import plugins
 from fedkd.app import versions
-from fedkd.config import DistillationConfig, ExperimentConfig, load_config, to_json, to_mapping
+from fedkd.config import ExperimentConfig, load_config, to_json, to_mapping
 from fedkd.distillation import Distiller, Validation
 from fedkd.evaluation import accuracy, hit_rate
 from fedkd.local import perform
@@ -31,7 +31,8 @@ from fedkd.studies import Results, mean_and_ci, run_tasks, write_json
 from fedkd.types import Job, ReportStack, Teacher
 
 FIXED = (0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0)
-DEFAULT = DistillationConfig().balancer.name
+DEFAULT = "cosine 1→0"
+"""``DistillationConfig``'s default balancer, under its name in this study."""
 POLICIES: dict[str, tuple[str, dict[str, Any]]] = {
     **{f"fixed {value:g}": ("fixed", {"value": value}) for value in FIXED},
     "error_ratio": ("error_ratio", {}),

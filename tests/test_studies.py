@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from fedkd.config import DistillationConfig
 from fedkd.studies import Results, mean_and_ci, run_tasks
 
 ROOT = Path(__file__).parent.parent
@@ -64,6 +65,7 @@ def test_the_lambda_study_runs_small(tmp_path: Path) -> None:
         fixed = [each[cell] for name, each in report["mean"].items() if name.startswith("fixed ")]
         assert report["mean"][policy][cell] == max(fixed)
     assert report["default"] in table
+    assert report["policies"][report["default"]]["name"] == DistillationConfig().balancer.name
     assert (tmp_path / "lambda_study.png").stat().st_size > 10_000
     # Everything is cached: a second call only writes the tables again.
     assert run_script(*command) == table

@@ -177,7 +177,7 @@ class DistillationConfig:
     momentum: Annotated[Fraction, Field(description="momentum of sgd")] = 0.9
     weight_decay: Annotated[NonNegative, Field(description="L2 penalty")] = 0.0
     balancer: Annotated[PluginValue, Field(description="sets λ at every step; see `fedkd list balancers`")] = field(
-        default_factory=lambda: Plugin("error_ratio")
+        default_factory=lambda: Plugin("cosine")
     )
     geometry: Annotated[GeometryConfig, Field(description="")] = field(default_factory=GeometryConfig)
     validate_every: Annotated[
