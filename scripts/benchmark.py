@@ -29,7 +29,7 @@ WARM_UP = 20
 def balancer(repeats: int) -> dict[str, float]:
     """A distillation step with the default balancer, and with exact geometry, over a plain step with a fixed λ.
 
-    The default balancer's share of its validation passes (400 samples every 25 steps) is added to its step. The plain
+    Where the default balancer asks for validation passes, its share (400 samples every 25 steps) is added to its step. The plain
     step is what one would write by hand: one forward pass over both batches together, one backward pass over
     λ·L_dist + (1−λ)·L_cls. ``mixed`` is exact geometry on one mixed batch, where both losses share one graph.
     """
@@ -45,7 +45,9 @@ def balancer(repeats: int) -> dict[str, float]:
             ],
             repeats,
         )
-        found[f"default_ratio_{name}"] = (default + validation / DistillationConfig().validate_every) / plain
+        if build(DistillationConfig().balancer.name).asks_for != "nothing":
+            default += validation / DistillationConfig().validate_every
+        found[f"default_ratio_{name}"] = default / plain
         found[f"exact_ratio_{name}"] = exact / plain
         found[f"mixed_exact_ratio_{name}"] = mixed / plain
     found["default_ratio"] = max(found["default_ratio_cnn"], found["default_ratio_resnet8"])
