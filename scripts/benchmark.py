@@ -29,8 +29,8 @@ WARM_UP = 20
 def balancer(repeats: int) -> dict[str, float]:
     """A distillation step with the default balancer, and with exact geometry, over a plain step with a fixed λ.
 
-    Where the default balancer asks for validation passes, its share (400 samples every 25 steps) is added to its step. The plain
-    step is what one would write by hand: one forward pass over both batches together, one backward pass over
+    Where the default balancer asks for validation passes, its share (400 samples every 25 steps) is added to its step.
+    The plain step is what one would write by hand: one forward pass over both batches together, one backward pass over
     λ·L_dist + (1−λ)·L_cls. ``mixed`` is exact geometry on one mixed batch, where both losses share one graph.
     """
     found: dict[str, float] = {}
