@@ -86,6 +86,21 @@ def test_overrides_come_last(tmp_path: Path) -> None:
     assert config.teacher == Plugin("stacked", {"ridge": 0.125})
 
 
+@pytest.mark.parametrize(
+    ("overrides", "teacher"),
+    [
+        (("teacher.name=trimmed_mean", "teacher.trim=1"), Plugin("trimmed_mean", {"trim": 1})),
+        (("teacher.name=median",), Plugin("median")),
+        (("teacher=median",), Plugin("median")),
+        (("teacher.name=stacked",), Plugin("stacked", {"ridge": 0.5})),
+    ],
+)
+def test_an_override_to_another_plug_in_drops_the_others_options(
+    tmp_path: Path, overrides: tuple[str, ...], teacher: Plugin
+) -> None:
+    assert load(tmp_path, "", *overrides).teacher == teacher
+
+
 def test_a_shipped_configuration_can_be_extended_from_anywhere(tmp_path: Path) -> None:
     (tmp_path / "mine.yaml").write_text("extends: fashion_mnist\nrounds: 1")
     mine, shipped = load_config(tmp_path / "mine.yaml"), load_config(config_path("fashion_mnist"))

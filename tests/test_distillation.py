@@ -279,3 +279,35 @@ def test_a_mixed_batch_and_a_consensus_target_teach_the_same_lesson() -> None:
         trainer = distiller(value=0.5, **options)
         trainer.distil(teacher, images, labels, round=1)
         assert share_right(trainer.student, images, truth) > 0.9
+
+
+def test_the_learning_rate_falls_as_the_schedule_says() -> None:
+    """Without momentum a step's predicted decrease is the rate times what the schedule does not touch, at first."""
+    images, truth, labels = problem()
+    teacher = Teacher.from_probabilities(nn.functional.one_hot(truth, 2).float() * 0.8 + 0.1)
+    second = {}
+    for schedule in ("linear", "cosine"):
+        trainer = distiller("energy_share", schedule=schedule, steps=4, momentum=0.0)
+        rows = trainer.distil(teacher, images, labels, round=1).rows
+        second[schedule] = rows[1].predicted_decrease
+    assert second["cosine"] / second["linear"] == pytest.approx(0.5 * (1 + math.cos(math.pi / 4)) / 0.75, rel=1e-5)
+
+
+@pytest.mark.parametrize("change", ["flip", "shift"])
+def test_the_student_sees_changed_images_with_a_teacher_and_without(change: str) -> None:
+    images, truth, labels = problem()
+    teacher = Teacher.from_probabilities(nn.functional.one_hot(truth, 2).float() * 0.8 + 0.1)
+
+    def weight(shown: Tensor, alone: bool, *changes: str) -> Tensor:
+        trainer = distiller(value=0.5, augment=changes)
+        if alone:
+            trainer.fit_labels(shown, labels, round=1)
+        else:
+            trainer.distil(teacher, shown, labels, round=1)
+        return next(trainer.student.parameters())
+
+    # An image that is the same everywhere is the same however it is flipped or shifted.
+    flat = torch.full_like(images, 0.5)
+    for alone in (False, True):
+        assert not torch.equal(weight(images, alone), weight(images, alone, change))
+        assert torch.equal(weight(flat, alone), weight(flat, alone, change))

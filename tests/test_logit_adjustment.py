@@ -4,8 +4,10 @@ import math
 
 import pytest
 import torch
+from federations import place_of
 from torch import nn
 
+from fedkd.local import LocalWork
 from fedkd.local.training import adjusted_cross_entropy, cross_entropy
 
 
@@ -49,3 +51,15 @@ def test_strength_zero_is_plain_cross_entropy() -> None:
     assert torch.equal(
         adjusted_cross_entropy(labels, 2, 0.0)(model, images, labels), cross_entropy(model, images, labels)
     )
+
+
+def test_local_training_uses_it() -> None:
+    def trained(adjustment: float, *, by_hand: bool = False) -> torch.Tensor:
+        place = place_of(f"clients.logit_adjustment={0.0 if by_hand else adjustment}", "clients.epochs=3")
+        labels = place.data.labels[place.data.clients[1].train]
+        work = LocalWork(place, 1, 1, {}, place.data.public.images, labels)
+        loss = adjusted_cross_entropy(labels, place.data.classes, adjustment) if by_hand else None
+        return torch.cat([parameter.flatten() for parameter in work.train(place.initial_model(), loss).parameters()])
+
+    assert torch.equal(trained(1.0), trained(1.0, by_hand=True))
+    assert not torch.allclose(trained(1.0), trained(0.0))

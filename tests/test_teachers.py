@@ -262,3 +262,23 @@ def test_stacking_on_the_mean_departs_from_the_mean_of_the_probabilities() -> No
         build("stacked", weights="mean", ridge=1e6)(stack).probabilities, expected, atol=1e-4, rtol=0
     )
     check_aggregator(lambda: build("stacked", weights="mean", ridge=1.0), seeds=(0,))
+
+
+def test_with_cross_fit_a_labelled_target_does_not_come_from_its_own_label() -> None:
+    stack = make_stack(clients=3, samples=40, classes=3)
+    position = int((stack.labels != -1).nonzero()[0])
+    other = stack.labels.clone()
+    other[position] = (other[position] + 1) % 3
+    moved = {}
+    for cross_fit in (False, True):
+        before, after = (
+            build("stacked", ridge=0.01, cross_fit=cross_fit)(replace(stack, labels=labels)).probabilities
+            for labels in (stack.labels, other)
+        )
+        moved[cross_fit] = (after - before).abs().amax(dim=1)
+    assert moved[False][position] > 0.01
+    assert moved[True][position] < 1e-3
+    unlabelled = stack.labels == -1
+    plain, crossed = (build("stacked", ridge=0.01, cross_fit=fit)(stack).probabilities for fit in (False, True))
+    assert torch.equal(plain[unlabelled], crossed[unlabelled])
+    assert not torch.allclose(plain[~unlabelled], crossed[~unlabelled], atol=1e-3)
