@@ -18,8 +18,9 @@ install: $(STAMP)
 run: $(STAMP)
 	@$(BIN)/fedkd run configs/quickstart.yaml
 
+# Files side by side, one torch thread each.
 test: $(STAMP)
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
