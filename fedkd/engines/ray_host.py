@@ -3,7 +3,8 @@
     python -m fedkd.engines.ray_host WORKERS GPUS
 
 The first line that it prints is JSON: the ``address`` to attach to, or the ``error`` that kept Ray from starting.
-Whoever started it closes the standard input to stop both; when whoever started it dies, that happens by itself.
+Whoever started it closes the standard input to stop both; when whoever started it dies, that happens by itself. The two
+need the same environment, lest they disagree about the address that this machine has for Ray.
 """
 
 import json
@@ -16,7 +17,6 @@ from fedkd.errors import RunError
 def main() -> int:
     """Start Ray, say where it is, wait, and stop it."""
     workers, gpus = map(int, sys.argv[1:])
-    ray_cluster.prepare_environment(local=True, verbose=False)
     with ray_cluster.quiet_warnings(False):
         try:
             ray_cluster.require_ray()

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
-from fedkd.engines.ray_cluster import module_path
+from fedkd.engines.ray_cluster import module_path, prepare_environment
 from fedkd.errors import RunError
 
 START_SECONDS = 120.0
@@ -69,6 +69,8 @@ class SharedRay:
             host.wait()
 
     def _start(self, size: RaySize) -> None:
+        # Where Ray has been imported, it is too late for it to learn that it should stay on the loopback interface.
+        prepare_environment(local="ray" not in sys.modules, verbose=False)
         self._host = subprocess.Popen(
             [sys.executable, "-m", "fedkd.engines.ray_host", str(size.workers), str(size.gpus)],
             stdin=subprocess.PIPE,
