@@ -140,8 +140,7 @@ def _lines(result: SweepResult, width: int | None) -> list[str]:
     labels = [group.name if group.values else "" for group in groups]
     columns = [("", labels), ("seeds", [str(len(group.runs)) for group in groups])]
     for name in _columns(groups):
-        shown, found = measure(name), [group.estimate(name) for group in groups]
-        columns.append((shown.title, ["–" if each is None else each.text(shown.digits) for each in found]))
+        columns.append((measure(name).title, [group.text(name) for group in groups]))
     lines = [""] * (1 + len(groups))
     for place, (title, cells) in enumerate(columns):
         widest = max(map(len, (title, *cells)))

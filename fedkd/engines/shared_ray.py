@@ -61,16 +61,22 @@ class SharedRay:
         if host is None:
             return
         try:
-            with suppress(BrokenPipeError):
-                host.communicate(timeout=STOP_SECONDS)
+            # One that has not said where its Ray is has nothing that needs an orderly end.
+            if self._address:
+                with suppress(BrokenPipeError, subprocess.TimeoutExpired):
+                    host.communicate(timeout=STOP_SECONDS)
         finally:
             with suppress(ProcessLookupError):
                 os.killpg(host.pid, signal.SIGKILL)
             host.wait()
+            for stream in (host.stdin, host.stdout):
+                if stream is not None:
+                    stream.close()
 
     def _start(self, size: RaySize) -> None:
         # Where Ray has been imported, it is too late for it to learn that it should stay on the loopback interface.
         prepare_environment(local="ray" not in sys.modules, verbose=False)
+        self._address = ""
         self._host = subprocess.Popen(
             [sys.executable, "-m", "fedkd.engines.ray_host", str(size.workers), str(size.gpus)],
             stdin=subprocess.PIPE,

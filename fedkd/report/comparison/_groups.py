@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from fedkd.report.comparison._measures import Estimate, estimate, in_order, measures_of
+from fedkd.report.comparison._measures import EPSILON, Estimate, estimate, in_order, measure, measures_of
 from fedkd.report.run_log import RunLog
 
 SEED = "seed"
@@ -49,6 +49,13 @@ class Group:
     def estimate(self, name: str) -> Estimate | None:
         """A measure's mean over the seeds; None where no run has it."""
         return estimate(list(self.by_seed(name).values()))
+
+    def text(self, name: str) -> str:
+        """A measure as it is shown: its mean with the interval; of ε, which is a bound, the largest."""
+        found = self.estimate(name)
+        if found is None:
+            return ABSENT
+        return f"{max(self.by_seed(name).values()):.3g}" if name == EPSILON else found.text(measure(name).digits)
 
 
 def group_of(values: Mapping[str, str], logs: Iterable[RunLog]) -> Group:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from fedkd.report.run_log import RunLog
 from fedkd.studies import mean_and_ci
 
+EPSILON = "epsilon"
 CONTROL = "control_"
 """Begins the name of a control's measure."""
 
@@ -22,6 +23,7 @@ class Measure:
 
 MEASURES = {
     "student": Measure("student", "test accuracy of the server's model, %", 1),
+    "validation": Measure("student, validation", "accuracy on the server's validation samples, %", 1),
     "teacher": Measure("teacher", "accuracy on the public samples without a label, %", 1),
     "clients": Measure("clients", "test accuracy of the clients' own models, mean, %", 1),
     "mean_lambda": Measure("λ", "mean over rounds", 3),
@@ -68,6 +70,7 @@ def measures_of(log: RunLog) -> dict[str, float]:
     lambdas = [row["mean_lambda"] for row in log.rounds if row.get("mean_lambda") is not None]
     found = {
         "student": _percent(summary.get("student_accuracy")),
+        "validation": _percent((summary.get("validation") or {}).get("accuracy")),
         "teacher": _percent(summary.get("teacher_accuracy")),
         "clients": _percent(summary.get("client_test_accuracy")),
         "mean_lambda": math.fsum(lambdas) / len(lambdas) if lambdas else None,

@@ -17,7 +17,8 @@ _HOW_TO_READ = (
 )
 _TEACHER = (
     "The student and the controls are measured on the test set; so are the clients' own models, of which this is the "
-    "mean. The teacher is measured on the public samples of which the server knows no label."
+    "mean. The teacher is measured on the public samples of which the server knows no label. Choose by the validation "
+    "samples, which are few, and report the test set."
 )
 _DIFFERENCES = (
     "Each group against “{first}”, seed by seed, which takes out what a seed does to both. An interval without 0 is a "

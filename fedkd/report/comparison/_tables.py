@@ -24,12 +24,12 @@ def groups_table(groups: Labelled) -> str:
 
 
 def accuracy_table(groups: Labelled) -> str:
-    """Student, controls, teacher and the clients' own models."""
+    """Student, controls, teacher, the clients' own models, and the student on validation samples."""
     found = _measures(groups)
     names = [
         *(name for name in ("student",) if name in found),
         *(name for name in found if name.startswith(CONTROL)),
-        *(name for name in ("teacher", "clients") if name in found),
+        *(name for name in ("teacher", "clients", "validation") if name in found),
     ]
     return _estimates(groups, names)
 
@@ -96,10 +96,7 @@ def unfinished_table(groups: Labelled) -> str:
 
 
 def _estimates(groups: Labelled, names: Sequence[str]) -> str:
-    rows = [
-        (label, str(len(group.runs)), *(_shown(name, group.estimate(name)) for name in names))
-        for label, group in groups.items()
-    ]
+    rows = [(label, str(len(group.runs)), *(group.text(name) for name in names)) for label, group in groups.items()]
     header = ("group", "seeds", *(measure(name).title for name in names))
     return page.table(header, rows, numbers=range(1, len(header))) if names else ""
 
