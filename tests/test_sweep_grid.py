@@ -71,6 +71,7 @@ def test_names_come_before_options_whatever_the_order() -> None:
     [
         ({}, (), (), "nothing to sweep over"),
         ({"seed": (0, 1)}, (), (), "--seeds 0,1,2"),
+        ({"rounds": ()}, (), (), "at least one value"),
         ({"rounds": (1, 2, 1)}, (), (), "1 twice"),
         ({"rounds": (1, 2)}, (4, 4), (), "4 twice"),
         ({"rounds": (1, 2)}, (), ("rounds=3",), "swept over by --grid rounds"),

@@ -154,6 +154,11 @@ def _check_sweep(grid: Grid, seeds: Sequence[int], fixed: Mapping[str, Any]) -> 
         problems.append("--grid: there is nothing to sweep over; give --grid key=value,value or --seeds 0,1,2")
     if SEED in grid:
         problems.append(f"--grid: seeds are given by --seeds, got {SEED}={list(grid[SEED])}; write --seeds 0,1,2")
+    problems += [
+        f"--grid {key}: needs at least one value, got none; list some"
+        for key, values in grid.items()
+        if not len(values)
+    ]
     for name, values in [*((f"--grid {key}", values) for key, values in grid.items()), ("--seeds", seeds)]:
         twice = [value for place, value in enumerate(values) if value in list(values)[:place]]
         problems += [f"{name}: each value may be listed once, got {value_text(value)} twice" for value in twice]
