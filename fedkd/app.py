@@ -3,6 +3,7 @@
 import importlib.util
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from fedkd import controls, plugins
@@ -10,7 +11,8 @@ from fedkd.composition import composition_faults
 from fedkd.config import ExperimentConfig, to_json
 from fedkd.engines import Engine
 from fedkd.engines.inline import InlineEngine
-from fedkd.engines.resources import ClientResources
+from fedkd.engines.resources import ClientResources, gpu_count, worker_count
+from fedkd.engines.shared_ray import RaySize, SharedRay
 from fedkd.errors import ConfigError, RunError
 from fedkd.local.workspace import Workspace, workspace
 from fedkd.models import profile
@@ -31,7 +33,7 @@ from fedkd.students import StudentRule
 from fedkd.summaries import overview_of, summarise, versions
 from fedkd.types import Job, Outcome
 
-__all__ = ["build_engine", "check", "run_experiment", "versions"]
+__all__ = ["RaySize", "SharedRay", "build_engine", "check", "ray_size", "run_experiment", "versions"]
 
 
 def check(config: ExperimentConfig) -> Workspace:
@@ -60,8 +62,8 @@ def check(config: ExperimentConfig) -> Workspace:
     return with_noise(place)
 
 
-def build_engine(place: Workspace, *, verbose: bool = False) -> Engine:
-    """The engine of ``engine.kind``, not yet started.
+def build_engine(place: Workspace, *, verbose: bool = False, ray_address: str | None = None) -> Engine:
+    """The engine of ``engine.kind``, not yet started; ``ray_address`` stands in for an ``engine.address`` not given.
 
     A client is expected to cost what its model costs on its private samples, each epoch, and once on the public ones.
     """
@@ -79,7 +81,17 @@ def build_engine(place: Workspace, *, verbose: bool = False) -> Engine:
         # A training step costs about three forward passes.
         passes = 3 * config.clients.epochs * data.train.numel() + place.data.public.labels.numel()
         costs[client] = float(operations[place.architecture_of(client)] * passes)
-    return RayEngine(config.engine, config.clients.count, verbose=verbose, costs=costs, resources=resources)
+    where = replace(config.engine, address=config.engine.address or ray_address)
+    return RayEngine(where, config.clients.count, verbose=verbose, costs=costs, resources=resources)
+
+
+def ray_size(place: Workspace) -> RaySize | None:
+    """The Ray that the experiment would start for itself; None where it starts none."""
+    engine = place.config.engine
+    if engine.kind != "ray" or engine.address is not None:
+        return None
+    threads = sum(place.resources_of(client).threads for client in range(place.config.clients.count))
+    return RaySize(worker_count(engine, threads), gpu_count() if engine.device == "cuda" else 0)
 
 
 def _resources(place: Workspace, client: int) -> ClientResources:
@@ -94,8 +106,11 @@ def run_experiment(
     *,
     verbose: bool = False,
     resume: bool = False,
+    ray_address: str | None = None,
 ) -> Summary:
     """Run the experiment and write its directory; with ``resume`` go on with the run that is there, if there is one.
+
+    ``ray_address`` is a running Ray to use where the configuration asks for one and names none.
 
     Raises ``ConfigError`` or ``DataError`` before anything starts, ``RunError`` when it cannot go on. On any way out,
     finished rounds are on disk and the engine's processes are gone. A resumed run ends with what it would have ended
@@ -112,7 +127,7 @@ def run_experiment(
         if resume:
             run.take_up(config)
         try:
-            return run.finish(verbose=verbose)
+            return run.finish(verbose=verbose, ray_address=ray_address)
         except RunError as error:
             raise RunError(f"{error}\nGo on with: fedkd run --resume --out {out}") from error
 
@@ -162,7 +177,7 @@ class _Run:
         where = "after the last round" if done == rounds else f"with round {done + 1} of {rounds}"
         notice(f"resuming {directory.path}: {_rounds(done)} done, going on {where}")
 
-    def finish(self, *, verbose: bool) -> Summary:
+    def finish(self, *, verbose: bool, ray_address: str | None) -> Summary:
         """Everything that is left to do, and the summary."""
         directory, place, watch = self._directory, self._place, self._watch
         with writing(directory.path / "plots"):
@@ -171,7 +186,7 @@ class _Run:
         watch.started(overview)
         if self._tally.rounds == 0:
             directory.commit(self._server.state_dict(), self._tally, versions())
-        with build_engine(place, verbose=verbose) as engine:
+        with build_engine(place, verbose=verbose, ray_address=ray_address) as engine:
             for round in range(self._tally.rounds + 1, place.config.rounds + 1):
                 self._round(engine, round)
             finished = self._controls(engine)

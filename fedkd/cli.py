@@ -2,6 +2,7 @@
 
 import enum
 import os
+import shlex
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -122,6 +123,69 @@ def run(
 
 
 @app.command()
+def sweep(
+    config: Annotated[str, typer.Argument(metavar="CONFIG")],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="The folder of the sweep; each cell has a folder in it.")],
+    overrides: Annotated[list[str] | None, typer.Argument(metavar="[KEY.PATH=VALUE]...")] = None,
+    grid: Annotated[
+        list[str] | None,
+        typer.Option(metavar="KEY=A,B,C", help="A key and the values it takes in turn; may be given several times."),
+    ] = None,
+    seeds: Annotated[
+        str, typer.Option(metavar="0,1,2", help="The seeds of every cell; CONFIG's own when not given.")
+    ] = "",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check all cells and list them; run nothing.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Also show Flower's and Ray's own output.")] = False,
+) -> None:
+    """Run every combination of some keys' values for several seeds, and print means with 95 % confidence intervals.
+
+    Values are YAML; a comma inside brackets belongs to its value: --grid "clients.models=[cnn,mlp],[mlp]".
+
+    Started again, it goes on where it was: finished cells are left alone.
+    """
+    from fedkd.config import parse_grid, parse_seeds
+    from fedkd.sweep import plan_sweep, run_sweep
+    from fedkd.sweep_console import SweepConsole
+
+    source, axes = shipped.config_path(config), parse_grid(grid or [])
+    wanted = parse_seeds(seeds) if seeds else ()
+    with SweepConsole() as console:
+        if dry_run:
+            console.planned(plan_sweep(source, axes, wanted, out, overrides or []))
+            return
+        try:
+            result = run_sweep(source, axes, wanted, out, overrides or [], console, verbose=verbose)
+        except KeyboardInterrupt:
+            console.close()
+            typer.echo(
+                f"\nInterrupted; finished cells and rounds are kept in {out}\nGo on with: {_this_command()}", err=True
+            )
+            raise typer.Exit(EXIT_INTERRUPTED) from None
+        console.finished(result)
+    typer.echo(f"\nResults in {out}: a folder per cell, sweep.json, sweep.csv")
+    if result.failed:
+        typer.echo(f"{len(result.failed)} of {len(result.cells)} cells failed; again: {_this_command()}", err=True)
+        raise typer.Exit(EXIT_RUN_FAILED)
+    typer.echo(f"  next   fedkd compare {shlex.quote(str(out))} --out {shlex.quote(str(out / 'report.html'))}")
+
+
+@app.command()
+def compare(
+    folders: Annotated[
+        list[Path], typer.Argument(metavar="DIR...", help="Folders of runs, of sweeps, or of folders of these.")
+    ],
+    out: Annotated[Path, typer.Option(metavar="FILE", help="The page to write.")],
+) -> None:
+    """Set runs side by side in one self-contained page: tables and plots, means over seeds with 95 % intervals.
+
+    Runs that differ only in their seed form a group.
+    """
+    from fedkd.report.comparison import write_comparison
+
+    typer.echo(write_comparison(folders, out))
+
+
+@app.command()
 def report(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="The folder of a run, finished or not.")],
 ) -> None:
@@ -135,7 +199,8 @@ def report(
 def list_(kind: Annotated[Kind, typer.Argument(metavar="KIND")]) -> None:
     """List what can be named in a configuration, with its options.
 
-    KIND is one of teachers, balancers, temperatures, clients, mechanisms, datasets, models.
+    KIND is one of teachers, balancers, temperatures, clients, client-rules, student-rules, mechanisms, codecs,
+    datasets, models.
     """
     from fedkd.catalogue import print_catalogue
 
@@ -165,6 +230,10 @@ def main() -> None:
         # The reader (head, less) has seen enough; keep the interpreter from complaining as it flushes.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(EXIT_RUN_FAILED)
+
+
+def _this_command() -> str:
+    return shlex.join(["fedkd", *sys.argv[1:]])
 
 
 def _fresh_folder(name: str) -> Path:

@@ -1,9 +1,11 @@
-"""What every study needs: tasks in parallel that survive an interruption, and means with honest intervals."""
+"""What every study needs: tasks in parallel that survive an interruption, honest intervals, and a command line."""
 
+import argparse
 import json
 import math
 import multiprocessing
 import os
+import sys
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from pathlib import Path
@@ -94,6 +96,30 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
     partial = path.with_suffix(".partial")
     partial.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     os.replace(partial, path)
+
+
+def study_parser(description: str | None, presets: Iterable[str]) -> argparse.ArgumentParser:
+    """The options of every study: which preset, where its tables go, and where its finished parts are kept."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--preset", choices=sorted(presets), default="small")
+    parser.add_argument("--out", type=Path, default=Path("docs/results"))
+    parser.add_argument("--cache", type=Path, help="finished parts (default: runs/STUDY_PRESET)")
+    return parser
+
+
+def cache_folder(arguments: argparse.Namespace, study: str) -> Path:
+    """``--cache``, or a folder for this study and its preset."""
+    given: Path | None = arguments.cache
+    return given or Path("runs") / f"{study}_{arguments.preset}"
+
+
+def counter(what: str) -> Callable[[int, int], None]:
+    """Progress of ``run_tasks`` as a line on standard error that is written over."""
+
+    def progress(done: int, total: int) -> None:
+        print(f"\r{what}: {done} of {total}", end="\n" if done == total else "", file=sys.stderr, flush=True)
+
+    return progress
 
 
 def _as_completed(

@@ -8,7 +8,6 @@ teachers fitted once per cell and seed. The study is resumable, uses all cores, 
 .png. Regret is the test accuracy of the cell's best fixed λ (an oracle's choice) minus the policy's, in points.
 """
 
-import argparse
 import csv
 import itertools
 import sys
@@ -29,7 +28,7 @@ from fedkd.local.perform import codec
 from fedkd.local.workspace import Workspace, workspace
 from fedkd.report.style import new_figure, save
 from fedkd.server import Server
-from fedkd.studies import Results, mean_and_ci, run_tasks, write_json
+from fedkd.studies import Results, cache_folder, counter, mean_and_ci, run_tasks, study_parser, write_json
 from fedkd.types import ReportStack, Teacher
 
 FIXED = (0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0)
@@ -177,12 +176,12 @@ def prepare_teachers(preset: str, cache: Path, seeds: tuple[int, ...], results: 
         (preset, place, alpha, seed, client)
         for alpha, seed, client in itertools.product(spec["alphas"], seeds, range(count))
     ]
-    run_tasks(train_client, clients, results, progress=_say("clients"))
+    run_tasks(train_client, clients, results, progress=counter("clients"))
     teachers = [
         (preset, place, alpha, seed, labelled, name)
         for alpha, seed, labelled, name in itertools.product(spec["alphas"], seeds, spec["labels"], TEACHERS)
     ]
-    run_tasks(fit_teacher, teachers, results, progress=_say("teachers"))
+    run_tasks(fit_teacher, teachers, results, progress=counter("teachers"))
 
 
 def cells_of(preset: str) -> list[tuple[float, int, str]]:
@@ -216,7 +215,7 @@ def tune(preset: str, out: Path, cache: Path) -> None:
         (policy, cell, seed): task_of(preset, cache, cell, seed, *CANDIDATES[policy], False)
         for cell, seed, policy in itertools.product(cells_of(preset), seeds, CANDIDATES)
     }
-    run_tasks(distil, tasks.values(), results, progress=_say("tuning"))
+    run_tasks(distil, tasks.values(), results, progress=counter("tuning"))
     scores = {
         policy: [
             100 * results[tasks[policy, cell, seed]]["validation"]
@@ -242,7 +241,7 @@ def study(preset: str, out: Path, cache: Path) -> None:
         (policy, cell, seed): task_of(preset, cache, cell, seed, *POLICIES[policy], True)
         for cell, seed, policy in itertools.product(cells, spec["seeds"], POLICIES)
     }
-    run_tasks(distil, tasks.values(), results, progress=_say("distillations"))
+    run_tasks(distil, tasks.values(), results, progress=counter("distillations"))
     values = {
         policy: {
             cell_name(cell): [100 * results[tasks[policy, cell, seed]]["test"] for seed in spec["seeds"]]
@@ -359,21 +358,11 @@ def draw(path: Path, report: dict[str, Any]) -> None:
     save(figure, path)
 
 
-def _say(what: str) -> Any:
-    def progress(done: int, total: int) -> None:
-        print(f"\r{what}: {done} of {total}", end="\n" if done == total else "", file=sys.stderr, flush=True)
-
-    return progress
-
-
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--preset", choices=sorted(PRESETS), default="small")
-    parser.add_argument("--out", type=Path, default=Path("docs/results"))
-    parser.add_argument("--cache", type=Path, help="finished parts (default: runs/lambda_study_PRESET)")
+    parser = study_parser(__doc__, PRESETS)
     parser.add_argument("--tune", action="store_true")
     arguments = parser.parse_args()
-    cache = arguments.cache or Path("runs") / f"lambda_study_{arguments.preset}"
+    cache = cache_folder(arguments, "lambda_study")
     (tune if arguments.tune else study)(arguments.preset, arguments.out, cache)
     return 0
 

@@ -2,13 +2,12 @@
 
     python scripts/repeat.py configs/fashion_mnist.yaml --seeds 0,1,2 --out docs/results/fashion_mnist
 
-Every seed has a run directory under --runs; finished ones are not run again. Writes OUT.json, OUT.csv and OUT.png.
+Every seed has a run directory under --runs, as in `fedkd sweep`; finished ones are not run again, and what was
+interrupted goes on. Writes OUT.json, OUT.csv and OUT.png.
 """
 
 import argparse
 import csv
-import json
-import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,29 +15,32 @@ from typing import Any
 
 import numpy as np
 
-from fedkd.app import run_experiment, versions
+from fedkd.app import versions
 from fedkd.config import load_config, to_mapping
-from fedkd.console import Console
 from fedkd.errors import FedkdError, RunError
+from fedkd.report.run_log import RunLog
 from fedkd.report.style import new_figure, save
 from fedkd.studies import mean_and_ci, write_json
+from fedkd.sweep import run_sweep
+from fedkd.sweep_console import SweepConsole
 
 COLOURS = {"student": "#0072b2", "fedavg": "#d55e00", "centralised": "#555555", "public_only": "#009e73"}
 
 
-def run_seed(config: str, overrides: Sequence[str], seed: int, out: Path) -> dict[str, Any]:
-    """The run's summary, with the student's accuracy after every round."""
-    if not (out / "summary.json").exists():
-        # What an interrupted attempt left behind is of no use: there is nothing to choose from it.
-        shutil.rmtree(out, ignore_errors=True)
-        with Console() as console:
-            run_experiment(load_config(config, [*overrides, f"seed={seed}"]), out, console)
-    summary: dict[str, Any] = json.loads((out / "summary.json").read_text(encoding="utf-8"))
-    rows = [json.loads(line) for line in (out / "rounds.jsonl").read_text(encoding="utf-8").splitlines()]
-    timings = [json.loads(line) for line in (out / "timings.jsonl").read_text(encoding="utf-8").splitlines()]
-    summary["control_history"]["student"] = [row["student_accuracy"] for row in rows]
-    summary["round_seconds"] = sum(row["seconds"] for row in timings)
-    return summary
+def run_seeds(config: str, overrides: Sequence[str], seeds: Sequence[int], out: Path) -> dict[int, dict[str, Any]]:
+    """Every seed's summary, with the student's accuracy after every round; raises ``FedkdError`` when a run fails."""
+    with SweepConsole() as console:
+        result = run_sweep(config, {}, seeds, out, overrides, console)
+    if result.failed:
+        raise RunError("\n".join(f"{each.cell.name}: {each.error}" for each in result.failed))
+    return {each.cell.config.seed: _summary(each.log) for each in result.cells if each.log is not None}
+
+
+def _summary(log: RunLog) -> dict[str, Any]:
+    summary = dict(log.summary or {})
+    student = [row["student_accuracy"] for row in log.rounds]
+    history = {**summary["control_history"], "student": student}
+    return summary | {"control_history": history, "round_seconds": sum(log.seconds.values())}
 
 
 def summarise(runs: dict[int, dict[str, Any]]) -> dict[str, Any]:
@@ -135,8 +137,7 @@ def main() -> int:
     arguments = parser.parse_args()
     runs = arguments.runs or Path("runs") / f"{Path(arguments.config).stem}-repeated"
     seeds = [int(seed) for seed in arguments.seeds.split(",")]
-    found = {seed: run_seed(arguments.config, arguments.overrides, seed, runs / f"seed-{seed}") for seed in seeds}
-    report = summarise(found) | {"versions": versions()}
+    report = summarise(run_seeds(arguments.config, arguments.overrides, seeds, runs)) | {"versions": versions()}
     report["config"] = to_mapping(load_config(arguments.config, arguments.overrides))
     write_json(arguments.out.with_suffix(".json"), report)
     write_table(arguments.out.with_suffix(".csv"), report)

@@ -241,6 +241,12 @@ def test_list_names_every_plug_in_with_its_options(kind: str, expected: list[str
     assert [line for line in output.splitlines() if line and not line.startswith(" ")] == names
 
 
+def test_help_of_list_names_every_kind() -> None:
+    output = CliRunner().invoke(cli.app, ["list", "--help"], env={"COLUMNS": "300"}).output
+    sentence = " ".join(output.split()).partition("KIND is one of ")[2].partition(".")[0]
+    assert set(sentence.split(", ")) == {kind.value for kind in cli.Kind}
+
+
 def test_list_refuses_an_unknown_kind() -> None:
     result = CliRunner().invoke(cli.app, ["list", "wizards"])
     assert result.exit_code == cli.EXIT_BAD_INPUT

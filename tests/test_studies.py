@@ -114,7 +114,7 @@ def test_a_configuration_is_repeated_over_seeds(tmp_path: Path) -> None:
     command = ("scripts/repeat.py", "configs/quickstart.yaml", *TINY, "--seeds", "3,4", *where)
     output = run_script(*command, "--out", str(tmp_path / "repeated"))
     report = json.loads((tmp_path / "repeated.json").read_text())
-    summaries = [json.loads((tmp_path / f"runs/seed-{seed}/summary.json").read_text()) for seed in (3, 4)]
+    summaries = [json.loads((tmp_path / f"runs/seed={seed}/summary.json").read_text()) for seed in (3, 4)]
     assert report["seeds"] == [3, 4]
     assert report["accuracy"]["student"]["values"] == [100 * summary["student_accuracy"] for summary in summaries]
     lead = sum(100 * (each["student_accuracy"] - each["controls"]["fedavg"]) for each in summaries) / 2
@@ -130,9 +130,9 @@ def test_a_configuration_is_repeated_over_seeds(tmp_path: Path) -> None:
     assert len(rows) == 1 + 3 * 2 + 3
     assert (tmp_path / "repeated.png").stat().st_size > 10_000
     # Finished runs are not run again.
-    times = [(tmp_path / f"runs/seed-{seed}/summary.json").stat().st_mtime_ns for seed in (3, 4)]
+    times = [(tmp_path / f"runs/seed={seed}/summary.json").stat().st_mtime_ns for seed in (3, 4)]
     run_script(*command, "--out", str(tmp_path / "again"))
-    assert times == [(tmp_path / f"runs/seed-{seed}/summary.json").stat().st_mtime_ns for seed in (3, 4)]
+    assert times == [(tmp_path / f"runs/seed={seed}/summary.json").stat().st_mtime_ns for seed in (3, 4)]
     again = json.loads((tmp_path / "again.json").read_text())
     assert again["accuracy"] == report["accuracy"]
 

@@ -1,6 +1,7 @@
 """The configuration of an experiment."""
 
 from fedkd.config.describe import KeyDoc, describe_keys
+from fedkd.config.grid import Cell, CellFaults, Grid, cells_of, parse_grid, parse_seeds, value_text
 from fedkd.config.load import PLUGIN_SECTIONS, load_config, parse_config, plugin_at, to_json, to_mapping
 from fedkd.config.schema import (
     AttackersConfig,
@@ -23,6 +24,8 @@ from fedkd.config.schema import (
 __all__ = [
     "PLUGIN_SECTIONS",
     "AttackersConfig",
+    "Cell",
+    "CellFaults",
     "ClientsConfig",
     "Control",
     "DataConfig",
@@ -31,6 +34,7 @@ __all__ = [
     "ExchangeConfig",
     "ExperimentConfig",
     "GeometryConfig",
+    "Grid",
     "KeyDoc",
     "PartitionConfig",
     "Plugin",
@@ -38,10 +42,14 @@ __all__ = [
     "PublicConfig",
     "ResourceConfig",
     "StudentConfig",
+    "cells_of",
     "describe_keys",
     "load_config",
     "parse_config",
+    "parse_grid",
+    "parse_seeds",
     "plugin_at",
     "to_json",
     "to_mapping",
+    "value_text",
 ]

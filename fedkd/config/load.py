@@ -45,8 +45,12 @@ _REMEDIES = {
 }
 
 
-def load_config(source: str | Path | Mapping[str, Any], overrides: Sequence[str] = ()) -> ExperimentConfig:
+def load_config(
+    source: str | Path | Mapping[str, Any], overrides: Sequence[str] = (), *, values: Mapping[str, Any] | None = None
+) -> ExperimentConfig:
     """The experiment described by a YAML file (a path) or a mapping, changed by ``key.path=value`` overrides.
+
+    ``values``, by dotted path, are changes that need no parsing; they come before the overrides.
 
     ``extends: name`` at the top of a file names another one (relative to it, or a shipped one) whose keys hold wherever
     this one does not say otherwise. A plug-in under another name brings none of the other's options along.
@@ -55,8 +59,10 @@ def load_config(source: str | Path | Mapping[str, Any], overrides: Sequence[str]
     values out of range, unknown plug-ins, bad options, and sections that contradict each other.
     """
     raw = _read_extended(Path(source)) if isinstance(source, str | Path) else json.loads(json.dumps(source))
+    for path, value in (values or {}).items():
+        _put(raw, path, value)
     for override in overrides:
-        _apply(raw, override)
+        _put(raw, *parse_override(override))
     _name_defaults(raw)
     return parse_config(raw)
 
@@ -151,14 +157,18 @@ def read_yaml(path: Path) -> dict[str, Any]:
     return raw
 
 
-def _apply(raw: dict[str, Any], override: str) -> None:
+def parse_override(override: str) -> tuple[str, Any]:
+    """The path and the value of ``key.path=value``, which is YAML; raises ``ConfigError``."""
     path, equals, text = override.partition("=")
     if not equals or not path:
         raise ConfigError([f"{override!r}: an override is written key.path=value, for example clients.count=20"])
     try:
-        value = yaml.safe_load(text)
+        return path, yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise ConfigError([f"{path}: {text!r} is not valid YAML ({' '.join(str(error).split())})"]) from error
+
+
+def _put(raw: dict[str, Any], path: str, value: Any) -> None:
     *parents, last = path.split(".")
     plugin = last == "name" and ".".join(parents) in _PLUGIN_PATHS
     section = raw

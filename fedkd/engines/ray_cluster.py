@@ -90,7 +90,7 @@ def attach_ray(address: str, *, verbose: bool) -> None:
     with _own_signals():
         _init(
             address=address,
-            runtime_env={"env_vars": {"PYTHONPATH": _module_path()}},
+            runtime_env={"env_vars": {"PYTHONPATH": module_path()}},
             log_to_driver=verbose,
             logging_level=logging.INFO if verbose else _SILENT,
         )
@@ -129,7 +129,8 @@ def _init(**options: Any) -> None:
         raise RunError(f"Ray did not start: {type(error).__name__}: {error}") from error
 
 
-def _module_path() -> str:
+def module_path() -> str:
+    """A ``PYTHONPATH`` by which another process imports what this one can."""
     own = [entry or os.getcwd() for entry in sys.path]
     inherited = os.environ.get("PYTHONPATH")
     return os.pathsep.join([*own, inherited] if inherited else own)
@@ -139,7 +140,7 @@ def _module_path() -> str:
 def _python_path() -> Iterator[None]:
     """Let processes started inside the block import what this one can."""
     before = os.environ.get("PYTHONPATH")
-    os.environ["PYTHONPATH"] = _module_path()
+    os.environ["PYTHONPATH"] = module_path()
     try:
         yield
     finally:

@@ -6,17 +6,24 @@ from html import escape
 from pathlib import Path
 
 _STYLE = """
-body { font: 16px/1.5 system-ui, sans-serif; color: #1a1a1a; background: #fff; max-width: 62rem;
+:root { color-scheme: light dark; --ink: #1a1a1a; --ground: #fff; --faint: #555; --line: #eee; --rule: #999;
+        --block: #f6f6f6; --warning: #fff4d6; }
+@media (prefers-color-scheme: dark) {
+  :root { --ink: #dcdfe4; --ground: #16181c; --faint: #a2a8b1; --line: #2a2e35; --rule: #6b727d;
+          --block: #20242a; --warning: #3a3013; }
+}
+body { font: 16px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--ground); max-width: 62rem;
        margin: 2rem auto; padding: 0 1rem; }
-h1 { font-size: 1.6rem; } h2 { font-size: 1.2rem; margin-top: 2.2rem; border-bottom: 1px solid #ddd; }
+h1 { font-size: 1.6rem; } h2 { font-size: 1.2rem; margin-top: 2.2rem; border-bottom: 1px solid var(--line); }
 .wide { overflow-x: auto; }
 table { border-collapse: collapse; font-size: .92rem; }
 th, td { padding: .25rem .9rem .25rem 0; text-align: left; vertical-align: top; }
-th { border-bottom: 1px solid #999; font-weight: 600; } td { border-bottom: 1px solid #eee; }
+th { border-bottom: 1px solid var(--rule); font-weight: 600; } td { border-bottom: 1px solid var(--line); }
 .number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
-.notice { background: #fff4d6; border-left: 4px solid #e69f00; padding: .5rem 1rem; }
-img { max-width: 100%; height: auto; } figure { margin: 1.5rem 0; } figcaption { color: #555; font-size: .9rem; }
-pre { background: #f6f6f6; padding: 1rem; overflow-x: auto; font-size: .85rem; }
+.notice { background: var(--warning); border-left: 4px solid #e69f00; padding: .5rem 1rem; }
+img { max-width: 100%; height: auto; } figure { margin: 1.5rem 0; }
+figcaption { color: var(--faint); font-size: .9rem; }
+pre { background: var(--block); padding: 1rem; overflow-x: auto; font-size: .85rem; }
 """
 
 
@@ -66,7 +73,19 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]], *, numbers: Iter
 
 
 def picture(path: Path, caption: str) -> str:
-    """A PNG, held by the page itself."""
-    data = base64.b64encode(path.read_bytes()).decode("ascii")
+    """A PNG file, held by the page itself."""
+    return figure(path.read_bytes(), caption)
+
+
+def figure(png: bytes, caption: str, *, dark: bytes | None = None) -> str:
+    """A PNG, held by the page itself; ``dark`` stands in for it where the reader prefers a dark ground."""
     text = escape(caption)
-    return f'<figure><img alt="{text}" src="data:image/png;base64,{data}"><figcaption>{text}</figcaption></figure>'
+    image = f'<img alt="{text}" src="{_embedded(png)}">'
+    if dark is not None:
+        other = f'<source media="(prefers-color-scheme: dark)" srcset="{_embedded(dark)}">'
+        image = f"<picture>{other}{image}</picture>"
+    return f"<figure>{image}<figcaption>{text}</figcaption></figure>"
+
+
+def _embedded(png: bytes) -> str:
+    return f"data:image/png;base64,{base64.b64encode(png).decode('ascii')}"

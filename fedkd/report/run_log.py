@@ -4,6 +4,7 @@ import csv
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -47,8 +48,12 @@ class RunLog:
     config_text: str
     rounds: tuple[Mapping[str, Any], ...]
     seconds: Mapping[int, float]
-    steps: StepLog
     summary: Mapping[str, Any] | None
+
+    @cached_property
+    def steps(self) -> StepLog:
+        """``distillation.csv``, read when it is first asked for."""
+        return _step_log(self.path / "distillation.csv")
 
     @classmethod
     def read(cls, path: Path) -> "RunLog":
@@ -74,7 +79,6 @@ class RunLog:
             config_text=text,
             rounds=_json_lines(path / "rounds.jsonl"),
             seconds={int(row["round"]): float(row["seconds"]) for row in _json_lines(path / "timings.jsonl")},
-            steps=_step_log(path / "distillation.csv"),
             summary=summary,
         )
 

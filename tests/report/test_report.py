@@ -2,11 +2,11 @@
 
 import json
 import sys
-from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 from figure_texts import texts
+from html_pages import page
 
 from fedkd import cli
 from fedkd.errors import RunError
@@ -14,36 +14,6 @@ from fedkd.report.comparisons import COMPARISONS
 from fedkd.report.html import write_report
 from fedkd.report.observatory import FIGURES, draw_lambda
 from fedkd.report.run_log import RunLog
-
-
-class Page(HTMLParser):
-    """The text of a page, its tags, and whatever it refers to."""
-
-    def __init__(self, source: str) -> None:
-        super().__init__()
-        self.tags: list[str] = []
-        self.references: list[str] = []
-        self.words: list[str] = []
-        self.open: list[str] = []
-        self.feed(source)
-        self.close()
-        self.text = " ".join(" ".join(self.words).split())
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append(tag)
-        if tag not in {"meta", "img", "link"}:
-            self.open.append(tag)
-        self.references += [value or "" for name, value in attrs if name in {"src", "href", "srcset", "data", "action"}]
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        self.words.append(data)
-
-
-def page(path: Path) -> Page:
-    return Page(path.read_text(encoding="utf-8"))
 
 
 def test_the_report_is_one_file_that_refers_to_nothing(run: Path) -> None:

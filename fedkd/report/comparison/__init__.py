@@ -1,0 +1,23 @@
+"""Several runs side by side: groups that differ in nothing but the seed, with honest intervals."""
+
+from fedkd.report.comparison._find import SWEEP_FILE, find_runs
+from fedkd.report.comparison._groups import Group, group_of, group_runs
+from fedkd.report.comparison._measures import CONTROL, MEASURES, Estimate, Measure, estimate, in_order, measure, paired
+from fedkd.report.comparison._page import write_comparison
+
+__all__ = [
+    "CONTROL",
+    "MEASURES",
+    "SWEEP_FILE",
+    "Estimate",
+    "Group",
+    "Measure",
+    "estimate",
+    "find_runs",
+    "group_of",
+    "group_runs",
+    "in_order",
+    "measure",
+    "paired",
+    "write_comparison",
+]
