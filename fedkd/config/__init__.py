@@ -17,6 +17,7 @@ from fedkd.config.schema import (
     PrivacyConfig,
     PublicConfig,
     ResourceConfig,
+    SecureAggregationConfig,
     StudentConfig,
 )
 
@@ -37,6 +38,7 @@ __all__ = [
     "PrivacyConfig",
     "PublicConfig",
     "ResourceConfig",
+    "SecureAggregationConfig",
     "StudentConfig",
     "describe_keys",
     "load_config",
