@@ -1,15 +1,20 @@
 """A round whose reports the server only knows the sum of: the protocol's steps as jobs of an engine."""
 
+import io
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
+from jaxtyping import Float
+from pydantic import TypeAdapter
 from torch import Tensor
 
 from fedkd.errors import RunError
 from fedkd.local.securing import directory_of, fixed_point_of, job_kind, terms_of
 from fedkd.local.workspace import Workspace
 from fedkd.records import Failure, SecureDropout, SecureRecord
+from fedkd.records.files import replace_file, writing
 from fedkd.secure import PHASES, Phase, ProtocolError, SecureServer
 from fedkd.secure.messages import PREFIX
 from fedkd.secure.server import Answer
@@ -21,16 +26,47 @@ _WITHOUT_REPORT = PHASES[: PHASES.index("confirm")]
 """A client that drops out at one of these steps is not in the sum; at a later one it is."""
 
 
-@dataclass(frozen=True)
-class SecureResult:
-    """The sum ``[samples, classes]`` in float64, whose reports are in it, and what the protocol cost each client."""
+KEPT = 3
+"""Sums kept: as many rounds as a run may go back to, and the one going on."""
 
-    total: Tensor
-    survivors: tuple[int, ...]
+
+@dataclass(frozen=True)
+class Account:
+    """How a secure sum went: its record, the clients whose reports are not in it, and what it cost each client."""
+
     record: SecureRecord
     failures: tuple[Failure, ...]
-    sent: Mapping[int, Traffic]
-    received: Mapping[int, Traffic]
+    sent: dict[int, Traffic]
+    received: dict[int, Traffic]
+
+
+@dataclass(frozen=True)
+class SecureResult:
+    """The sum ``[samples, classes]``, in float64, and how it came about."""
+
+    total: Float[Tensor, "samples classes"]
+    account: Account
+
+    @property
+    def survivors(self) -> tuple[int, ...]:
+        """Whose reports are in the sum."""
+        return self.account.record.survivors
+
+
+def sum_once(place: Workspace, job: Job, queries: int, run: RunJob) -> SecureResult:
+    """As ``sum_securely``, but a sum that is known already is taken from where it was kept, beside the clients' state.
+
+    A round that was interrupted after that is then done again without asking for a second sum, which clients refuse if
+    it is over others than the first.
+    """
+    key = terms_of(place, job.round).run
+    store = None if job.state_dir is None else SumStore(job.state_dir)
+    if store is not None and (kept := store.load(key, job.round)) is not None:
+        return kept
+    result = sum_securely(place, job, queries, run)
+    if store is not None:
+        store.save(key, job.round, result)
+    return result
 
 
 def sum_securely(place: Workspace, job: Job, queries: int, run: RunJob) -> SecureResult:
@@ -59,22 +95,23 @@ def sum_securely(place: Workspace, job: Job, queries: int, run: RunJob) -> Secur
         ) from error
     dropouts = tuple(SecureDropout(each.client, each.phase, each.reason) for each in server.dropouts)
     return SecureResult(
-        total=torch.from_numpy(fixed_point.decode(total).reshape(queries, classes)),
-        survivors=server.survivors,
-        record=SecureRecord(
-            threshold=terms.threshold,
-            survivors=server.survivors,
-            dropouts=dropouts,
-            rejected=tuple(SecureDropout(each.client, each.phase, each.reason) for each in server.rejected),
-            error_bound=fixed_point.error_of(len(server.survivors)),
+        torch.from_numpy(fixed_point.decode(total).reshape(queries, classes)),
+        Account(
+            record=SecureRecord(
+                threshold=terms.threshold,
+                survivors=server.survivors,
+                dropouts=dropouts,
+                rejected=tuple(SecureDropout(each.client, each.phase, each.reason) for each in server.rejected),
+                error_bound=fixed_point.error_of(len(server.survivors)),
+            ),
+            failures=tuple(
+                Failure(each.client, f"secure sum, {each.phase}: {each.reason}")
+                for each in sorted(dropouts, key=lambda each: each.client)
+                if each.phase in _WITHOUT_REPORT
+            ),
+            sent=post.sent,
+            received=post.received,
         ),
-        failures=tuple(
-            Failure(each.client, f"secure sum, {each.phase}: {each.reason}")
-            for each in sorted(dropouts, key=lambda each: each.client)
-            if each.phase in _WITHOUT_REPORT
-        ),
-        sent=post.sent,
-        received=post.received,
     )
 
 
@@ -115,3 +152,37 @@ class _Post:
 
 def _bytes(arrays: Arrays) -> int:
     return sum(array.nbytes for array in arrays.values())
+
+
+_ACCOUNT = TypeAdapter(Account)
+
+
+class SumStore:
+    """The sums of the last rounds, a file each, on the server's side."""
+
+    def __init__(self, state_dir: str) -> None:
+        self._folder = Path(state_dir) / "secure_sums"
+
+    def load(self, run: bytes, round: int) -> SecureResult | None:
+        """The sum of a round of a run; None where there is none, or not a whole one."""
+        try:
+            content = torch.load(self._path(round), weights_only=True)
+            if content["run"] != run.hex():
+                return None
+            return SecureResult(content["total"], _ACCOUNT.validate_json(content["account"]))
+        except Exception:  # the clients know whether it may be asked for again
+            return None
+
+    def save(self, run: bytes, round: int, result: SecureResult) -> None:
+        """Keep a sum, on disk on return; raises ``RunError`` when it cannot be written."""
+        account = _ACCOUNT.dump_json(result.account).decode()
+        buffer = io.BytesIO()
+        torch.save({"run": run.hex(), "total": result.total, "account": account}, buffer)
+        with writing(self._folder):
+            self._folder.mkdir(parents=True, exist_ok=True)
+        replace_file(self._path(round), buffer.getvalue())
+        for old in sorted(self._folder.glob("round_*.pt"))[:-KEPT]:
+            old.unlink(missing_ok=True)
+
+    def _path(self, round: int) -> Path:
+        return self._folder / f"round_{round:05d}.pt"

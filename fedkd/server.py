@@ -21,7 +21,7 @@ from fedkd.local import ClientRule
 from fedkd.local.workspace import Workspace
 from fedkd.privacy import PrivacyLedger
 from fedkd.records import ClientRecord, Failure, RoundRecord, SecureRecord
-from fedkd.secure_round import RunJob, SecureResult, sum_securely
+from fedkd.secure_round import RunJob, SecureResult, sum_once
 from fedkd.spending import private_part_of, release_of
 from fedkd.students import Answers, Lesson, StudentRule, Targets, teacher_generator
 from fedkd.threads import fixed_threads
@@ -124,8 +124,8 @@ class Server:
         """The round with nothing but the sum of its reports."""
         public, chosen = self.place.data.public, self._chosen(job.round)
         asked = chosen[self.rule.to_ask(job.round, chosen)]
-        result = sum_securely(self.place, job, asked.numel(), run)
-        self._require_reports(job.round, len(result.survivors), result.failures)
+        result = sum_once(self.place, job, asked.numel(), run)
+        self._require_reports(job.round, len(result.survivors), result.account.failures)
         self._exchange.delivered()
         nothing = torch.zeros(0, self.place.data.classes)
         for client in result.survivors:
@@ -140,8 +140,8 @@ class Server:
         return self._learn(
             Answers(job.round, (), chosen, asked, progress=progress, summed=summed),
             self._secure_records(job, result),
-            failures=result.failures,
-            secure=result.record,
+            failures=result.account.failures,
+            secure=result.account.record,
         )
 
     def _require_reports(self, round: int, found: int, failures: Sequence[Failure]) -> None:
@@ -286,8 +286,8 @@ class Server:
                 round=job.round,
                 client=client,
                 model=self.place.architectures[self.place.architecture_of(client)].name,
-                sent=result.sent.get(client, Traffic()),
-                received=self._exchange.sent_down(job, client) + result.received.get(client, Traffic()),
+                sent=result.account.sent.get(client, Traffic()),
+                received=self._exchange.sent_down(job, client) + result.account.received.get(client, Traffic()),
             )
             for client in self.sampled(job.round)
         )

@@ -17,7 +17,17 @@ from typing import Any
 
 import numpy as np
 
-from fedkd.secure import PHASES, ClientSession, Directory, FixedPoint, Identity, SecureServer, SeededEntropy, Terms
+from fedkd.secure import (
+    PHASES,
+    ClientSession,
+    Directory,
+    FixedPoint,
+    Identity,
+    Phase,
+    SecureServer,
+    SeededEntropy,
+    Terms,
+)
 from fedkd.secure.fixed_point import to_words
 from fedkd.types import Arrays
 
@@ -95,7 +105,7 @@ class Measured:
 
         return self._answers("mask", inboxes.__getitem__, answer)
 
-    def _answers(self, phase: str, request: Callable[[int], Arrays], step: Step) -> Iterator[tuple[int, Arrays]]:
+    def _answers(self, phase: Phase, request: Callable[[int], Arrays], step: Step) -> Iterator[tuple[int, Arrays]]:
         for client in self.server.alive:
             asked = request(client)
             self.down[phase] = max(self.down[phase], _bytes(asked))

@@ -2,13 +2,14 @@
 
 import hashlib
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 from torch import Tensor
 
 from fedkd import plugins
 from fedkd.aggregation import LogitAggregator
-from fedkd.config import ExperimentConfig, SecureAggregationConfig, to_json
+from fedkd.config import EngineConfig, ExperimentConfig, SecureAggregationConfig, to_json
 from fedkd.errors import RunError
 from fedkd.local.secure_store import SessionStore
 from fedkd.local.workspace import Workspace
@@ -60,8 +61,7 @@ def section_of(config: ExperimentConfig) -> SecureAggregationConfig:
 def terms_of(place: Workspace, round: int) -> Terms:
     """The terms of a round's sum, which every client works out for itself."""
     section, clients = section_of(place.config), place.sampled(round)
-    run = hashlib.sha256(f"{to_json(place.config)}\n{place.data.public.digest}".encode()).digest()
-    return Terms(run, round, clients, threshold_of(section, len(clients)), section.colluders)
+    return Terms(_run_of(place), round, clients, threshold_of(section, len(clients)), section.colluders)
 
 
 def directory_of(place: Workspace) -> Directory:
@@ -115,12 +115,27 @@ def perform_step(place: Workspace, job: Job, client: int, released: Callable[[],
             answer = session.mask(request, lambda: _words(place, job, client, released(), store))
         case "confirm":
             answer = session.confirm(request)
+            store.check_release(terms.run, job.round, session.survivors)
         case "unmask":
             answer = session.unmask(request)
+            store.note_release(terms.run, job.round, session.survivors)
         case _:
             raise ValueError(f"job kind must be {PREFIX} and a step of a secure sum, got {job.kind!r}")
     store.save(session.state)
     return Outcome(client, answer)
+
+
+def _run_of(place: Workspace) -> bytes:
+    """A digest of everything that clients' reports depend on, which stays when a run is resumed elsewhere or longer."""
+    config, plain = place.config, EngineConfig()
+    same = replace(
+        config,
+        rounds=1,
+        controls=(),
+        clients=replace(config.clients, min_reports=1),
+        engine=replace(plain, device=config.engine.device, resources=config.engine.resources),
+    )
+    return hashlib.sha256(f"{to_json(same)}\n{place.data.public.digest}".encode()).digest()
 
 
 def _words(place: Workspace, job: Job, client: int, logits: Tensor, store: SessionStore) -> Words:

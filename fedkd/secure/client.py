@@ -136,6 +136,11 @@ class ClientSession:
         return self._signed(session, "unmask", named(secrets=self._held(survivors, 0), keys=self._held(dropouts, 1)))
 
     @property
+    def survivors(self) -> tuple[int, ...]:
+        """Whom the client has confirmed to be in the sum."""
+        return self._survivors
+
+    @property
     def state(self) -> dict[str, Any]:
         """What has to be kept between steps, of types that JSON has. Secret."""
         return {

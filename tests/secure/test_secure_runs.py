@@ -27,7 +27,7 @@ from fedkd.observer import Silent
 from fedkd.records import Summary
 from fedkd.secure import PHASES
 from fedkd.secure.fixed_point import to_words
-from fedkd.secure_round import sum_securely
+from fedkd.secure_round import sum_once, sum_securely
 from fedkd.server import RoundResult
 from fedkd.types import Job, Outcome
 
@@ -55,7 +55,7 @@ class Wire:
             yield outcome
 
 
-def play(parts: Federation, round: int, engine: Engine | None = None, *, probe: bool = False) -> RoundResult:
+def play(parts: Federation, round: int, engine: "Engine | Wire | None" = None, *, probe: bool = False) -> RoundResult:
     return parts.server.play(parts.server.job(round, probe=probe), (engine or InlineEngine()).run)
 
 
@@ -85,7 +85,7 @@ def test_the_sum_is_that_of_the_plain_run_within_the_stated_bound(tmp_path: Path
     result = sum_securely(parts.place, parts.server.job(1), 40, InlineEngine().run)
     exact = torch.stack(list(plain.values())).sum(dim=0)
     assert result.survivors == tuple(range(6))
-    assert float((result.total - exact).abs().max()) <= result.record.error_bound < 1e-6
+    assert float((result.total - exact).abs().max()) <= result.account.record.error_bound < 1e-6
 
 
 @pytest.mark.parametrize("bits", [6, 12])
@@ -94,8 +94,8 @@ def test_coarser_numbers_have_the_larger_bound_they_state(tmp_path: Path, bits: 
     parts = federation(tmp_path, SIX, f"privacy.secure_aggregation.bits={bits}")
     result = sum_securely(parts.place, parts.server.job(1), 40, InlineEngine().run)
     gap = float((result.total - exact).abs().max())
-    assert result.record.error_bound == 6 / 2**bits
-    assert result.record.error_bound / 20 < gap <= result.record.error_bound
+    assert result.account.record.error_bound == 6 / 2**bits
+    assert result.account.record.error_bound / 20 < gap <= result.account.record.error_bound
 
 
 @pytest.mark.parametrize(
@@ -217,7 +217,7 @@ def test_clients_that_raise_at_each_step_drop_out_there(tmp_path: Path) -> None:
     again = federation(tmp_path / "again", "clients.count=12", "privacy.secure_aggregation.threshold=0.58")
     result = sum_securely(again.place, again.server.job(1), 40, failing.run)
     exact = torch.stack([kept[client] for client in range(3, 12)]).sum(dim=0)
-    assert float((result.total - exact).abs().max()) <= result.record.error_bound
+    assert float((result.total - exact).abs().max()) <= result.account.record.error_bound
 
 
 def test_too_few_survivors_stop_the_run_and_keep_its_rounds(tmp_path: Path) -> None:
@@ -292,6 +292,36 @@ def test_where_secrets_come_from_does_not_show_in_the_result(tmp_path: Path, ent
     out = tmp_path / entropy
     summary = run(out, f"privacy.secure_aggregation={{entropy: {entropy}}}", "rounds=2")
     assert summary.student_sha256 == run(tmp_path / "other", SECURE, "rounds=2").student_sha256
+
+
+def test_a_sum_that_is_known_is_not_asked_for_again_and_not_given_over_other_clients(tmp_path: Path) -> None:
+    overrides = ("clients.count=12", "privacy.secure_aggregation.threshold=0.58", "rounds=2")
+    failing, healthy = InlineEngine(performer="secure_performers:raising"), InlineEngine()
+    whole = play(federation(tmp_path / "whole", *overrides), 1, failing)
+
+    broken = federation(tmp_path / "run", *overrides)
+    job = broken.server.job(1)
+    first = sum_once(broken.place, job, 40, failing.run)
+    # Killed while the student was being trained; by the time the round is done again, all clients are well.
+    wire = Wire(healthy)
+    again = play(federation(tmp_path / "run", *overrides), 1, wire)
+    assert not wire.outcomes, "the sum was kept"
+    assert again.record == whole.record
+    # Other engines and more rounds are the same run still, another round is not.
+    longer = federation(tmp_path / "run", *overrides[:2], "rounds=9", "clients.min_reports=3")
+    assert torch.equal(sum_once(longer.place, longer.server.job(1), 40, wire.run).total, first.total)
+    assert not wire.outcomes
+    play(longer, 2, wire)
+    assert wire.outcomes
+
+    # A server that asks all the same is refused, for the difference of two sums would be a report.
+    for path in (tmp_path / "run").rglob("secure_sums/*.pt"):
+        path.unlink()
+    with pytest.raises(RunError, match=r"was unmasked over clients .3, 4") as caught:
+        play(federation(tmp_path / "run", *overrides), 1, healthy)
+    assert "0 clients are left after the step confirm" not in str(caught.value), "those that never unmasked may"
+    same = play(federation(tmp_path / "run", *overrides), 1, failing)
+    assert same.record == whole.record, "the same sum again tells nothing new"
 
 
 class Stopping(Silent):

@@ -97,7 +97,7 @@ class DistributedSkellam(LogitMechanism, Private, SecureNoise):
             sensitivity=_sensitivity(release.queries),
             noise=self._deviation(release.queries),
             query="the sum of the clients' distributions, at the fewest clients that make a sum",
-            excludes="who took part, and a second sum of the same round over other clients after an interruption",
+            excludes="who took part",
         )
 
     def dp_event(self, release: Release) -> DpEvent:
