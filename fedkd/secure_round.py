@@ -2,7 +2,7 @@
 
 import io
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -73,7 +73,7 @@ def sum_securely(place: Workspace, job: Job, queries: int, run: RunJob) -> Secur
     """Have the clients sum their answers to a round's ``job``, on ``queries`` public samples.
 
     ``run`` does a job for some clients. A client that fails at any step, or whose message is refused, drops out; raises
-    ``RunError`` when fewer than the threshold are left.
+    ``RunError`` when fewer than the threshold or ``clients.min_reports`` are left.
     """
     terms, classes = terms_of(place, job.round), place.data.classes
     fixed_point = fixed_point_of(place.config, queries=queries, classes=classes)
@@ -84,6 +84,9 @@ def sum_securely(place: Workspace, job: Job, queries: int, run: RunJob) -> Secur
         server.take_shares(post.ask("share", server.alive, server.share_request()))
         inboxes = {client: server.mask_request(client) for client in server.alive}
         server.take_masked(post.ask("mask", server.alive, personal=inboxes))
+        # Before anything is unmasked: no client helps to sum the same round over others.
+        if len(server.survivors) < (needed := place.config.clients.min_reports):
+            raise ProtocolError(f"{len(server.survivors)} valid reports, clients.min_reports is {needed}")
         server.take_confirmations(post.ask("confirm", server.alive, server.confirm_request()))
         server.take_revealed(post.ask("unmask", server.alive, server.unmask_request()))
         total = server.total()
@@ -139,7 +142,7 @@ class _Post:
             # The step in which clients do the round's work.
             common = {**self._job.parameters, **common}
             own = {client: {**self._job.personal.get(client, {}), **own.get(client, {})} for client in clients}
-        job = Job(job_kind(phase), self._job.round, self._job.config, common, own, state_dir=self._job.state_dir)
+        job = replace(self._job, kind=job_kind(phase), parameters=common, personal=own, probe=False)
         for outcome in self._run(job, clients):
             if outcome.error is not None:
                 yield outcome.client, outcome.error

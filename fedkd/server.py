@@ -1,6 +1,6 @@
 """The server's side of a round, whatever engine does the clients' work."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -104,12 +104,18 @@ class Server:
 
         Raises ``RunError`` when fewer than ``clients.min_reports`` reports are valid.
         """
+        config = self.place.config
         clients = self.sampled(job.round)
         chosen = self._chosen(job.round)
         asked = chosen[self.rule.to_ask(job.round, chosen)]
         answers = list(outcomes)
         reports, failures = collect_reports(answers, self._expectation(job.round, clients, asked))
-        self._require_reports(job.round, len(reports), failures)
+        if len(reports) < config.clients.min_reports:
+            reasons = "; ".join(f"client {failure.client}: {failure.reason}" for failure in failures[:5])
+            raise RunError(
+                f"round {job.round}: {len(reports)} valid reports, clients.min_reports is {config.clients.min_reports} "
+                f"({reasons}); the rounds before it are kept"
+            )
         self._exchange.delivered()
         for report in reports:
             self._exchange.accept(report, asked)
@@ -125,7 +131,6 @@ class Server:
         public, chosen = self.place.data.public, self._chosen(job.round)
         asked = chosen[self.rule.to_ask(job.round, chosen)]
         result = sum_once(self.place, job, asked.numel(), run)
-        self._require_reports(job.round, len(result.survivors), result.account.failures)
         self._exchange.delivered()
         nothing = torch.zeros(0, self.place.data.classes)
         for client in result.survivors:
@@ -143,15 +148,6 @@ class Server:
             failures=result.account.failures,
             secure=result.account.record,
         )
-
-    def _require_reports(self, round: int, found: int, failures: Sequence[Failure]) -> None:
-        needed = self.place.config.clients.min_reports
-        if found < needed:
-            reasons = "; ".join(f"client {failure.client}: {failure.reason}" for failure in failures[:5])
-            raise RunError(
-                f"round {round}: {found} valid reports, clients.min_reports is {needed} ({reasons}); "
-                "the rounds before it are kept"
-            )
 
     def _learn(
         self,

@@ -7,7 +7,7 @@ from fedkd.local import perform
 from fedkd.secure import PHASES
 from fedkd.types import Job, Outcome
 
-KILLED = {1: "share", 2: "mask", 3: "unmask"}
+KILLED = dict(enumerate(PHASES, start=1))
 """The step at which client 2's process is killed, by round."""
 
 
