@@ -1,5 +1,6 @@
-"""What a client keeps of a secure sum between its steps: in a file of its own, and nowhere else."""
+"""What a client keeps of secure sums: in a file of its own, and nowhere else."""
 
+import hashlib
 import json
 import os
 from collections.abc import Collection
@@ -7,22 +8,28 @@ from pathlib import Path
 from typing import Any
 
 from fedkd.errors import RunError
-from fedkd.secure import ProtocolError
+from fedkd.secure import ProtocolError, SystemEntropy
 
-RELEASES_KEPT = 3
-"""As many rounds as a run may go back to."""
+NOISE_BYTES = 32
 
 
 class SessionStore:
     """The file of one client, which only its owner may read.
 
-    ``sessions`` counts the secure sums that the client has begun, over all rounds and attempts; ``releases`` says over
-    whom the sums were that it helped to unmask, of the last rounds.
+    ``sessions`` counts the secure sums that the client has begun, over all rounds and attempts. Of every round that it
+    helped to unmask it remembers over whom, and with which report of its own.
     """
 
     def __init__(self, state_dir: str, client: int) -> None:
         self._path = Path(state_dir) / f"client_{client:06d}" / "secure_sum.json"
-        self._content: dict[str, Any] = {"sessions": 0, "round": 0, "noise": None, "releases": [], "state": None}
+        self._content: dict[str, Any] = {
+            "sessions": 0,
+            "round": 0,
+            "noise": None,
+            "report": "",
+            "releases": {},
+            "state": None,
+        }
         if self._path.exists():
             try:
                 self._content = json.loads(self._path.read_text(encoding="utf-8"))
@@ -35,15 +42,14 @@ class SessionStore:
     def sessions(self) -> int:
         return int(self._content["sessions"])
 
-    def begin(self, round: int, noise: bytes) -> None:
-        """Count a new session; the noise's seed stays what it was if the round was begun before."""
-        again = self._content["round"] == round and self._content["noise"] is not None
-        kept = self._content["noise"] if again else noise.hex()
-        self._content |= {"sessions": self.sessions + 1, "round": round, "noise": kept, "state": None}
+    def begin(self, round: int) -> None:
+        """Count a new session."""
+        noise = self._content["noise"] or SystemEntropy().draw("noise", NOISE_BYTES).hex()
+        self._content |= {"sessions": self.sessions + 1, "round": round, "noise": noise, "state": None}
 
-    def noise_seed(self) -> int:
-        """The seed of a round's noise: a round that is begun again releases the same noise."""
-        return int(self._content["noise"], 16)
+    def noise_seed(self, run: bytes, round: int) -> int:
+        """The secret seed of a round's noise: always the same, lest asking for the round again averages it out."""
+        return int(hashlib.sha256(f"{self._content['noise']} {_key(run, round)}".encode()).hexdigest(), 16)
 
     def state(self, round: int) -> dict[str, Any]:
         """The session's state after its last step; raises ``RunError`` when there is none of this round."""
@@ -52,20 +58,28 @@ class SessionStore:
             raise RunError(f"this client has begun no secure sum in round {round}; it has to advertise its keys first")
         return dict(state)
 
+    def note_report(self, report: bytes) -> None:
+        """Remember what the client adds to the sum that is going on, by its digest."""
+        self._content["report"] = hashlib.sha256(report).hexdigest()
+
     def check_release(self, run: bytes, round: int, survivors: Collection[int]) -> None:
-        """Raises ``ProtocolError`` when the round was unmasked over others: two sums tell what they differ by."""
-        for release in self._content["releases"]:
-            if (release["run"], release["round"]) == (run.hex(), round) and release["clients"] != sorted(survivors):
-                raise ProtocolError(
-                    f"round {round} was unmasked over clients {release['clients']}, and their difference to "
-                    f"{sorted(survivors)} would tell of single ones; start a new run"
-                )
+        """Raises ``ProtocolError`` when the round was unmasked before, over others or with another report.
+
+        Two sums tell what they differ by, and the same noise on both would not hide it.
+        """
+        release = self._release(survivors)
+        if self._content["releases"].get(_key(run, round), release) != release:
+            raise ProtocolError(
+                f"round {round} was unmasked before, over other clients than {sorted(survivors)} or with another "
+                "report, and the difference of the two sums would tell of single ones; start a new run"
+            )
 
     def note_release(self, run: bytes, round: int, survivors: Collection[int]) -> None:
-        """Remember over whom a round is unmasked."""
-        release = {"run": run.hex(), "round": round, "clients": sorted(survivors)}
-        others = [each for each in self._content["releases"] if each != release]
-        self._content["releases"] = [*others, release][-RELEASES_KEPT:]
+        """Remember that a round is unmasked, and over whom."""
+        self._content["releases"][_key(run, round)] = self._release(survivors)
+
+    def _release(self, survivors: Collection[int]) -> str:
+        return hashlib.sha256(json.dumps([self._content["report"], sorted(survivors)]).encode()).hexdigest()
 
     def save(self, state: dict[str, Any]) -> None:
         """Keep the state, on disk on return, in place of the one before."""
@@ -78,3 +92,7 @@ class SessionStore:
             file.flush()
             os.fsync(file.fileno())
         os.replace(partial, self._path)
+
+
+def _key(run: bytes, round: int) -> str:
+    return f"{run.hex()} {round}"

@@ -31,9 +31,6 @@ from fedkd.secure.messages import PREFIX
 from fedkd.seeding import numpy_generator
 from fedkd.types import Arrays, Job, Outcome
 
-NOISE_BYTES = 16
-"""Of the seed of a client's noise, where it does not come from the experiment's."""
-
 
 def job_kind(phase: Phase) -> str:
     """The ``Job.kind`` of a step."""
@@ -95,7 +92,7 @@ def perform_step(place: Workspace, job: Job, client: int, released: Callable[[],
     phase = job.kind.removeprefix(PREFIX)
     terms, seed = terms_of(place, job.round), place.config.seed
     if phase == "advertise":
-        store.begin(job.round, SystemEntropy().draw("noise", NOISE_BYTES))
+        store.begin(job.round)
     entropy = _entropy(place, job.round, client, store.sessions)
     session = ClientSession(terms, client, Identity.seeded(seed, client), directory_of(place), entropy)
     if phase != "advertise":
@@ -146,6 +143,7 @@ def _words(place: Workspace, job: Job, client: int, logits: Tensor, store: Sessi
         steps = fixed_point.encode(_aggregator(config).summand(logits).numpy())
     except ValueError as error:
         raise ProtocolError(f"this client's report cannot be summed: {error}") from error
+    store.note_report(steps.tobytes())
     mechanism = place.mechanism
     if isinstance(mechanism, SecureNoise):
         section = section_of(config)
@@ -153,7 +151,7 @@ def _words(place: Workspace, job: Job, client: int, logits: Tensor, store: Sessi
         if section.entropy == "seed":
             generator = numpy_generator(config.seed, round=job.round, client=client, purpose="noise of a secure sum")
         else:
-            generator = np.random.default_rng(store.noise_seed())
+            generator = np.random.default_rng(store.noise_seed(_run_of(place), job.round))
         steps = mechanism.noised(steps, fixed_point, honest=honest, generator=generator)
     return to_words(steps).ravel()
 

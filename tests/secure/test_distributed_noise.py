@@ -71,7 +71,9 @@ def test_a_round_that_is_begun_again_has_the_same_noise(tmp_path: Path, entropy:
     parts = federation(tmp_path, *SECURE, f"privacy.secure_aggregation.entropy={entropy}", NOISE)
     totals = [sum_securely(parts.place, parts.server.job(1), 40, InlineEngine().run).total for _ in range(2)]
     later = sum_securely(parts.place, parts.server.job(2), 40, InlineEngine().run).total
+    back = sum_securely(parts.place, parts.server.job(1), 40, InlineEngine().run).total
     assert torch.equal(totals[0], totals[1])
+    assert torch.equal(totals[0], back), "after another one, too"
     assert float((later - totals[0]).std()) > 10
 
 
