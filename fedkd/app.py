@@ -27,6 +27,7 @@ from fedkd.records.tally import Tally
 from fedkd.report.label_distribution import save_label_distribution
 from fedkd.report.observatory import FIGURES, save_observatory
 from fedkd.resuming import check_changes
+from fedkd.secure_rules import check_secure_sum
 from fedkd.server import Server
 from fedkd.spending import with_noise
 from fedkd.students import StudentRule
@@ -59,7 +60,9 @@ def check(config: ExperimentConfig) -> Workspace:
         raise ConfigError([*problems, *error.problems]) from error
     if problems:
         raise ConfigError(problems)
-    return with_noise(place)
+    place = with_noise(place)
+    check_secure_sum(place)
+    return place
 
 
 def build_engine(place: Workspace, *, verbose: bool = False, ray_address: str | None = None) -> Engine:
@@ -218,15 +221,14 @@ class _Run:
     def _round(self, engine: Engine, round: int) -> None:
         begun = time.monotonic()
         server, watch, probe = self._server, self._watch, round == self._place.config.rounds
-        asked = server.sampled(round)
         job = server.job(round, probe=probe)
         server.charge(round)
         if server.private is not None:
             # On disk before a client is asked, for what is released cannot be taken back.
             self._directory.save_ledger(server.ledger.state_dict())
-        result = server.finish_round(
+        result = server.play(
             job,
-            _watched(engine, job, asked, watch),
+            lambda job, clients: _watched(engine, job, clients, watch),
             lambda done, total: watch.progress("distillation", done, total),
         )
         seconds = time.monotonic() - begun

@@ -7,6 +7,7 @@ from fedkd.aggregation import LogitAggregator
 from fedkd.config import ExperimentConfig
 from fedkd.local import ClientBehaviour, ClientRule
 from fedkd.privacy import LogitMechanism, Private, private_part
+from fedkd.secure_rules import secure_faults
 from fedkd.students import StudentRule
 
 
@@ -54,6 +55,7 @@ def _faults(config: ExperimentConfig) -> Iterator[str]:
             f"{client.sends}, got {config.exchange.cache_rounds}; set exchange.cache_rounds=0"
         )
     yield from _privacy_faults(config, client, student)
+    yield from secure_faults(config)
 
 
 def _privacy_faults(config: ExperimentConfig, client: ClientRule, student: StudentRule) -> Iterator[str]:

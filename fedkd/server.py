@@ -20,11 +20,12 @@ from fedkd.exchange import Exchange
 from fedkd.local import ClientRule
 from fedkd.local.workspace import Workspace
 from fedkd.privacy import PrivacyLedger
-from fedkd.records import ClientRecord, RoundRecord
+from fedkd.records import ClientRecord, Failure, RoundRecord, SecureRecord
+from fedkd.secure_round import RunJob, SecureResult, sum_once
 from fedkd.spending import private_part_of, release_of
-from fedkd.students import Answers, Lesson, StudentRule, Targets
+from fedkd.students import Answers, Lesson, StudentRule, Targets, teacher_generator
 from fedkd.threads import fixed_threads
-from fedkd.types import EVALUATION, UNKNOWN_LABEL, ClientReport, Consensus, Job, Outcome, Traffic
+from fedkd.types import EVALUATION, UNKNOWN_LABEL, ClientReport, Consensus, Job, Outcome, ReportSum, Traffic
 
 Progress = Callable[[int, int], None]
 
@@ -87,6 +88,15 @@ class Server:
         shared, personal = self._exchange.outgoing(round, self.sampled(round), self.rule, self._consensus, asked)
         return Job("round", round, to_json(self.place.config), shared, personal, probe, self._state_dir)
 
+    def play(self, job: Job, run: RunJob, progress: Progress = lambda done, total: None) -> RoundResult:
+        """A whole round: ``run`` has some clients do a job, once, or once for each step of a secure sum.
+
+        Raises ``RunError`` as ``finish_round`` does, or when a secure sum fails.
+        """
+        if self.place.config.privacy.secure_aggregation is None:
+            return self.finish_round(job, run(job, self.sampled(job.round)), progress)
+        return self._finish_securely(job, run, progress)
+
     def finish_round(
         self, job: Job, outcomes: Iterable[Outcome], progress: Progress = lambda done, total: None
     ) -> RoundResult:
@@ -111,16 +121,52 @@ class Server:
             self._exchange.accept(report, asked)
         tests = self._tests(answers, reports)
         reports, tests = collude(self.place, job.round, reports, tests, self._exchange.recoded)
-        with fixed_threads(config.engine.server_threads):
-            lesson = self.rule.learn(Answers(job.round, reports, chosen, asked, tests, progress, job.probe))
+        rows = self._client_records(job, answers, reports)
+        return self._learn(
+            Answers(job.round, reports, chosen, asked, tests, progress, job.probe), rows, failures=tuple(failures)
+        )
+
+    def _finish_securely(self, job: Job, run: RunJob, progress: Progress) -> RoundResult:
+        """The round with nothing but the sum of its reports."""
+        public, chosen = self.place.data.public, self._chosen(job.round)
+        asked = chosen[self.rule.to_ask(job.round, chosen)]
+        result = sum_once(self.place, job, asked.numel(), run)
+        self._exchange.delivered()
+        nothing = torch.zeros(0, self.place.data.classes)
+        for client in result.survivors:
+            self._exchange.accept(ClientReport(client, job.round, nothing, examples=0), asked)
+        summed = ReportSum(
+            total=result.total,
+            count=len(result.survivors),
+            labels=public.labels[asked],
+            round=job.round,
+            generator=teacher_generator(self.place, job.round),
+        )
+        return self._learn(
+            Answers(job.round, (), chosen, asked, progress=progress, summed=summed),
+            self._secure_records(job, result),
+            failures=result.account.failures,
+            secure=result.account.record,
+        )
+
+    def _learn(
+        self,
+        answers: Answers,
+        rows: tuple[ClientRecord, ...],
+        *,
+        failures: tuple[Failure, ...],
+        secure: SecureRecord | None = None,
+    ) -> RoundResult:
+        """Learn from a round's answers, evaluate, and put down what came of it."""
+        with fixed_threads(self.place.config.engine.server_threads):
+            lesson = self.rule.learn(answers)
             validation = self._validate(lesson.targets)
             student = self.rule.student
             tested = lesson.student_accuracy if student is None else self._accuracy(student)
-        rows = self._client_records(job, answers, reports)
-        record = self._record(job.round, clients, lesson, tested, validation, rows)
+        record = self._record(answers.round, self.sampled(answers.round), lesson, tested, validation, rows)
         self._consensus, self._last_report = lesson.consensus, validation
         steps = () if lesson.distilled is None else lesson.distilled.rows
-        return RoundResult(replace(record, failures=tuple(failures)), rows, steps, lesson.ensemble_accuracy)
+        return RoundResult(replace(record, failures=failures, secure=secure), rows, steps, lesson.ensemble_accuracy)
 
     def state_dict(self) -> dict[str, Any]:
         """Everything the next round depends on."""
@@ -228,6 +274,19 @@ class Server:
                 )
             )
         return tuple(rows)
+
+    def _secure_records(self, job: Job, result: SecureResult) -> tuple[ClientRecord, ...]:
+        """One row for every client asked, with what it cost and nothing else."""
+        return tuple(
+            ClientRecord(
+                round=job.round,
+                client=client,
+                model=self.place.architectures[self.place.architecture_of(client)].name,
+                sent=result.account.sent.get(client, Traffic()),
+                received=self._exchange.sent_down(job, client) + result.account.received.get(client, Traffic()),
+            )
+            for client in self.sampled(job.round)
+        )
 
     def _validate(self, targets: Targets | None) -> ValidationReport | None:
         public, student = self.place.data.public, self.rule.student

@@ -14,6 +14,7 @@ from fedkd.privacy.preview import smallest_release
 from fedkd.records import Overview, Summary
 from fedkd.records.directory import ControlResult, parameter_digest
 from fedkd.records.tally import Tally
+from fedkd.secure_rules import secure_lines
 from fedkd.server import Server
 from fedkd.spending import plan_of, privacy_lines
 
@@ -46,7 +47,7 @@ def overview_of(place: Workspace, out: Path) -> Overview:
         rounds=config.rounds,
         controls=config.controls,
         out=str(out),
-        privacy=privacy_lines(place),
+        privacy=(*privacy_lines(place), *secure_lines(place)),
     )
 
 

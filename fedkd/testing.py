@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator, Sequence
 import torch
 from torch import Tensor
 
-from fedkd.aggregation import LogitAggregator
-from fedkd.types import UNKNOWN_LABEL, ReportStack, Teacher
+from fedkd.aggregation import LogitAggregator, sums
+from fedkd.types import UNKNOWN_LABEL, ReportStack, ReportSum, Teacher
 
 Build = Callable[[], LogitAggregator]
 Case = tuple[str, ReportStack]
@@ -95,7 +95,8 @@ def check_aggregator(
     client missing), no influence of the clients' order, no influence of abstaining clients, a teacher
     where everybody abstains, agreement followed, no change to the stack, equal results from equal inputs, and a state
     that can be saved and taken up. Targets of the clients' own have to be distributions too, and to follow the clients
-    into another order. ``tolerance`` is the largest difference between probabilities taken as equal.
+    into another order. A strategy that works on secure sums has to make the same of a sum as of the reports.
+    ``tolerance`` is the largest difference between probabilities taken as equal.
     """
     if clients < 3:
         raise ValueError(f"clients must be at least 3 for the checks to tell anything, got {clients}; raise it")
@@ -113,6 +114,7 @@ def check_aggregator(
             build, make_stack(clients, samples, classes, seed=seed, abstain=0.4), seed, tolerance
         )
         _check_agreement(build, clients, samples, classes, seed)
+        _check_sum(build, make_stack(clients, samples, classes, seed=seed), seed, tolerance)
 
 
 def _distribution_cases(clients: int, samples: int, classes: int, seed: int) -> Iterator[Case]:
@@ -218,6 +220,19 @@ def _check_agreement(build: Build, clients: int, samples: int, classes: int, see
     share = float((target.argmax(dim=1) == truth).float().mean())
     if share < 0.9:
         raise PropertyError(name, case, f"the target's top class is the clients' on {share:.0%} of the samples only")
+
+
+def _check_sum(build: Build, stack: ReportStack, seed: int, tolerance: float) -> None:
+    if not sums(type(build())):
+        return
+    name, case = "the same teacher from a sum of summands as from the reports", f"seed {seed}"
+    summands = [build().summand(logits).double() for logits in stack.logits]
+    bound, largest = build().summand_bound, max(float(summand.abs().max()) for summand in summands)
+    if not largest <= bound:
+        raise PropertyError(name, case, f"a summand of {largest:g} exceeds summand_bound = {bound:g}")
+    total = torch.stack(summands).sum(dim=0)
+    reports = ReportSum(total, len(summands), stack.labels, stack.round, _copy_generator(stack.generator))
+    _compare(name, case, _aggregate(build(), _copy(stack), name, case), build().from_sum(reports), tolerance)
 
 
 def _aggregate(aggregator: LogitAggregator, stack: ReportStack, name: str, case: str) -> Teacher:

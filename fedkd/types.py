@@ -103,6 +103,26 @@ class ReportStack:
 
 
 @dataclass(frozen=True)
+class ReportSum:
+    """What an aggregator gets under secure aggregation: the sum of ``count`` clients' summands, and no client's own.
+
+    The summand is what the aggregator has each client make of its logits; ``labels``, ``round`` and ``generator`` are
+    as in ``ReportStack``.
+    """
+
+    total: Float[Tensor, "samples classes"]
+    count: int
+    labels: Int[Tensor, " samples"]
+    round: int = 1
+    generator: torch.Generator | None = None
+
+    @property
+    def mean(self) -> Float[Tensor, "samples classes"]:
+        """The summands' mean, in float64."""
+        return self.total.double() / self.count
+
+
+@dataclass(frozen=True)
 class Teacher:
     """An ensemble teacher: one target distribution per public sample.
 
@@ -190,10 +210,11 @@ class GradientGeometry:
 class Job:
     """One piece of work that every addressed client does.
 
-    ``kind`` is ``round`` (a round of the algorithm) or ``local`` (train alone for all rounds, answer with test
-    accuracy). ``config`` is the resolved configuration as JSON; ``parameters`` is what all clients are sent,
-    ``personal`` what single clients are sent besides; ``probe`` also asks for logits on the test images, for
-    evaluation only. ``state_dir`` is where clients keep what they need between rounds (None: nowhere).
+    ``kind`` is ``round`` (a round of the algorithm), ``local`` (train alone for all rounds, answer with test accuracy)
+    or a step of a round's secure sum (``fedkd.local.securing``). ``config`` is the resolved configuration as JSON;
+    ``parameters`` is what all clients are sent, ``personal`` what single clients are sent besides; ``probe`` also asks
+    for logits on the test images, for evaluation only. ``state_dir`` is where clients keep what they need between
+    rounds (None: nowhere).
     """
 
     kind: str

@@ -2,14 +2,24 @@
 
 import math
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import torch
+from jaxtyping import Float
 from pydantic import Field
+from torch import Tensor
 
-from fedkd.aggregation import LogitAggregator, ReportStack, Teacher
+from fedkd.aggregation import LogitAggregator, ReportStack, ReportSum, Teacher
 from fedkd.privacy import DpEvent, GaussianEvent, Guarantee, Private, Release
-from strategies.gnmax import SENSITIVITY, check_positive, noised, vote_counts, vote_guarantee, vote_usability
+from strategies.gnmax import (
+    SENSITIVITY,
+    cast_votes,
+    check_positive,
+    noised,
+    vote_counts,
+    vote_guarantee,
+    vote_usability,
+)
 
 
 @dataclass
@@ -27,6 +37,8 @@ class ConfidentGNMax(LogitAggregator, Private):
     threshold: Annotated[float, Field(ge=0, le=1)] = 0.6
     answers: Annotated[float, Field(gt=0, le=1)] = 1.0
 
+    needs_individual_reports: ClassVar[bool] = False
+
     def __post_init__(self) -> None:
         check_positive("noise", self.noise)
         check_positive("threshold_noise", self.threshold_noise)
@@ -34,11 +46,19 @@ class ConfidentGNMax(LogitAggregator, Private):
             raise ValueError(f"answers must lie in (0, 1], got {self.answers}; it is a share of the queries")
 
     def aggregate(self, stack: ReportStack) -> Teacher:
-        counts = vote_counts(stack)
+        return self._confident(vote_counts(stack), len(stack.clients), stack)
+
+    def summand(self, logits: Float[Tensor, "samples classes"]) -> Float[Tensor, "samples classes"]:
+        return cast_votes(logits)
+
+    def aggregate_sum(self, reports: ReportSum) -> Teacher:
+        return self._confident(reports.total.double(), reports.count, reports)
+
+    def _confident(self, counts: Tensor, clients: int, reports: ReportStack | ReportSum) -> Teacher:
         samples, classes = counts.shape
-        reached = noised(counts.amax(dim=-1), self.threshold_noise, stack) >= self.threshold * len(stack.clients)
+        reached = noised(counts.amax(dim=-1), self.threshold_noise, reports) >= self.threshold * clients
         answered = reached & (reached.cumsum(dim=0) <= self._most_answers(samples))
-        winners = torch.nn.functional.one_hot(noised(counts, self.noise, stack).argmax(dim=-1), classes).float()
+        winners = torch.nn.functional.one_hot(noised(counts, self.noise, reports).argmax(dim=-1), classes).float()
         target = torch.where(answered.unsqueeze(-1), winners, torch.full_like(winners, 1 / classes))
         return Teacher.from_probabilities(target, sample_weight=answered.float())
 

@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar
 import torch
 from pydantic import Field
 
-from fedkd.aggregation import LogitAggregator, ReportStack, Teacher
+from fedkd.aggregation import LogitAggregator, ReportStack, ReportSum, Teacher
 
 FLOOR = torch.finfo(torch.float32).tiny
 """Smallest mean probability, so that its logarithm is finite."""
@@ -29,3 +29,6 @@ class EnhancedEra(LogitAggregator):
         mean = torch.einsum("ks,ksc->sc", votes, stack.probabilities.double()) / votes.sum(dim=0).unsqueeze(-1)
         powered = self.exponent * mean.clamp_min(FLOOR).log()
         return Teacher.from_logits(powered.float(), client_weight=(votes.sum(1) / votes.sum()).float())
+
+    def aggregate_sum(self, reports: ReportSum) -> Teacher:
+        return Teacher.from_logits((self.exponent * reports.mean.clamp_min(FLOOR).log()).float())

@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar
 import torch
 from pydantic import Field
 
-from fedkd.aggregation import LogitAggregator, ReportStack, Teacher
+from fedkd.aggregation import LogitAggregator, ReportStack, ReportSum, Teacher
 
 
 @dataclass
@@ -27,3 +27,6 @@ class Era(LogitAggregator):
         return Teacher.from_logits(
             (mean / self.temperature).float(), client_weight=(votes.sum(1) / votes.sum()).float()
         )
+
+    def aggregate_sum(self, reports: ReportSum) -> Teacher:
+        return Teacher.from_logits((reports.mean / self.temperature).float())

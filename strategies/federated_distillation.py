@@ -12,6 +12,7 @@ from flwr.serverapp.strategy import Strategy
 from fedkd.aggregation import LogitAggregator
 from fedkd.config import Plugin
 from fedkd.distillation import Distiller
+from fedkd.errors import ConfigError
 from fedkd.local.workspace import Workspace
 from fedkd.performing import LOCAL_PERFORMER
 from fedkd.server import Server
@@ -35,7 +36,8 @@ class FederatedDistillation(Strategy):
     round are divided evenly among the nodes of the grid. The arrays of ``start`` are the student's state. ``state_dir``
     is where clients keep what they need between rounds, for those that do.
 
-    Raises ``RunError`` from ``aggregate_train`` when fewer than ``clients.min_reports`` reports are valid.
+    Raises ``ConfigError`` under secure aggregation, which takes more messages a round than Flower's loop has, and
+    ``RunError`` from ``aggregate_train`` when fewer than ``clients.min_reports`` reports are valid.
     """
 
     def __init__(
@@ -47,6 +49,13 @@ class FederatedDistillation(Strategy):
         *,
         state_dir: str | None = None,
     ) -> None:
+        if place.config.privacy.secure_aggregation is not None:
+            raise ConfigError(
+                [
+                    "privacy.secure_aggregation: a secure sum takes five messages a round and Flower's loop has one; "
+                    "set it to null, or run the experiment with fedkd run"
+                ]
+            )
         if mechanism is not None:
             privacy = replace(place.config.privacy, mechanism=mechanism)
             place = replace(place, config=replace(place.config, privacy=privacy))

@@ -2,12 +2,14 @@
 
 import math
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import torch
+from jaxtyping import Float
 from pydantic import Field
+from torch import Tensor
 
-from fedkd.aggregation import LogitAggregator, ReportStack, Teacher
+from fedkd.aggregation import LogitAggregator, ReportStack, ReportSum, Teacher
 from fedkd.privacy import DpEvent, GaussianEvent, Guarantee, Private, Release, sensitivity_of_sum
 from fedkd.privacy.clipping import clip_vectors
 from fedkd.privacy.usability import mean_sentence, signal_to_noise
@@ -29,6 +31,8 @@ class GaussianMean(LogitAggregator, Private):
     noise: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 0.5
     clip: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 5.0
 
+    needs_individual_reports: ClassVar[bool] = False
+
     def __post_init__(self) -> None:
         check_positive("noise", self.noise)
         check_positive("clip", self.clip)
@@ -38,6 +42,16 @@ class GaussianMean(LogitAggregator, Private):
         if stack.mask is not None:
             clipped = torch.where(stack.mask.unsqueeze(-1), clipped, torch.zeros_like(clipped))
         return Teacher.from_logits((noised(clipped.sum(dim=0), self.noise, stack) / len(stack.clients)).float())
+
+    @property
+    def summand_bound(self) -> float:
+        return self.clip
+
+    def summand(self, logits: Float[Tensor, "samples classes"]) -> Float[Tensor, "samples classes"]:
+        return clip_vectors(logits, self.clip).clamp(-self.clip, self.clip)
+
+    def aggregate_sum(self, reports: ReportSum) -> Teacher:
+        return Teacher.from_logits((noised(reports.total.double(), self.noise, reports) / reports.count).float())
 
     def guarantee(self, release: Release) -> Guarantee:
         return Guarantee(

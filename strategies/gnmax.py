@@ -2,14 +2,14 @@
 
 import math
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import torch
 from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor
 
-from fedkd.aggregation import LogitAggregator, ReportStack, Teacher
+from fedkd.aggregation import LogitAggregator, ReportStack, ReportSum, Teacher
 from fedkd.privacy import DpEvent, GaussianEvent, Guarantee, Private, Release
 
 SENSITIVITY = math.sqrt(2)
@@ -30,12 +30,23 @@ class GNMax(LogitAggregator, Private):
 
     noise: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
 
+    needs_individual_reports: ClassVar[bool] = False
+
     def __post_init__(self) -> None:
         check_positive("noise", self.noise)
 
     def aggregate(self, stack: ReportStack) -> Teacher:
-        winners = noised(vote_counts(stack), self.noise, stack).argmax(dim=-1)
-        return Teacher.from_probabilities(torch.nn.functional.one_hot(winners, stack.logits.shape[-1]).float())
+        return self._winners(vote_counts(stack), stack)
+
+    def summand(self, logits: Float[Tensor, "samples classes"]) -> Float[Tensor, "samples classes"]:
+        return cast_votes(logits)
+
+    def aggregate_sum(self, reports: ReportSum) -> Teacher:
+        return self._winners(reports.total.double(), reports)
+
+    def _winners(self, counts: Tensor, reports: ReportStack | ReportSum) -> Teacher:
+        winners = noised(counts, self.noise, reports).argmax(dim=-1)
+        return Teacher.from_probabilities(torch.nn.functional.one_hot(winners, counts.shape[-1]).float())
 
     def guarantee(self, release: Release) -> Guarantee:
         return vote_guarantee(self.noise)
@@ -49,15 +60,20 @@ class GNMax(LogitAggregator, Private):
 
 def vote_counts(stack: ReportStack) -> Float[Tensor, "samples classes"]:
     """How many clients put each class on top; who abstains votes for none, even where everybody does."""
-    choices = torch.nn.functional.one_hot(stack.logits.argmax(dim=-1), stack.logits.shape[-1]).double()
+    choices = cast_votes(stack.logits)
     return (choices if stack.mask is None else choices * stack.mask.unsqueeze(-1)).sum(dim=0)
 
 
-def noised(values: Tensor, noise: float, stack: ReportStack) -> Tensor:
-    """``values`` + N(0, noise²), drawn from the stack's generator."""
-    if stack.generator is None:
+def cast_votes(logits: Float[Tensor, "*clients samples classes"]) -> Float[Tensor, "*clients samples classes"]:
+    """1 for the class on top, 0 for the others, in float64."""
+    return torch.nn.functional.one_hot(logits.argmax(dim=-1), logits.shape[-1]).double()
+
+
+def noised(values: Tensor, noise: float, reports: ReportStack | ReportSum) -> Tensor:
+    """``values`` + N(0, noise²), drawn from the reports' generator."""
+    if reports.generator is None:
         raise ValueError("a teacher with noise draws from the stack's generator, and it has none; pass generator=")
-    return values + noise * torch.randn(values.shape, generator=stack.generator, dtype=values.dtype)
+    return values + noise * torch.randn(values.shape, generator=reports.generator, dtype=values.dtype)
 
 
 def vote_guarantee(noise: float) -> Guarantee:

@@ -11,7 +11,7 @@ class MeanLogits(LogitAggregator):
     """z̄ = Σ_k z_k / K over the clients that vote (FedMD, Li & Wang 2019, arXiv 1910.03581; FedDF, Lin et al. 2020).
 
     Raw logits have no bound: a single client can move the mean anywhere. Needs only the sum of the reports, but of
-    logits, whose range secure aggregation would have to bound first.
+    logits, which without a bound cannot be summed securely; gaussian_mean has one.
     """
 
     needs_individual_reports: ClassVar[bool] = False

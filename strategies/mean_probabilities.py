@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from fedkd.aggregation import LogitAggregator, ReportStack, Teacher
+from fedkd.aggregation import LogitAggregator, ReportStack, ReportSum, Teacher
 
 
 @dataclass
@@ -19,3 +19,6 @@ class MeanProbabilities(LogitAggregator):
         votes = stack.votes.double()
         mean = (votes.unsqueeze(-1) * stack.probabilities.double()).sum(dim=0) / votes.sum(dim=0).unsqueeze(-1)
         return Teacher.from_probabilities(mean.float(), client_weight=votes.sum(dim=1).float() / votes.sum().float())
+
+    def aggregate_sum(self, reports: ReportSum) -> Teacher:
+        return Teacher.from_probabilities(reports.mean.float())

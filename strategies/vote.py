@@ -1,10 +1,14 @@
 """Vote: every client names one class per sample."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
-from fedkd.aggregation import LogitAggregator, ReportStack, Teacher
+from fedkd.aggregation import LogitAggregator, ReportStack, ReportSum, Teacher
+from strategies.gnmax import cast_votes
 
 
 @dataclass
@@ -13,10 +17,18 @@ class Vote(LogitAggregator):
 
     The target is as certain as the clients are united. With noise it is the teacher gnmax.
 
-    Needs only the sum of the clients' one-hot votes, but casts them on the server, which therefore sees the reports.
+    Needs only the sum of the clients' one-hot votes: under secure aggregation they cast them themselves, else the
+    server does, and sees the reports.
     """
 
+    needs_individual_reports: ClassVar[bool] = False
+
     def aggregate(self, stack: ReportStack) -> Teacher:
-        choices = torch.nn.functional.one_hot(stack.logits.argmax(dim=-1), stack.logits.shape[-1]).double()
-        counts = torch.einsum("ks,ksc->sc", stack.votes.double(), choices)
+        counts = torch.einsum("ks,ksc->sc", stack.votes.double(), cast_votes(stack.logits))
         return Teacher.from_probabilities(counts.float())
+
+    def summand(self, logits: Float[Tensor, "samples classes"]) -> Float[Tensor, "samples classes"]:
+        return cast_votes(logits)
+
+    def aggregate_sum(self, reports: ReportSum) -> Teacher:
+        return Teacher.from_probabilities(reports.total.float())

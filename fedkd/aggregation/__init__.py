@@ -1,7 +1,16 @@
 """Aggregation: from the clients' reports to an ensemble teacher."""
 
-from fedkd.aggregation._base import LogitAggregator
+from fedkd.aggregation._base import LogitAggregator, sums
 from fedkd.aggregation.reports import Expectation, collect_reports, stack_reports
-from fedkd.types import ReportStack, Teacher
+from fedkd.types import ReportStack, ReportSum, Teacher
 
-__all__ = ["Expectation", "LogitAggregator", "ReportStack", "Teacher", "collect_reports", "stack_reports"]
+__all__ = [
+    "Expectation",
+    "LogitAggregator",
+    "ReportStack",
+    "ReportSum",
+    "Teacher",
+    "collect_reports",
+    "stack_reports",
+    "sums",
+]

@@ -5,15 +5,18 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, final
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
-from fedkd.types import UNKNOWN_LABEL, ReportStack, Teacher
+from fedkd.types import UNKNOWN_LABEL, ReportStack, ReportSum, Teacher
 
 
 class LogitAggregator(ABC):
     """Turns the clients' reports on the public set into a teacher.
 
     A strategy implements ``aggregate``; callers call the instance, which checks what goes in and what comes out.
-    ``needs_individual_reports`` is False when the sum of the clients' probabilities is all that it uses;
+    ``needs_individual_reports`` is False when a sum over the clients is all that it uses; under secure aggregation it
+    then gets that sum through ``aggregate_sum``, of what ``summand`` makes of each client's logits;
     ``needs_labels`` is True when it cannot work without labelled public samples; ``needs_label_counts`` is True when
     the clients have to disclose how many private samples of each class they hold.
     """
@@ -22,9 +25,25 @@ class LogitAggregator(ABC):
     needs_labels: ClassVar[bool] = False
     needs_label_counts: ClassVar[bool] = False
 
+    @property
+    def summand_bound(self) -> float:
+        """The largest absolute value that ``summand`` gives."""
+        return 1.0
+
     @abstractmethod
     def aggregate(self, stack: ReportStack) -> Teacher:
         """The teacher for ``stack``; may assume a valid stack, and must not change it."""
+
+    def summand(self, logits: Float[Tensor, "samples classes"]) -> Float[Tensor, "samples classes"]:
+        """What a client adds to a secure sum, computed by itself: its probabilities, unless a strategy sums others."""
+        return logits.softmax(dim=-1)
+
+    def aggregate_sum(self, reports: ReportSum) -> Teacher:
+        """The teacher from a sum of summands, equal to ``aggregate`` of the same reports up to rounding.
+
+        Implement it where ``needs_individual_reports`` is False and the summands are bounded.
+        """
+        raise NotImplementedError(f"{type(self).__name__} makes no teacher of a sum")
 
     def state_dict(self) -> dict[str, Any]:
         """What has to survive an interruption; empty for a strategy without memory."""
@@ -44,8 +63,35 @@ class LogitAggregator(ABC):
         if self.needs_label_counts and stack.label_counts is None:
             raise ValueError(f"{type(self).__name__} needs the clients' label counts; give the stack label_counts")
         teacher = self.aggregate(stack)
-        _check_teacher(type(self).__name__, teacher, stack)
+        _check_teacher(type(self).__name__, teacher, stack.logits)
         return teacher
+
+    @final
+    def from_sum(self, reports: ReportSum) -> Teacher:
+        """The teacher from a secure sum; raises ``ValueError`` as a call does, for what goes in and what comes out."""
+        if not sums(type(self)):
+            raise ValueError(f"{type(self).__name__} makes no teacher of a sum; choose a strategy that does")
+        _check_sum(reports)
+        teacher = self.aggregate_sum(reports)
+        _check_teacher(type(self).__name__, teacher, reports.total.unsqueeze(0))
+        return teacher
+
+
+def sums(aggregator: type[LogitAggregator]) -> bool:
+    """Whether the class makes a teacher of a secure sum."""
+    return not aggregator.needs_individual_reports and aggregator.aggregate_sum is not LogitAggregator.aggregate_sum
+
+
+def _check_sum(reports: ReportSum) -> None:
+    if reports.total.ndim != 2 or 0 in reports.total.shape:
+        raise ValueError(f"total must be [samples, classes], none of them 0; got {tuple(reports.total.shape)}")
+    if reports.count < 1 or not bool(torch.isfinite(reports.total).all()):
+        raise ValueError(f"total must be finite and the sum of at least one report, got one of {reports.count}")
+    samples, classes = reports.total.shape
+    if reports.labels.shape != (samples,):
+        raise ValueError(f"labels must be one per sample, [{samples}]; got {tuple(reports.labels.shape)}")
+    if bool(((reports.labels < UNKNOWN_LABEL) | (reports.labels >= classes)).any()):
+        raise ValueError(f"labels must lie in [−1, {classes - 1}], −1 for unknown")
 
 
 def _check_stack(stack: ReportStack) -> None:
@@ -69,8 +115,9 @@ def _check_stack(stack: ReportStack) -> None:
         raise ValueError(f"mask must be [clients, samples] = {(clients, samples)}; got {tuple(stack.mask.shape)}")
 
 
-def _check_teacher(name: str, teacher: Teacher, stack: ReportStack) -> None:
-    _, samples, classes = stack.logits.shape
+def _check_teacher(name: str, teacher: Teacher, logits: Tensor) -> None:
+    """``logits`` are what the teacher was made of, ``[clients, samples, classes]``."""
+    _, samples, classes = logits.shape
     target = teacher.log_probabilities
     if target.shape != (samples, classes):
         raise ValueError(f"{name} must return [samples, classes] = {(samples, classes)}; got {tuple(target.shape)}")
@@ -79,7 +126,7 @@ def _check_teacher(name: str, teacher: Teacher, stack: ReportStack) -> None:
     if not torch.allclose(target.exp().sum(dim=-1), torch.ones(samples, dtype=target.dtype), atol=1e-4):
         raise ValueError(f"{name} returned rows that do not sum to one; build it with Teacher.from_...")
     personal = teacher.client_log_probabilities
-    if personal is not None and (personal.shape != stack.logits.shape or not bool(torch.isfinite(personal).all())):
+    if personal is not None and (personal.shape != logits.shape or not bool(torch.isfinite(personal).all())):
         raise ValueError(f"{name} must return finite personal targets of the shape of the logits, or none")
     weight = teacher.sample_weight
     if weight.shape != (samples,) or not bool(torch.isfinite(weight).all()) or bool((weight < 0).any()):

@@ -18,6 +18,7 @@ from fedkd.config.schema import (
     PrivacyConfig,
     PublicConfig,
     ResourceConfig,
+    SecureAggregationConfig,
     StudentConfig,
 )
 
@@ -41,6 +42,7 @@ __all__ = [
     "PrivacyConfig",
     "PublicConfig",
     "ResourceConfig",
+    "SecureAggregationConfig",
     "StudentConfig",
     "cells_of",
     "describe_keys",

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Iterator
+from types import UnionType
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 from pydantic.fields import FieldInfo
@@ -25,8 +26,17 @@ def describe_keys(cls: type = ExperimentConfig, prefix: str = "") -> Iterator[Ke
         inner = _unwrap(hints[field.name])
         if dataclasses.is_dataclass(inner) and inner is not Plugin:
             yield from describe_keys(inner, f"{prefix}{field.name}.")  # type: ignore[arg-type]
-        else:
-            yield KeyDoc(prefix + field.name, _default(field), _text(hints[field.name]))
+            continue
+        yield KeyDoc(prefix + field.name, _default(field), _text(hints[field.name]))
+        if (optional := optional_section(inner)) is not None:
+            yield from describe_keys(optional, f"{prefix}{field.name}.")
+
+
+def optional_section(hint: Any) -> type | None:
+    """The section that a key holds unless it is null; None for any other key."""
+    inner = [part for part in get_args(hint) if part is not type(None)] if get_origin(hint) is UnionType else []
+    sections = [part for part in inner if dataclasses.is_dataclass(part) and part is not Plugin]
+    return sections[0] if len(sections) == 1 and isinstance(sections[0], type) else None
 
 
 def _unwrap(hint: Any) -> Any:

@@ -11,6 +11,7 @@ import yaml
 from pydantic import TypeAdapter, ValidationError
 
 from fedkd import plugins
+from fedkd.config.describe import optional_section
 from fedkd.config.rules import broken_rules
 from fedkd.config.schema import ExperimentConfig, Plugin, PluginValue
 from fedkd.errors import ConfigError
@@ -209,6 +210,8 @@ def _unknown_keys(raw: Mapping[str, Any], cls: type, prefix: str) -> Iterator[st
             yield f"{path}: unknown key, got {value!r}; {hint}"
         elif dataclasses.is_dataclass(section := hints[key]) and section is not Plugin and isinstance(value, Mapping):
             yield from _unknown_keys(value, section, f"{path}.")  # type: ignore[arg-type]
+        elif (optional := optional_section(section)) is not None and isinstance(value, Mapping):
+            yield from _unknown_keys(value, optional, f"{path}.")
         elif get_origin(section) is dict and isinstance(value, Mapping):
             for name, item in value.items():
                 if isinstance(item, Mapping):

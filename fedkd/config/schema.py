@@ -238,6 +238,30 @@ class ExchangeConfig:
 
 
 @dataclass(frozen=True)
+class SecureAggregationConfig:
+    """How the server gets to know the sum of the clients' reports, and no single one."""
+
+    threshold: Annotated[
+        Share,
+        Field(
+            description="share of the round's clients that a sum is made of at least; the others may drop out at any "
+            "step. More than half, and more with colluders"
+        ),
+    ] = 0.67
+    colluders: Annotated[
+        Natural, Field(description="clients that may conspire with the server; threshold × 2 − 1 leaves room for them")
+    ] = 0
+    bits: Annotated[
+        int | None,
+        Field(ge=1, le=24, description="fractional bits of the fixed point that is summed (null: as many as fit)"),
+    ] = None
+    entropy: Annotated[
+        Literal["seed", "system"],
+        Field(description="where secrets come from: seed (repeatable, for simulations) or system (the real thing)"),
+    ] = "seed"
+
+
+@dataclass(frozen=True)
 class PrivacyConfig:
     """What happens to the logits before they leave a client."""
 
@@ -245,6 +269,10 @@ class PrivacyConfig:
         default_factory=lambda: Plugin("none")
     )
     delta: Annotated[float, Field(gt=0, lt=1, description="δ at which ε is stated")] = 1e-5
+    secure_aggregation: Annotated[
+        SecureAggregationConfig | None,
+        Field(description="null: the server sees every report; a section ({}: its defaults): only the reports' sum"),
+    ] = None
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from fedkd.evaluation import accuracy
 from fedkd.local._behaviour import ClientBehaviour
 from fedkd.local._rule import ClientRule, Upload
 from fedkd.local._work import LocalWork
+from fedkd.local.securing import is_secure, perform_step
 from fedkd.local.store import ClientStore, Memory
 from fedkd.local.training import train
 from fedkd.local.workspace import Workspace, workspace
@@ -34,13 +35,15 @@ SENT, RECEIVED = "sent/", "received/"
 def perform(job: Job, client: int) -> Outcome:
     """The client's outcome; raises what goes wrong, for the engine to turn into a failed outcome."""
     place = workspace(job.config)
+    if is_secure(job):
+        return perform_step(place, job, client, lambda: _released(place, job, client))
     match job.kind:
         case "round":
             return _round(place, job, client)
         case "local":
             return _local(place, client)
         case _:
-            raise ValueError(f"job kind must be round or local, got {job.kind!r}")
+            raise ValueError(f"job kind must be round, local or a step of a secure sum, got {job.kind!r}")
 
 
 def asked_positions(place: Workspace, job: Job) -> Int[Tensor, " asked"]:
@@ -61,6 +64,26 @@ def build_behaviour(place: Workspace, client: int) -> ClientBehaviour:
 
 
 def _round(place: Workspace, job: Job, client: int) -> Outcome:
+    work, upload, positions, notes = _work(place, job, client)
+    arrays = {**upload.arrays, **_answers(place, work, upload, positions, notes)}
+    if _needs_label_counts(place):
+        arrays["label_counts"] = np.bincount(work.labels.numpy(), minlength=place.data.classes).astype(np.int32)
+    notes.save(job.round)
+    return Outcome(client, arrays, _metrics(place, job, work, upload))
+
+
+def _released(place: Workspace, job: Job, client: int) -> Tensor:
+    """The client's logits in a secure sum, after the mechanism."""
+    work, upload, _, notes = _work(place, job, client)
+    if upload.logits is None or upload.mask is not None:
+        raise ValueError("a secure sum takes logits on all samples, and this client abstains or sends something else")
+    logits = place.mechanism.privatise(upload.logits, work.generator("privacy mechanism"))
+    notes.save(job.round)
+    return logits
+
+
+def _work(place: Workspace, job: Job, client: int) -> "tuple[LocalWork, Upload, Tensor, _Notes]":
+    """What the client does in a round, before anything of it is written down."""
     data, config = place.data, place.config
     positions = asked_positions(place, job)
     queries = data.public.images[positions]
@@ -78,11 +101,7 @@ def _round(place: Workspace, job: Job, client: int) -> Outcome:
     work.labels = behaviour.labels(work)
     upload = behaviour.respond(work, rule)
     _check_covered(place.mechanism, upload)
-    arrays = {**upload.arrays, **_answers(place, work, upload, positions, notes)}
-    if _needs_label_counts(place):
-        arrays["label_counts"] = np.bincount(work.labels.numpy(), minlength=data.classes).astype(np.int32)
-    notes.save(job.round)
-    return Outcome(client, arrays, _metrics(place, job, work, upload))
+    return work, upload, positions, notes
 
 
 @dataclass

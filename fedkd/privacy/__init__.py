@@ -7,6 +7,7 @@ protection of anybody's data: who knows the seed can take the noise off.
 from fedkd.privacy._base import LogitMechanism, PrivateTraining
 from fedkd.privacy._guarantee import Guarantee, Release, sensitivity_of_sum
 from fedkd.privacy._private import Private
+from fedkd.privacy._secure_noise import SecureNoise
 from fedkd.privacy.accounting import DpEvent, GaussianEvent, composed_epsilon, gaussian_epsilon
 from fedkd.privacy.ledger import PrivacyLedger
 from fedkd.privacy.preview import preview, private_part
@@ -20,6 +21,7 @@ __all__ = [
     "Private",
     "PrivateTraining",
     "Release",
+    "SecureNoise",
     "composed_epsilon",
     "gaussian_epsilon",
     "preview",

@@ -5,7 +5,7 @@ from typing import Literal
 
 Unit = Literal["record", "client"]
 Neighbouring = Literal["add_or_remove", "replace_one"]
-Adversary = Literal["local", "central"]
+Adversary = Literal["local", "central", "distributed"]
 
 _RELATIONS = {
     "add_or_remove": "one {unit} more or less",
@@ -14,6 +14,7 @@ _RELATIONS = {
 _ADVERSARIES = {
     "local": "whoever sees every report, the server included",
     "central": "whoever sees the teacher and the student; the server, which sees the reports, is trusted",
+    "distributed": "whoever sees a secure sum, the server and the colluders allowed for included",
 }
 
 

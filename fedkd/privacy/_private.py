@@ -1,10 +1,11 @@
 """What every part of an experiment that adds noise declares."""
 
 from abc import ABC, abstractmethod
+from dataclasses import replace
 from typing import ClassVar
 
 from fedkd.privacy._guarantee import Guarantee, Release
-from fedkd.privacy.accounting import DpEvent, GaussianEvent
+from fedkd.privacy.accounting import DpEvent
 
 
 class Private(ABC):
@@ -32,4 +33,4 @@ def repeated(event: DpEvent, times: int) -> DpEvent:
     """``times`` independent rounds of ``event``."""
     if times == 0:
         return ()
-    return tuple(GaussianEvent(part.noise_multiplier, part.sampling_rate, part.count * times) for part in event)
+    return tuple(replace(part, count=part.count * times) for part in event)

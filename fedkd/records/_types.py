@@ -16,6 +16,30 @@ class Failure:
 
 
 @dataclass(frozen=True)
+class SecureDropout:
+    """A client and a step of a secure sum: where it dropped out, or a message of it was refused, and why."""
+
+    client: int
+    phase: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class SecureRecord:
+    """A round's secure sum: over whom, how few would have done, who dropped out when, which messages were refused.
+
+    A client that drops out once its masked report is in stays among the ``survivors``. ``error_bound`` is the most by
+    which a number of the decoded sum differs from that of the clients' own numbers.
+    """
+
+    threshold: int
+    survivors: tuple[int, ...]
+    dropouts: tuple[SecureDropout, ...]
+    rejected: tuple[SecureDropout, ...]
+    error_bound: float
+
+
+@dataclass(frozen=True)
 class RoundRecord:
     """One row of ``rounds.jsonl``. Accuracies are shares in [0, 1]; None where there is nothing to measure on.
 
@@ -25,6 +49,8 @@ class RoundRecord:
     on their own validation samples, which are as skewed as their training samples: no match for the student's.
     What belongs to distillation is None where there is none.
     ``validation`` compares student and teacher on the validation samples, ``diagnosis`` says what that means.
+    Under secure aggregation ``secure`` tells of the sum, and nothing is known of single clients: ``client_accuracy`` is
+    None.
     Wall time is not here but in ``timings.jsonl``, so that equal runs have equal rounds.
     """
 
@@ -43,6 +69,7 @@ class RoundRecord:
     client_accuracy: float | None = None
     validation: ValidationReport | None = None
     diagnosis: Diagnosis | None = None
+    secure: SecureRecord | None = None
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from fedkd.students._base import Answers, Lesson, StudentRule
 from fedkd.students.averaging import average_states, parameter_fault, parameters_of
-from fedkd.students.building import build_aggregator, build_distiller
+from fedkd.students.building import build_aggregator, build_distiller, teacher_generator
 from fedkd.students.cache import TargetCache, Targets
 
 __all__ = [
@@ -16,4 +16,5 @@ __all__ = [
     "build_distiller",
     "parameter_fault",
     "parameters_of",
+    "teacher_generator",
 ]

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from fedkd.distillation import DistillationResult
 from fedkd.local.workspace import Workspace
 from fedkd.students.cache import Targets
-from fedkd.types import Arrays, ClientReport, Consensus
+from fedkd.types import Arrays, ClientReport, Consensus, ReportSum
 
 Progress = Callable[[int, int], None]
 
@@ -28,6 +28,7 @@ class Answers:
     ``reports`` are the valid ones, sorted by client id; their logits are on the public samples at ``asked``, which are
     among ``chosen``, the samples of this round. With ``probe`` the simulator wants the teacher measured on the test
     images as well; ``tests`` then holds, by client, its logits and mask there: for evaluation, and for nothing else.
+    Under secure aggregation there are no reports, but ``summed``, their sum on ``asked``.
     """
 
     round: int
@@ -37,6 +38,7 @@ class Answers:
     tests: Mapping[int, ClientReport] = field(default_factory=dict)
     progress: Progress = _ignore
     probe: bool = False
+    summed: ReportSum | None = None
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,8 @@ class StudentRule(ABC):
     offers: ClassVar[frozenset[str]] = frozenset()
     teaches: ClassVar[bool] = True
     """Whether the rule uses the configured teacher."""
+    learns_from_sums: ClassVar[bool] = False
+    """Whether ``Answers.summed`` is enough for it."""
     averages_architectures: ClassVar[bool] = False
     """Whether it offers parameters for clients with architectures other than the student's."""
 

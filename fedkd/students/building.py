@@ -1,11 +1,13 @@
 """What student rules are made of, as the configuration describes it."""
 
+import torch
 from torch import nn
 
 from fedkd import plugins
 from fedkd.aggregation import LogitAggregator
 from fedkd.distillation import Distiller
 from fedkd.local.workspace import Workspace
+from fedkd.seeding import torch_generator
 
 
 def build_aggregator(place: Workspace) -> LogitAggregator:
@@ -13,6 +15,11 @@ def build_aggregator(place: Workspace) -> LogitAggregator:
     teacher = place.config.teacher
     aggregator: LogitAggregator = plugins.build(plugins.TEACHER, teacher.name, teacher.options)
     return aggregator
+
+
+def teacher_generator(place: Workspace, round: int) -> torch.Generator:
+    """The randomness of teachers that draw, in one round."""
+    return torch_generator(place.config.seed, round=round, purpose="teacher")
 
 
 def build_distiller(place: Workspace, student: nn.Module) -> Distiller:

@@ -14,8 +14,16 @@ from fedkd.distillation import Distiller, Validation
 from fedkd.evaluation import hit_rate, predict
 from fedkd.local import parameter_prefix
 from fedkd.local.workspace import Workspace
-from fedkd.seeding import torch_generator
-from fedkd.students import Answers, Lesson, StudentRule, TargetCache, Targets, build_aggregator, build_distiller
+from fedkd.students import (
+    Answers,
+    Lesson,
+    StudentRule,
+    TargetCache,
+    Targets,
+    build_aggregator,
+    build_distiller,
+    teacher_generator,
+)
 from fedkd.types import UNKNOWN_LABEL, Arrays, ClientReport, Consensus, Teacher, state_arrays
 
 
@@ -35,6 +43,7 @@ class Distil(StudentRule):
 
     needs: ClassVar[str] = "logits"
     offers: ClassVar[frozenset[str]] = frozenset({"parameters", "consensus", "labels"})
+    learns_from_sums: ClassVar[bool] = True
 
     _place: Workspace = field(init=False, repr=False)
     _cache: TargetCache = field(init=False, repr=False)
@@ -96,6 +105,8 @@ class Distil(StudentRule):
         """The teacher on what was asked; None when all targets were still fresh."""
         if answers.asked.numel() == 0:
             return None
+        if answers.summed is not None:
+            return self.aggregator.from_sum(answers.summed)
         labels = self._place.data.public.labels[answers.asked]
         return self.aggregator(self._stack(answers.round, answers.reports, labels))
 
@@ -116,7 +127,7 @@ class Distil(StudentRule):
         return Consensus(chosen, found, mask, personal)
 
     def _stack(self, round: int, reports: Sequence[ClientReport], labels: Tensor) -> ReportStack:
-        generator = torch_generator(self._place.config.seed, round=round, purpose="teacher")
+        generator = teacher_generator(self._place, round)
         return stack_reports(reports, labels, round=round, generator=generator)
 
     def _probe(self, answers: Answers) -> float | None:

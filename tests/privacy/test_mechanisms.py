@@ -12,7 +12,7 @@ from fedkd.privacy.usability import signal_to_noise
 from strategies.gaussian_mean import GaussianMean
 from strategies.gnmax import GNMax
 
-NOISE = {"dp_sgd", "gaussian_logits"}
+NOISE = {"distributed_skellam", "dp_sgd", "gaussian_logits"}
 NAMES = plugins.names(plugins.MECHANISM)
 RELEASE = Release(queries=200, classes=10, clients=50, examples=320, epochs=2, batch_size=32, parameters=10_000)
 LOGITS = torch.tensor([[4.0, 1.0, 0.0, -2.0], [0.0, 0.0, 3.0, 2.0]])

@@ -20,7 +20,8 @@ def calibrated_noise_multiplier(
     """
     check_target(epsilon)
     parts = compress(events(1.0))
-    if all(part.sampling_rate == 1.0 for part in parts) and len(parts) == 1 and parts[0].noise_multiplier == 1.0:
+    plain = all(part.sampling_rate == 1.0 and not part.concentrated for part in parts)
+    if plain and len(parts) == 1 and parts[0].noise_multiplier == 1.0:
         exact = gaussian_noise_multiplier(epsilon=epsilon, releases=parts[0].count, delta=delta)
         # A unit in the last place may lie on the wrong side.
         return exact if composed_epsilon(events(exact), delta) <= epsilon else exact * (1 + 1e-12)

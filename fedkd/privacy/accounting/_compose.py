@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from functools import lru_cache
 from typing import Any
 
+from fedkd.privacy.accounting._concentrated import concentrated_epsilon
 from fedkd.privacy.accounting._events import DpEvent, GaussianEvent, compress
 from fedkd.privacy.accounting._gaussian import check_delta, epsilon_of_mu
 
@@ -15,7 +16,8 @@ COARSE, FINE, FINEST = 1e-2, 1e-3, 1e-4
 def composed_epsilon(events: Iterable[GaussianEvent], delta: float) -> float:
     """ε of all events together at ``delta``, under add-or-remove; 0 for none.
 
-    Exact where nothing is sampled. With Poisson sampling from privacy loss distributions (Koskela, Jälkö and Honkela
+    Exact where nothing is sampled; for concentrated events what follows from Rényi divergences. With Poisson sampling
+    from privacy loss distributions (Koskela, Jälkö and Honkela
     2020, arXiv 1906.03049; Doroshenko et al. 2022, arXiv 2207.04380) by the library dp-accounting, rounded up, so that
     the true ε is never above it; the excess is below 0.1 % or 0.0005, whichever is more.
     """
@@ -26,6 +28,10 @@ def composed_epsilon(events: Iterable[GaussianEvent], delta: float) -> float:
 def upper_epsilon(event: DpEvent, delta: float, width: float) -> float:
     """An upper bound on ε of a compressed composition, from a grid of ``width``; narrowed where ε is below 1."""
     check_delta(delta)
+    if any(part.concentrated for part in event):
+        if any(part.sampling_rate < 1.0 for part in event):
+            raise ValueError("concentrated and sampled events have no common accountant; use one kind in a run")
+        return concentrated_epsilon(sum(part.count / (2 * part.noise_multiplier**2) for part in event), delta)
     plain = math.sqrt(sum(part.count / part.noise_multiplier**2 for part in event if part.sampling_rate == 1.0))
     sampled = tuple(part for part in event if part.sampling_rate < 1.0)
     if not sampled:
@@ -48,9 +54,14 @@ def rdp_epsilon(events: Iterable[GaussianEvent], delta: float) -> float:
 
 
 def pld_epsilon(events: Iterable[GaussianEvent], delta: float) -> float:
-    """ε by privacy loss distributions throughout, even where there is an exact formula; to check that formula with."""
+    """ε by privacy loss distributions throughout, even where there is an exact formula; to check that formula with.
+
+    Raises ``ValueError`` for concentrated events, whose distributions are not known.
+    """
     check_delta(delta)
     parts = compress(events)
+    if any(part.concentrated for part in parts):
+        raise ValueError("events must be Gaussian, and some are concentrated; take composed_epsilon")
     return _pld(parts, 0.0, delta, FINEST) if parts else 0.0
 
 

@@ -13,12 +13,14 @@ class GaussianEvent:
     ``noise_multiplier`` is z = σ/Δ > 0, with Δ under the neighbouring relation that is claimed; the accountants take it
     for that of add-or-remove at sensitivity 1. ``sampling_rate`` q < 1 says that every release saw a
     fresh Poisson sample of the units it protects, kept secret; a subset that the adversary knows, or of a fixed size,
-    counts as q = 1.
+    counts as q = 1. ``concentrated`` says that not the noise but its Rényi divergences are bounded as the Gaussian's
+    are, αΔ²/(2σ²) at every whole order α, as for noise in whole numbers; ε is then what follows from these.
     """
 
     noise_multiplier: float
     sampling_rate: float = 1.0
     count: int = 1
+    concentrated: bool = False
 
     def __post_init__(self) -> None:
         if not (self.noise_multiplier > 0 and math.isfinite(self.noise_multiplier)):
@@ -30,19 +32,27 @@ class GaussianEvent:
             raise ValueError(f"sampling_rate must lie in (0, 1], got {self.sampling_rate}")
         if self.count < 1:
             raise ValueError(f"count must be at least 1, got {self.count}")
+        if self.concentrated and self.sampling_rate < 1:
+            raise ValueError(f"nothing is known of sampling with concentrated noise, got rate {self.sampling_rate}")
 
     def to_mapping(self) -> dict[str, float | int]:
         """The event as JSON holds it."""
-        return {
+        mapping: dict[str, float | int] = {
             "noise_multiplier": self.noise_multiplier,
             "sampling_rate": self.sampling_rate,
             "count": self.count,
         }
+        return {**mapping, "concentrated": True} if self.concentrated else mapping
 
     @classmethod
     def from_mapping(cls, mapping: Mapping[str, Any]) -> "GaussianEvent":
         """The inverse of ``to_mapping``."""
-        return cls(float(mapping["noise_multiplier"]), float(mapping["sampling_rate"]), int(mapping["count"]))
+        return cls(
+            float(mapping["noise_multiplier"]),
+            float(mapping["sampling_rate"]),
+            int(mapping["count"]),
+            bool(mapping.get("concentrated", False)),
+        )
 
 
 DpEvent = tuple[GaussianEvent, ...]
@@ -50,9 +60,11 @@ DpEvent = tuple[GaussianEvent, ...]
 
 
 def compress(events: Iterable[GaussianEvent]) -> DpEvent:
-    """The same composition with one event per noise multiplier and sampling rate, sorted."""
-    counts: dict[tuple[float, float], int] = {}
+    """The same composition with one event of each kind, noise multiplier and sampling rate, sorted."""
+    counts: dict[tuple[float, float, bool], int] = {}
     for event in events:
-        key = (event.noise_multiplier, event.sampling_rate)
+        key = (event.noise_multiplier, event.sampling_rate, event.concentrated)
         counts[key] = counts.get(key, 0) + event.count
-    return tuple(GaussianEvent(noise, rate, count) for (noise, rate), count in sorted(counts.items()))
+    return tuple(
+        GaussianEvent(noise, rate, count, concentrated) for (noise, rate, concentrated), count in sorted(counts.items())
+    )

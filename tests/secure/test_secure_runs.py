@@ -1,0 +1,399 @@
+"""Whole rounds and runs over secure sums: the plain result, nothing beside the sum, and whatever may fail."""
+
+import csv
+import json
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from federations import SMALL, Federation, federation, place_of
+from scipy import stats
+
+import fedkd.app
+from fedkd import plugins
+from fedkd.app import build_engine, run_experiment
+from fedkd.config import load_config
+from fedkd.engines import Engine
+from fedkd.engines.inline import InlineEngine
+from fedkd.errors import RunError
+from fedkd.local.securing import fixed_point_of
+from fedkd.observer import Silent
+from fedkd.records import Summary
+from fedkd.secure import PHASES
+from fedkd.secure.fixed_point import to_words
+from fedkd.secure_round import sum_once, sum_securely
+from fedkd.server import RoundResult
+from fedkd.types import Job, Outcome
+
+SECURE = "privacy.secure_aggregation={}"
+SIX = "clients.count=6"
+
+
+@pytest.fixture(autouse=True)
+def _no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They take longer than all the rest of a run, and are drawn of what is compared."""
+    for name in ("save_observatory", "save_label_distribution"):
+        monkeypatch.setattr(fedkd.app, name, lambda *arguments: None)
+
+
+class Wire:
+    """An engine that keeps a copy of everything the server gets."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self.outcomes: list[tuple[Job, Outcome]] = []
+
+    def run(self, job: Job, clients: Sequence[int]) -> Iterator[Outcome]:
+        for outcome in self._engine.run(job, clients):
+            self.outcomes.append((job, outcome))
+            yield outcome
+
+
+def play(parts: Federation, round: int, engine: "Engine | Wire | None" = None, *, probe: bool = False) -> RoundResult:
+    return parts.server.play(parts.server.job(round, probe=probe), (engine or InlineEngine()).run)
+
+
+def run(out: Path, *overrides: str, **options: Any) -> Summary:
+    return run_experiment(load_config(SMALL, overrides), out, **options)
+
+
+def rounds(out: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (out / "rounds.jsonl").read_text().splitlines()]
+
+
+def plain_summands(parts: Federation, round: int) -> dict[int, torch.Tensor]:
+    """What each client would add to the sum, from the reports it sends in the open."""
+    _, outcomes = parts.ask(round)
+    codec = plugins.build(plugins.CODEC, "float32")
+    return {
+        outcome.client: codec.decode(outcome.arrays["logits"].tobytes(), samples=40, classes=10)
+        .logits.softmax(dim=-1)
+        .double()
+        for outcome in outcomes
+    }
+
+
+def test_the_sum_is_that_of_the_plain_run_within_the_stated_bound(tmp_path: Path) -> None:
+    plain = plain_summands(federation(None, SIX), 1)
+    parts = federation(tmp_path, SIX, SECURE)
+    result = sum_securely(parts.place, parts.server.job(1), 40, InlineEngine().run)
+    exact = torch.stack(list(plain.values())).sum(dim=0)
+    assert result.survivors == tuple(range(6))
+    assert float((result.total - exact).abs().max()) <= result.account.record.error_bound < 1e-6
+
+
+@pytest.mark.parametrize("bits", [6, 12])
+def test_coarser_numbers_have_the_larger_bound_they_state(tmp_path: Path, bits: int) -> None:
+    exact = torch.stack(list(plain_summands(federation(None, SIX), 1).values())).sum(dim=0)
+    parts = federation(tmp_path, SIX, f"privacy.secure_aggregation.bits={bits}")
+    result = sum_securely(parts.place, parts.server.job(1), 40, InlineEngine().run)
+    gap = float((result.total - exact).abs().max())
+    assert result.account.record.error_bound == 6 / 2**bits
+    assert result.account.record.error_bound / 20 < gap <= result.account.record.error_bound
+
+
+@pytest.mark.parametrize(
+    "teacher",
+    ["vote", "{name: gnmax, noise: 1.5}", "{name: confident_gnmax, noise: 1.5, threshold: 0.3}"],
+)
+def test_sums_of_votes_are_exact_so_that_the_student_is_the_same_bit_by_bit(tmp_path: Path, teacher: str) -> None:
+    plain = run(tmp_path / "plain", f"teacher={teacher}")
+    secure = run(tmp_path / "secure", f"teacher={teacher}", SECURE)
+    assert secure.student_sha256 == plain.student_sha256
+    assert (secure.epsilon, secure.client_epsilon) == (plain.epsilon, plain.client_epsilon)
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        (),
+        ("teacher={name: era, temperature: 0.2}",),
+        ("teacher=enhanced_era",),
+        ("teacher={name: gaussian_mean, noise: 2.0}",),
+        ("clients.rule=own_model", "exchange.cache_rounds=1"),
+        # In the second round there is nothing left to ask.
+        ("exchange.cache_rounds=3", "data.public.labelled=0", "data.public.pseudo_labels=true"),
+        ("privacy.mechanism={name: temperature, value: 2.0}",),
+        ("clients.attackers={share: 0.25, behaviour: random}",),
+    ],
+    ids=" ".join,
+)
+def test_teachers_of_sums_are_those_of_reports_up_to_rounding(tmp_path: Path, overrides: tuple[str, ...]) -> None:
+    targets = []
+    for name, more in (("plain", ()), ("secure", (SECURE,))):
+        parts = federation(tmp_path / name, *overrides, *more)
+        play(parts, 1)
+        play(parts, 2)
+        consensus = parts.server.state_dict()["consensus"]
+        targets.append(consensus["log_probabilities"].exp())
+    assert float((targets[0] - targets[1]).abs().max()) < 1e-4
+
+
+def test_secure_aggregation_alone_proves_no_epsilon(tmp_path: Path) -> None:
+    summary = run(tmp_path / "run", SECURE, "rounds=1")
+    assert (summary.epsilon, summary.guarantee, summary.client_epsilon) == (None, None, {})
+
+
+def test_nothing_is_known_of_single_clients(tmp_path: Path) -> None:
+    parts = federation(tmp_path, SECURE)
+    wire = Wire(InlineEngine())
+    result = play(parts, 1, wire, probe=True)
+    assert [job.kind for job, _ in wire.outcomes[::4]] == [f"secure/{phase}" for phase in PHASES]
+    for _, outcome in wire.outcomes:
+        assert outcome.metrics == {}
+        assert all(name.startswith("secure/") for name in outcome.arrays)
+    assert result.ensemble_accuracy is None
+    assert result.record.client_accuracy is None
+    assert result.record.student_accuracy is not None
+    assert result.record.teacher_accuracy is not None, "on public samples, from the sum"
+    assert all((row.validation_accuracy, row.test_accuracy) == (None, None) for row in result.clients)
+    summary = run(tmp_path / "run", SECURE, "rounds=1")
+    assert (summary.client_accuracy, summary.client_test_accuracy) == (None, None)
+    with (tmp_path / "run/clients.csv").open() as file:
+        for row in csv.DictReader(file):
+            assert (row["validation_accuracy"], row["test_accuracy"]) == ("", "")
+            assert int(row["up_logits"]) == 4 * 40 * 10
+            assert int(row["up_other"]) > 0
+            assert int(row["down_parameters"]) > 0
+
+
+@pytest.fixture(params=["inline", "ray"])
+def engine(request: pytest.FixtureRequest) -> Iterator[Engine]:
+    if request.param == "ray":
+        pytest.importorskip("ray")
+    place = place_of(SIX, SECURE, f"engine.kind={request.param}", "engine.workers=1")
+    with build_engine(place) as running:
+        yield running
+
+
+def test_the_server_never_holds_an_unmasked_report(tmp_path: Path, engine: Engine) -> None:
+    parts, wire = federation(tmp_path, SIX, SECURE), Wire(engine)
+    plain = {1: plain_summands(federation(None, SIX), 1)}
+    fixed_point = fixed_point_of(parts.place.config, queries=40, classes=10)
+    results = [play(parts, round, wire) for round in (1, 2, 3)]
+    assert all(result.record.secure is not None and not result.record.failures for result in results)
+    received = [array for _, outcome in wire.outcomes for array in outcome.arrays.values()]
+    masked = [
+        (job.round, outcome.client, outcome.arrays["secure/masked"])
+        for job, outcome in wire.outcomes
+        if job.kind == "secure/mask"
+    ]
+    assert len(masked) == 18
+    assert all(array.dtype != np.float32 for array in received)
+    for client, summand in plain[1].items():
+        steps = fixed_point.encode(summand.numpy()).ravel()
+        words = to_words(steps)
+        for array in received:
+            raw = array.tobytes()
+            assert words.tobytes() not in raw, "a report as it is"
+            assert words[:4].tobytes() not in raw, "or a piece of one"
+        for _, _, found in masked:
+            # 400 pairs: a correlation of independent numbers stays below 0.25 but for once in 2 million times.
+            assert abs(float(np.corrcoef(steps, found.astype(np.float64))[0, 1])) < 0.25, client
+    assert abs(float(np.corrcoef(steps, words)[0, 1])) > 0.99, "the check can fail"
+    everything = np.concatenate([found for _, _, found in masked]).view(np.uint8)
+    assert stats.chisquare(np.bincount(everything, minlength=256)).pvalue > 1e-5
+    for job, outcome in wire.outcomes:
+        if job.kind == "secure/unmask":
+            assert outcome.arrays["secure/secrets"].shape[0] == 6
+            assert outcome.arrays["secure/keys"].shape[0] == 0, "nobody dropped out, so nobody's masking key is needed"
+
+
+def test_clients_that_raise_at_each_step_drop_out_there(tmp_path: Path) -> None:
+    parts = federation(tmp_path, "clients.count=12", "privacy.secure_aggregation.threshold=0.58")
+    failing = InlineEngine(performer="secure_performers:raising")
+    record = play(parts, 1, failing).record
+    assert record.secure is not None
+    assert [(drop.client, drop.phase) for drop in record.secure.dropouts] == list(enumerate(PHASES))
+    assert all("out of battery" in drop.reason for drop in record.secure.dropouts)
+    assert record.secure.survivors == tuple(range(3, 12)), "3 and 4 had sent their masked reports"
+    assert [failure.client for failure in record.failures] == [0, 1, 2]
+    assert "secure sum, advertise: OSError: client 0 is out of battery" in record.failures[0].reason
+    kept = plain_summands(federation(None, "clients.count=12"), 1)
+    again = federation(tmp_path / "again", "clients.count=12", "privacy.secure_aggregation.threshold=0.58")
+    result = sum_securely(again.place, again.server.job(1), 40, failing.run)
+    exact = torch.stack([kept[client] for client in range(3, 12)]).sum(dim=0)
+    assert float((result.total - exact).abs().max()) <= result.account.record.error_bound
+
+
+def test_too_few_survivors_stop_the_run_and_keep_its_rounds(tmp_path: Path) -> None:
+    parts = federation(tmp_path, SIX, "privacy.secure_aggregation.threshold=0.83")
+    with pytest.raises(RunError, match=r"4 clients are left after the step share, the threshold is 5 \(client 0, adv"):
+        play(parts, 1, InlineEngine(performer="secure_performers:raising"))
+    out = tmp_path / "run"
+    with pytest.raises(
+        RunError, match=r"round 1: the secure sum failed: 0 clients are left after the step mask"
+    ) as caught:
+        run(out, SECURE, "clients.behaviour=not_a_number")
+    assert "report cannot be summed: values must be finite" in str(caught.value)
+    assert f"fedkd run --resume --out {out}" in str(caught.value)
+    assert rounds(out) == []
+
+
+def test_min_reports_counts_the_reports_in_the_sum(tmp_path: Path) -> None:
+    parts = federation(
+        tmp_path, "clients.count=12", "privacy.secure_aggregation.threshold=0.58", "clients.min_reports=10"
+    )
+    with pytest.raises(RunError, match=r"9 valid reports, clients\.min_reports is 10 \(client 0, advertise: OSError"):
+        play(parts, 1, InlineEngine(performer="secure_performers:raising"))
+    # Nothing was unmasked, so the round can be done again with all clients.
+    record = play(parts, 1).record
+    assert record.secure is not None
+    assert len(record.secure.survivors) == 12
+
+
+def test_a_tampered_answer_costs_its_client_only(tmp_path: Path) -> None:
+    parts = federation(tmp_path, SIX, SECURE)
+
+    def tampering(job: Job, clients: Sequence[int]) -> Iterable[Outcome]:
+        for outcome in InlineEngine().run(job, clients):
+            if outcome.client == 4 and job.kind == "secure/mask":
+                changed = outcome.arrays["secure/masked"].copy()
+                changed[0] += 1
+                yield replace(outcome, arrays={**outcome.arrays, "secure/masked": changed})
+            else:
+                yield outcome
+
+    record = parts.server.play(parts.server.job(1), tampering).record
+    assert record.secure is not None
+    assert [(each.client, each.phase) for each in record.secure.rejected] == [(4, "mask")]
+    assert "signature is not that of client 4" in record.failures[0].reason
+    assert record.secure.survivors == (0, 1, 2, 3, 5)
+
+
+def test_secrets_are_kept_by_clients_alone(tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    run(out, SECURE, "rounds=1")
+    files = sorted(out.rglob("secure_sum.json"))
+    assert [path.parent.name for path in files] == [f"client_{client:06d}" for client in range(4)]
+    secrets = [json.loads(path.read_text())["state"]["secret"] for path in files]
+    assert all(path.stat().st_mode & 0o077 == 0 for path in files), "for its owner only"
+    for path in out.rglob("*"):
+        if path.is_file() and path not in files:
+            content = path.read_bytes()
+            assert not any(secret.encode() in content or bytes.fromhex(secret) in content for secret in secrets)
+
+
+def test_a_round_that_is_begun_again_has_new_masks_and_the_same_sum(tmp_path: Path) -> None:
+    parts = federation(tmp_path, SIX, SECURE)
+    found = []
+    for _ in range(2):
+        wire = Wire(InlineEngine())
+        total = sum_securely(parts.place, parts.server.job(1), 40, wire.run).total
+        masked = [outcome.arrays["secure/masked"] for job, outcome in wire.outcomes if job.kind == "secure/mask"]
+        found.append((total, masked))
+    assert torch.equal(found[0][0], found[1][0])
+    for one, other in zip(found[0][1], found[1][1], strict=True):
+        assert int((one == other).sum()) < 5
+
+
+@pytest.mark.parametrize("entropy", ["seed", "system"])
+def test_where_secrets_come_from_does_not_show_in_the_result(tmp_path: Path, entropy: str) -> None:
+    out = tmp_path / entropy
+    summary = run(out, f"privacy.secure_aggregation={{entropy: {entropy}}}", "rounds=2")
+    assert summary.student_sha256 == run(tmp_path / "other", SECURE, "rounds=2").student_sha256
+
+
+def test_a_sum_that_is_known_is_not_asked_for_again_and_not_given_over_other_clients(tmp_path: Path) -> None:
+    overrides = ("clients.count=12", "privacy.secure_aggregation.threshold=0.58", "rounds=2")
+    failing, healthy = InlineEngine(performer="secure_performers:raising"), InlineEngine()
+    whole = play(federation(tmp_path / "whole", *overrides), 1, failing)
+
+    broken = federation(tmp_path / "run", *overrides)
+    job = broken.server.job(1)
+    first = sum_once(broken.place, job, 40, failing.run)
+    # Killed while the student was being trained; by the time the round is done again, all clients are well.
+    wire = Wire(healthy)
+    again = play(federation(tmp_path / "run", *overrides), 1, wire)
+    assert not wire.outcomes, "the sum was kept"
+    assert again.record == whole.record
+    # Other engines and more rounds are the same run still, another round is not.
+    longer = federation(tmp_path / "run", *overrides[:2], "rounds=9", "clients.min_reports=3")
+    assert torch.equal(sum_once(longer.place, longer.server.job(1), 40, wire.run).total, first.total)
+    assert not wire.outcomes
+    play(longer, 2, wire)
+    assert wire.outcomes
+
+    # A server that asks all the same is refused, for the difference of two sums would be a report.
+    for path in (tmp_path / "run").rglob("secure_sums/*.pt"):
+        path.unlink()
+    with pytest.raises(RunError, match="was unmasked before, over other clients than") as caught:
+        play(federation(tmp_path / "run", *overrides), 1, healthy)
+    assert "0 clients are left after the step confirm" not in str(caught.value), "those that never unmasked may"
+    other = federation(tmp_path / "run", *overrides)
+    job = other.server.job(1)
+    changed = {name: array * 1.01 for name, array in job.parameters.items()}
+    with pytest.raises(RunError, match="or with another report"):
+        sum_securely(other.place, replace(job, parameters=changed), 40, failing.run)
+    same = play(federation(tmp_path / "run", *overrides), 1, failing)
+    assert same.record == whole.record, "the same sum again tells nothing new"
+
+
+class Stopping(Silent):
+    """Interrupts the n-th time that clients are asked anything."""
+
+    def __init__(self, step: int) -> None:
+        self._left = step
+
+    def progress(self, stage: str, done: int, total: int) -> None:
+        if stage == "clients" and done == 1:
+            self._left -= 1
+            if self._left == 0:
+                raise KeyboardInterrupt
+
+
+def test_a_run_stopped_at_any_step_ends_as_if_it_had_not_been(tmp_path: Path) -> None:
+    overrides = (SECURE, "clients.rule=own_model", "rounds=2")
+    whole = run(tmp_path / "whole", *overrides)
+    for step in range(len(PHASES) + 1, 2 * len(PHASES) + 1):
+        out = tmp_path / str(step)
+        with pytest.raises(KeyboardInterrupt):
+            run(out, *overrides, observer=Stopping(step))
+        assert len(rounds(out)) == 1
+        assert run(out, *overrides, resume=True).student_sha256 == whole.student_sha256
+        assert rounds(out) == rounds(tmp_path / "whole")
+
+
+def test_a_killed_run_resumes_and_ray_ends_with_the_same_student(tmp_path: Path) -> None:
+    pytest.importorskip("ray")
+    config = {**SMALL, "rounds": 2, "privacy": {"secure_aggregation": {}}}
+    inline = run_experiment(load_config(config), tmp_path / "inline")
+    out = tmp_path / "killed"
+    request = {"out": str(out), "config": config, "resume": False}
+    plan = {"stage": "clients", "round": 2, "done": 3}
+    script = Path(__file__).parents[1] / "dying_run.py"
+    answer = subprocess.run(
+        [sys.executable, str(script)],
+        input=json.dumps({**request, "plan": plan}) + "\n",
+        capture_output=True,
+        text=True,
+        check=True,
+        env={"PYTHONPATH": ":".join(entry for entry in sys.path if entry)},
+    ).stdout
+    assert json.loads(answer)["signal"] == 9
+    over_ray = ["engine.kind=ray", "engine.workers=1"]
+    resumed = run_experiment(load_config(config, over_ray), out, resume=True)
+    assert resumed.student_sha256 == inline.student_sha256
+    assert rounds(out) == rounds(tmp_path / "inline")
+
+
+def test_processes_killed_at_each_step_are_dropouts_of_it(tmp_path: Path) -> None:
+    pytest.importorskip("ray")
+    from fedkd.config.schema import EngineConfig
+    from fedkd.engines.simulation import RayEngine
+
+    parts = federation(tmp_path, SIX, SECURE)
+    config = EngineConfig(workers=1, clients_per_node=1)
+    with RayEngine(config, clients=6, performer="secure_performers:dying") as engine:
+        records = [play(parts, round, engine).record.secure for round in range(1, len(PHASES) + 1)]
+    for record, phase in zip(records, PHASES, strict=True):
+        assert record is not None
+        assert [(drop.client, drop.phase) for drop in record.dropouts] == [(2, phase)]
+        assert "the worker process died" in record.dropouts[0].reason
+        assert (2 in record.survivors) == (phase in ("confirm", "unmask"))
