@@ -8,6 +8,7 @@ from pathlib import Path
 from fedkd import controls, plugins
 from fedkd.composition import composition_faults
 from fedkd.config import ExperimentConfig, to_json
+from fedkd.devices import fixed_arithmetic
 from fedkd.engines import Engine
 from fedkd.engines.inline import InlineEngine
 from fedkd.engines.resources import ClientResources
@@ -112,7 +113,8 @@ def run_experiment(
         if resume:
             run.take_up(config)
         try:
-            return run.finish(verbose=verbose)
+            with fixed_arithmetic(place.device):
+                return run.finish(verbose=verbose)
         except RunError as error:
             raise RunError(f"{error}\nGo on with: fedkd run --resume --out {out}") from error
 

@@ -18,7 +18,7 @@ from fedkd.local._behaviour import ClientBehaviour
 from fedkd.local._rule import ClientRule, Upload
 from fedkd.local._work import LocalWork
 from fedkd.local.store import ClientStore, Memory
-from fedkd.local.training import train
+from fedkd.local.training import Trainer, train
 from fedkd.local.workspace import Workspace, workspace
 from fedkd.privacy import LogitMechanism, Private
 from fedkd.seeding import torch_generator
@@ -31,14 +31,17 @@ SENT, RECEIVED = "sent/", "received/"
 """Where the codes last sent and received are among what a client remembers."""
 
 
-def perform(job: Job, client: int) -> Outcome:
-    """The client's outcome; raises what goes wrong, for the engine to turn into a failed outcome."""
+def perform(job: Job, client: int, trainer: Trainer = train) -> Outcome:
+    """The client's outcome; raises what goes wrong, for the engine to turn into a failed outcome.
+
+    ``trainer`` is what trains its models.
+    """
     place = workspace(job.config)
     match job.kind:
         case "round":
-            return _round(place, job, client)
+            return _round(place, job, client, trainer)
         case "local":
-            return _local(place, client)
+            return _local(place, client, trainer)
         case _:
             raise ValueError(f"job kind must be round or local, got {job.kind!r}")
 
@@ -60,8 +63,8 @@ def build_behaviour(place: Workspace, client: int) -> ClientBehaviour:
     return behaviour
 
 
-def _round(place: Workspace, job: Job, client: int) -> Outcome:
-    data, config = place.data, place.config
+def _round(place: Workspace, job: Job, client: int, trainer: Trainer) -> Outcome:
+    data, config = place.resident, place.config
     positions = asked_positions(place, job)
     queries = data.public.images[positions]
     if job.probe:
@@ -72,7 +75,15 @@ def _round(place: Workspace, job: Job, client: int) -> Outcome:
     notes = _recall(place, job, client, rule.remembers or behaviour.remembers, received)
     own = data.clients[client]
     work = LocalWork(
-        place, client, job.round, received, queries, data.labels[own.train], memory=notes.memory, probe=job.probe
+        place,
+        client,
+        job.round,
+        received,
+        queries,
+        data.labels[own.train],
+        memory=notes.memory,
+        probe=job.probe,
+        trainer=trainer,
     )
     work.consensus = _consensus(place, job.round, received, notes)
     work.labels = behaviour.labels(work)
@@ -203,11 +214,11 @@ def _check_covered(mechanism: LogitMechanism, upload: Upload) -> None:
 
 
 def _metrics(place: Workspace, job: Job, work: LocalWork, upload: Upload) -> dict[str, float | int | str]:
-    data, own = place.data, place.data.clients[work.client]
+    data, own = place.resident, place.data.clients[work.client]
     metrics: dict[str, float | int | str] = {
         "round": job.round,
         "examples": own.train.numel(),
-        "public_digest": data.public.digest,
+        "public_digest": place.data.public.digest,
     }
     if upload.model is not None and own.validation.numel() > 0:
         held_out = own.validation
@@ -224,12 +235,12 @@ def _needs_label_counts(place: Workspace) -> bool:
     return teacher.needs_label_counts and rule.teaches
 
 
-def _local(place: Workspace, client: int) -> Outcome:
+def _local(place: Workspace, client: int, trainer: Trainer) -> Outcome:
     """Train alone for as many epochs as all rounds together have, and measure on the test set."""
-    config, data = place.config, place.data
+    config, data = place.config, place.resident
     model = place.initial_model(place.architecture_of(client))
     own = data.clients[client].train
-    train(
+    trainer(
         model,
         data.images[own],
         data.labels[own],

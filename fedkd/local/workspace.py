@@ -11,6 +11,7 @@ from torch import nn
 from fedkd import plugins
 from fedkd.config import ExperimentConfig, Plugin, ResourceConfig, parse_config, to_json
 from fedkd.data import ExperimentData, prepare
+from fedkd.local.stacking import training_bytes
 from fedkd.models import build_model
 from fedkd.privacy import LogitMechanism
 from fedkd.seeding import numpy_generator, torch_generator
@@ -26,6 +27,16 @@ class Workspace:
 
     config: ExperimentConfig
     data: ExperimentData
+
+    @property
+    def device(self) -> torch.device:
+        """Where models are trained: ``engine.device``."""
+        return torch.device(self.config.engine.device)
+
+    @property
+    def resident(self) -> ExperimentData:
+        """The data with their images on the experiment's device: one copy per process."""
+        return self.data.on(self.device)
 
     @cached_property
     def architectures(self) -> tuple[Plugin, ...]:
@@ -59,6 +70,20 @@ class Workspace:
         return tuple(sum(each.numel() for each in model.parameters() if each.requires_grad) for model in models)
 
     @property
+    def stacks(self) -> bool:
+        """Whether clients are trained together where they can be: ``engine.stacked``."""
+        stacked = self.config.engine.stacked
+        return stacked == "always" or (stacked == "auto" and self.device.type == "cuda")
+
+    @cached_property
+    def training_bytes(self) -> tuple[int, ...]:
+        """About how much memory training a model of each architecture in a stack takes, in bytes, without samples."""
+        clients = self.config.clients
+        momenta = 2 if clients.optimiser == "adam" else 1
+        models = [self.initial_model(place) for place in range(len(self.architectures))]
+        return tuple(training_bytes(model, self.data.shape, clients.batch_size, momenta) for model in models)
+
+    @property
     def mechanism(self) -> LogitMechanism:
         """A new instance of the privacy mechanism."""
         spec = self.config.privacy.mechanism
@@ -81,7 +106,7 @@ class Workspace:
             self.data.classes,
             torch_generator(self.config.seed, purpose=purpose),
         )
-        return model.to(self.config.engine.device, memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+        return model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
 
     def model(self, state: Arrays, architecture: int = STUDENT) -> nn.Module:
         """A model with the given state (the initial one when ``state`` is empty)."""
