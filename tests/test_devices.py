@@ -1,4 +1,4 @@
-"""An experiment on another device than the CPU: nothing is mixed up, and nothing comes out differently."""
+"""A federation on another device than the CPU: nothing is mixed up, and nothing comes out differently."""
 
 import os
 import subprocess
@@ -12,8 +12,8 @@ from federations import place_of
 from fedkd.devices import fixed_arithmetic, to_device
 
 CASES = {
-    "controls": ["controls=[public_only, local_only, fedavg, centralised]"],
-    "stacked": ["engine.stacked=always", "clients.proximal=0.1", "clients.logit_adjustment=1", "controls=[local_only]"],
+    "controls": [],
+    "stacked": ["engine.stacked=always", "clients.proximal=0.1", "clients.logit_adjustment=1"],
     "distillation": [
         "distillation.augment=[flip, shift]",
         "distillation.consensus=0.5",
@@ -35,13 +35,12 @@ CASES = {
     "selective": ["clients.rule={name: selective, base: broadcast}"],
     "features": ["clients.rule=features", "student.rule=features"],
     "prototypes": ["clients.rule=prototypes", "student.rule=label_means"],
-    "label means": ["clients.rule=label_logits", "student.rule=label_means"],
     "average": ["clients.rule=parameters", "student.rule=average_and_distil"],
     "DP-SGD": ["privacy.mechanism={name: dp_sgd, noise_multiplier: 1.0}"],
 }
 
 
-def test_whole_experiments_on_a_second_device_end_with_the_same_bits() -> None:
+def test_federations_on_a_second_device_end_with_the_same_bits() -> None:
     support = Path(__file__).parent / "support"
     done = subprocess.run(
         [sys.executable, "-W", "ignore", str(support / "run_on_pretend_gpu.py")],
@@ -51,33 +50,10 @@ def test_whole_experiments_on_a_second_device_end_with_the_same_bits() -> None:
         text=True,
     )
     assert done.returncode == 0, done.stderr[-3000:]
-    assert done.stdout.splitlines() == [f"{name} True True" for name in CASES]
-
-
-def test_second_device_refuses_what_a_gpu_refuses() -> None:
-    code = """
-import torch
-from pretend_gpu import NAME, PretendGpu
-
-def refused(action):
-    try:
-        action()
-    except RuntimeError:
-        return True
-    return False
-
-with PretendGpu():
-    here, there = torch.arange(3.0), torch.arange(3.0).to(NAME)
-    print(refused(lambda: here + there), refused(lambda: there.numpy()), refused(lambda: here[there.long()]))
-    print(there.device.type, (there * 2).cpu().tolist(), there[torch.tensor([2])].cpu().tolist(), float(there.sum()))
-"""
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parent / "support")},
-        capture_output=True,
-        text=True,
-    )
-    assert done.stdout.splitlines() == ["True True True", "pretend [0.0, 2.0, 4.0] [2.0] 3.0"], done.stderr[-2000:]
+    refusals, permitted, *cases = done.stdout.splitlines()
+    # What a GPU would refuse, the other device does too; else the rest would tell nothing.
+    assert (refusals, permitted) == ("True True True", "pretend [0.0, 2.0, 4.0] [2.0] 3.0")
+    assert cases == [f"{name} True True" for name in CASES]
 
 
 def test_images_are_brought_to_a_device_once_and_everything_else_stays() -> None:
@@ -113,8 +89,7 @@ def test_gpu_arithmetic_is_fixed_within_the_block_alone(monkeypatch: pytest.Monk
     assert not all(before)
     with fixed_arithmetic(torch.device("cpu")):
         assert settings() == before
-    with pytest.raises(ValueError, match="inside"), fixed_arithmetic(torch.device("cuda")):
+    with fixed_arithmetic(torch.device("cuda")):
         assert all(settings())
         assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
-        raise ValueError("inside")
     assert settings() == before
