@@ -177,7 +177,9 @@ class _SubtractsBatchMean(nn.Module):
 def test_what_cannot_be_stacked_is_told_apart() -> None:
     (plain,) = trainings(sizes=(3,))
     assert stackable(plain)
+    shared = nn.Linear(64, 64)
     for model in (
+        nn.Sequential(nn.Flatten(), shared, nn.Tanh(), shared),
         nn.Sequential(nn.Flatten(), nn.BatchNorm1d(64, track_running_stats=False), nn.Linear(64, 4)),
         nn.Sequential(nn.Flatten(), nn.Dropout(0.5), nn.Linear(64, 4)),
         build_model(Plugin("resnet8", {"norm": "batch"}), (1, 8, 8), 4, torch.Generator()),
@@ -208,6 +210,18 @@ def test_only_clients_that_train_alike_share_a_stack() -> None:
     frozen = trainings(sizes=(3,))[0]
     next(frozen.model.parameters()).requires_grad_(False)
     assert likeness(first) != likeness(frozen)
+
+
+def test_client_that_diverges_does_no_harm_to_the_others() -> None:
+    alone, stacked = trainings(), trainings()
+    for place in (0, 3):
+        with torch.no_grad():
+            parameters(stacked[place])[0].fill_(torch.nan)
+    for training in alone:
+        train(**training.arguments)
+    train_stacked(stacked)
+    assert largest_difference(alone[1:3], stacked[1:3]) < 1e-11
+    assert bool(parameters(stacked[0])[-1].isnan().all())
 
 
 def test_frozen_parameters_stay_and_the_others_train() -> None:
