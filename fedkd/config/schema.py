@@ -279,6 +279,11 @@ class EngineConfig:
     server_threads: Annotated[Count, Field(description="torch threads of the server step; part of the result")] = 1
     timeout: Annotated[Positive, Field(description="seconds a round's client work may take")] = 3600.0
 
+    @property
+    def stacks(self) -> bool:
+        """Whether clients are trained together where they can be."""
+        return self.stacked == "always" or (self.stacked == "auto" and self.device == "cuda")
+
 
 @dataclass(frozen=True)
 class ExperimentConfig:

@@ -39,7 +39,7 @@ class LocalPerformer:
     def parts(self, job: Job, clients: Sequence[int]) -> list[tuple[int, ...]]:
         """As many clients at once, in their order, as ``STACK_BYTES`` hold; one where clients are not stacked."""
         place = workspace(job.config)
-        if not place.stacks:
+        if not place.config.engine.stacks:
             return [(client,) for client in clients]
         found: list[list[int]] = []
         room = 0

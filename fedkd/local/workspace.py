@@ -70,12 +70,6 @@ class Workspace:
         models = [self.initial_model(place) for place in range(len(self.architectures))]
         return tuple(sum(each.numel() for each in model.parameters() if each.requires_grad) for model in models)
 
-    @property
-    def stacks(self) -> bool:
-        """Whether clients are trained together where they can be: ``engine.stacked``."""
-        stacked = self.config.engine.stacked
-        return stacked == "always" or (stacked == "auto" and self.device.type == "cuda")
-
     @cached_property
     def training_bytes(self) -> tuple[int, ...]:
         """About how much memory training a model of each architecture in a stack takes, in bytes, without samples."""
