@@ -9,6 +9,7 @@ from pathlib import Path
 from fedkd import controls, plugins
 from fedkd.composition import composition_faults
 from fedkd.config import ExperimentConfig, to_json
+from fedkd.devices import fixed_arithmetic
 from fedkd.engines import Engine
 from fedkd.engines.inline import InlineEngine
 from fedkd.engines.resources import ClientResources, gpu_count, worker_count
@@ -130,7 +131,8 @@ def run_experiment(
         if resume:
             run.take_up(config)
         try:
-            return run.finish(verbose=verbose, ray_address=ray_address)
+            with fixed_arithmetic(place.device):
+                return run.finish(verbose=verbose, ray_address=ray_address)
         except RunError as error:
             raise RunError(f"{error}\nGo on with: fedkd run --resume --out {out}") from error
 

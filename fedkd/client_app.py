@@ -1,4 +1,4 @@
-"""The Flower ClientApp: does a cohort's work, client by client."""
+"""The Flower ClientApp: does a cohort's work, client by client or all at once."""
 
 import time
 
@@ -6,9 +6,8 @@ from flwr.app import Context, Message
 from flwr.clientapp import ClientApp
 
 from fedkd.memory import release_memory
-from fedkd.performing import attempt, describe, load_performer
+from fedkd.performing import attempt_all, describe, load_performer
 from fedkd.threads import fixed_threads
-from fedkd.types import Outcome
 from fedkd.wire import decode_cohort, decode_ready, encode_outcomes, encode_ready_reply
 
 LONG_SECONDS = 1.0
@@ -27,13 +26,8 @@ def perform_cohort(message: Message, context: Context) -> Message:
     performer = load_performer(cohort.performer)
     begun = time.monotonic()
     expiry = message.metadata.created_at + cohort.seconds
-    outcomes = []
     with fixed_threads(cohort.threads):
-        for client in cohort.clients:
-            if time.time() < expiry:
-                outcomes.append(attempt(performer, cohort.job, client))
-            else:
-                outcomes.append(Outcome(client, error="the round's time was over before this client's turn"))
+        outcomes = list(attempt_all(performer, cohort.job, cohort.clients, awaited=lambda: time.time() < expiry))
     content = encode_outcomes(outcomes)
     if time.monotonic() - begun > LONG_SECONDS:
         del outcomes

@@ -27,7 +27,7 @@ def public_only(place: Workspace, progress: Progress) -> tuple[list[float], floa
 
     Also its accuracy on the server's validation samples after the last round, where there are any.
     """
-    config, data = place.config, place.data
+    config, data = place.config, place.resident
     fixed = plugins.build(plugins.BALANCER, "fixed", {"value": 0.0})
     constant = plugins.build(plugins.TEMPERATURE, "constant", {})
     distiller = Distiller(
@@ -52,7 +52,7 @@ def public_only(place: Workspace, progress: Progress) -> tuple[list[float], floa
 
 def centralised(place: Workspace, progress: Progress) -> list[float]:
     """Test accuracy after each round of one model trained on all private and all labelled public samples together."""
-    config, data = place.config, place.data
+    config, data = place.config, place.resident
     model = place.initial_model()
     labelled = (data.public.labels != UNKNOWN_LABEL).nonzero().squeeze(1)
     pooled = torch.cat([client.train for client in data.clients])

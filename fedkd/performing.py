@@ -1,16 +1,31 @@
 """Doing one client's share of a job, the same way in every engine."""
 
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 from fedkd.types import Job, Outcome
 
 Performer = Callable[[Job, int], Outcome]
 
-LOCAL_PERFORMER = "fedkd.local:perform"
-"""Import path of the function that does a client's work."""
+LOCAL_PERFORMER = "fedkd.local:performer"
+"""Import path of what does a client's work."""
+
+
+@runtime_checkable
+class CohortPerformer(Protocol):
+    """A performer that can also do the work of several clients at once."""
+
+    def __call__(self, job: Job, client: int) -> Outcome:
+        """One client's outcome; may raise anything."""
+
+    def parts(self, job: Job, clients: Sequence[int]) -> list[tuple[int, ...]]:
+        """The clients, in their order, in parts that are worked on at once; may raise anything."""
+
+    def together(self, job: Job, clients: Sequence[int]) -> list[Outcome]:
+        """The outcomes of a part, in its order; what a client raises is its ``error``."""
 
 
 def load_performer(path: str) -> Performer:
@@ -33,6 +48,30 @@ def attempt(performer: Performer, job: Job, client: int) -> Outcome:
     if outcome.client != client:
         return Outcome(client, error=f"ValueError: answered as client {outcome.client}")
     return outcome
+
+
+def attempt_all(
+    performer: Performer, job: Job, clients: Sequence[int], *, awaited: Callable[[], bool] = lambda: True
+) -> Iterator[Outcome]:
+    """The outcomes of clients, in their order, as ``attempt`` gives them; several at once where the performer can.
+
+    Before each client, or each part that is worked on at once, ``awaited`` says whether anybody still wants an answer.
+    """
+    for part in _parts(performer, job, clients):
+        if not awaited():
+            yield from (Outcome(client, error="the round's time was over before this client's turn") for client in part)
+        elif len(part) > 1 and isinstance(performer, CohortPerformer):
+            yield from performer.together(job, part)
+        else:
+            yield from (attempt(performer, job, client) for client in part)
+
+
+def _parts(performer: Performer, job: Job, clients: Sequence[int]) -> list[tuple[int, ...]]:
+    if isinstance(performer, CohortPerformer):
+        # What is wrong with the job itself, every client will say.
+        with suppress(Exception):
+            return performer.parts(job, clients)
+    return [(client,) for client in clients]
 
 
 def describe(error: BaseException) -> str:

@@ -39,8 +39,10 @@ def ambient_randomness(generator: torch.Generator) -> Iterator[None]:
 
     The global state is put back on leaving, so nothing outside the block notices.
     """
-    with torch.random.fork_rng():
+    # A GPU that nobody has used yet is left alone: asking it for its state would occupy memory on it.
+    gpus = [torch.cuda.current_device()] if torch.cuda.is_initialized() else []
+    with torch.random.fork_rng(devices=gpus):
         torch.random.set_rng_state(generator.get_state())
-        if torch.cuda.is_available():
-            torch.cuda.manual_seed_all(generator.initial_seed())
+        if gpus:
+            torch.cuda.manual_seed(generator.initial_seed())
         yield

@@ -221,7 +221,7 @@ class Server:
         return found
 
     def _accuracy(self, student: torch.nn.Module) -> float:
-        data = self.place.data
+        data = self.place.resident
         return accuracy(student, data.test_images, data.test_labels)
 
     def _record(
@@ -289,7 +289,7 @@ class Server:
         )
 
     def _validate(self, targets: Targets | None) -> ValidationReport | None:
-        public, student = self.place.data.public, self.rule.student
+        public, student = self.place.resident.public, self.rule.student
         if targets is None or student is None:
             return None
         mask = public.validation[targets.positions]

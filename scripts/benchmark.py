@@ -1,6 +1,6 @@
 """Ratios of cost, each measured side by side in one run: what the machine does meanwhile hits both sides alike.
 
-python scripts/benchmark.py balancer|engine|privacy [--json]
+python scripts/benchmark.py balancer|engine|privacy|stacked [--json]
 """
 
 import argparse
@@ -13,6 +13,7 @@ from collections.abc import Callable
 import torch
 from _engine_benchmark import engine
 from _privacy_benchmark import privacy
+from _stacked_benchmark import stacked
 from torch import nn
 
 from fedkd.balancing import build
@@ -119,7 +120,7 @@ def _validation_pass(name: str) -> Callable[[], object]:
     return lambda: student_error(model, images, labels)
 
 
-BENCHMARKS = {"balancer": (balancer, 300), "engine": (engine, 9), "privacy": (privacy, 5)}
+BENCHMARKS = {"balancer": (balancer, 300), "engine": (engine, 9), "privacy": (privacy, 5), "stacked": (stacked, 5)}
 """Each with how often its sides are timed, unless told otherwise."""
 
 

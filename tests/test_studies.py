@@ -90,6 +90,13 @@ def test_the_privacy_benchmark_prints_flat_json() -> None:
     assert all(isinstance(value, float) and value > 0 for value in found.values())
 
 
+def test_the_stacking_benchmark_prints_flat_json() -> None:
+    found = json.loads(run_script("scripts/benchmark.py", "stacked", "--json", "--repeats", "1"))
+    assert found.pop("on_gpu") in (0.0, 1.0)
+    assert {name.partition("_")[0] for name in found} >= {"cnn", "mlp"}
+    assert all(isinstance(value, float) and value > 0 for value in found.values())
+
+
 def test_the_lambda_study_chooses_its_default_by_validation(tmp_path: Path) -> None:
     output = run_script("scripts/lambda_study.py", "--tune", "--out", str(tmp_path), "--cache", str(tmp_path / "cache"))
     report = json.loads((tmp_path / "lambda_tuning.json").read_text())

@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from fedkd.distillation import distillation_loss
 from fedkd.local import ClientRule, LocalWork, Upload
 from fedkd.local.feature_names import FEATURES, LABELS, LOGITS
-from fedkd.local.training import train
 from fedkd.models import embeddings
 from fedkd.types import EVALUATION
 
@@ -51,7 +50,7 @@ class Features(ClientRule):
 
         everything = torch.arange(labels.numel())
         generator = work.generator("local training")
-        train(model, work.images, everything, config, epochs=config.epochs, generator=generator, loss=loss)
+        work.trainer(model, work.images, everything, config, epochs=config.epochs, generator=generator, loss=loss)
         work.keep(model)
         seen, logits = embeddings(model, work.images)
         arrays = {
@@ -60,5 +59,5 @@ class Features(ClientRule):
             LABELS: labels.numpy().astype(np.int16),
         }
         if work.probe:
-            arrays[f"{EVALUATION}/features"] = embeddings(model, work.workspace.data.test_images)[0].numpy()
+            arrays[f"{EVALUATION}/features"] = embeddings(model, work.workspace.resident.test_images)[0].numpy()
         return Upload(arrays=arrays, model=model)

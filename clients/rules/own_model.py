@@ -7,10 +7,10 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from fedkd.distillation import distillation_loss
+from fedkd.distillation import divergences
 from fedkd.local import ClientRule, LocalWork, Upload
 from fedkd.local._work import MODEL
-from fedkd.local.training import train
+from fedkd.local.training import SampleLoss
 from fedkd.types import UNKNOWN_LABEL
 
 Positive = Annotated[float, Field(gt=0)]
@@ -56,9 +56,9 @@ class OwnModel(ClientRule):
             return
         labels = torch.from_numpy(work.received["labels"]).long()
         known = labels != UNKNOWN_LABEL
-        train(
+        work.trainer(
             model,
-            work.workspace.data.public.images[known],
+            work.workspace.resident.public.images[known],
             labels[known],
             work.workspace.config.clients,
             epochs=self.pretrain_epochs,
@@ -73,18 +73,25 @@ class OwnModel(ClientRule):
         if targets.shape[0] == 0:
             return
 
-        def loss(model: nn.Module, images: Tensor, rows: Tensor) -> Tensor:
-            target = targets.to(images.device)[rows]
-            if self.digest_loss == "l1":
-                return nn.functional.l1_loss(model(images).log_softmax(dim=-1), target)
-            return distillation_loss(model(images), target, self.temperature)
-
-        train(
+        work.trainer(
             model,
-            work.workspace.data.public.images[consensus.positions[consensus.mask]],
+            work.workspace.resident.public.images[consensus.positions[consensus.mask]],
             torch.arange(targets.shape[0]),
             replace(config, proximal=0.0, learning_rate=self.digest_learning_rate or config.learning_rate),
             epochs=self.digest_epochs,
             generator=work.generator("digesting"),
-            loss=loss,
+            loss=SampleLoss(_Apart(self.digest_loss, self.temperature), (targets,)),
         )
+
+
+@dataclass(frozen=True)
+class _Apart:
+    """How far from their targets, which are rows of a table, answers are; equal for clients that measure it alike."""
+
+    kind: Literal["kl", "l1"]
+    temperature: float
+
+    def __call__(self, logits: Tensor, rows: Tensor, targets: Tensor) -> Tensor:
+        if self.kind == "l1":
+            return nn.functional.l1_loss(logits.log_softmax(dim=-1), targets[rows], reduction="none")
+        return divergences(logits, targets[rows], self.temperature)

@@ -74,7 +74,7 @@ class Selective(ClientRule):
 
     def _mask(self, work: LocalWork) -> Bool[Tensor, " queries"]:
         """Where the client votes; remembered for as long as the queries stay the same."""
-        digest = hashlib.sha256(work.queries.contiguous().numpy().data).digest()
+        digest = hashlib.sha256(work.queries.cpu().contiguous().numpy().data).digest()
         asked = torch.tensor(list(digest), dtype=torch.uint8)
         if QUERIES not in work.memory or not torch.equal(work.memory[QUERIES], asked):
             work.memory |= {QUERIES: asked, MASK: self._select(work)}
@@ -86,7 +86,7 @@ class Selective(ClientRule):
         public = work.workspace.data.public.images.flatten(1)
         project = _projection(public, self.components)
         known = project(public)
-        own = project(work.images.flatten(1))
+        own = project(work.images.cpu().flatten(1))
         labels = work.labels if self.per_class else torch.zeros_like(work.labels)
         fitted, held_out = _divide(labels, self.samples, generator)
         if len(fitted) == 0:
@@ -99,7 +99,7 @@ class Selective(ClientRule):
             ridge=self.ridge,
             groups=members,
         )
-        at_home, at_queries = ratio(own[held_out]), ratio(project(work.queries.flatten(1)))
+        at_home, at_queries = ratio(own[held_out]), ratio(project(work.queries.cpu().flatten(1)))
         mask = torch.zeros(len(work.queries), dtype=torch.bool)
         for place, label in enumerate(groups.tolist()):
             mask |= at_queries[:, place] > at_home[labels[held_out] == label, place].quantile(self.quantile)

@@ -285,7 +285,7 @@ class ResourceConfig:
 
 @dataclass(frozen=True)
 class EngineConfig:
-    """Where the clients' work is done; but for the threads it has no influence on results."""
+    """Where the clients' work is done; but for the threads, the device and stacking it has no influence on results."""
 
     kind: Annotated[
         Literal["ray", "inline"], Field(description="ray (parallel, by Flower) or inline (one process)")
@@ -300,8 +300,17 @@ class EngineConfig:
         Field(description="by name of a client architecture: {resnet18: {threads: 2}}; the others need one core"),
     ] = field(default_factory=dict)
     device: Annotated[Literal["cpu", "cuda"], Field(description="device of training and distillation")] = "cpu"
+    stacked: Annotated[
+        Literal["auto", "never", "always"],
+        Field(description="train a cohort's models as one stacked model: auto (on cuda only), never, or always"),
+    ] = "auto"
     server_threads: Annotated[Count, Field(description="torch threads of the server step; part of the result")] = 1
     timeout: Annotated[Positive, Field(description="seconds a round's client work may take")] = 3600.0
+
+    @property
+    def stacks(self) -> bool:
+        """Whether clients are trained together where they can be."""
+        return self.stacked == "always" or (self.stacked == "auto" and self.device == "cuda")
 
 
 @dataclass(frozen=True)

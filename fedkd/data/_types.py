@@ -1,13 +1,14 @@
 """The data of an experiment, divided into roles."""
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from fedkd.devices import to_device
 from fedkd.seeding import torch_generator
 
 
@@ -43,7 +44,7 @@ class PublicSet:
     def digest(self) -> str:
         """SHA-256 of the images in their order, in hexadecimal: what servers and clients must agree on."""
         digest = hashlib.sha256(str(tuple(self.images.shape)).encode())
-        digest.update(self.images.contiguous().numpy().data)
+        digest.update(self.images.cpu().contiguous().numpy().data)
         return digest.hexdigest()
 
     def subset(self, round_size: int | None, seed: int, round: int) -> Int[Tensor, " subset"]:
@@ -82,3 +83,20 @@ class ExperimentData:
     def classes(self) -> int:
         """Number of classes."""
         return len(self.class_names)
+
+    def on(self, device: torch.device) -> "ExperimentData":
+        """The same data with all images on ``device``, copied there once; labels and positions stay on the CPU."""
+        if device == self.images.device:
+            return self
+        if device not in self._copies:
+            self._copies[device] = replace(
+                self,
+                images=to_device(self.images, device),
+                public=replace(self.public, images=to_device(self.public.images, device)),
+                test_images=to_device(self.test_images, device),
+            )
+        return self._copies[device]
+
+    @cached_property
+    def _copies(self) -> "dict[torch.device, ExperimentData]":
+        return {}

@@ -1,7 +1,7 @@
 """Distillation: the student learns from the ensemble teacher and from the labelled public samples."""
 
 from fedkd.distillation.distiller import DistillationResult, Distiller
-from fedkd.distillation.losses import classification_loss, distillation_loss, reverse_distillation_loss
+from fedkd.distillation.losses import classification_loss, distillation_loss, divergences, reverse_distillation_loss
 from fedkd.distillation.step import StepRow
 from fedkd.distillation.targets import consensus_target, smoothed_one_hot
 from fedkd.distillation.validation import Validation
@@ -14,6 +14,7 @@ __all__ = [
     "classification_loss",
     "consensus_target",
     "distillation_loss",
+    "divergences",
     "reverse_distillation_loss",
     "smoothed_one_hot",
 ]

@@ -7,6 +7,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from fedkd.devices import to_device
+
 Change = Literal["flip", "shift"]
 
 SHIFT = 2
@@ -23,13 +25,14 @@ def augment(
     """
     count, _, height, width = images.shape
     if "flip" in changes:
-        mirrored = torch.rand(count, generator=generator) < 0.5
+        mirrored = to_device(torch.rand(count, generator=generator) < 0.5, images.device)
         images = torch.where(mirrored[:, None, None, None], images.flip(3), images)
     if "shift" in changes:
         padded = nn.functional.pad(images, (SHIFT,) * 4, value=float(images.min()))
-        moves = torch.randint(2 * SHIFT + 1, (2, count, 1), generator=generator)
-        rows, columns = moves[0] + torch.arange(height), moves[1] + torch.arange(width)
-        samples = torch.arange(count)[:, None, None]
+        moves = to_device(torch.randint(2 * SHIFT + 1, (2, count, 1), generator=generator), images.device)
+        rows = moves[0] + torch.arange(height, device=images.device)
+        columns = moves[1] + torch.arange(width, device=images.device)
+        samples = torch.arange(count, device=images.device)[:, None, None]
         moved = padded.permute(0, 2, 3, 1)[samples, rows[:, :, None], columns[:, None, :]]
         images = moved.permute(0, 3, 1, 2)
     return images

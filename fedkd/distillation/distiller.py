@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from fedkd.balancing import LambdaBalancer
 from fedkd.config import DistillationConfig
+from fedkd.devices import to_device
 from fedkd.distillation.augmentation import augment
 from fedkd.distillation.early_stopping import BestStudent
 from fedkd.distillation.losses import DISTILLATION_LOSSES, classification_loss
@@ -132,6 +133,12 @@ class Distiller:
         targets = teacher.log_probabilities[public]
         change = self._augmentation(round)
         notes = self._annotator(teacher, images, validation)
+        # From here on for batches alone, which are where the student is.
+        teacher = replace(
+            teacher,
+            log_probabilities=to_device(teacher.log_probabilities, self._device),
+            sample_weight=to_device(teacher.sample_weight, self._device),
+        )
         best = _best_student(self.student, images, validation, config.patience)
         rows = []
         self.student.train()
@@ -235,8 +242,7 @@ class Distiller:
             )
             # A consensus is already soft; the loss softens what it is given once more.
             target = target * temperature
-        weight = teacher.sample_weight[both].to(self._device)
-        dist = DISTILLATION_LOSSES[config.loss](logits, target.to(self._device), temperature, weight)
+        dist = DISTILLATION_LOSSES[config.loss](logits, target, temperature, teacher.sample_weight[both])
         if batch.labelled.numel() == 0:
             return Losses(dist, None, logits, None)
         labels = known[batch.labelled].to(self._device)
@@ -288,7 +294,7 @@ class Distiller:
             group["lr"] = config.learning_rate * rise * fall
 
     def _logits(self, images: Tensor) -> Tensor:
-        logits: Tensor = self.student(images.to(self._device).contiguous(memory_format=torch.channels_last))
+        logits: Tensor = self.student(to_device(images, self._device).contiguous(memory_format=torch.channels_last))
         return logits
 
 

@@ -18,10 +18,16 @@ def distillation_loss(
     ``logits`` are the student's, ``target`` the teacher's log-probabilities (or logits); both are softened by T. T²
     undoes the 1/T² by which softening shrinks the gradients. All weights 0 give 0.
     """
+    return _weighted_mean(divergences(logits, target, temperature), weight)
+
+
+def divergences(
+    logits: Float[Tensor, "samples classes"], target: Float[Tensor, "samples classes"], temperature: float
+) -> Float[Tensor, " samples"]:
+    """T²·KL(teacher_T ‖ student_T) of each sample; arguments as for ``distillation_loss``, which is their mean."""
     teacher = (target / temperature).log_softmax(dim=-1)
     student = (logits / temperature).log_softmax(dim=-1)
-    divergence = (teacher.exp() * (teacher - student)).sum(dim=-1) * temperature**2
-    return _weighted_mean(divergence, weight)
+    return (teacher.exp() * (teacher - student)).sum(dim=-1) * temperature**2
 
 
 def reverse_distillation_loss(

@@ -53,7 +53,7 @@ class GridEngine:
     """Sends a job to Flower nodes, a cohort of clients per message, and collects the outcomes as they arrive.
 
     ``nodes`` is how many nodes to wait for; ``workers`` how many of them work at once, a core each; ``gpus`` how many
-    GPUs they share. ``clients_per_node`` fixes the size of a cohort (default: about four cohorts per worker, of equal
+    GPUs they share. ``clients_per_node`` fixes the size of a cohort (default: about ``cohorts_per_worker``, of equal
     expected cost); ``costs`` maps clients to their relative cost (default: all equal), ``resources`` to what they need
     (default: one core each): a cohort's clients need the same, and cohorts wait while others leave them too little.
     ``timeout`` is the time in seconds that one job may take. Node ids serve as addresses only: they are random in every
@@ -69,6 +69,7 @@ class GridEngine:
         timeout: float,
         gpus: float = 0.0,
         clients_per_node: int | None = None,
+        cohorts_per_worker: int = COHORTS_PER_WORKER,
         costs: Mapping[int, float] | None = None,
         resources: Mapping[int, ClientResources] | None = None,
         performer: str = LOCAL_PERFORMER,
@@ -80,6 +81,7 @@ class GridEngine:
         self._gpus = gpus
         self._timeout = timeout
         self._clients_per_node = clients_per_node
+        self._cohorts_per_worker = cohorts_per_worker
         self._costs = costs
         self._resources = resources or {}
         self._performer = performer
@@ -145,7 +147,7 @@ class GridEngine:
             count = -(-len(clients) // self._clients_per_node)
             return divide(clients, count, costs=self._costs, size=self._clients_per_node)
         room = max(1, REPLY_BYTES // self._reply_bytes)
-        count = max(COHORTS_PER_WORKER * at_once, -(-len(clients) // room))
+        count = max(self._cohorts_per_worker * at_once, -(-len(clients) // room))
         return divide(clients, count, costs=self._costs, size=room)
 
     def _advance(

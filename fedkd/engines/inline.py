@@ -1,11 +1,12 @@
-"""All clients one after another in this process, without Flower and Ray."""
+"""All clients in this process, without Flower and Ray."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby
 from types import TracebackType
 from typing import Self
 
 from fedkd.engines.resources import ONE_CORE, ClientResources
-from fedkd.performing import LOCAL_PERFORMER, attempt, load_performer
+from fedkd.performing import LOCAL_PERFORMER, attempt_all, load_performer
 from fedkd.threads import fixed_threads
 from fedkd.types import Job, Outcome
 
@@ -34,7 +35,11 @@ class InlineEngine:
     def run(self, job: Job, clients: Sequence[int]) -> Iterator[Outcome]:
         """One outcome per client; a client that raised has ``error`` set."""
         performer = load_performer(self._performer)
-        for client in clients:
-            with fixed_threads(self._resources.get(client, ONE_CORE).threads):
-                outcome = attempt(performer, job, client)
-            yield outcome
+        for threads, members in groupby(clients, key=lambda client: self._resources.get(client, ONE_CORE).threads):
+            outcomes = attempt_all(performer, job, tuple(members))
+            while True:
+                with fixed_threads(threads):
+                    outcome = next(outcomes, None)
+                if outcome is None:
+                    break
+                yield outcome

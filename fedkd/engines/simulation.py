@@ -84,7 +84,7 @@ class RayEngine:
             ray_cluster.require_ray()
             # Importing Flower sets its log level, so it comes before the hush.
             from fedkd.engines.flower_simulation import Simulation
-            from fedkd.engines.grid import GridEngine
+            from fedkd.engines.grid import COHORTS_PER_WORKER, GridEngine
 
             stack.enter_context(ray_cluster.hushed(self._verbose))
             stack.callback(self._shut_down_ray)
@@ -101,6 +101,8 @@ class RayEngine:
             gpus=gpus,
             timeout=self._config.timeout,
             clients_per_node=self._config.clients_per_node,
+            # Clients can be stacked within a cohort only.
+            cohorts_per_worker=1 if self._config.stacks else COHORTS_PER_WORKER,
             costs=self._costs,
             resources=self._resources,
             performer=self._performer,

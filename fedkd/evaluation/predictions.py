@@ -4,6 +4,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from fedkd.devices import to_device
+
 BATCH = 512
 
 
@@ -17,12 +19,13 @@ def predict(
     model.eval()
     try:
         logits = [
-            model(batch.to(device).contiguous(memory_format=torch.channels_last)).float().cpu()
+            model(to_device(batch, device).contiguous(memory_format=torch.channels_last)).float()
             for batch in images.split(BATCH)
         ]
     finally:
         model.train(training)
-    return torch.cat(logits)
+    # Once, because the CPU waits for it.
+    return torch.cat(logits).cpu()
 
 
 def accuracy(

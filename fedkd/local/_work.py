@@ -7,7 +7,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from fedkd.evaluation import predict
-from fedkd.local.training import Loss, adjusted_cross_entropy, cross_entropy, train
+from fedkd.local.training import Loss, Trainer, adjusted_cross_entropy, cross_entropy, train
 from fedkd.local.workspace import Workspace
 from fedkd.seeding import torch_generator
 from fedkd.types import Arrays, Consensus
@@ -24,6 +24,8 @@ class LocalWork:
     receives them; ``queries`` the images the client is asked about; ``memory`` what it keeps between rounds: tensors by
     name, which the rule may change; ``labels`` those of its training samples, for it to train on; with ``probe`` the
     simulator wants to measure on the test images too, in arrays named ``evaluation/...`` that no algorithm sees.
+    ``trainer`` is what the client trains models with, called like ``fedkd.local.training.train``: on a GPU it may train
+    those of many clients at once. Images are on the experiment's device, everything else on the CPU.
     """
 
     workspace: Workspace
@@ -35,11 +37,12 @@ class LocalWork:
     consensus: Consensus | None = None
     memory: dict[str, Tensor] = field(default_factory=dict)
     probe: bool = False
+    trainer: Trainer = train
 
     @property
     def images(self) -> Float[Tensor, "train channels height width"]:
         """The client's private training images."""
-        return self.workspace.data.images[self.workspace.data.clients[self.client].train]
+        return self.workspace.resident.images[self.workspace.data.clients[self.client].train]
 
     def received_model(self) -> nn.Module:
         """A model with the parameters the server sent for the client's architecture."""
@@ -74,7 +77,7 @@ class LocalWork:
             if clients.logit_adjustment > 0:
                 loss = adjusted_cross_entropy(self.labels, self.workspace.data.classes, clients.logit_adjustment)
         generator = self.generator("local training")
-        train(
+        self.trainer(
             model,
             self.images,
             self.labels,

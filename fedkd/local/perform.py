@@ -19,7 +19,7 @@ from fedkd.local._rule import ClientRule, Upload
 from fedkd.local._work import LocalWork
 from fedkd.local.securing import is_secure, perform_step
 from fedkd.local.store import ClientStore, Memory
-from fedkd.local.training import train
+from fedkd.local.training import Trainer, train
 from fedkd.local.workspace import Workspace, workspace
 from fedkd.privacy import LogitMechanism, Private
 from fedkd.seeding import torch_generator
@@ -32,16 +32,19 @@ SENT, RECEIVED = "sent/", "received/"
 """Where the codes last sent and received are among what a client remembers."""
 
 
-def perform(job: Job, client: int) -> Outcome:
-    """The client's outcome; raises what goes wrong, for the engine to turn into a failed outcome."""
+def perform(job: Job, client: int, trainer: Trainer = train) -> Outcome:
+    """The client's outcome; raises what goes wrong, for the engine to turn into a failed outcome.
+
+    ``trainer`` is what trains its models.
+    """
     place = workspace(job.config)
     if is_secure(job):
         return perform_step(place, job, client, lambda: _released(place, job, client))
     match job.kind:
         case "round":
-            return _round(place, job, client)
+            return _round(place, job, client, trainer)
         case "local":
-            return _local(place, client)
+            return _local(place, client, trainer)
         case _:
             raise ValueError(f"job kind must be round, local or a step of a secure sum, got {job.kind!r}")
 
@@ -63,8 +66,8 @@ def build_behaviour(place: Workspace, client: int) -> ClientBehaviour:
     return behaviour
 
 
-def _round(place: Workspace, job: Job, client: int) -> Outcome:
-    work, upload, positions, notes = _work(place, job, client)
+def _round(place: Workspace, job: Job, client: int, trainer: Trainer) -> Outcome:
+    work, upload, positions, notes = _work(place, job, client, trainer)
     arrays = {**upload.arrays, **_answers(place, work, upload, positions, notes)}
     if _needs_label_counts(place):
         arrays["label_counts"] = np.bincount(work.labels.numpy(), minlength=place.data.classes).astype(np.int32)
@@ -74,7 +77,7 @@ def _round(place: Workspace, job: Job, client: int) -> Outcome:
 
 def _released(place: Workspace, job: Job, client: int) -> Tensor:
     """The client's logits in a secure sum, after the mechanism."""
-    work, upload, _, notes = _work(place, job, client)
+    work, upload, _, notes = _work(place, job, client, train)
     if upload.logits is None or upload.mask is not None:
         raise ValueError("a secure sum takes logits on all samples, and this client abstains or sends something else")
     logits = place.mechanism.privatise(upload.logits, work.generator("privacy mechanism"))
@@ -82,9 +85,9 @@ def _released(place: Workspace, job: Job, client: int) -> Tensor:
     return logits
 
 
-def _work(place: Workspace, job: Job, client: int) -> "tuple[LocalWork, Upload, Tensor, _Notes]":
+def _work(place: Workspace, job: Job, client: int, trainer: Trainer) -> "tuple[LocalWork, Upload, Tensor, _Notes]":
     """What the client does in a round, before anything of it is written down."""
-    data, config = place.data, place.config
+    data, config = place.resident, place.config
     positions = asked_positions(place, job)
     queries = data.public.images[positions]
     if job.probe:
@@ -95,7 +98,15 @@ def _work(place: Workspace, job: Job, client: int) -> "tuple[LocalWork, Upload, 
     notes = _recall(place, job, client, rule.remembers or behaviour.remembers, received)
     own = data.clients[client]
     work = LocalWork(
-        place, client, job.round, received, queries, data.labels[own.train], memory=notes.memory, probe=job.probe
+        place,
+        client,
+        job.round,
+        received,
+        queries,
+        data.labels[own.train],
+        memory=notes.memory,
+        probe=job.probe,
+        trainer=trainer,
     )
     work.consensus = _consensus(place, job.round, received, notes)
     work.labels = behaviour.labels(work)
@@ -222,11 +233,11 @@ def _check_covered(mechanism: LogitMechanism, upload: Upload) -> None:
 
 
 def _metrics(place: Workspace, job: Job, work: LocalWork, upload: Upload) -> dict[str, float | int | str]:
-    data, own = place.data, place.data.clients[work.client]
+    data, own = place.resident, place.data.clients[work.client]
     metrics: dict[str, float | int | str] = {
         "round": job.round,
         "examples": own.train.numel(),
-        "public_digest": data.public.digest,
+        "public_digest": place.data.public.digest,
     }
     if upload.model is not None and own.validation.numel() > 0:
         held_out = own.validation
@@ -243,12 +254,12 @@ def _needs_label_counts(place: Workspace) -> bool:
     return teacher.needs_label_counts and rule.teaches
 
 
-def _local(place: Workspace, client: int) -> Outcome:
+def _local(place: Workspace, client: int, trainer: Trainer) -> Outcome:
     """Train alone for as many epochs as all rounds together have, and measure on the test set."""
-    config, data = place.config, place.data
+    config, data = place.config, place.resident
     model = place.initial_model(place.architecture_of(client))
     own = data.clients[client].train
-    train(
+    trainer(
         model,
         data.images[own],
         data.labels[own],

@@ -1,12 +1,15 @@
 """Training of one model on tensors that are already in memory."""
 
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from fedkd.config import ClientsConfig, DistillationConfig
+from fedkd.devices import to_device
 from fedkd.privacy import PrivateTraining
 from fedkd.privacy.dp_sgd import train_privately
 from fedkd.seeding import ambient_randomness
@@ -15,12 +18,38 @@ Loss = Callable[[nn.Module, Tensor, Tensor], Tensor]
 """From a model, a batch of images and its labels to the loss."""
 
 
-def cross_entropy(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
-    """The mean cross-entropy of the model's logits."""
-    return nn.functional.cross_entropy(model(images), labels)
+@dataclass(frozen=True)
+class SampleLoss:
+    """A loss that is a mean over samples of what depends on a sample's logits: clients can train by it as one stack.
+
+    ``terms(logits, labels, *tensors)`` are the samples' terms, [samples] or [samples, ...], the mean of which is the
+    loss; ``tensors`` are what they need besides. Clients whose ``terms`` are equal can be stacked.
+    """
+
+    terms: Callable[..., Tensor]
+    tensors: tuple[Tensor, ...] = ()
+
+    def __call__(self, model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+        return self.terms(model(images), labels, *self.on(labels.device).tensors).mean()
+
+    def on(self, device: torch.device) -> "SampleLoss":
+        """The same loss with its tensors on ``device``."""
+        return SampleLoss(self.terms, tuple(to_device(tensor, device) for tensor in self.tensors))
 
 
-def adjusted_cross_entropy(labels: Int[Tensor, " samples"], classes: int, strength: float) -> Loss:
+def _cross_entropies(logits: Tensor, labels: Tensor) -> Tensor:
+    return nn.functional.cross_entropy(logits, labels, reduction="none")
+
+
+def _adjusted_cross_entropies(logits: Tensor, labels: Tensor, offset: Tensor) -> Tensor:
+    return _cross_entropies(logits + offset, labels)
+
+
+cross_entropy = SampleLoss(_cross_entropies)
+"""The mean cross-entropy of the model's logits."""
+
+
+def adjusted_cross_entropy(labels: Int[Tensor, " samples"], classes: int, strength: float) -> SampleLoss:
     """Cross-entropy on z + τ·log π, with π the shares of the classes among ``labels`` and τ ``strength``.
 
     Against label skew: a class that a client has little of is pushed down no more than its share explains, so the model
@@ -28,12 +57,7 @@ def adjusted_cross_entropy(labels: Int[Tensor, " samples"], classes: int, streng
     arXiv 2209.00189, for federated clients). Counts are raised by 1, so that shares are not 0.
     """
     counts = torch.bincount(labels, minlength=classes) + 1.0
-    offset = strength * (counts / counts.sum()).log()
-
-    def loss(model: nn.Module, images: Tensor, targets: Tensor) -> Tensor:
-        return nn.functional.cross_entropy(model(images) + offset.to(targets.device), targets)
-
-    return loss
+    return SampleLoss(_adjusted_cross_entropies, (strength * (counts / counts.sum()).log(),))
 
 
 def make_optimiser(
@@ -49,7 +73,26 @@ def make_optimiser(
 
 def batches(samples: Int[Tensor, " samples"], size: int, generator: torch.Generator) -> Iterator[Int[Tensor, " batch"]]:
     """One shuffled pass over ``samples`` in batches of ``size``; the last may be smaller."""
-    yield from samples[torch.randperm(samples.numel(), generator=generator)].split(size)
+    order = to_device(torch.randperm(samples.numel(), generator=generator), samples.device)
+    yield from samples[order].split(size)
+
+
+@runtime_checkable
+class Trainer(Protocol):
+    """What trains a model as ``train`` does."""
+
+    def __call__(
+        self,
+        model: nn.Module,
+        images: Float[Tensor, "samples channels height width"],
+        labels: Int[Tensor, " samples"],
+        config: ClientsConfig,
+        *,
+        epochs: int,
+        generator: torch.Generator,
+        loss: Loss = cross_entropy,
+        private: PrivateTraining | None = None,
+    ) -> None: ...
 
 
 def train(
@@ -93,13 +136,15 @@ def train(
         )
         return
     anchor = [parameter.detach().clone() for parameter in model.parameters()] if config.proximal else []
-    everything = torch.arange(labels.numel())
+    images, labels = to_device(images, device), to_device(labels, device)
+    loss = loss.on(device) if isinstance(loss, SampleLoss) else loss
+    everything = torch.arange(labels.numel(), device=device)
     model.train()
     with ambient_randomness(generator):
         for _ in range(epochs):
             for batch in batches(everything, config.batch_size, generator):
-                inputs = images[batch].to(device).contiguous(memory_format=torch.channels_last)
-                value = loss(model, inputs, labels[batch].to(device))
+                inputs = images[batch].contiguous(memory_format=torch.channels_last)
+                value = loss(model, inputs, labels[batch])
                 optimiser.zero_grad()
                 value.backward()
                 for parameter, start in zip(model.parameters(), anchor, strict=False):

@@ -1,5 +1,6 @@
 """What a process keeps between jobs: the data and empty models, all functions of the configuration alone."""
 
+import copy
 import json
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
@@ -11,6 +12,7 @@ from torch import nn
 from fedkd import plugins
 from fedkd.config import ExperimentConfig, Plugin, ResourceConfig, parse_config, to_json
 from fedkd.data import ExperimentData, prepare
+from fedkd.local.stacking import training_bytes
 from fedkd.models import build_model
 from fedkd.privacy import LogitMechanism
 from fedkd.seeding import numpy_generator, torch_generator
@@ -26,6 +28,16 @@ class Workspace:
 
     config: ExperimentConfig
     data: ExperimentData
+
+    @property
+    def device(self) -> torch.device:
+        """Where models are trained: ``engine.device``."""
+        return torch.device(self.config.engine.device)
+
+    @property
+    def resident(self) -> ExperimentData:
+        """The data with their images on the experiment's device: one copy per process."""
+        return self.data.on(self.device)
 
     @cached_property
     def architectures(self) -> tuple[Plugin, ...]:
@@ -58,6 +70,14 @@ class Workspace:
         models = [self.initial_model(place) for place in range(len(self.architectures))]
         return tuple(sum(each.numel() for each in model.parameters() if each.requires_grad) for model in models)
 
+    @cached_property
+    def training_bytes(self) -> tuple[int, ...]:
+        """About how much memory training a model of each architecture in a stack takes, in bytes, without samples."""
+        clients = self.config.clients
+        momenta = 2 if clients.optimiser == "adam" else 1
+        models = [self.initial_model(place) for place in range(len(self.architectures))]
+        return tuple(training_bytes(model, self.data.shape, clients.batch_size, momenta) for model in models)
+
     @property
     def mechanism(self) -> LogitMechanism:
         """A new instance of the privacy mechanism."""
@@ -74,14 +94,23 @@ class Workspace:
 
     def initial_model(self, architecture: int = STUDENT) -> nn.Module:
         """A model before the first round, on the experiment's device; the same for all who have the architecture."""
-        purpose = "student initialisation" if architecture == STUDENT else f"initialisation of model {architecture}"
-        model = build_model(
-            self.architectures[architecture],
-            self.data.shape,
-            self.data.classes,
-            torch_generator(self.config.seed, purpose=purpose),
-        )
-        return model.to(self.config.engine.device, memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+        if architecture not in self._skeletons:
+            purpose = "student initialisation" if architecture == STUDENT else f"initialisation of model {architecture}"
+            model = build_model(
+                self.architectures[architecture],
+                self.data.shape,
+                self.data.classes,
+                torch_generator(self.config.seed, purpose=purpose),
+            )
+            placed = model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+            self._skeletons[architecture] = placed
+        # A copy takes a fraction of the time that drawing the parameters does.
+        return copy.deepcopy(self._skeletons[architecture])
+
+    @cached_property
+    def _skeletons(self) -> dict[int, nn.Module]:
+        """The initial models that have been asked for, never handed out themselves."""
+        return {}
 
     def model(self, state: Arrays, architecture: int = STUDENT) -> nn.Module:
         """A model with the given state (the initial one when ``state`` is empty)."""

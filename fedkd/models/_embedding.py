@@ -4,6 +4,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from fedkd.devices import to_device
 from fedkd.errors import PluginError
 
 
@@ -37,8 +38,9 @@ def embeddings(
     model.eval()
     try:
         parts = [
-            embed(model, part.to(device).contiguous(memory_format=torch.channels_last)) for part in images.split(batch)
+            embed(model, to_device(part, device).contiguous(memory_format=torch.channels_last))
+            for part in images.split(batch)
         ]
     finally:
         model.train(training)
-    return torch.cat([part.float().cpu() for part, _ in parts]), torch.cat([part.float().cpu() for _, part in parts])
+    return torch.cat([part.float() for part, _ in parts]).cpu(), torch.cat([part.float() for _, part in parts]).cpu()

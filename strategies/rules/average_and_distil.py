@@ -72,11 +72,11 @@ class AverageAndDistil(StudentRule):
         return parameter_fault(report, architecture, state_arrays(self._models[architecture].state_dict()))
 
     def learn(self, answers: Answers) -> Lesson:
-        public, chosen = self._place.data.public, answers.chosen
+        public, chosen = self._place.resident.public, answers.chosen
         labels = public.labels[chosen]
         images = public.images[chosen]
         if answers.probe:
-            images = torch.cat([images, self._place.data.test_images])
+            images = torch.cat([images, self._place.resident.test_images])
         logits = torch.stack([predict(self._model_of(report), images) for report in answers.reports])
         asked = chosen.numel()
         ensemble = self._ensemble_accuracy(answers, logits, labels) if answers.probe else None
@@ -115,7 +115,7 @@ class AverageAndDistil(StudentRule):
                 model.load_state_dict({name: torch.from_numpy(array) for name, array in mean.items()})
 
     def _distil(self, index: int, teacher: Teacher, answers: Answers) -> DistillationResult:
-        public, chosen = self._place.data.public, answers.chosen
+        public, chosen = self._place.resident.public, answers.chosen
         held_out = public.validation[chosen]
         return build_distiller(self._place, self._models[index]).distil(
             teacher,

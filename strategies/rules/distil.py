@@ -73,7 +73,7 @@ class Distil(StudentRule):
         return {prefix + name: array for name, array in state_arrays(self.student.state_dict()).items()}
 
     def learn(self, answers: Answers) -> Lesson:
-        public = self._place.data.public
+        public = self._place.resident.public
         ensemble = self._probe(answers)
         latest = self._aggregate(answers)
         targets = self._cache.merge(answers.round, latest, answers.asked, answers.chosen)
@@ -117,7 +117,7 @@ class Distil(StudentRule):
         found = targets.teacher.log_probabilities[places]
         mask = targets.teacher.sample_weight[places] > 0
         if self.consensus == "student":
-            public = self._place.data.public
+            public = self._place.resident.public
             found = predict(self.student, public.images[chosen]).log_softmax(dim=-1)
             mask = mask & (public.labels[chosen] == UNKNOWN_LABEL)
         personal: dict[int, Tensor] = {}

@@ -5,14 +5,17 @@ from typing import Any
 
 import numpy as np
 import pytest
+from federations import place_of
 from flwr.app import Error, Message
 from flwr.serverapp import Grid
 from local_grid import FIRST_NODE, LocalGrid
 
+from fedkd.config import to_json
 from fedkd.engines.grid import GridEngine
 from fedkd.engines.inline import InlineEngine
 from fedkd.engines.resources import ClientResources
 from fedkd.errors import RunError
+from fedkd.performing import LOCAL_PERFORMER
 from fedkd.types import Job, Outcome
 from fedkd.wire import COHORT_MESSAGE, Cohort, decode_cohort
 
@@ -72,6 +75,18 @@ def test_default_is_a_few_cohorts_per_worker() -> None:
     with engine(grid, nodes=8, workers=2) as grid_engine:
         assert len(list(grid_engine.run(JOB, range(1000)))) == 1000
     assert len(grid.sent) == 8
+    with engine(grid, nodes=8, workers=2, cohorts_per_worker=1) as grid_engine:
+        assert len(list(grid_engine.run(JOB, range(1000)))) == 1000
+    assert len(grid.sent) == 8 + 2
+
+
+def test_clients_of_a_cohort_are_stacked_as_they_are_in_one_process() -> None:
+    place = place_of("engine.stacked=always")
+    job = Job("local", 1, to_json(place.config))
+    expected = by_client(InlineEngine().run(job, range(4)))
+    with engine(LocalGrid(1), nodes=1, cohorts_per_worker=1, performer=LOCAL_PERFORMER) as grid_engine:
+        assert by_client(grid_engine.run(job, range(4))) == expected
+    assert all(error is None for _, _, error in expected.values())
 
 
 def test_large_replies_are_spread_over_more_messages() -> None:

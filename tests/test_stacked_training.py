@@ -1,0 +1,449 @@
+"""Clients trained as one stacked model end where each would have ended by itself."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from federations import federation, place_of
+from torch import Tensor, nn
+
+from fedkd.config import ClientsConfig, Plugin, to_json
+from fedkd.data import ExperimentData
+from fedkd.local import perform, performer, together
+from fedkd.local.perform import codec
+from fedkd.local.stacking import Training, likeness, stackable, train_stacked
+from fedkd.local.store import ClientStore
+from fedkd.local.training import SampleLoss, adjusted_cross_entropy, cross_entropy, train
+from fedkd.local.workspace import Workspace
+from fedkd.models import build_model
+from fedkd.performing import attempt, attempt_all
+from fedkd.privacy import PrivateTraining
+from fedkd.seeding import torch_generator
+from fedkd.types import Job, Outcome
+
+SIZES = (11, 5, 3, 17)
+CONFIG = ClientsConfig(batch_size=4, learning_rate=0.05, momentum=0.9)
+
+
+def trainings(
+    model: str = "mlp",
+    config: ClientsConfig = CONFIG,
+    *,
+    sizes: Sequence[int] = SIZES,
+    epochs: Sequence[int] = (2, 2, 2, 2),
+    dtype: torch.dtype = torch.float64,
+    side: int = 8,
+) -> list[Training]:
+    """Clients with models, samples and randomness of their own; equal at every call."""
+    found = []
+    for client, (count, passes) in enumerate(zip(sizes, epochs, strict=False)):
+        draw = torch_generator(0, client=client, purpose="samples")
+        own = build_model(Plugin(model), (1, side, side), 4, torch_generator(0, client=client, purpose="model"))
+        images = torch.randn(count, 1, side, side, generator=draw).to(dtype)
+        labels = torch.randint(4, (count,), generator=draw)
+        loss = adjusted_cross_entropy(labels, 4, config.logit_adjustment) if config.logit_adjustment else cross_entropy
+        loss = SampleLoss(loss.terms, tuple(tensor.to(dtype) for tensor in loss.tensors))
+        shuffles = torch_generator(0, client=client, purpose="local training")
+        found.append(Training(own.to(dtype), images, labels, config, passes, shuffles, loss))
+    return found
+
+
+def parameters(training: Training) -> list[Tensor]:
+    return [parameter.detach() for parameter in training.model.parameters()]
+
+
+def largest_difference(one: Sequence[Training], other: Sequence[Training]) -> float:
+    """The largest between two sets of models, relative to the largest number of each tensor."""
+    return max(
+        float((left - right).abs().max() / left.abs().max())
+        for first, second in zip(one, other, strict=True)
+        for left, right in zip(parameters(first), parameters(second), strict=True)
+        if bool(left.any())
+    )
+
+
+def both_ways(*args: Any, **options: Any) -> tuple[list[Training], list[Training]]:
+    """The same clients, trained one by one and as a stack."""
+    alone, stacked = trainings(*args, **options), trainings(*args, **options)
+    for training in alone:
+        train(**training.arguments)
+    assert all(map(stackable, stacked))
+    assert len(set(map(likeness, stacked))) == 1
+    train_stacked(stacked)
+    return alone, stacked
+
+
+@pytest.mark.parametrize("model", ["cnn", "mlp", "lenet5", "resnet8"])
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-11), (torch.float32, 1e-4)])
+def test_every_small_model_ends_where_it_would_alone(model: str, dtype: torch.dtype, tolerance: float) -> None:
+    alone, stacked = both_ways(model, dtype=dtype)
+    assert largest_difference(alone, stacked) < tolerance
+    assert largest_difference(trainings(model, dtype=dtype), stacked) > 0.01
+
+
+@pytest.mark.parametrize(("model", "side"), [("shufflenet", 8), ("resnet18", 4)])
+def test_every_large_model_ends_where_it_would_alone(model: str, side: int) -> None:
+    config = replace(CONFIG, batch_size=2, learning_rate=0.01)
+    alone, stacked = both_ways(model, config, sizes=(2, 1), epochs=(1, 1), side=side)
+    assert largest_difference(alone, stacked) < 1e-11
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"momentum": 0.0},
+        {"momentum": 0.9, "weight_decay": 0.1},
+        {"optimiser": "adam", "learning_rate": 1e-3, "weight_decay": 0.1},
+        {"proximal": 0.5},
+        {"logit_adjustment": 1.0},
+        {"batch_size": 32},
+        {"batch_size": 1},
+    ],
+    ids=str,
+)
+def test_every_option_of_local_training_does_what_it_does_alone(options: dict[str, Any]) -> None:
+    alone, stacked = both_ways(config=replace(CONFIG, **options))
+    assert largest_difference(alone, stacked) < 1e-10
+
+
+def test_client_that_is_done_stays_as_it_is_while_others_go_on() -> None:
+    # Momentum and weight decay would move it at every further step, and Adam's moments too.
+    for options in ({"momentum": 0.9, "weight_decay": 0.1}, {"optimiser": "adam", "weight_decay": 0.1}):
+        alone, stacked = both_ways(config=replace(CONFIG, **options), sizes=(3, 40, 3), epochs=(1, 5, 2))
+        assert largest_difference(alone, stacked) < 1e-10
+
+
+def test_shuffles_and_the_generators_end_are_those_of_the_loop() -> None:
+    alone, stacked = both_ways()
+    for one, other in zip(alone, stacked, strict=True):
+        assert torch.equal(one.generator.get_state(), other.generator.get_state())
+    # With another order of samples the models would differ in the first digits.
+    reshuffled = trainings()
+    for client, training in enumerate(reshuffled):
+        training.generator.manual_seed(client)
+    train_stacked(reshuffled)
+    assert largest_difference(alone, reshuffled) > 1e-3
+
+
+def test_losses_with_tensors_of_each_clients_own() -> None:
+    def apart(logits: Tensor, rows: Tensor, targets: Tensor) -> Tensor:
+        return (logits - targets[rows]).abs()
+
+    def given() -> list[Training]:
+        return [
+            replace(
+                training,
+                labels=torch.arange(training.labels.numel()),
+                loss=SampleLoss(apart, (torch.full((20, 4), float(client), dtype=torch.float64),)),
+            )
+            for client, training in enumerate(trainings())
+        ]
+
+    alone, stacked = given(), given()
+    for training in alone:
+        train(**training.arguments)
+    train_stacked(stacked)
+    assert largest_difference(alone, stacked) < 1e-11
+
+
+def test_cross_entropy_of_samples_has_the_gradient_of_torchs_mean_to_the_bit() -> None:
+    draw = torch.Generator().manual_seed(3)
+    for count in (1, 7, 30, 32):
+        logits, labels = torch.randn(count, 10, generator=draw), torch.randint(10, (count,), generator=draw)
+        gradients = []
+        for loss in (cross_entropy, lambda model, images, labels: nn.functional.cross_entropy(model(images), labels)):
+            given = logits.clone().requires_grad_()
+            loss(nn.Identity(), given, labels).backward()
+            gradients.append(given.grad)
+        assert gradients[0] is not None
+        assert gradients[1] is not None
+        assert torch.equal(gradients[0], gradients[1])
+
+
+class _SubtractsBatchMean(nn.Module):
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits: Tensor = self.inner(images)
+        return logits - logits.mean(dim=0)
+
+
+def test_what_cannot_be_stacked_is_told_apart() -> None:
+    (plain,) = trainings(sizes=(3,))
+    assert stackable(plain)
+    shared = nn.Linear(64, 64)
+    for model in (
+        nn.Sequential(nn.Flatten(), shared, nn.Tanh(), shared),
+        nn.Sequential(nn.Flatten(), nn.BatchNorm1d(64, track_running_stats=False), nn.Linear(64, 4)),
+        nn.Sequential(nn.Flatten(), nn.Dropout(0.5), nn.Linear(64, 4)),
+        build_model(Plugin("resnet8", {"norm": "batch"}), (1, 8, 8), 4, torch.Generator()),
+        build_model(Plugin("mobilenet_v2"), (1, 8, 8), 4, torch.Generator()),
+        build_model(Plugin("efficientnet_b0"), (1, 8, 8), 4, torch.Generator()),
+    ):
+        assert not stackable(replace(plain, model=model))
+    assert not stackable(replace(plain, loss=lambda model, images, labels: model(images).sum()))
+    assert not stackable(replace(plain, private=PrivateTraining(1.0, 1.0)))
+    assert not stackable(replace(plain, epochs=0))
+    assert not stackable(replace(plain, labels=plain.labels[:0], images=plain.images[:0]))
+    mixing = [replace(training, model=_SubtractsBatchMean(training.model)) for training in trainings()]
+    with pytest.raises(ValueError, match="other samples of its batch"):
+        train_stacked(mixing)
+
+
+def test_only_clients_that_train_alike_share_a_stack() -> None:
+    first, second = trainings(sizes=(3, 9))
+    assert likeness(first) == likeness(second)
+    assert likeness(first) == likeness(replace(first, epochs=7, config=replace(CONFIG, epochs=7)))
+    for other in (
+        replace(second, config=replace(CONFIG, learning_rate=0.1)),
+        replace(second, loss=adjusted_cross_entropy(second.labels, 4, 1.0)),
+        *trainings("cnn", sizes=(3,)),
+        *trainings(sizes=(3,), dtype=torch.float32),
+    ):
+        assert likeness(first) != likeness(other)
+    frozen = trainings(sizes=(3,))[0]
+    next(frozen.model.parameters()).requires_grad_(False)
+    assert likeness(first) != likeness(frozen)
+
+
+def test_client_that_diverges_does_no_harm_to_the_others() -> None:
+    alone, stacked = trainings(), trainings()
+    for place in (0, 3):
+        with torch.no_grad():
+            parameters(stacked[place])[0].fill_(torch.nan)
+    for training in alone:
+        train(**training.arguments)
+    train_stacked(stacked)
+    assert largest_difference(alone[1:3], stacked[1:3]) < 1e-11
+    assert bool(parameters(stacked[0])[-1].isnan().all())
+
+
+def test_frozen_parameters_stay_and_the_others_train() -> None:
+    alone, stacked = trainings(sizes=(5, 3)), trainings(sizes=(5, 3))
+    for training in (*alone, *stacked):
+        next(training.model.parameters()).requires_grad_(False)
+    for training in alone:
+        train(**training.arguments)
+    train_stacked(stacked)
+    assert largest_difference(alone, stacked) < 1e-11
+    assert torch.equal(parameters(stacked[0])[0], parameters(trainings(sizes=(5,))[0])[0])
+
+
+@pytest.fixture
+def in_float64(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Models and images in float64, so that what differs is more than rounding."""
+    initial, resident = Workspace.initial_model, ExperimentData.on
+
+    def twice_as_long(data: ExperimentData, device: torch.device) -> ExperimentData:
+        there = resident(data, device)
+        return replace(
+            there,
+            images=there.images.double(),
+            public=replace(there.public, images=there.public.images.double()),
+            test_images=there.test_images.double(),
+        )
+
+    monkeypatch.setattr(Workspace, "initial_model", lambda place, index=0: initial(place, index).double())
+    monkeypatch.setattr(ExperimentData, "on", twice_as_long)
+
+
+@pytest.fixture
+def stacks(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many clients each stack had."""
+    found: list[int] = []
+
+    def noting(group: Sequence[Training]) -> None:
+        train_stacked(group)
+        found.append(len(group))
+
+    monkeypatch.setattr(together, "train_stacked", noting)
+    return found
+
+
+def stacking(job: Job, place: Workspace, state_dir: Path) -> Job:
+    config = replace(place.config, engine=replace(place.config.engine, stacked="always"))
+    return replace(job, config=to_json(config), state_dir=str(state_dir))
+
+
+def assert_alike(alone: Outcome, stacked: Outcome, place: Workspace, tolerance: float) -> None:
+    assert (alone.client, alone.error) == (stacked.client, stacked.error)
+    assert alone.metrics == pytest.approx(dict(stacked.metrics))
+    assert set(alone.arrays) == set(stacked.arrays)
+    for name, array in alone.arrays.items():
+        found = stacked.arrays[name]
+        if name == "logits":
+            count = place.data.public.labels.numel()
+            array, found = (
+                codec(place.config.exchange.uplink)
+                .decode(data.tobytes(), samples=count, classes=place.data.classes, previous=None)
+                .logits.numpy()
+                for data in (array, found)
+            )
+        np.testing.assert_allclose(found, array, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [
+        (["clients.epochs=2", "clients.batch_size=8"], [4, 4]),
+        (["clients.rule=parameters", "student.rule=average", "clients.optimiser=adam"], [4, 4]),
+        # Round 1: training. Round 2: digesting the consensus, then training.
+        (["clients.rule=own_model"], [4, 4, 4]),
+        # Two architectures; before its first round a client trains on public labels too.
+        (
+            ["clients.rule={name: own_model, digest_loss: l1, pretrain_epochs: 1}", "clients.models=[mlp, cnn]"],
+            [2] * 8,
+        ),
+        (["clients.rule=selective"], [4, 4, 4]),
+        (["clients.attackers={share: 0.5, behaviour: label_noise}", "clients.logit_adjustment=1"], [4, 4]),
+        (["clients.attackers={share: 0.5, behaviour: free_rider}"], [2, 2]),
+        (["clients.attackers={share: 0.5, behaviour: stale}", "clients.proximal=0.1"], [4, 2]),
+        # By a loss that looks at embeddings, and by DP-SGD, each client trains by itself.
+        (["clients.rule=prototypes", "student.rule=label_means"], []),
+        (["privacy.mechanism={name: dp_sgd, noise_multiplier: 1.0}"], []),
+    ],
+    ids=lambda value: " ".join(value) if value and isinstance(value[0], str) else "",
+)
+@pytest.mark.usefixtures("in_float64")
+def test_clients_answer_and_remember_what_they_would_alone(
+    overrides: list[str], expected: list[int], tmp_path: Path, stacks: list[int]
+) -> None:
+    running = federation(tmp_path / "alone", *overrides)
+    place = running.place
+    for round in (1, 2):
+        job, alone = running.ask(round, probe=round == 2)
+        clients = [outcome.client for outcome in alone]
+        found = list(attempt_all(performer, stacking(job, place, tmp_path / "stacked"), clients))
+        for one, other in zip(alone, found, strict=True):
+            # Logits travel in float32.
+            assert_alike(one, other, place, 2e-6 if "logits" in one.arrays else 1e-9)
+            stores = [ClientStore(str(tmp_path / where), one.client) for where in ("alone", "stacked")]
+            memories = [store.load(round) if store.rounds(round + 1) else {} for store in stores]
+            assert set(memories[0]) == set(memories[1])
+            for name, kept in memories[0].items():
+                if name.startswith("model/"):
+                    torch.testing.assert_close(memories[1][name], kept, rtol=1e-9, atol=1e-9)
+        running.server.finish_round(job, alone)
+    assert stacks == expected
+
+
+def test_in_float32_answers_agree_to_rounding(tmp_path: Path, stacks: list[int]) -> None:
+    running = federation(tmp_path, "clients.epochs=2", "student.model=cnn")
+    job, alone = running.ask(1)
+    for one, other in zip(alone, performer.together(stacking(job, running.place, tmp_path), range(4)), strict=True):
+        assert_alike(one, other, running.place, 1e-4)
+    assert stacks == [4]
+
+
+def test_training_alone_for_all_rounds_is_stacked_too(stacks: list[int]) -> None:
+    place = place_of()
+    job = Job("local", 1, to_json(place.config))
+    accuracies = [perform(job, client).metrics["accuracy"] for client in range(4)]
+    found = performer.together(stacking(job, place, Path()), range(4))
+    assert [outcome.metrics["accuracy"] for outcome in found] == pytest.approx(accuracies, abs=0.01)
+    assert stacks == [4]
+
+
+def test_client_that_fails_before_or_while_it_trains_fails_alone(tmp_path: Path) -> None:
+    share = "clients.attackers={share: 0.25, behaviour: '%s'}"
+    for behaviour, warned in (("odd_clients:Refuses", False), ("odd_clients:NoSuchClass", True)):
+        running = federation(tmp_path, share % behaviour)
+        job, alone = running.ask(1)
+        together_job = stacking(job, running.place, tmp_path)
+        if warned:
+            with pytest.warns(UserWarning, match="4 clients are trained one by one"):
+                found = performer.together(together_job, range(4))
+        else:
+            found = performer.together(together_job, range(4))
+        assert [outcome.ok for outcome in found].count(False) == 1
+        for one, other in zip(alone, found, strict=True):
+            assert_alike(one, other, running.place, 1e-4)
+
+
+def test_stack_that_does_not_fit_into_memory_is_halved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stacks: list[int]
+) -> None:
+    def cramped(group: Sequence[Training]) -> None:
+        if len(group) > 2:
+            # As when memory runs out under way: shuffles have been drawn.
+            group[0].generator.manual_seed(0)
+            raise torch.OutOfMemoryError("out of memory")
+        train_stacked(group)
+        stacks.append(len(group))
+
+    monkeypatch.setattr(together, "train_stacked", cramped)
+    running = federation(tmp_path)
+    job, alone = running.ask(1)
+    for one, other in zip(alone, performer.together(stacking(job, running.place, tmp_path), range(4)), strict=True):
+        assert_alike(one, other, running.place, 1e-4)
+    assert stacks == [2, 2]
+
+
+def test_parts_stay_within_the_memory_they_may_take(monkeypatch: pytest.MonkeyPatch) -> None:
+    place = place_of()
+    job = Job("round", 1, to_json(place.config))
+    # On the CPU the loop is faster, and bit-identical from one cohort size to another.
+    assert performer.parts(job, (2, 0, 1)) == [(2,), (0,), (1,)]
+    job = stacking(job, place, Path())
+    assert performer.parts(job, (2, 0, 1, 3)) == [(2, 0, 1, 3)]
+    sizes = [together.client_bytes(place, client) for client in range(4)]
+    assert min(sizes) > sum(parameter.numel() * 4 for parameter in place.initial_model().parameters())
+    monkeypatch.setattr(together, "STACK_BYTES", max(sizes[2] + sizes[0], sizes[1] + sizes[3]))
+    assert performer.parts(job, (2, 0, 1, 3)) == [(2, 0), (1, 3)]
+    monkeypatch.setattr(together, "STACK_BYTES", 1)
+    assert performer.parts(job, (2, 0)) == [(2,), (0,)]
+
+
+def test_larger_batches_models_and_moments_take_more_memory() -> None:
+    small = place_of().training_bytes[0]
+    for more in ("clients.batch_size=64", "clients.optimiser=adam", "student.model={name: mlp, hidden: [64]}"):
+        assert place_of(more).training_bytes[0] > small
+
+
+@dataclass
+class _Pairs:
+    """Works on two clients at once."""
+
+    def __call__(self, job: Job, client: int) -> Outcome:
+        if client == 2:
+            raise ValueError("one is a crowd")
+        return Outcome(client, metrics={"together": 0})
+
+    def parts(self, job: Job, clients: Sequence[int]) -> list[tuple[int, ...]]:
+        if job.kind == "broken":
+            raise ValueError("no such job")
+        return [tuple(clients[start : start + 2]) for start in range(0, len(clients), 2)]
+
+    def together(self, job: Job, clients: Sequence[int]) -> list[Outcome]:
+        return [Outcome(client, metrics={"together": 1}) for client in clients]
+
+
+def test_parts_are_worked_on_at_once_while_somebody_waits() -> None:
+    job = Job("round", 1, "{}")
+    found = list(attempt_all(_Pairs(), job, (0, 1, 2)))
+    assert [dict(outcome.metrics) for outcome in found] == [{"together": 1}, {"together": 1}, {}]
+    assert found[2].error == "ValueError: one is a crowd"
+    answers = iter((True, False))
+    late = list(attempt_all(_Pairs(), job, (0, 1, 2, 3), awaited=lambda: next(answers)))
+    assert [outcome.ok for outcome in late] == [True, True, False, False]
+    assert "time was over" in str(late[3].error)
+    alone = list(attempt_all(_Pairs(), Job("broken", 1, "{}"), (0, 1)))
+    assert [dict(outcome.metrics) for outcome in alone] == [{"together": 0}, {"together": 0}]
+
+
+def test_performer_that_works_on_one_client_is_asked_for_each() -> None:
+    asked: list[int] = []
+
+    def alone(job: Job, client: int) -> Outcome:
+        asked.append(client)
+        return Outcome(client)
+
+    job = Job("round", 1, "{}")
+    assert list(attempt_all(alone, job, (3, 1))) == [attempt(alone, job, client) for client in (3, 1)]
+    assert asked == [3, 1, 3, 1]
