@@ -2,37 +2,26 @@
 
 import csv
 import json
-import subprocess
-import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
-from federations import SMALL, Federation, federation, place_of
-from scipy import stats
+from federations import SMALL, federation
+from secure_rounds import SECURE, SIX, Wire, check_that_nothing_is_unmasked, plain_summands, play, rounds
 
 import fedkd.app
-from fedkd import plugins
-from fedkd.app import build_engine, run_experiment
+from fedkd.app import run_experiment
 from fedkd.config import load_config
-from fedkd.engines import Engine
 from fedkd.engines.inline import InlineEngine
 from fedkd.errors import RunError
-from fedkd.local.securing import fixed_point_of
 from fedkd.observer import Silent
 from fedkd.records import Summary
 from fedkd.secure import PHASES
-from fedkd.secure.fixed_point import to_words
 from fedkd.secure_round import sum_once, sum_securely
-from fedkd.server import RoundResult
 from fedkd.types import Job, Outcome
-
-SECURE = "privacy.secure_aggregation={}"
-SIX = "clients.count=6"
 
 
 @pytest.fixture(autouse=True)
@@ -42,41 +31,8 @@ def _no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(fedkd.app, name, lambda *arguments: None)
 
 
-class Wire:
-    """An engine that keeps a copy of everything the server gets."""
-
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
-        self.outcomes: list[tuple[Job, Outcome]] = []
-
-    def run(self, job: Job, clients: Sequence[int]) -> Iterator[Outcome]:
-        for outcome in self._engine.run(job, clients):
-            self.outcomes.append((job, outcome))
-            yield outcome
-
-
-def play(parts: Federation, round: int, engine: "Engine | Wire | None" = None, *, probe: bool = False) -> RoundResult:
-    return parts.server.play(parts.server.job(round, probe=probe), (engine or InlineEngine()).run)
-
-
 def run(out: Path, *overrides: str, **options: Any) -> Summary:
     return run_experiment(load_config(SMALL, overrides), out, **options)
-
-
-def rounds(out: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (out / "rounds.jsonl").read_text().splitlines()]
-
-
-def plain_summands(parts: Federation, round: int) -> dict[int, torch.Tensor]:
-    """What each client would add to the sum, from the reports it sends in the open."""
-    _, outcomes = parts.ask(round)
-    codec = plugins.build(plugins.CODEC, "float32")
-    return {
-        outcome.client: codec.decode(outcome.arrays["logits"].tobytes(), samples=40, classes=10)
-        .logits.softmax(dim=-1)
-        .double()
-        for outcome in outcomes
-    }
 
 
 def test_the_sum_is_that_of_the_plain_run_within_the_stated_bound(tmp_path: Path) -> None:
@@ -163,46 +119,8 @@ def test_nothing_is_known_of_single_clients(tmp_path: Path) -> None:
             assert int(row["down_parameters"]) > 0
 
 
-@pytest.fixture(params=["inline", "ray"])
-def engine(request: pytest.FixtureRequest) -> Iterator[Engine]:
-    if request.param == "ray":
-        pytest.importorskip("ray")
-    place = place_of(SIX, SECURE, f"engine.kind={request.param}", "engine.workers=1")
-    with build_engine(place) as running:
-        yield running
-
-
-def test_the_server_never_holds_an_unmasked_report(tmp_path: Path, engine: Engine) -> None:
-    parts, wire = federation(tmp_path, SIX, SECURE), Wire(engine)
-    plain = {1: plain_summands(federation(None, SIX), 1)}
-    fixed_point = fixed_point_of(parts.place.config, queries=40, classes=10)
-    results = [play(parts, round, wire) for round in (1, 2, 3)]
-    assert all(result.record.secure is not None and not result.record.failures for result in results)
-    received = [array for _, outcome in wire.outcomes for array in outcome.arrays.values()]
-    masked = [
-        (job.round, outcome.client, outcome.arrays["secure/masked"])
-        for job, outcome in wire.outcomes
-        if job.kind == "secure/mask"
-    ]
-    assert len(masked) == 18
-    assert all(array.dtype != np.float32 for array in received)
-    for client, summand in plain[1].items():
-        steps = fixed_point.encode(summand.numpy()).ravel()
-        words = to_words(steps)
-        for array in received:
-            raw = array.tobytes()
-            assert words.tobytes() not in raw, "a report as it is"
-            assert words[:4].tobytes() not in raw, "or a piece of one"
-        for _, _, found in masked:
-            # 400 pairs: a correlation of independent numbers stays below 0.25 but for once in 2 million times.
-            assert abs(float(np.corrcoef(steps, found.astype(np.float64))[0, 1])) < 0.25, client
-    assert abs(float(np.corrcoef(steps, words)[0, 1])) > 0.99, "the check can fail"
-    everything = np.concatenate([found for _, _, found in masked]).view(np.uint8)
-    assert stats.chisquare(np.bincount(everything, minlength=256)).pvalue > 1e-5
-    for job, outcome in wire.outcomes:
-        if job.kind == "secure/unmask":
-            assert outcome.arrays["secure/secrets"].shape[0] == 6
-            assert outcome.arrays["secure/keys"].shape[0] == 0, "nobody dropped out, so nobody's masking key is needed"
+def test_the_server_never_holds_an_unmasked_report(tmp_path: Path) -> None:
+    check_that_nothing_is_unmasked(tmp_path, InlineEngine())
 
 
 def test_clients_that_raise_at_each_step_drop_out_there(tmp_path: Path) -> None:
@@ -358,42 +276,3 @@ def test_a_run_stopped_at_any_step_ends_as_if_it_had_not_been(tmp_path: Path) ->
         assert len(rounds(out)) == 1
         assert run(out, *overrides, resume=True).student_sha256 == whole.student_sha256
         assert rounds(out) == rounds(tmp_path / "whole")
-
-
-def test_a_killed_run_resumes_and_ray_ends_with_the_same_student(tmp_path: Path) -> None:
-    pytest.importorskip("ray")
-    config = {**SMALL, "rounds": 2, "privacy": {"secure_aggregation": {}}}
-    inline = run_experiment(load_config(config), tmp_path / "inline")
-    out = tmp_path / "killed"
-    request = {"out": str(out), "config": config, "resume": False}
-    plan = {"stage": "clients", "round": 2, "done": 3}
-    script = Path(__file__).parents[1] / "dying_run.py"
-    answer = subprocess.run(
-        [sys.executable, str(script)],
-        input=json.dumps({**request, "plan": plan}) + "\n",
-        capture_output=True,
-        text=True,
-        check=True,
-        env={"PYTHONPATH": ":".join(entry for entry in sys.path if entry)},
-    ).stdout
-    assert json.loads(answer)["signal"] == 9
-    over_ray = ["engine.kind=ray", "engine.workers=1"]
-    resumed = run_experiment(load_config(config, over_ray), out, resume=True)
-    assert resumed.student_sha256 == inline.student_sha256
-    assert rounds(out) == rounds(tmp_path / "inline")
-
-
-def test_processes_killed_at_each_step_are_dropouts_of_it(tmp_path: Path) -> None:
-    pytest.importorskip("ray")
-    from fedkd.config.schema import EngineConfig
-    from fedkd.engines.simulation import RayEngine
-
-    parts = federation(tmp_path, SIX, SECURE)
-    config = EngineConfig(workers=1, clients_per_node=1)
-    with RayEngine(config, clients=6, performer="secure_performers:dying") as engine:
-        records = [play(parts, round, engine).record.secure for round in range(1, len(PHASES) + 1)]
-    for record, phase in zip(records, PHASES, strict=True):
-        assert record is not None
-        assert [(drop.client, drop.phase) for drop in record.dropouts] == [(2, phase)]
-        assert "the worker process died" in record.dropouts[0].reason
-        assert (2 in record.survivors) == (phase in ("confirm", "unmask"))
