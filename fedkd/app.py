@@ -22,8 +22,7 @@ from fedkd.records.files import writing
 from fedkd.records.lock import locked
 from fedkd.records.logs import round_lines
 from fedkd.records.tally import Tally
-from fedkd.report.label_distribution import save_label_distribution
-from fedkd.report.observatory import FIGURES, save_observatory
+from fedkd.report.lazily import draw_label_distribution, draw_observatory, observatory_files
 from fedkd.resuming import check_changes
 from fedkd.server import Server
 from fedkd.spending import with_noise
@@ -123,9 +122,9 @@ def _finished(directory: RunDirectory, config: ExperimentConfig, watch: Observer
     check_changes(directory.path, before, config, done=directory.rounds_done)
     if summary is None or summary.rounds != config.rounds or before.controls != config.controls:
         return None
-    if not all(path.is_file() for path in _figures(directory.path)):
+    if not all(path.is_file() for path in observatory_files(directory.path)):
         with writing(directory.path / "plots"):
-            save_observatory(directory.path)
+            draw_observatory(directory.path)
     watch.noticed(
         f"{directory.path} is finished, {_rounds(summary.rounds)}; nothing to do (a larger rounds=N goes on with it)"
     )
@@ -154,7 +153,7 @@ class _Run:
             self._server.ledger.load_state_dict(charges)
         directory.unfinish()
         with writing(directory.path / "plots"):
-            for figure in _figures(directory.path):
+            for figure in observatory_files(directory.path):
                 figure.unlink(missing_ok=True)
         if before != config:
             directory.write_config(config)
@@ -165,8 +164,6 @@ class _Run:
     def finish(self, *, verbose: bool) -> Summary:
         """Everything that is left to do, and the summary."""
         directory, place, watch = self._directory, self._place, self._watch
-        with writing(directory.path / "plots"):
-            save_label_distribution(place.data, directory.path / "plots" / "label_distribution.png")
         overview = overview_of(place, directory.path)
         watch.started(overview)
         if self._tally.rounds == 0:
@@ -174,11 +171,14 @@ class _Run:
         with build_engine(place, verbose=verbose) as engine:
             for round in range(self._tally.rounds + 1, place.config.rounds + 1):
                 self._round(engine, round)
+                with writing(directory.path / "plots"):
+                    draw_label_distribution(place.data, directory.path)
             finished = self._controls(engine)
         summary = summarise(place, self._server, self._tally, finished, self._seconds())
         directory.finish(summary)
         with writing(directory.path / "plots"):
-            save_observatory(directory.path)
+            draw_label_distribution(place.data, directory.path)
+            draw_observatory(directory.path)
         watch.finished(summary, overview)
         return summary
 
@@ -271,11 +271,6 @@ def _watched(engine: Engine, job: Job, asked: Sequence[int], watch: Observer) ->
     for done, outcome in enumerate(engine.run(job, asked), start=1):
         watch.progress("clients", done, len(asked))
         yield outcome
-
-
-def _figures(folder: Path) -> list[Path]:
-    """What is drawn last of all, when the summary is there."""
-    return [folder / "plots" / f"{name}.png" for name in FIGURES]
 
 
 def _rounds(count: int) -> str:
