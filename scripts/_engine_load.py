@@ -38,6 +38,4 @@ def answer_with_logits(job: Job, client: int) -> Outcome:
     if job.probe:
         arrays[f"{EVALUATION}/logits"] = torch.randn(len(data.test_labels), data.classes, generator=draw).numpy()
     examples = data.clients[client].train.numel()
-    return Outcome(
-        client, arrays, {"round": job.round, "examples": examples, "public_digest": data.public.digest}
-    )
+    return Outcome(client, arrays, {"round": job.round, "examples": examples, "public_digest": data.public.digest})
