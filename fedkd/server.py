@@ -170,7 +170,7 @@ class Server:
         for report in reports:
             logits, mask = report.arrays.get(TEST_LOGITS), report.arrays.get(f"{EVALUATION}/mask")
             if logits is not None and logits.shape == shape:
-                # Those of an algorithm without logits on public samples are still part of a message, which is read-only.
+                # Without logits on public samples they are still part of a message, which cannot be written to.
                 writable = logits if logits.flags.writeable else logits.copy()
                 found[report.client] = replace(
                     report,

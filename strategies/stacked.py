@@ -21,7 +21,7 @@ RIDGES = (1.0, 1e-1, 1e-2, 1e-3, 1e-4)
 """Strengths tried by cross-validation, strongest first, each fit starting from the one before."""
 
 PART_BYTES = 2**23
-"""Beyond this, experts are made and pooled a stretch of samples at a time, so that memory grows with the logits only."""
+"""Beyond this, experts are made and pooled a stretch of samples at a time, so that memory grows with logits alone."""
 
 Form = Literal["client", "class", "full", "mean"]
 

@@ -1,4 +1,4 @@
-"""The logits of many clients side by side, in memory or, where they are many, in a file that the system may write out."""
+"""The logits of many clients side by side: in memory or, where they are many, in a file that the system writes out."""
 
 import math
 import mmap
@@ -93,7 +93,7 @@ def joined(first: Tensor, second: Tensor) -> Tensor:
 def _starts(parts: Sequence[Tensor]) -> list[int] | None:
     """Where the parts begin in the storage of the first; None unless all are contiguous parts of it.
 
-    By address, for a tensor that was an array in between lies in the same memory, but knows no more of it than it needs.
+    By address: a tensor that was an array in between lies in the same memory, and knows only of its own part.
     """
     storage = parts[0].untyped_storage()
     begin, end = storage.data_ptr(), storage.data_ptr() + storage.nbytes()

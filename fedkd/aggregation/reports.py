@@ -23,8 +23,8 @@ class Expectation:
     """What a valid report of this round looks like.
 
     ``decode`` turns a client's message into logits for the samples it was asked about, and raises ``ValueError`` when
-    it cannot; None when the algorithm exchanges no logits. ``fault`` says what else is wrong with a report. ``tests`` is
-    the number of test images that were asked about besides; ``keeps_codes`` is False where nobody needs the codes.
+    it cannot; None when the algorithm exchanges no logits. ``fault`` says what else is wrong with a report. ``tests``
+    is the number of test images that were asked about besides; ``keeps_codes`` is False where nobody needs the codes.
     """
 
     round: int
