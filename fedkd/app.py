@@ -15,6 +15,7 @@ from fedkd.errors import ConfigError, RunError
 from fedkd.local.workspace import Workspace, workspace
 from fedkd.models import profile
 from fedkd.observer import Observer, Silent
+from fedkd.performing import LOCAL_PERFORMER
 from fedkd.records import Summary
 from fedkd.records.checkpoint import Checkpoint
 from fedkd.records.directory import ControlResult, RunDirectory
@@ -29,6 +30,8 @@ from fedkd.spending import with_noise
 from fedkd.students import StudentRule
 from fedkd.summaries import overview_of, summarise, versions
 from fedkd.types import Job, Outcome
+
+FLOAT32_BYTES = 4
 
 __all__ = ["build_engine", "check", "run_experiment", "versions"]
 
@@ -59,15 +62,15 @@ def check(config: ExperimentConfig) -> Workspace:
     return with_noise(place)
 
 
-def build_engine(place: Workspace, *, verbose: bool = False) -> Engine:
-    """The engine of ``engine.kind``, not yet started.
+def build_engine(place: Workspace, *, verbose: bool = False, performer: str = LOCAL_PERFORMER) -> Engine:
+    """The engine of ``engine.kind``, not yet started; ``performer`` is the import path of what does a client's work.
 
     A client is expected to cost what its model costs on its private samples, each epoch, and once on the public ones.
     """
     config = place.config
     resources = {client: _resources(place, client) for client in range(config.clients.count)}
     if config.engine.kind == "inline":
-        return InlineEngine(resources=resources)
+        return InlineEngine(resources=resources, performer=performer)
     from fedkd.engines.simulation import RayEngine
 
     operations = [
@@ -78,7 +81,19 @@ def build_engine(place: Workspace, *, verbose: bool = False) -> Engine:
         # A training step costs about three forward passes.
         passes = 3 * config.clients.epochs * data.train.numel() + place.data.public.labels.numel()
         costs[client] = float(operations[place.architecture_of(client)] * passes)
-    return RayEngine(config.engine, config.clients.count, verbose=verbose, costs=costs, resources=resources)
+    # In the last round about the test images too.
+    queries = place.data.public.subset(config.data.public.round_size, config.seed, 1).numel() + len(
+        place.data.test_labels
+    )
+    return RayEngine(
+        config.engine,
+        config.clients.count,
+        verbose=verbose,
+        costs=costs,
+        resources=resources,
+        answer_bytes=FLOAT32_BYTES * place.data.classes * queries,
+        performer=performer,
+    )
 
 
 def _resources(place: Workspace, client: int) -> ClientResources:

@@ -19,10 +19,8 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from fedkd.app import check
+from fedkd.app import build_engine, check
 from fedkd.config import ExperimentConfig, load_config
-from fedkd.engines import Engine
-from fedkd.engines.inline import InlineEngine
 from fedkd.server import Server
 
 PERFORMER = "_engine_load:answer_with_logits"
@@ -79,7 +77,7 @@ def measure(arguments: argparse.Namespace, teacher: str) -> dict[str, float | in
     config = configured(arguments, teacher)
     place = check(config)
     server = Server.build(place)
-    with _engine(config) as engine:
+    with build_engine(place, performer=PERFORMER) as engine:
         before = _status("VmRSS")
         started, cpu = time.perf_counter(), time.process_time()
         job = server.job(1, probe=arguments.probe)
@@ -98,14 +96,6 @@ def measure(arguments: argparse.Namespace, teacher: str) -> dict[str, float | in
         "seconds": seconds,
         "driver_cpu_seconds": cpu,
     }
-
-
-def _engine(config: ExperimentConfig) -> Engine:
-    if config.engine.kind == "inline":
-        return InlineEngine(performer=PERFORMER)
-    from fedkd.engines.simulation import RayEngine
-
-    return RayEngine(config.engine, config.clients.count, performer=PERFORMER)
 
 
 def main() -> int:

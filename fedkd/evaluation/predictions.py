@@ -5,6 +5,8 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 BATCH = 512
+CPU_BATCH = 128
+"""Small enough for the activations of common models to stay in the cache, which nearly halves the time of a resnet8."""
 
 
 @torch.no_grad()
@@ -18,7 +20,7 @@ def predict(
     try:
         logits = [
             model(batch.to(device).contiguous(memory_format=torch.channels_last)).float().cpu()
-            for batch in images.split(BATCH)
+            for batch in images.split(CPU_BATCH if device.type == "cpu" else BATCH)
         ]
     finally:
         model.train(training)
