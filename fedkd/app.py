@@ -82,9 +82,8 @@ def build_engine(place: Workspace, *, verbose: bool = False, performer: str = LO
         passes = 3 * config.clients.epochs * data.train.numel() + place.data.public.labels.numel()
         costs[client] = float(operations[place.architecture_of(client)] * passes)
     # In the last round about the test images too.
-    queries = place.data.public.subset(config.data.public.round_size, config.seed, 1).numel() + len(
-        place.data.test_labels
-    )
+    chosen = place.data.public.subset(config.data.public.round_size, config.seed, 1)
+    queries = chosen.numel() + place.data.test_labels.numel()
     return RayEngine(
         config.engine,
         config.clients.count,

@@ -59,8 +59,8 @@ def configured(arguments: argparse.Namespace, teacher: str) -> ExperimentConfig:
         {
             "rounds": 1,
             "data": {
-                "dataset": "fashion_mnist",
-                "private_size": max(10_000, arguments.clients),
+                "dataset": arguments.dataset,
+                "private_size": max(1000, arguments.clients),
                 "partition": {"min_samples": 1},
                 "public": {"size": arguments.samples, "labelled": min(LABELLED, arguments.samples)},
             },
@@ -102,6 +102,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--clients", type=int, default=1000)
     parser.add_argument("--samples", type=int, default=8000)
+    parser.add_argument("--dataset", default="fashion_mnist")
     parser.add_argument("--teachers", default="mean_probabilities,stacked")
     parser.add_argument("--engine", choices=["ray", "inline"], default="ray")
     parser.add_argument("--probe", action="store_true")

@@ -84,6 +84,22 @@ def test_reports_lie_side_by_side_whoever_is_missing_and_whatever_came_first(
         assert longer.data_ptr() == stack.logits.data_ptr()
 
 
+def test_codes_that_nobody_needs_are_not_kept() -> None:
+    (kept,), _ = collect_reports([outcome(2)], expecting(2))
+    (dropped,), _ = collect_reports([outcome(2)], replace(expecting(2), keeps_codes=False))
+    assert kept.codes is not None
+    assert dropped.codes is None
+
+
+def test_tests_of_another_shape_stay_where_they_are(place: str) -> None:
+    odd = outcome(3, tests=True)
+    odd.arrays[TEST_LOGITS] = np.zeros((TESTS + 1, CLASSES), np.float32)
+    reports, failures = collect_reports([outcome(2, tests=True), odd], expecting(2, 3, tests=TESTS))
+    assert not failures
+    assert reports[1].arrays[TEST_LOGITS].shape == (TESTS + 1, CLASSES)
+    assert torch.equal(reports[0].logits, decode(2, outcome(2).arrays["logits"].tobytes()).logits)
+
+
 def test_parts_from_elsewhere_are_copied(place: str) -> None:
     parts = [torch.full((2, 2), float(value)) for value in range(3)]
     assert torch.equal(stacked(parts), torch.stack(parts))

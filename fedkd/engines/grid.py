@@ -56,8 +56,8 @@ class GridEngine:
     GPUs they share. ``clients_per_node`` fixes the size of a cohort (default: about four cohorts per worker, of equal
     expected cost); ``costs`` maps clients to their relative cost (default: all equal), ``resources`` to what they need
     (default: one core each): a cohort's clients need the same, and cohorts wait while others leave them too little.
-    ``answer_bytes`` is about what a client will send, as long as none has sent more. ``timeout`` is the time in seconds that one job may take. Node ids serve as addresses only: they are random in every
-    run.
+    ``answer_bytes`` is about what a client will send, as long as none has sent more. ``timeout`` is the time in seconds
+    that one job may take. Node ids serve as addresses only: they are random in every run.
     """
 
     def __init__(

@@ -24,10 +24,10 @@ class RayEngine:
     """Runs clients on a Ray started for this engine, or on the one at ``engine.address``, which stays up afterwards.
 
     ``clients`` is how many clients there are in all; ``costs`` maps them to their relative cost (default: all equal),
-    ``resources`` to what they need (default: one core each); ``answer_bytes`` is about what one client sends; ``performer`` is the import path of the function that does
-    one client's work; ``verbose`` lets Flower and Ray write to the terminal. A cluster at ``engine.address`` decides
-    itself how many workers there are. Entering raises ``RunError`` when the machine lacks what is asked for or a worker
-    cannot start.
+    ``resources`` to what they need (default: one core each); ``answer_bytes`` is about what one client sends;
+    ``performer`` is the import path of the function that does one client's work; ``verbose`` lets Flower and Ray write
+    to the terminal. A cluster at ``engine.address`` decides itself how many workers there are. Entering raises
+    ``RunError`` when the machine lacks what is asked for or a worker cannot start.
     """
 
     def __init__(
