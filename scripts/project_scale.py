@@ -131,7 +131,7 @@ def main() -> int:
     parser.add_argument("measured", type=Path, nargs="?", default=Path("docs/results/scaling.json"))
     parser.add_argument("--clients", type=int, default=1_000_000)
     parser.add_argument("--shares", default="0.001,0.01,0.1,1", help="parts of the clients that answer in a round")
-    parser.add_argument("--cores", default="2,64,512,4096")
+    parser.add_argument("--cores", default="2,8,32")
     parser.add_argument("--write", type=Path, help="a document to put the tables into")
     arguments = parser.parse_args()
     measured = json.loads(arguments.measured.read_text(encoding="utf-8"))
