@@ -141,6 +141,10 @@ def test_a_full_disk_is_an_error_that_says_what_to_do(tmp_path: Path, monkeypatc
         new_block(10)
 
 
+def all_voting(stack: ReportStack) -> ReportStack:
+    return replace(stack, mask=torch.ones(stack.logits.shape[:2], dtype=torch.bool))
+
+
 def test_votes_are_summed_one_client_at_a_time() -> None:
     draw = torch.Generator().manual_seed(0)
     logits = torch.randn(200, 7, CLASSES, generator=draw)
@@ -155,6 +159,9 @@ def test_votes_are_summed_one_client_at_a_time() -> None:
     count[2] = 200
     assert torch.equal(voted_mean(stack, lambda one: one), total / count.unsqueeze(1))
     assert float(vote_shares(stack).sum()) == pytest.approx(1)
+    everybody = replace(stack, mask=None)
+    assert torch.equal(voted_mean(everybody, lambda one: one), voted_mean(all_voting(everybody), lambda one: one))
+    assert torch.equal(vote_shares(everybody), vote_shares(all_voting(everybody)))
 
 
 @pytest.mark.parametrize("teacher", [MeanProbabilities(), Stacked(ridge=0.1), Stacked(weights="full", ridge=1.0)])

@@ -21,16 +21,20 @@ def voted_mean(stack: ReportStack, share: Share) -> Float[Tensor, "samples class
 
     Summed one client at a time, by client id, so that memory does not grow with the number of clients.
     """
-    votes = stack.votes
+    # As large as a class of the logits, and all ones where nobody abstains.
+    votes = None if stack.mask is None else stack.votes
     total = torch.zeros(stack.logits.shape[1:], dtype=torch.float64)
-    for place, (logits, present) in enumerate(zip(stack.logits, votes, strict=True), start=1):
-        total += share(logits).double() * present.double().unsqueeze(-1)
-        if place % AT_ONCE == 0:
+    for client, logits in enumerate(stack.logits):
+        own = share(logits).double()
+        total += own if votes is None else own * votes[client].double().unsqueeze(-1)
+        if (client + 1) % AT_ONCE == 0:
             let_go(stack.logits)
-    return total / votes.sum(dim=0, dtype=torch.float64).unsqueeze(-1)
+    return total / (len(stack.clients) if votes is None else votes.sum(dim=0, dtype=torch.float64).unsqueeze(-1))
 
 
 def vote_shares(stack: ReportStack) -> Float[Tensor, " clients"]:
     """Each client's share of all votes."""
+    if stack.mask is None:
+        return torch.full((len(stack.clients),), 1 / len(stack.clients))
     given = stack.votes.sum(dim=1, dtype=torch.float64)
     return (given / given.sum()).float()
