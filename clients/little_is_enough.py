@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar
 import torch
 from jaxtyping import Float
 from pydantic import Field
-from scipy.stats import norm
+from scipy.special import ndtri
 from torch import Tensor
 
 from clients._forging import honest_probabilities
@@ -38,4 +38,4 @@ class LittleIsEnough(ClientBehaviour):
 def majority_deviations(honest: int, attackers: int) -> float:
     """z: how many standard deviations off the mean enough honest clients still lie, were they normally distributed."""
     supporters = max(1, (honest + attackers) // 2 + 1 - attackers)
-    return max(0.0, float(norm.ppf((honest - supporters) / honest)))
+    return max(0.0, float(ndtri((honest - supporters) / honest)))

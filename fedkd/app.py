@@ -18,6 +18,7 @@ from fedkd.errors import ConfigError, RunError
 from fedkd.local.workspace import Workspace, workspace
 from fedkd.models import profile
 from fedkd.observer import Observer, Silent
+from fedkd.performing import LOCAL_PERFORMER
 from fedkd.records import Summary
 from fedkd.records.checkpoint import Checkpoint
 from fedkd.records.directory import ControlResult, RunDirectory
@@ -25,8 +26,7 @@ from fedkd.records.files import writing
 from fedkd.records.lock import locked
 from fedkd.records.logs import round_lines
 from fedkd.records.tally import Tally
-from fedkd.report.label_distribution import save_label_distribution
-from fedkd.report.observatory import FIGURES, save_observatory
+from fedkd.report.lazily import draw_label_distribution, draw_observatory, observatory_files
 from fedkd.resuming import check_changes
 from fedkd.secure_rules import check_secure_sum
 from fedkd.server import Server
@@ -34,6 +34,8 @@ from fedkd.spending import with_noise
 from fedkd.students import StudentRule
 from fedkd.summaries import overview_of, summarise, versions
 from fedkd.types import Job, Outcome
+
+FLOAT32_BYTES = 4
 
 __all__ = ["RaySize", "SharedRay", "build_engine", "check", "ray_size", "run_experiment", "versions"]
 
@@ -66,15 +68,19 @@ def check(config: ExperimentConfig) -> Workspace:
     return place
 
 
-def build_engine(place: Workspace, *, verbose: bool = False, ray_address: str | None = None) -> Engine:
+def build_engine(
+    place: Workspace, *, verbose: bool = False, ray_address: str | None = None, performer: str = LOCAL_PERFORMER
+) -> Engine:
     """The engine of ``engine.kind``, not yet started; ``ray_address`` stands in for an ``engine.address`` not given.
+
+    ``performer`` is the import path of what does a client's work.
 
     A client is expected to cost what its model costs on its private samples, each epoch, and once on the public ones.
     """
     config = place.config
     resources = {client: _resources(place, client) for client in range(config.clients.count)}
     if config.engine.kind == "inline":
-        return InlineEngine(resources=resources)
+        return InlineEngine(resources=resources, performer=performer)
     from fedkd.engines.simulation import RayEngine
 
     operations = [
@@ -85,8 +91,18 @@ def build_engine(place: Workspace, *, verbose: bool = False, ray_address: str | 
         # A training step costs about three forward passes.
         passes = 3 * config.clients.epochs * data.train.numel() + place.data.public.labels.numel()
         costs[client] = float(operations[place.architecture_of(client)] * passes)
-    where = replace(config.engine, address=config.engine.address or ray_address)
-    return RayEngine(where, config.clients.count, verbose=verbose, costs=costs, resources=resources)
+    # In the last round about the test images too.
+    chosen = place.data.public.subset(config.data.public.round_size, config.seed, 1)
+    queries = chosen.numel() + place.data.test_labels.numel()
+    return RayEngine(
+        replace(config.engine, address=config.engine.address or ray_address),
+        config.clients.count,
+        verbose=verbose,
+        costs=costs,
+        resources=resources,
+        answer_bytes=FLOAT32_BYTES * place.data.classes * queries,
+        performer=performer,
+    )
 
 
 def ray_size(place: Workspace) -> RaySize | None:
@@ -143,9 +159,9 @@ def _finished(directory: RunDirectory, config: ExperimentConfig, watch: Observer
     check_changes(directory.path, before, config, done=directory.rounds_done)
     if summary is None or summary.rounds != config.rounds or before.controls != config.controls:
         return None
-    if not all(path.is_file() for path in _figures(directory.path)):
+    if not all(path.is_file() for path in observatory_files(directory.path)):
         with writing(directory.path / "plots"):
-            save_observatory(directory.path)
+            draw_observatory(directory.path)
     watch.noticed(
         f"{directory.path} is finished, {_rounds(summary.rounds)}; nothing to do (a larger rounds=N goes on with it)"
     )
@@ -174,7 +190,7 @@ class _Run:
             self._server.ledger.load_state_dict(charges)
         directory.unfinish()
         with writing(directory.path / "plots"):
-            for figure in _figures(directory.path):
+            for figure in observatory_files(directory.path):
                 figure.unlink(missing_ok=True)
         if before != config:
             directory.write_config(config)
@@ -185,8 +201,6 @@ class _Run:
     def finish(self, *, verbose: bool, ray_address: str | None) -> Summary:
         """Everything that is left to do, and the summary."""
         directory, place, watch = self._directory, self._place, self._watch
-        with writing(directory.path / "plots"):
-            save_label_distribution(place.data, directory.path / "plots" / "label_distribution.png")
         overview = overview_of(place, directory.path)
         watch.started(overview)
         if self._tally.rounds == 0:
@@ -194,11 +208,14 @@ class _Run:
         with build_engine(place, verbose=verbose, ray_address=ray_address) as engine:
             for round in range(self._tally.rounds + 1, place.config.rounds + 1):
                 self._round(engine, round)
+                with writing(directory.path / "plots"):
+                    draw_label_distribution(place.data, directory.path)
             finished = self._controls(engine)
         summary = summarise(place, self._server, self._tally, finished, self._seconds())
         directory.finish(summary)
         with writing(directory.path / "plots"):
-            save_observatory(directory.path)
+            draw_label_distribution(place.data, directory.path)
+            draw_observatory(directory.path)
         watch.finished(summary, overview)
         return summary
 
@@ -290,11 +307,6 @@ def _watched(engine: Engine, job: Job, asked: Sequence[int], watch: Observer) ->
     for done, outcome in enumerate(engine.run(job, asked), start=1):
         watch.progress("clients", done, len(asked))
         yield outcome
-
-
-def _figures(folder: Path) -> list[Path]:
-    """What is drawn last of all, when the summary is there."""
-    return [folder / "plots" / f"{name}.png" for name in FIGURES]
 
 
 def _rounds(count: int) -> str:

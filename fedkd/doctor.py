@@ -20,7 +20,7 @@ MEMORY_PER_WORKER = 1.0
 ENOUGH_SHARED_MEMORY = 1.0
 """GiB of /dev/shm below which Ray's object store moves to the disk."""
 
-_PACKAGES = ("torch", "torchvision", "numpy", "flwr", "flwr-datasets", "ray", "scikit-learn", "pydantic")
+_PACKAGES = ("torch", "torchvision", "numpy", "flwr", "ray", "scikit-learn", "pydantic")
 
 
 def print_diagnosis(console: RichConsole | None = None) -> None:

@@ -75,6 +75,11 @@ class Exchange:
         previous = self._received[client].previous(asked) if self._up.delta and client in self._received else None
         return self._up.decode(data, samples=asked.numel(), classes=self._place.data.classes, previous=previous)
 
+    @property
+    def keeps_codes(self) -> bool:
+        """Whether ``accept`` needs the codes of reports."""
+        return self._up.delta
+
     def delivered(self) -> None:
         """Take note that a round's messages are out: those of the next are differences to them."""
         if self._sending is not None:

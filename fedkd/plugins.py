@@ -12,10 +12,11 @@ import inspect
 import pkgutil
 import sys
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any, get_type_hints
 
-from pydantic import ConfigDict, ValidationError, create_model
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
 from fedkd.errors import PluginError
 
@@ -114,19 +115,8 @@ def _validate(cls: type, options: Mapping[str, Any]) -> tuple[list[str], dict[st
         for key in options
         if key not in fields
     ]
-    hints = get_type_hints(cls, include_extras=True)
-    schema: dict[str, Any] = {}
-    for field in fields.values():
-        if field.default is not dataclasses.MISSING:
-            default: Any = field.default
-        elif field.default_factory is not dataclasses.MISSING:
-            default = field.default_factory()
-        else:
-            default = ...
-        schema[field.name] = (hints[field.name], default)
-    model = create_model(cls.__name__, __config__=ConfigDict(arbitrary_types_allowed=True), **schema)
     try:
-        parsed = model(**{key: value for key, value in options.items() if key in fields})
+        parsed = _model_of(cls)(**{key: value for key, value in options.items() if key in fields})
     except ValidationError as error:
         for fault in error.errors():
             path = ".".join(str(part) for part in fault["loc"])
@@ -140,6 +130,22 @@ def _validate(cls: type, options: Mapping[str, Any]) -> tuple[list[str], dict[st
         except ValueError as error:
             problems.append(str(error))
     return problems, values
+
+
+@cache
+def _model_of(cls: type) -> type[BaseModel]:
+    """What parses a class's options. Kept, for every client builds half a dozen plug-ins in every round."""
+    hints = get_type_hints(cls, include_extras=True)
+    schema: dict[str, Any] = {}
+    for field in options_of(cls):
+        if field.default is not dataclasses.MISSING:
+            default: Any = field.default
+        elif field.default_factory is not dataclasses.MISSING:
+            default = Field(default_factory=field.default_factory)
+        else:
+            default = ...
+        schema[field.name] = (hints[field.name], default)
+    return create_model(cls.__name__, __config__=ConfigDict(arbitrary_types_allowed=True), **schema)
 
 
 def _has_module(kind: PluginKind, name: str) -> bool:

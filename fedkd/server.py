@@ -1,6 +1,6 @@
 """The server's side of a round, whatever engine does the clients' work."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -11,6 +11,7 @@ from torch import Tensor
 
 from fedkd import plugins
 from fedkd.aggregation import Expectation, LogitAggregator, collect_reports
+from fedkd.aggregation.blocks import TEST_LOGITS
 from fedkd.collusion import collude
 from fedkd.config import to_json
 from fedkd.distillation import DistillationResult, StepRow
@@ -19,6 +20,7 @@ from fedkd.evaluation import Diagnosis, ValidationReport, accuracy, diagnose, hi
 from fedkd.exchange import Exchange
 from fedkd.local import ClientRule
 from fedkd.local.workspace import Workspace
+from fedkd.memory import release_memory
 from fedkd.privacy import PrivacyLedger
 from fedkd.records import ClientRecord, Failure, RoundRecord, SecureRecord
 from fedkd.secure_round import RunJob, SecureResult, sum_once
@@ -108,18 +110,19 @@ class Server:
         clients = self.sampled(job.round)
         chosen = self._chosen(job.round)
         asked = chosen[self.rule.to_ask(job.round, chosen)]
-        answers = list(outcomes)
-        reports, failures = collect_reports(answers, self._expectation(job.round, clients, asked))
+        answers: list[Outcome] = []
+        reports, failures = collect_reports(_noted(outcomes, answers), self._expectation(job, clients, asked))
         if len(reports) < config.clients.min_reports:
             reasons = "; ".join(f"client {failure.client}: {failure.reason}" for failure in failures[:5])
             raise RunError(
                 f"round {job.round}: {len(reports)} valid reports, clients.min_reports is {config.clients.min_reports} "
                 f"({reasons}); the rounds before it are kept"
             )
+        release_memory()
         self._exchange.delivered()
         for report in reports:
             self._exchange.accept(report, asked)
-        tests = self._tests(answers, reports)
+        tests = self._tests(reports)
         reports, tests = collude(self.place, job.round, reports, tests, self._exchange.recoded)
         rows = self._client_records(job, answers, reports)
         return self._learn(
@@ -190,32 +193,34 @@ class Server:
         config = self.place.config
         return self.place.data.public.subset(config.data.public.round_size, config.seed, round)
 
-    def _expectation(self, round: int, clients: tuple[int, ...], asked: Tensor) -> Expectation:
+    def _expectation(self, job: Job, clients: tuple[int, ...], asked: Tensor) -> Expectation:
         data, teacher = self.place.data, self.place.config.teacher.name
         aggregator: type[LogitAggregator] = plugins.resolve(plugins.TEACHER, teacher)
         logits = self._client_rule.sends == "logits"
         return Expectation(
-            round,
+            job.round,
             clients,
             data.classes,
             data.public.digest,
             decode=(lambda client, message: self._exchange.decode(client, message, asked)) if logits else None,
             needs_label_counts=self.rule.teaches and aggregator.needs_label_counts,
             fault=self.rule.fault,
+            tests=data.test_labels.numel() if job.probe else 0,
+            keeps_codes=self._exchange.keeps_codes,
         )
 
-    def _tests(self, answers: list[Outcome], reports: list[ClientReport]) -> dict[int, ClientReport]:
+    def _tests(self, reports: list[ClientReport]) -> dict[int, ClientReport]:
         """The valid clients' logits on the test images, where they were asked for them."""
         shape = (self.place.data.test_labels.numel(), self.place.data.classes)
-        arrays = {answer.client: answer.arrays for answer in answers}
         found = {}
         for report in reports:
-            logits = arrays[report.client].get(f"{EVALUATION}/logits")
-            mask = arrays[report.client].get(f"{EVALUATION}/mask")
-            if logits is not None and logits.shape == shape and bool(np.isfinite(logits).all()):
+            logits, mask = report.arrays.get(TEST_LOGITS), report.arrays.get(f"{EVALUATION}/mask")
+            if logits is not None and logits.shape == shape:
+                # Without logits on public samples they are still part of a message, which cannot be written to.
+                writable = logits if logits.flags.writeable else logits.copy()
                 found[report.client] = replace(
                     report,
-                    logits=torch.from_numpy(logits.copy()),
+                    logits=torch.from_numpy(writable),
                     mask=None if mask is None else torch.from_numpy(mask.copy()),
                 )
         return found
@@ -309,3 +314,10 @@ class Server:
         if not bool(hidden.any()):
             return None
         return hit_rate(targets.teacher.log_probabilities[hidden], public.truth[known][hidden])
+
+
+def _noted(outcomes: Iterable[Outcome], notes: list[Outcome]) -> Iterator[Outcome]:
+    """The outcomes, each noted without its arrays, which take much memory and are not needed twice."""
+    for outcome in outcomes:
+        notes.append(replace(outcome, arrays={}))
+        yield outcome

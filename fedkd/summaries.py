@@ -9,7 +9,6 @@ from fedkd import __version__
 from fedkd.errors import RunError
 from fedkd.evaluation import diagnose
 from fedkd.local.workspace import Workspace
-from fedkd.models import profile
 from fedkd.privacy.preview import smallest_release
 from fedkd.records import Overview, Summary
 from fedkd.records.directory import ControlResult, parameter_digest
@@ -40,7 +39,7 @@ def overview_of(place: Workspace, out: Path) -> Overview:
         largest_client=max(sizes),
         partition=detail or partition.scheme,
         student=config.student.model.name,
-        student_parameters=profile(place.initial_model(), data.shape).parameters,
+        student_parameters=sum(parameter.numel() for parameter in place.initial_model().parameters()),
         teacher=config.teacher.name,
         balancer=config.distillation.balancer.name,
         engine=config.engine.kind,

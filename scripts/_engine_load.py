@@ -3,9 +3,12 @@
 import time
 
 import numpy as np
+import torch
 
+from fedkd.local.perform import asked_positions, codec
+from fedkd.local.training import make_optimiser
 from fedkd.local.workspace import workspace
-from fedkd.types import Job, Outcome
+from fedkd.types import EVALUATION, Arrays, Job, Outcome
 
 PAYLOAD = 80_000
 """Bytes that a client sends: 2,000 answers on ten classes in single precision, or what an encoding makes of more."""
@@ -18,6 +21,21 @@ def answer_at_once(job: Job, client: int) -> Outcome:
 
 
 def tell_the_time(job: Job, client: int) -> Outcome:
-    """When the client has its data and could take its first step, in seconds since the epoch."""
-    workspace(job.config)
+    """The seconds since the epoch at which the client has data, model and optimiser, and would take its first step."""
+    place = workspace(job.config)
+    make_optimiser(place.initial_model().parameters(), place.config.clients)
     return Outcome(client, metrics={"time": time.time()})
+
+
+def answer_with_logits(job: Job, client: int) -> Outcome:
+    """No training, and logits on all that was asked, as a client sends them."""
+    place = workspace(job.config)
+    data = place.data
+    draw = torch.Generator().manual_seed(client)
+    logits = torch.randn(asked_positions(place, job).numel(), data.classes, generator=draw)
+    sent = codec(place.config.exchange.uplink).encode(logits).data
+    arrays: Arrays = {"logits": np.frombuffer(sent, dtype=np.uint8)}
+    if job.probe:
+        arrays[f"{EVALUATION}/logits"] = torch.randn(len(data.test_labels), data.classes, generator=draw).numpy()
+    examples = data.clients[client].train.numel()
+    return Outcome(client, arrays, {"round": job.round, "examples": examples, "public_digest": data.public.digest})

@@ -6,9 +6,8 @@ python scripts/_engine_start.py ray|inline
 import sys
 from pathlib import Path
 
-from fedkd.app import check
+from fedkd.app import build_engine, check
 from fedkd.config import load_config
-from fedkd.engines import Engine
 from fedkd.server import Server
 
 PERFORMER = "_engine_load:tell_the_time"
@@ -18,16 +17,7 @@ QUICKSTART = Path(__file__).parents[1] / "configs/quickstart.yaml"
 def main(kind: str) -> None:
     place = check(load_config(QUICKSTART, [f"engine.kind={kind}"]))
     server = Server.build(place)
-    chosen: Engine
-    if kind == "ray":
-        from fedkd.engines.simulation import RayEngine
-
-        chosen = RayEngine(place.config.engine, place.config.clients.count, performer=PERFORMER)
-    else:
-        from fedkd.engines.inline import InlineEngine
-
-        chosen = InlineEngine(performer=PERFORMER)
-    with chosen as engine:
+    with build_engine(place, performer=PERFORMER) as engine:
         outcomes = list(engine.run(server.job(1), server.sampled(1)))
     print(min(float(outcome.metrics["time"]) for outcome in outcomes))
 

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
-from scipy.optimize import minimize
 
 Array = npt.NDArray[np.float64]
 Labels = npt.NDArray[np.int64]
@@ -19,6 +18,9 @@ def fit(features: Array, labels: Labels, prior: Array, ridge: float, start: Fitt
     and so the weights, are ``[clients, 1]``, ``[clients, classes]`` or ``[clients, classes, classes]``. One weight per
     client stands for one per class, and is pulled as strongly as they would be together.
     """
+    # Imported here because plug-ins are looked at, and listed, long before anything is fitted.
+    from scipy.optimize import minimize
+
     clients, _, classes = features.shape
     strength = ridge * (classes if prior.shape[1:] == (1,) else 1)
 

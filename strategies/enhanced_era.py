@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar
 import torch
 from pydantic import Field
 
-from fedkd.aggregation import LogitAggregator, ReportStack, ReportSum, Teacher
+from fedkd.aggregation import LogitAggregator, ReportStack, ReportSum, Teacher, vote_shares, voted_mean
 
 FLOOR = torch.finfo(torch.float32).tiny
 """Smallest mean probability, so that its logarithm is finite."""
@@ -25,10 +25,9 @@ class EnhancedEra(LogitAggregator):
     needs_individual_reports: ClassVar[bool] = False
 
     def aggregate(self, stack: ReportStack) -> Teacher:
-        votes = stack.votes.double()
-        mean = torch.einsum("ks,ksc->sc", votes, stack.probabilities.double()) / votes.sum(dim=0).unsqueeze(-1)
+        mean = voted_mean(stack, lambda logits: logits.softmax(dim=-1))
         powered = self.exponent * mean.clamp_min(FLOOR).log()
-        return Teacher.from_logits(powered.float(), client_weight=(votes.sum(1) / votes.sum()).float())
+        return Teacher.from_logits(powered.float(), client_weight=vote_shares(stack))
 
     def aggregate_sum(self, reports: ReportSum) -> Teacher:
         return Teacher.from_logits((self.exponent * reports.mean.clamp_min(FLOOR).log()).float())

@@ -3,10 +3,9 @@
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
-import torch
 from pydantic import Field
 
-from fedkd.aggregation import LogitAggregator, ReportStack, ReportSum, Teacher
+from fedkd.aggregation import LogitAggregator, ReportStack, ReportSum, Teacher, vote_shares, voted_mean
 
 
 @dataclass
@@ -22,11 +21,8 @@ class Era(LogitAggregator):
     needs_individual_reports: ClassVar[bool] = False
 
     def aggregate(self, stack: ReportStack) -> Teacher:
-        votes = stack.votes.double()
-        mean = torch.einsum("ks,ksc->sc", votes, stack.probabilities.double()) / votes.sum(dim=0).unsqueeze(-1)
-        return Teacher.from_logits(
-            (mean / self.temperature).float(), client_weight=(votes.sum(1) / votes.sum()).float()
-        )
+        mean = voted_mean(stack, lambda logits: logits.softmax(dim=-1))
+        return Teacher.from_logits((mean / self.temperature).float(), client_weight=vote_shares(stack))
 
     def aggregate_sum(self, reports: ReportSum) -> Teacher:
         return Teacher.from_logits((reports.mean / self.temperature).float())

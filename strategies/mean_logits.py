@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from fedkd.aggregation import LogitAggregator, ReportStack, Teacher
+from fedkd.aggregation import LogitAggregator, ReportStack, Teacher, vote_shares, voted_mean
 
 
 @dataclass
@@ -17,6 +17,5 @@ class MeanLogits(LogitAggregator):
     needs_individual_reports: ClassVar[bool] = False
 
     def aggregate(self, stack: ReportStack) -> Teacher:
-        votes = stack.votes.double()
-        mean = (votes.unsqueeze(-1) * stack.logits.double()).sum(dim=0) / votes.sum(dim=0).unsqueeze(-1)
-        return Teacher.from_logits(mean.float(), client_weight=votes.sum(dim=1).float() / votes.sum().float())
+        mean = voted_mean(stack, lambda logits: logits)
+        return Teacher.from_logits(mean.float(), client_weight=vote_shares(stack))

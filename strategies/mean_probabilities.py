@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from fedkd.aggregation import LogitAggregator, ReportStack, ReportSum, Teacher
+from fedkd.aggregation import LogitAggregator, ReportStack, ReportSum, Teacher, vote_shares, voted_mean
 
 
 @dataclass
@@ -16,9 +16,8 @@ class MeanProbabilities(LogitAggregator):
     needs_individual_reports: ClassVar[bool] = False
 
     def aggregate(self, stack: ReportStack) -> Teacher:
-        votes = stack.votes.double()
-        mean = (votes.unsqueeze(-1) * stack.probabilities.double()).sum(dim=0) / votes.sum(dim=0).unsqueeze(-1)
-        return Teacher.from_probabilities(mean.float(), client_weight=votes.sum(dim=1).float() / votes.sum().float())
+        mean = voted_mean(stack, lambda logits: logits.softmax(dim=-1))
+        return Teacher.from_probabilities(mean.float(), client_weight=vote_shares(stack))
 
     def aggregate_sum(self, reports: ReportSum) -> Teacher:
         return Teacher.from_probabilities(reports.mean.float())

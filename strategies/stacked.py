@@ -1,14 +1,16 @@
 """A stacked teacher: a log-linear pool whose weights are fitted on the labelled public samples."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 import torch
 from pydantic import Field
+from torch import Tensor
 
 from fedkd.aggregation import LogitAggregator, ReportStack, Teacher
+from fedkd.aggregation.blocks import let_go
 from fedkd.types import UNKNOWN_LABEL
 from strategies._pooling import Array, Labels, fit, held_out_loss, out_of_fold, pool
 
@@ -17,6 +19,9 @@ LOG_FLOOR = -16.0
 
 RIDGES = (1.0, 1e-1, 1e-2, 1e-3, 1e-4)
 """Strengths tried by cross-validation, strongest first, each fit starting from the one before."""
+
+PART_BYTES = 2**23
+"""Beyond this, experts are made and pooled a stretch of samples at a time, so that memory grows with logits alone."""
 
 Form = Literal["client", "class", "full", "mean"]
 
@@ -51,18 +56,18 @@ class Stacked(LogitAggregator):
     needs_labels: ClassVar[bool] = True
 
     def aggregate(self, stack: ReportStack) -> Teacher:
-        votes = stack.votes.double().unsqueeze(-1)
-        mean = (votes * stack.probabilities.double()).sum(dim=0) / votes.sum(dim=0)
-        reports = stack.logits.double().log_softmax(dim=-1).clamp_min(LOG_FLOOR) * votes
-        experts = torch.cat([reports, mean.clamp_min(math.exp(LOG_FLOOR)).log().unsqueeze(0)]).numpy()
+        parts = _parts(stack)
         known = (stack.labels != UNKNOWN_LABEL).numpy()
-        fit_on, labels = experts[:, known], stack.labels.numpy()[known]
+        labels = stack.labels.numpy()[known]
+        whole = _experts(stack, parts[0]) if len(parts) == 1 else None
+        fit_on = _experts(stack, torch.from_numpy(known)) if whole is None else whole[:, known]
         form, ridge = (self.weights, self.ridge) if self.ridge is not None else self._cross_validated(fit_on, labels)
         heard = _heard(fit_on, form)
         prior = _unfitted(heard, form)
         weight, bias = fit(heard, labels, prior, ridge)
-        strength = np.abs(weight).reshape(len(weight), -1).sum(axis=1)[: len(reports)] + np.finfo(np.float64).tiny
-        pooled = pool(_heard(experts, form), weight, bias)
+        strength = np.abs(weight).reshape(len(weight), -1).sum(axis=1)[: len(stack.clients)] + np.finfo(np.float64).tiny
+        experts = (_experts(stack, part) if whole is None else whole for part in parts)
+        pooled = np.concatenate([pool(_heard(found, form), weight, bias) for found in experts])
         folds = min(self.folds, labels.size)
         if self.cross_fit and folds > 1:
             pooled[known] = out_of_fold(heard, labels, prior, ridge, folds, (weight, bias))
@@ -86,6 +91,24 @@ class Stacked(LogitAggregator):
             found[form] = held_out_loss(heard, labels, _unfitted(heard, form), folds, RIDGES)
         best = min(forms, key=lambda form: found[form][0])
         return best, found[best][1]
+
+
+def _parts(stack: ReportStack) -> list[slice]:
+    """The samples in stretches on which all experts together take at most ``PART_BYTES``."""
+    clients, samples, classes = stack.logits.shape
+    size = max(1, PART_BYTES // (8 * (clients + 1) * classes))
+    return [slice(start, start + size) for start in range(0, samples, size)]
+
+
+def _experts(stack: ReportStack, part: slice | Tensor) -> Array:
+    """Log-probabilities ``[clients + 1, samples, classes]`` on some samples: the clients', and those of their mean."""
+    logits, mask = stack.logits[:, part].contiguous(), None if stack.mask is None else stack.mask[:, part]
+    let_go(stack.logits)
+    votes = replace(stack, logits=logits, mask=mask, labels=stack.labels[part]).votes.double().unsqueeze(-1)
+    mean = (votes * logits.softmax(dim=-1).double()).sum(dim=0) / votes.sum(dim=0)
+    reports = logits.double().log_softmax(dim=-1).clamp_min(LOG_FLOOR) * votes
+    experts: Array = torch.cat([reports, mean.clamp_min(math.exp(LOG_FLOOR)).log().unsqueeze(0)]).numpy()
+    return experts
 
 
 def _heard(experts: Array, form: Form) -> Array:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 import torchvision
+from sklearn.datasets import load_digits
 
 from fedkd.data import DataSource, ImageSet, resolve_root
 from fedkd.data.sources.digits import Digits
@@ -54,6 +55,20 @@ def write_idx(folder: Path, prefix: str, images: np.ndarray, labels: list[int], 
 
 def test_the_shipped_sources() -> None:
     assert names(DATASET) == sorted((*DOWNLOADED, "digits", "fashion_mnist"))
+
+
+@pytest.mark.parametrize("installed_as_usual", [True, False])
+def test_digits_are_those_of_scikit_learn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, installed_as_usual: bool
+) -> None:
+    if not installed_as_usual:
+        monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    found = Digits().load(tmp_path)
+    pixels, target = load_digits(return_X_y=True)
+    images = torch.cat([found.train_images, found.test_images]).flatten(1).double() * 16 / 255
+    rows = torch.cat([images.round(), torch.cat([found.train_labels, found.test_labels]).unsqueeze(1)], dim=1)
+    expected = torch.from_numpy(np.column_stack([pixels, target]))
+    assert sorted(rows.tolist()) == sorted(expected.tolist())
 
 
 def test_digits_come_with_a_stratified_fifth_for_testing(tmp_path: Path) -> None:

@@ -9,12 +9,13 @@ from fedkd import plugins
 from fedkd.errors import PluginError
 
 OUTSIDE = """
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fedkd.aggregation import LogitAggregator, Teacher
 
 @dataclass
 class First(LogitAggregator):
     power: float = 1.0
+    notes: dict[str, int] = field(default_factory=dict)
     def __post_init__(self):
         if self.power > 9:
             raise ValueError(f"power must be at most 9, got {self.power}; lower it")
@@ -46,6 +47,13 @@ def test_every_kind_offers_names_that_resolve_and_say_what_they_are(kind: plugin
 def test_a_class_in_the_working_directory_is_found(outside: str) -> None:
     built = plugins.build(plugins.TEACHER, outside, {"power": "2"})
     assert built.power == 2.0
+
+
+def test_a_default_that_is_made_anew_is_not_shared(outside: str) -> None:
+    first, second = plugins.build(plugins.TEACHER, outside), plugins.build(plugins.TEACHER, outside)
+    first.notes["seen"] = 1
+    assert second.notes == {}
+    assert plugins.build(plugins.TEACHER, outside, {"notes": {"seen": "2"}}).notes == {"seen": 2}
 
 
 def test_a_rule_of_the_class_is_reported_with_the_other_faults(outside: str) -> None:

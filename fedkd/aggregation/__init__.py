@@ -2,6 +2,7 @@
 
 from fedkd.aggregation._base import LogitAggregator, sums
 from fedkd.aggregation.reports import Expectation, collect_reports, stack_reports
+from fedkd.aggregation.voting import vote_shares, voted_mean
 from fedkd.types import ReportStack, ReportSum, Teacher
 
 __all__ = [
@@ -13,4 +14,6 @@ __all__ = [
     "collect_reports",
     "stack_reports",
     "sums",
+    "vote_shares",
+    "voted_mean",
 ]

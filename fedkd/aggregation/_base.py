@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from fedkd.aggregation.blocks import let_go
 from fedkd.types import UNKNOWN_LABEL, ReportStack, ReportSum, Teacher
 
 
@@ -98,7 +99,12 @@ def _check_stack(stack: ReportStack) -> None:
     if stack.logits.ndim != 3 or 0 in stack.logits.shape:
         raise ValueError(f"logits must be [clients, samples, classes], none of them 0; got {tuple(stack.logits.shape)}")
     clients, samples, classes = stack.logits.shape
-    if not bool(torch.isfinite(stack.logits).all()):
+    finite = True
+    for logits in stack.logits:
+        # One at a time, for the check makes copies.
+        finite = finite and bool(torch.isfinite(logits).all())
+        let_go(logits)
+    if not finite:
         raise ValueError("logits must be finite; drop the reports with NaN or infinity before aggregating")
     if stack.examples.shape != (clients,) or bool((stack.examples < 0).any()):
         raise ValueError(f"examples must be {clients} counts ≥ 0, one per client; got {stack.examples.tolist()}")

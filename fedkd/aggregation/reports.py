@@ -1,5 +1,6 @@
 """Validation of what clients send, and the stack that an aggregator gets."""
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
@@ -8,6 +9,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from fedkd.aggregation.blocks import TEST_LOGITS, Shelf, stacked
 from fedkd.codecs import Decoded
 from fedkd.records import Failure
 from fedkd.types import EVALUATION, Arrays, ClientReport, Outcome, ReportStack, Traffic
@@ -21,7 +23,8 @@ class Expectation:
     """What a valid report of this round looks like.
 
     ``decode`` turns a client's message into logits for the samples it was asked about, and raises ``ValueError`` when
-    it cannot; None when the algorithm exchanges no logits. ``fault`` says what else is wrong with a report.
+    it cannot; None when the algorithm exchanges no logits. ``fault`` says what else is wrong with a report. ``tests``
+    is the number of test images that were asked about besides; ``keeps_codes`` is False where nobody needs the codes.
     """
 
     round: int
@@ -31,6 +34,8 @@ class Expectation:
     decode: Callable[[int, bytes], Decoded] | None = None
     needs_label_counts: bool = False
     fault: Callable[[ClientReport], str | None] = lambda report: None
+    tests: int = 0
+    keeps_codes: bool = True
 
 
 class _MalformedError(ValueError):
@@ -40,18 +45,30 @@ class _MalformedError(ValueError):
 def collect_reports(outcomes: Iterable[Outcome], expected: Expectation) -> tuple[list[ClientReport], list[Failure]]:
     """The valid reports sorted by client id, and one failure with its reason for every other expected client.
 
-    A client that answers twice is dropped; an answer from a client that was not asked is a failure too.
+    A client that answers twice is dropped; an answer from a client that was not asked is a failure too. Outcomes are
+    read as they come and then let go; the logits of all reports lie in one block (``fedkd.aggregation.blocks``).
     """
-    answers: dict[int, list[Outcome]] = {}
+    asked = frozenset(expected.clients)
+    shelf = Shelf(sorted(asked), expected.tests)
+    answers: Counter[int] = Counter()
+    read: dict[int, ClientReport | Failure] = {}
     for outcome in outcomes:
-        answers.setdefault(outcome.client, []).append(outcome)
-    reports, failures = [], []
-    for client in sorted(set(answers) | set(expected.clients)):
-        try:
-            reports.append(_read(client, answers.get(client, []), expected))
-        except _MalformedError as reason:
-            failures.append(Failure(client, str(reason)))
-    return reports, failures
+        client = outcome.client
+        answers[client] += 1
+        if client in asked and answers[client] == 1:
+            try:
+                read[client] = _read(outcome, expected, shelf)
+            except _MalformedError as reason:
+                read[client] = Failure(client, str(reason))
+    for client in asked | set(answers):
+        if client not in asked:
+            read[client] = Failure(client, "answered without having been asked")
+        elif answers[client] != 1:
+            count = answers[client]
+            read[client] = Failure(client, f"sent {count} reports for one round" if count else "sent nothing")
+    found = [read[client] for client in sorted(read)]
+    reports = shelf.close_gaps([report for report in found if isinstance(report, ClientReport)])
+    return reports, [failure for failure in found if isinstance(failure, Failure)]
 
 
 def stack_reports(
@@ -71,7 +88,7 @@ def stack_reports(
     if all("label_counts" in report.arrays for report in reports):
         counts = torch.stack([torch.from_numpy(report.arrays["label_counts"].astype(np.int64)) for report in reports])
     return ReportStack(
-        logits=torch.stack([report.logits for report in reports]),
+        logits=stacked([report.logits for report in reports]),
         examples=torch.tensor([report.examples for report in reports]),
         labels=labels,
         clients=tuple(report.client for report in reports),
@@ -93,14 +110,7 @@ def traffic_of(arrays: Arrays) -> Traffic:
     return Traffic(**sizes)
 
 
-def _read(client: int, given: Sequence[Outcome], expected: Expectation) -> ClientReport:
-    if client not in expected.clients:
-        raise _MalformedError("answered without having been asked")
-    if not given:
-        raise _MalformedError("sent nothing")
-    if len(given) > 1:
-        raise _MalformedError(f"sent {len(given)} reports for one round")
-    outcome = given[0]
+def _read(outcome: Outcome, expected: Expectation, shelf: Shelf) -> ClientReport:
     if outcome.error is not None:
         raise _MalformedError(outcome.error)
     if (round_sent := outcome.metrics.get("round")) != expected.round:
@@ -111,15 +121,21 @@ def _read(client: int, given: Sequence[Outcome], expected: Expectation) -> Clien
     if not isinstance(examples, int) or examples < 0:
         raise _MalformedError(f"example count must be a whole number ≥ 0, got {examples!r}")
     decoded = _decoded(outcome, expected)
+    arrays = _others(outcome.arrays, expected)
+    logits, mask, codes = torch.zeros(0, expected.classes), None, None
+    if decoded is not None:
+        logits, tests = shelf.put(outcome.client, decoded.logits, arrays.get(TEST_LOGITS))
+        arrays |= {} if tests is None else {TEST_LOGITS: tests}
+        mask, codes = decoded.mask, decoded.codes if expected.keeps_codes else None
     report = ClientReport(
-        client=client,
+        client=outcome.client,
         round=expected.round,
-        logits=torch.zeros(0, expected.classes) if decoded is None else decoded.logits,
+        logits=logits,
         examples=examples,
         sent=traffic_of(outcome.arrays),
-        mask=None if decoded is None else decoded.mask,
-        arrays=_others(outcome.arrays, expected),
-        codes=None if decoded is None else decoded.codes,
+        mask=mask,
+        arrays=arrays,
+        codes=codes,
     )
     if (reason := expected.fault(report)) is not None:
         raise _MalformedError(reason)

@@ -1,20 +1,17 @@
 """Dividing private samples among clients."""
 
-import warnings
+import heapq
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from jaxtyping import Int
 from torch import Tensor
 
 from fedkd.config.schema import PartitionConfig
+from fedkd.data._schemes import Positions, TooFewSamplesError, dirichlet, iid, pathological, shards
 from fedkd.errors import DataError
 from fedkd.seeding import numpy_generator
-
-Positions = npt.NDArray[np.int64]
 
 _PATHOLOGICAL_DRAWS = 32
 
@@ -24,7 +21,7 @@ def partition(
 ) -> tuple[Int[Tensor, " share"], ...]:
     """Each client's sorted sample positions; every sample belongs to exactly one client.
 
-    The samples are shuffled by ``seed``, then divided by flwr-datasets:
+    The samples are shuffled by ``seed``, then divided as flwr-datasets does it:
 
     - ``iid``: equal shares.
     - ``dirichlet``: each class by proportions from Dir(alpha) over the clients (Yurochkin et al. 2019,
@@ -71,51 +68,30 @@ def _check(targets: Positions, clients: int, config: PartitionConfig) -> None:
 
 
 def _draw(targets: Positions, clients: int, config: PartitionConfig, generator: np.random.Generator) -> list[list[int]]:
-    # Importing these takes about two seconds, which only those who partition should pay.
-    from flwr_datasets import partitioner as flower
-
     seed = int(generator.integers(2**31))
     match config.scheme:
         case "iid":
-            return _run(flower.IidPartitioner(clients), targets)
+            shares = iid(len(targets), clients)
         case "dirichlet":
-            chosen = flower.DirichletPartitioner(
-                clients, "label", config.alpha, min_partition_size=0, shuffle=False, seed=seed
-            )
-            return _run(chosen, targets)
+            shares = dirichlet(targets, clients, config.alpha, seed)
         case "quantity":
             # One class for all: the same draw, but of sizes.
-            chosen = flower.DirichletPartitioner(
-                clients, "label", config.alpha, min_partition_size=0, shuffle=False, seed=seed
-            )
-            return _run(chosen, np.zeros_like(targets))
+            shares = dirichlet(np.zeros_like(targets), clients, config.alpha, seed)
         case "shards":
-            chosen = flower.ShardPartitioner(
-                clients, "label", num_shards_per_partition=config.shards_per_client, shuffle=False, seed=seed
-            )
-            return _run(chosen, targets)
+            shares = shards(targets, clients, config.shards_per_client, seed)
         case "pathological":
-            return _draw_pathological(targets, clients, config.classes_per_client, generator)
+            shares = _draw_pathological(targets, clients, config.classes_per_client, generator)
+    return [share.tolist() for share in shares]
 
 
 def _draw_pathological(
     targets: Positions, clients: int, classes_per_client: int, generator: np.random.Generator
-) -> list[list[int]]:
-    from flwr_datasets.partitioner import PathologicalPartitioner
-
-    shares: list[list[int]] = []
+) -> list[Positions]:
+    shares: list[Positions] = []
     for _ in range(_PATHOLOGICAL_DRAWS):
-        chosen = PathologicalPartitioner(
-            clients,
-            "label",
-            classes_per_client,
-            class_assignment_mode="first-deterministic",
-            shuffle=False,
-            seed=int(generator.integers(2**31)),
-        )
         try:
-            shares = _run(chosen, targets)
-        except ValueError as error:
+            shares = pathological(targets, clients, classes_per_client, int(generator.integers(2**31)))
+        except TooFewSamplesError as error:
             raise DataError(
                 f"data.partition.classes_per_client: {clients} clients of {classes_per_client} classes need more "
                 f"samples of a class than there are ({len(targets)} private samples in all); lower it or "
@@ -124,18 +100,6 @@ def _draw_pathological(
         if sum(map(len, shares)) == len(targets):
             break
     return shares
-
-
-def _run(partitioner: Any, targets: Positions) -> list[list[int]]:
-    """Each client's positions in ``targets`` according to a flwr-datasets partitioner."""
-    from datasets import Dataset
-
-    with warnings.catch_warnings():
-        # What flwr-datasets warns of (small shares, unused classes) is mended by the caller.
-        warnings.simplefilter("ignore")
-        partitioner.dataset = Dataset.from_dict({"label": targets, "position": np.arange(len(targets))})
-        parts = (partitioner.load_partition(client) for client in range(partitioner.num_partitions))
-        return [part.with_format("numpy")["position"][:].tolist() for part in parts]
 
 
 def _deal_leftovers(shares: list[list[int]], targets: Positions) -> None:
@@ -155,10 +119,16 @@ def _deal_leftovers(shares: list[list[int]], targets: Positions) -> None:
 
 
 def _top_up(shares: Sequence[list[int]], least: int) -> None:
-    sizes = np.array([len(share) for share in shares])
-    for client in np.flatnonzero(sizes < least).tolist():
+    sizes = [len(share) for share in shares]
+    # The largest first, ties by the lower id; an entry counts while it says how large its client is.
+    largest = [(-size, client) for client, size in enumerate(sizes)]
+    heapq.heapify(largest)
+    for client in [client for client, size in enumerate(sizes) if size < least]:
         while sizes[client] < least:
-            largest = int(sizes.argmax())
-            shares[client].append(shares[largest].pop())
-            sizes[largest] -= 1
+            size, giver = heapq.heappop(largest)
+            if -size != sizes[giver]:
+                continue
+            shares[client].append(shares[giver].pop())
+            sizes[giver] -= 1
             sizes[client] += 1
+            heapq.heappush(largest, (-sizes[giver], giver))

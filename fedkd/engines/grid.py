@@ -31,8 +31,8 @@ from fedkd.wire import (
 COHORTS_PER_WORKER = 4
 """Enough for a worker that is done early to take over work, few enough that messages stay cheap."""
 
-REPLY_BYTES = 50_000_000
-"""About how large a reply may become before cohorts are made smaller."""
+REPLY_BYTES = 25_000_000
+"""About how large a reply may become before cohorts are made smaller; on its way it is in memory about five times."""
 
 START_SECONDS = 300.0
 """How long nodes and workers may take to appear."""
@@ -56,8 +56,8 @@ class GridEngine:
     GPUs they share. ``clients_per_node`` fixes the size of a cohort (default: about ``cohorts_per_worker``, of equal
     expected cost); ``costs`` maps clients to their relative cost (default: all equal), ``resources`` to what they need
     (default: one core each): a cohort's clients need the same, and cohorts wait while others leave them too little.
-    ``timeout`` is the time in seconds that one job may take. Node ids serve as addresses only: they are random in every
-    run.
+    ``answer_bytes`` is about what a client will send, as long as none has sent more. ``timeout`` is the time in seconds
+    that one job may take. Node ids serve as addresses only: they are random in every run.
     """
 
     def __init__(
@@ -72,6 +72,7 @@ class GridEngine:
         cohorts_per_worker: int = COHORTS_PER_WORKER,
         costs: Mapping[int, float] | None = None,
         resources: Mapping[int, ClientResources] | None = None,
+        answer_bytes: int = 1,
         performer: str = LOCAL_PERFORMER,
         start_timeout: float = START_SECONDS,
     ) -> None:
@@ -87,7 +88,7 @@ class GridEngine:
         self._performer = performer
         self._start_timeout = start_timeout
         self._addresses: Iterator[int] = iter(())
-        self._reply_bytes = 1
+        self._reply_bytes = answer_bytes
 
     def __enter__(self) -> Self:
         """Wait for the nodes and for the first workers.

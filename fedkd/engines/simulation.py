@@ -24,10 +24,10 @@ class RayEngine:
     """Runs clients on a Ray started for this engine, or on the one at ``engine.address``, which stays up afterwards.
 
     ``clients`` is how many clients there are in all; ``costs`` maps them to their relative cost (default: all equal),
-    ``resources`` to what they need (default: one core each); ``performer`` is the import path of the function that does
-    one client's work; ``verbose`` lets Flower and Ray write to the terminal. A cluster at ``engine.address`` decides
-    itself how many workers there are. Entering raises ``RunError`` when the machine lacks what is asked for or a worker
-    cannot start.
+    ``resources`` to what they need (default: one core each); ``answer_bytes`` is about what one client sends;
+    ``performer`` is the import path of the function that does one client's work; ``verbose`` lets Flower and Ray write
+    to the terminal. A cluster at ``engine.address`` decides itself how many workers there are. Entering raises
+    ``RunError`` when the machine lacks what is asked for or a worker cannot start.
     """
 
     def __init__(
@@ -38,6 +38,7 @@ class RayEngine:
         *,
         costs: Mapping[int, float] | None = None,
         resources: Mapping[int, ClientResources] | None = None,
+        answer_bytes: int = 1,
         performer: str = LOCAL_PERFORMER,
     ) -> None:
         self._config = config
@@ -45,6 +46,7 @@ class RayEngine:
         self._verbose = verbose
         self._costs = costs
         self._resources = resources or {}
+        self._answer_bytes = answer_bytes
         self._performer = performer
         self._stack = ExitStack()
         self._simulation: Simulation | None = None
@@ -105,6 +107,7 @@ class RayEngine:
             cohorts_per_worker=1 if self._config.stacks else COHORTS_PER_WORKER,
             costs=self._costs,
             resources=self._resources,
+            answer_bytes=self._answer_bytes,
             performer=self._performer,
         )
         self._engine = stack.enter_context(engine)

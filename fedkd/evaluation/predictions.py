@@ -7,6 +7,8 @@ from torch import Tensor, nn
 from fedkd.devices import to_device
 
 BATCH = 512
+CPU_BATCH = 128
+"""Small enough for the activations of common models to stay in the cache, which nearly halves the time of a resnet8."""
 
 
 @torch.no_grad()
@@ -20,7 +22,7 @@ def predict(
     try:
         logits = [
             model(to_device(batch, device).contiguous(memory_format=torch.channels_last)).float()
-            for batch in images.split(BATCH)
+            for batch in images.split(CPU_BATCH if device.type == "cpu" else BATCH)
         ]
     finally:
         model.train(training)

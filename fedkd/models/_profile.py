@@ -4,7 +4,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
 
 
 @dataclass(frozen=True)
@@ -20,6 +19,8 @@ class ModelProfile:
 
 def profile(model: nn.Module, shape: tuple[int, int, int]) -> ModelProfile:
     """Count on an image of ``shape`` (channels, height, width); the model's state and mode are left as they were."""
+    from torch.utils.flop_counter import FlopCounterMode
+
     modes = [(module, module.training) for module in model.modules()]
     device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
     counter = FlopCounterMode(display=False)

@@ -10,6 +10,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from fedkd.aggregation import LogitAggregator, ReportStack, stack_reports
+from fedkd.aggregation.blocks import joined
 from fedkd.distillation import Distiller, Validation
 from fedkd.evaluation import hit_rate, predict
 from fedkd.local import parameter_prefix
@@ -147,7 +148,7 @@ def _appended(report: ClientReport, more: ClientReport) -> ClientReport:
     mask = None
     if report.mask is not None or more.mask is not None:
         mask = torch.cat([_mask(report), _mask(more)])
-    return replace(report, logits=torch.cat([report.logits, more.logits]), mask=mask)
+    return replace(report, logits=joined(report.logits, more.logits), mask=mask)
 
 
 def _mask(report: ClientReport) -> Tensor:

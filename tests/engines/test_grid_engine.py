@@ -90,12 +90,19 @@ def test_clients_of_a_cohort_are_stacked_as_they_are_in_one_process() -> None:
 
 
 def test_large_replies_are_spread_over_more_messages() -> None:
-    """40 clients that may each send 12.5 MB back fit four to a message of 50 MB."""
+    """40 clients that may each send 12.5 MB back fit two to a message of 25 MB."""
     grid = LocalGrid(1)
     job = Job("fail_on_even", 1, "{}", {"weight": np.zeros(12_500_000, np.uint8)})
     with engine(grid, nodes=1) as grid_engine:
         assert len(list(grid_engine.run(job, range(40)))) == 40
-    assert len(grid.sent) == 10
+    assert len(grid.sent) == 20
+
+
+def test_replies_that_are_expected_to_be_large_are_spread_from_the_first_round_on() -> None:
+    grid = LocalGrid(1)
+    with engine(grid, nodes=1, answer_bytes=5_000_000) as grid_engine:
+        assert len(list(grid_engine.run(JOB, range(40)))) == 40
+    assert len(grid.sent) == 8
 
 
 class OneReplyAtATime(LocalGrid):

@@ -2,8 +2,8 @@
 
 import math
 import sys
+from collections.abc import Callable
 
-from scipy.optimize import brentq
 from scipy.special import erfcx, ndtr, ndtri
 
 _SMALL = 1e-4
@@ -50,7 +50,7 @@ def gaussian_noise_multiplier(*, epsilon: float, releases: int = 1, delta: float
         low /= 2
     while epsilon_of_mu(high, delta) <= epsilon:
         high *= 2
-    mu: float = brentq(lambda x: epsilon_of_mu(x, delta) - epsilon, low, high, xtol=1e-300, rtol=1e-14)
+    mu = _root(lambda x: epsilon_of_mu(x, delta) - epsilon, low, high, 1e-14)
     return math.sqrt(releases) / mu
 
 
@@ -63,8 +63,14 @@ def epsilon_of_mu(mu: float, delta: float) -> float:
     low, high = float(ndtri(delta)), mu / 2
     if low >= high or _log_delta(high, mu) <= target:
         return 0.0
-    root = brentq(lambda a: _log_delta(a, mu) - target, low, high, xtol=1e-300, rtol=8 * sys.float_info.epsilon)
-    return mu * (mu / 2 - float(root))
+    return mu * (mu / 2 - _root(lambda a: _log_delta(a, mu) - target, low, high, 8 * sys.float_info.epsilon))
+
+
+def _root(function: Callable[[float], float], low: float, high: float, precision: float) -> float:
+    # A quarter of a second to import, which only those who count ε should pay.
+    from scipy.optimize import brentq
+
+    return float(brentq(function, low, high, xtol=1e-300, rtol=precision))
 
 
 def _log_delta(a: float, mu: float) -> float:

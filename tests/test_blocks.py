@@ -1,0 +1,244 @@
+"""Where the logits of many clients lie: in one block, on disk if it is large, copied once."""
+
+import gc
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from fedkd.aggregation import Expectation, ReportStack, collect_reports, stack_reports, vote_shares, voted_mean
+from fedkd.aggregation import blocks as module
+from fedkd.aggregation.blocks import TEST_LOGITS, joined, let_go, new_block, stacked
+from fedkd.codecs import Decoded
+from fedkd.errors import RunError
+from fedkd.types import Outcome
+from strategies.mean_probabilities import MeanProbabilities
+from strategies.stacked import Stacked
+
+CLASSES, TESTS = 3, 5
+
+
+@pytest.fixture(params=["memory", "disk"])
+def place(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """Blocks in ordinary memory, or all of them in files."""
+    if request.param == "disk":
+        monkeypatch.setattr(module, "IN_MEMORY_BYTES", 0)
+    yield request.param
+    gc.collect()
+    assert not open_files()
+
+
+def open_files() -> list[str]:
+    """The temporary files without a name that this process has mapped."""
+    folder = tempfile.gettempdir()
+    lines = Path("/proc/self/maps").read_text().splitlines()
+    return [line for line in lines if folder in line and line.endswith("(deleted)")]
+
+
+def outcome(client: int, *, tests: bool = False, round: int = 1) -> Outcome:
+    logits = np.random.default_rng(client).normal(size=(4, CLASSES)).astype(np.float32)
+    arrays = {"logits": np.frombuffer(logits.tobytes(), np.uint8)}
+    if tests:
+        # As out of a message, which cannot be written to.
+        arrays[TEST_LOGITS] = np.broadcast_to(np.float32(client), (TESTS, CLASSES))
+    return Outcome(client, arrays, {"round": round, "examples": client, "public_digest": "x"})
+
+
+def decode(client: int, message: bytes) -> Decoded:
+    found = np.frombuffer(message, np.float32).reshape(4, CLASSES)
+    return Decoded(torch.from_numpy(found.copy()), None, found.view(np.uint32))
+
+
+def expecting(*clients: int, tests: int = 0) -> Expectation:
+    return Expectation(1, clients, CLASSES, "x", decode, tests=tests)
+
+
+@pytest.mark.parametrize("tests", [0, TESTS])
+@pytest.mark.parametrize("missing", [(), (2,), (2, 3), (9,), (2, 5, 9)])
+def test_reports_lie_side_by_side_whoever_is_missing_and_whatever_came_first(
+    place: str, missing: tuple[int, ...], tests: int
+) -> None:
+    clients = (2, 3, 5, 7, 9)
+    came = [outcome(client, tests=tests > 0, round=99 if client in missing else 1) for client in (9, 2, 7, 5, 3)]
+    reports, failures = collect_reports(came, expecting(*clients, tests=tests))
+    there = [client for client in clients if client not in missing]
+    assert [report.client for report in reports] == there
+    assert [failure.client for failure in failures] == list(missing)
+    expected = torch.stack([decode(client, outcome(client).arrays["logits"].tobytes()).logits for client in there])
+    stack = stack_reports(reports, torch.full((4,), -1), round=1)
+    assert torch.equal(stack.logits, expected)
+    # Nothing was copied: the stack is the reports.
+    assert stack.logits.data_ptr() == reports[0].logits.data_ptr()
+    if tests:
+        behind = [torch.from_numpy(report.arrays[TEST_LOGITS]) for report in reports]
+        assert torch.equal(stacked(behind), torch.tensor(there).float()[:, None, None].expand(-1, TESTS, CLASSES))
+        longer = stacked([joined(report.logits, more) for report, more in zip(reports, behind, strict=True)])
+        assert torch.equal(longer, torch.cat([expected, stacked(behind)], dim=1))
+        assert longer.data_ptr() == stack.logits.data_ptr()
+
+
+def test_codes_that_nobody_needs_are_not_kept() -> None:
+    (kept,), _ = collect_reports([outcome(2)], expecting(2))
+    (dropped,), _ = collect_reports([outcome(2)], replace(expecting(2), keeps_codes=False))
+    assert kept.codes is not None
+    assert dropped.codes is None
+
+
+def test_tests_of_another_shape_stay_where_they_are(place: str) -> None:
+    odd = outcome(3, tests=True)
+    odd.arrays[TEST_LOGITS] = np.zeros((TESTS + 1, CLASSES), np.float32)
+    reports, failures = collect_reports([outcome(2, tests=True), odd], expecting(2, 3, tests=TESTS))
+    assert not failures
+    assert reports[1].arrays[TEST_LOGITS].shape == (TESTS + 1, CLASSES)
+    assert torch.equal(reports[0].logits, decode(2, outcome(2).arrays["logits"].tobytes()).logits)
+
+
+def test_parts_from_elsewhere_are_copied(place: str) -> None:
+    parts = [torch.full((2, 2), float(value)) for value in range(3)]
+    assert torch.equal(stacked(parts), torch.stack(parts))
+    backwards = list(reversed(torch.arange(12.0).view(3, 2, 2)))
+    assert torch.equal(stacked(backwards), torch.stack(backwards))
+    uneven = [torch.arange(40.0)[start : start + 4] for start in (0, 4, 12)]
+    assert torch.equal(stacked(uneven), torch.stack(uneven))
+    strided = list(torch.arange(24.0).view(2, 4, 3).transpose(1, 2))
+    assert torch.equal(stacked(strided), torch.stack(strided))
+    assert torch.equal(joined(parts[0], parts[1]), torch.cat(parts[:2]))
+    with pytest.raises(ValueError, match="one shape"):
+        stacked([torch.zeros(2), torch.zeros(3)])
+
+
+def test_a_block_on_disk_keeps_what_is_in_it_and_leaves_nothing_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "IN_MEMORY_BYTES", 1000)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    small, large = new_block(5, 50), new_block(6, 50)
+    assert not list(tmp_path.iterdir())
+    assert len([line for line in Path("/proc/self/maps").read_text().splitlines() if str(tmp_path) in line]) == 1
+    for block in (small, large):
+        block[:] = torch.arange(block.numel()).view_as(block)
+        let_go(block)
+        assert torch.equal(block, torch.arange(block.numel()).view_as(block).float())
+    del large, block
+    gc.collect()
+    assert str(tmp_path) not in Path("/proc/self/maps").read_text()
+
+
+def test_a_full_disk_is_an_error_that_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*arguments: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(module, "IN_MEMORY_BYTES", 0)
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(RunError, match=r"No space left on device.*TMPDIR"):
+        new_block(10)
+
+
+def all_voting(stack: ReportStack) -> ReportStack:
+    return replace(stack, mask=torch.ones(stack.logits.shape[:2], dtype=torch.bool))
+
+
+def test_votes_are_summed_one_client_at_a_time() -> None:
+    draw = torch.Generator().manual_seed(0)
+    logits = torch.randn(200, 7, CLASSES, generator=draw)
+    mask = torch.rand(200, 7, generator=draw) > 0.4
+    mask[:, 2] = False
+    stack = ReportStack(logits, torch.ones(200, dtype=torch.long), torch.full((7,), -1), tuple(range(200)), mask=mask)
+    total = torch.zeros(7, CLASSES, dtype=torch.float64)
+    for client in range(200):
+        total += stack.votes[client].double().unsqueeze(1) * logits[client].double()
+    count = mask.sum(dim=0)
+    # Where everybody abstains all count.
+    count[2] = 200
+    assert torch.equal(voted_mean(stack, lambda one: one), total / count.unsqueeze(1))
+    assert float(vote_shares(stack).sum()) == pytest.approx(1)
+    everybody = replace(stack, mask=None)
+    assert torch.equal(voted_mean(everybody, lambda one: one), voted_mean(all_voting(everybody), lambda one: one))
+    assert torch.equal(vote_shares(everybody), vote_shares(all_voting(everybody)))
+
+
+@pytest.mark.parametrize("teacher", [MeanProbabilities(), Stacked(ridge=0.1), Stacked(weights="full", ridge=1.0)])
+@pytest.mark.parametrize("masked", [False, True])
+def test_a_teacher_is_the_same_from_disk(
+    teacher: MeanProbabilities | Stacked, masked: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    draw = torch.Generator().manual_seed(1)
+    stack = ReportStack(
+        torch.randn(6, 40, CLASSES, generator=draw),
+        torch.ones(6, dtype=torch.long),
+        torch.where(torch.arange(40) % 2 == 0, torch.arange(40) % CLASSES, -1),
+        tuple(range(6)),
+        mask=torch.rand(6, 40, generator=draw) > 0.3 if masked else None,
+    )
+    monkeypatch.setattr(module, "IN_MEMORY_BYTES", 0)
+    spilled = replace(stack, logits=stacked([logits.clone() for logits in stack.logits]))
+    assert torch.equal(teacher(spilled).log_probabilities, teacher(stack).log_probabilities)
+
+
+@pytest.mark.parametrize("form", ["client", "class", "full", "mean"])
+def test_a_stacked_teacher_is_the_same_in_stretches(form: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    import strategies.stacked
+
+    draw = torch.Generator().manual_seed(2)
+    stack = ReportStack(
+        torch.randn(6, 50, CLASSES, generator=draw),
+        torch.ones(6, dtype=torch.long),
+        torch.where(torch.arange(50) < 20, torch.arange(50) % CLASSES, -1),
+        tuple(range(6)),
+    )
+    teacher = Stacked(weights=form, ridge=0.1)  # type: ignore[arg-type]
+    whole = teacher(stack).log_probabilities
+    monkeypatch.setattr(strategies.stacked, "PART_BYTES", 7 * 8 * 7 * CLASSES)
+    assert torch.allclose(teacher(stack).log_probabilities, whole, atol=1e-6)
+
+
+GROWTH = """
+import resource, sys
+import numpy as np, torch
+from fedkd.aggregation import Expectation, blocks, collect_reports, stack_reports
+from fedkd.codecs.float32 import Float32
+from fedkd.types import Outcome
+from strategies.mean_probabilities import MeanProbabilities
+
+CLIENTS, SAMPLES, CLASSES = 400, 4000, 10
+codec = Float32()
+
+def outcomes():
+    for client in range(CLIENTS):
+        logits = torch.randn(SAMPLES, CLASSES, generator=torch.Generator().manual_seed(client))
+        message = np.frombuffer(codec.encode(logits).data, np.uint8)
+        yield Outcome(client, {"logits": message}, {"round": 1, "examples": 1, "public_digest": "x"})
+
+def decode(client, message):
+    return codec.decode(message, samples=SAMPLES, classes=CLASSES)
+
+blocks.IN_MEMORY_BYTES = 0 if sys.argv[1] == "disk" else 2**40
+torch.set_num_threads(1)
+warm = MeanProbabilities()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+expected = Expectation(1, tuple(range(CLIENTS)), CLASSES, "x", decode, keeps_codes=False)
+reports, _ = collect_reports(outcomes(), expected)
+teacher = warm(stack_reports(reports, torch.full((SAMPLES,), -1), round=1))
+peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+print((peak - before) * 1024 / (CLIENTS * SAMPLES * CLASSES * 4), float(teacher.log_probabilities.double().sum()))
+"""
+
+
+def test_the_memory_that_reports_and_a_mean_take_is_bounded() -> None:
+    """In multiples of what the float32 logits take, 64 MB: one copy in memory, and a small part of one from disk."""
+    growth, results = {}, set()
+    for kind in ("memory", "disk"):
+        done = subprocess.run([sys.executable, "-c", GROWTH, kind], stdout=subprocess.PIPE, text=True, check=True)
+        share, result = done.stdout.split()
+        growth[kind] = float(share)
+        results.add(result)
+    assert len(results) == 1
+    assert growth["memory"] < 1.7
+    assert growth["disk"] < 0.6
