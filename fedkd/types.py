@@ -193,7 +193,8 @@ class Job:
     ``kind`` is ``round`` (a round of the algorithm) or ``local`` (train alone for all rounds, answer with test
     accuracy). ``config`` is the resolved configuration as JSON; ``parameters`` is what all clients are sent,
     ``personal`` what single clients are sent besides; ``probe`` also asks for logits on the test images, for
-    evaluation only. ``state_dir`` is where clients keep what they need between rounds (None: nowhere).
+    evaluation only. ``state_dir`` is where clients keep what they need between rounds (None: nowhere); ``accepted`` is
+    the last round of which each client's report was accepted (absent: none), at whose end it goes on.
     """
 
     kind: str
@@ -203,6 +204,7 @@ class Job:
     personal: Mapping[int, Arrays] = field(default_factory=dict)
     probe: bool = False
     state_dir: str | None = None
+    accepted: Mapping[int, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
