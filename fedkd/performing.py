@@ -2,6 +2,7 @@
 
 import importlib
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -18,6 +19,12 @@ def load_performer(path: str) -> Performer:
     module, _, name = path.partition(":")
     performer: Any = getattr(importlib.import_module(module), name)
     return performer  # type: ignore[no-any-return]
+
+
+def warm_up(path: str) -> None:
+    """Load what a performer needs, which takes seconds once per process; what goes wrong shows when it is used."""
+    with suppress(Exception):
+        load_performer(path)
 
 
 def attempt(performer: Performer, job: Job, client: int) -> Outcome:
