@@ -4,12 +4,15 @@ import importlib.util
 import logging
 import os
 import signal
+import site
 import socket
 import sys
+import sysconfig
 import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from fedkd.errors import RunError
@@ -130,9 +133,12 @@ def _init(**options: Any) -> None:
 
 
 def _module_path() -> str:
-    own = [entry or os.getcwd() for entry in sys.path]
+    # What belongs to this Python's installation stays here: a worker on another machine has its own, perhaps elsewhere.
+    installed = (*(sysconfig.get_path(name) for name in ("stdlib", "platstdlib")), *site.getsitepackages())
+    entries = (Path(entry).absolute() for entry in sys.path)
+    own = [str(entry) for entry in entries if not any(entry.is_relative_to(each) for each in installed)]
     inherited = os.environ.get("PYTHONPATH")
-    return os.pathsep.join([*own, inherited] if inherited else own)
+    return os.pathsep.join(dict.fromkeys([*own, inherited] if inherited else own))
 
 
 @contextmanager
