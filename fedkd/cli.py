@@ -2,9 +2,12 @@
 
 import enum
 import os
+import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import click
 import typer
@@ -17,8 +20,8 @@ from fedkd.errors import ConfigError, FedkdError, PluginError
 
 EXIT_RUN_FAILED = 1
 EXIT_BAD_INPUT = 2
-EXIT_INTERRUPTED = 130
-"""128 + SIGINT, as shells expect."""
+EXIT_SIGNALLED = 128
+"""Added to the number of the signal that ended a run, as shells expect: 130 for Ctrl-C, 143 for SIGTERM."""
 
 app = typer.Typer(
     name="fedkd",
@@ -109,16 +112,17 @@ def run(
         check(experiment)
     folder = _fresh_folder(source.stem) if out is None else _usable_folder(out, resume)
     shown = source if out is not None and source.parent == out else config
-    with Console(command=f"fedkd run {shown}") as console:
+    with _terminated_gently(), Console(command=f"fedkd run {shown}") as console:
         try:
             run_experiment(experiment, folder, console, verbose=verbose, resume=resume)
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as interrupt:
             console.close()
             typer.echo(
                 f"\nInterrupted; {_finished_rounds(folder)} in {folder}\nGo on with: fedkd run --resume --out {folder}",
                 err=True,
             )
-            raise typer.Exit(EXIT_INTERRUPTED) from None
+            number = interrupt.args[0] if interrupt.args else signal.SIGINT
+            raise typer.Exit(EXIT_SIGNALLED + number) from None
 
 
 @app.command()
@@ -165,6 +169,20 @@ def main() -> None:
         # The reader (head, less) has seen enough; keep the interpreter from complaining as it flushes.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(EXIT_RUN_FAILED)
+
+
+@contextmanager
+def _terminated_gently() -> Iterator[None]:
+    """Inside the block, SIGTERM, as batch systems send it, does what Ctrl-C does."""
+
+    def interrupt(number: int, frame: object) -> NoReturn:
+        raise KeyboardInterrupt(number)
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _fresh_folder(name: str) -> Path:

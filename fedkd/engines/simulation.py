@@ -79,7 +79,9 @@ class RayEngine:
             simulation.replace_busy_workers()
 
     def _start(self, stack: ExitStack) -> None:
-        ray_cluster.prepare_environment(local=self._config.address is None, verbose=self._verbose)
+        address = self._config.address
+        local = address is None or ray_cluster.on_loopback_only(address)
+        ray_cluster.prepare_environment(local=local, verbose=self._verbose)
         with ray_cluster.quiet_warnings(self._verbose):
             ray_cluster.require_ray()
             # Importing Flower sets its log level, so it comes before the hush.

@@ -4,8 +4,6 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-import ray
-
 from fedkd.local import ClientBehaviour, ClientRule, LocalWork, Upload
 
 
@@ -16,6 +14,9 @@ class Tracked(ClientBehaviour):
     folder: str
 
     def respond(self, work: LocalWork, rule: ClientRule) -> Upload:
+        # Only here, because Ray reads its switches from the environment as it is imported.
+        import ray
+
         if ray.is_initialized():
             Path(self.folder, ray.get_runtime_context().get_node_id()).touch()
             time.sleep(0.1)

@@ -1,6 +1,7 @@
 """Programs that run beside the tests, and what they leave behind."""
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -29,6 +30,15 @@ class Program(subprocess.Popen[str]):
             **{**pipes, **options},
         )
 
+    def communicate(self, input: str | None = None, timeout: float | None = None) -> tuple[str, str]:
+        """As in the base class, but what does not end in time is ended, with all that it started."""
+        try:
+            return super().communicate(input, timeout)
+        except subprocess.TimeoutExpired:
+            for process in self._marked():
+                os.kill(process, signal.SIGKILL)
+            raise
+
     def family(self) -> dict[int, str]:
         """The live processes it has started, by id, with their command lines; itself not among them."""
         return {pid: command for pid, command in self._marked().items() if pid != self.pid}
@@ -39,7 +49,8 @@ class Program(subprocess.Popen[str]):
         deadline = time.monotonic() + seconds
         while self._marked() and time.monotonic() < deadline:
             time.sleep(0.1)
-        assert self._marked() == {}
+        left = self._marked()
+        assert left == {}, "\n".join(left.values())
 
     def _marked(self) -> dict[int, str]:
         found = {}
