@@ -98,7 +98,7 @@ def attach_ray(address: str, *, verbose: bool) -> None:
     with _own_signals():
         _init(
             address=address,
-            runtime_env={"env_vars": {"PYTHONPATH": _module_path()}},
+            runtime_env={"env_vars": {"PYTHONPATH": module_path()}},
             log_to_driver=verbose,
             logging_level=logging.INFO if verbose else _SILENT,
         )
@@ -156,7 +156,8 @@ def _init(**options: Any) -> None:
         raise RunError(f"Ray did not start: {type(error).__name__}: {error}") from error
 
 
-def _module_path() -> str:
+def module_path() -> str:
+    """A ``PYTHONPATH`` by which another process imports what this one can."""
     # What belongs to this Python's installation stays here: a worker on another machine has its own, perhaps elsewhere.
     installed = (*(sysconfig.get_path(name) for name in ("stdlib", "platstdlib")), *site.getsitepackages())
     entries = (Path(entry).absolute() for entry in sys.path)
@@ -169,7 +170,7 @@ def _module_path() -> str:
 def _python_path() -> Iterator[None]:
     """Let processes started inside the block import what this one can."""
     before = os.environ.get("PYTHONPATH")
-    os.environ["PYTHONPATH"] = _module_path()
+    os.environ["PYTHONPATH"] = module_path()
     try:
         yield
     finally:

@@ -89,6 +89,21 @@ def test_a_round_in_which_every_reply_is_an_error_is_an_error() -> None:
             run.server.finish_round(job, engine.run(job, run.server.sampled(1)))
 
 
+def test_a_backend_that_fails_is_an_error_and_not_a_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Flower leaves its ServerApp waiting for nodes that never come."""
+    pytest.importorskip("ray")
+    from fedkd.engines import flower_simulation
+
+    def fail(*arguments: object, **options: object) -> None:
+        raise RuntimeError("no backend")
+
+    monkeypatch.setattr(flower_simulation, "run_simulation", fail)
+    simulation = flower_simulation.Simulation(2, {"num_cpus": 1}, performer="fedkd.local:perform", verbose=False)
+    with pytest.raises(RunError, match="simulation did not start: no backend"):
+        simulation.start()
+    assert not simulation.running
+
+
 def test_every_message_ends_soon_after_nobody_waits_for_it() -> None:
     grid, begun = LocalGrid(2), time.time()
     with GridEngine(grid, nodes=2, workers=1, timeout=7.0, clients_per_node=1) as engine:
@@ -156,12 +171,12 @@ class Watcher:
                 raise RuntimeError("seen enough")
 
 sys.meta_path.insert(0, Watcher())
-from fedkd.app import build_engine, check
-from fedkd.config import load_config
-place = check(load_config({"engine": {"kind": "ray"}, "clients": {"count": 2}}))
-Watcher.names.add("ray")  # from here on: until now it was only looked for
+import fedkd.app
+from fedkd.config.schema import EngineConfig
+from fedkd.engines.simulation import RayEngine
+Watcher.names.add("ray")
 try:
-    build_engine(place).__enter__()
+    RayEngine(EngineConfig(), 2).__enter__()
 except RuntimeError as error:
     print(error)
 """
