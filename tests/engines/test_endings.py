@@ -56,7 +56,7 @@ def test_a_run_that_is_ended_in_the_midst_of_a_clients_work(tmp_path: Path, endi
         assert program.returncode == -signal.SIGKILL
 
 
-@pytest.mark.parametrize("newest", ["gcs_server", "raylet/raylet", "ray::"])
+@pytest.mark.parametrize("newest", ["gcs_server", "ray::"])
 def test_a_run_that_is_interrupted_while_ray_starts(tmp_path: Path, newest: str) -> None:
     """Ctrl-C goes to the whole group, at the moment at which a process of that name is there."""
     program = started(tmp_path)
