@@ -3,9 +3,12 @@
 import enum
 import os
 import shlex
+import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import click
 import typer
@@ -18,8 +21,8 @@ from fedkd.errors import ConfigError, FedkdError, PluginError
 
 EXIT_RUN_FAILED = 1
 EXIT_BAD_INPUT = 2
-EXIT_INTERRUPTED = 130
-"""128 + SIGINT, as shells expect."""
+EXIT_SIGNALLED = 128
+"""Added to the number of the signal that ended a run, as shells expect: 130 for Ctrl-C, 143 for SIGTERM."""
 
 app = typer.Typer(
     name="fedkd",
@@ -110,16 +113,17 @@ def run(
         check(experiment)
     folder = _fresh_folder(source.stem) if out is None else _usable_folder(out, resume)
     shown = source if out is not None and source.parent == out else config
-    with Console(command=f"fedkd run {shown}") as console:
+    with _terminated_gently(), Console(command=f"fedkd run {shown}") as console:
         try:
             run_experiment(experiment, folder, console, verbose=verbose, resume=resume)
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as interrupt:
             console.close()
             typer.echo(
                 f"\nInterrupted; {_finished_rounds(folder)} in {folder}\nGo on with: fedkd run --resume --out {folder}",
                 err=True,
             )
-            raise typer.Exit(EXIT_INTERRUPTED) from None
+            number = interrupt.args[0] if interrupt.args else signal.SIGINT
+            raise typer.Exit(EXIT_SIGNALLED + number) from None
 
 
 @app.command()
@@ -154,13 +158,15 @@ def sweep(
             console.planned(plan_sweep(source, axes, wanted, out, overrides or []))
             return
         try:
-            result = run_sweep(source, axes, wanted, out, overrides or [], console, verbose=verbose)
-        except KeyboardInterrupt:
+            with _terminated_gently():
+                result = run_sweep(source, axes, wanted, out, overrides or [], console, verbose=verbose)
+        except KeyboardInterrupt as interrupt:
             console.close()
             typer.echo(
                 f"\nInterrupted; finished cells and rounds are kept in {out}\nGo on with: {_this_command()}", err=True
             )
-            raise typer.Exit(EXIT_INTERRUPTED) from None
+            number = interrupt.args[0] if interrupt.args else signal.SIGINT
+            raise typer.Exit(EXIT_SIGNALLED + number) from None
         console.finished(result)
     typer.echo(f"\nResults in {out}: a folder per cell, sweep.json, sweep.csv")
     if result.failed:
@@ -234,6 +240,20 @@ def main() -> None:
 
 def _this_command() -> str:
     return shlex.join(["fedkd", *sys.argv[1:]])
+
+
+@contextmanager
+def _terminated_gently() -> Iterator[None]:
+    """Inside the block, SIGTERM, as batch systems send it, does what Ctrl-C does."""
+
+    def interrupt(number: int, frame: object) -> NoReturn:
+        raise KeyboardInterrupt(number)
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _fresh_folder(name: str) -> Path:

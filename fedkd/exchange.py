@@ -19,6 +19,9 @@ from fedkd.types import Arrays, ClientReport, Consensus, Job, Traffic
 SEED_BYTES = 8
 """What telling a client the seed of a round's public subset costs."""
 
+ACCEPTED_BYTES = 8
+"""What telling a client which of its reports differences start from costs."""
+
 
 class Exchange:
     """The server's end of all exchanges with clients.
@@ -63,12 +66,13 @@ class Exchange:
             for client in clients:
                 if client not in self._accepted:
                     personal[client]["labels"] = labels
-        if self._up.delta or self._down.delta:
-            for client in clients:
-                personal[client]["acknowledged"] = np.array(self._accepted.get(client, 0), dtype=np.int64)
         if "consensus" in receives and consensus is not None:
             self._send_consensus(round, clients, consensus, shared, personal)
         return shared, {client: arrays for client, arrays in personal.items() if arrays}
+
+    def accepted(self, clients: tuple[int, ...]) -> dict[int, int]:
+        """The last round of which a client's report was accepted, for those of whom there is one."""
+        return {client: self._accepted[client] for client in clients if client in self._accepted}
 
     def decode(self, client: int, data: bytes, asked: Int[Tensor, " asked"]) -> Decoded:
         """The logits in a client's message; raises ``ValueError`` when it is malformed."""
@@ -105,8 +109,9 @@ class Exchange:
             for name, array in job.parameters.items()
             if not name.startswith("parameters/") or name.startswith(own)
         }
-        seed = Traffic(other=SEED_BYTES if self._rule.sends == "logits" else 0)
-        return seed + traffic_of({**shared, **job.personal.get(client, {})})
+        numbers = SEED_BYTES if self._rule.sends == "logits" else 0
+        numbers += ACCEPTED_BYTES if self._up.delta or self._down.delta else 0
+        return Traffic(other=numbers) + traffic_of({**shared, **job.personal.get(client, {})})
 
     def state_dict(self) -> dict[str, Any]:
         """Everything the next round depends on."""

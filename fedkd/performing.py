@@ -35,6 +35,12 @@ def load_performer(path: str) -> Performer:
     return performer  # type: ignore[no-any-return]
 
 
+def warm_up(path: str) -> None:
+    """Load what a performer needs, which takes seconds once per process; what goes wrong shows when it is used."""
+    with suppress(Exception):
+        load_performer(path)
+
+
 def attempt(performer: Performer, job: Job, client: int) -> Outcome:
     """The client's outcome; whatever it raises becomes its ``error``, so that it harms no other client.
 

@@ -87,8 +87,18 @@ class Server:
     def job(self, round: int, *, probe: bool = False) -> Job:
         """What the clients are asked for in a round."""
         asked = self.rule.to_ask(round, self._chosen(round))
-        shared, personal = self._exchange.outgoing(round, self.sampled(round), self.rule, self._consensus, asked)
-        return Job("round", round, to_json(self.place.config), shared, personal, probe, self._state_dir)
+        clients = self.sampled(round)
+        shared, personal = self._exchange.outgoing(round, clients, self.rule, self._consensus, asked)
+        return Job(
+            "round",
+            round,
+            to_json(self.place.config),
+            shared,
+            personal,
+            probe,
+            self._state_dir,
+            self._exchange.accepted(clients),
+        )
 
     def play(self, job: Job, run: RunJob, progress: Progress = lambda done, total: None) -> RoundResult:
         """A whole round: ``run`` has some clients do a job, once, or once for each step of a secure sum.

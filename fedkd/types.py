@@ -214,7 +214,8 @@ class Job:
     or a step of a round's secure sum (``fedkd.local.securing``). ``config`` is the resolved configuration as JSON;
     ``parameters`` is what all clients are sent, ``personal`` what single clients are sent besides; ``probe`` also asks
     for logits on the test images, for evaluation only. ``state_dir`` is where clients keep what they need between
-    rounds (None: nowhere).
+    rounds (None: nowhere); ``accepted`` is the last round of which each client's report was accepted (absent: none), at
+    whose end it goes on.
     """
 
     kind: str
@@ -224,6 +225,7 @@ class Job:
     personal: Mapping[int, Arrays] = field(default_factory=dict)
     probe: bool = False
     state_dir: str | None = None
+    accepted: Mapping[int, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

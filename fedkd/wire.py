@@ -57,7 +57,7 @@ def decode_parameters(record: ArrayRecord) -> Arrays:
 def encode_cohort(cohort: Cohort, parameters: ArrayRecord | None = None) -> RecordDict:
     """The content of a cohort's message; ``parameters`` is its job's, already encoded.
 
-    Of the job's personal arrays only those of the cohort's own clients travel.
+    Of the job's personal arrays and accepted rounds only those of the cohort's own clients travel.
     """
     job = cohort.job
     personal, layout = pack([job.personal.get(client, {}) for client in cohort.clients])
@@ -72,6 +72,7 @@ def encode_cohort(cohort: Cohort, parameters: ArrayRecord | None = None) -> Reco
             "seconds": cohort.seconds,
             "threads": cohort.threads,
             "clients": list(cohort.clients),
+            "accepted": [job.accepted.get(client, 0) for client in cohort.clients],
             "layout": layout,
         }
     )
@@ -92,6 +93,7 @@ def decode_cohort(content: RecordDict) -> Cohort:
         personal={client: own for client, own in zip(clients, personal, strict=True) if own},
         probe=header["probe"],
         state_dir=header["state_dir"] or None,
+        accepted={client: round for client, round in zip(clients, header["accepted"], strict=True) if round > 0},
     )
     return Cohort(job, clients, header["performer"], header["seconds"], header["threads"])
 

@@ -21,35 +21,42 @@ def files(folder: Path) -> list[str]:
 def test_two_rounds_are_kept_besides_the_newest(tmp_path: Path) -> None:
     store = ClientStore(str(tmp_path), 7)
     assert store.rounds(5) == []
-    for round in (1, 2, 4, 5):
-        store.save(round, memory(round))
+    for after, round in ((0, 1), (1, 2), (2, 4), (4, 5)):
+        store.save(round, memory(round), after=after)
     assert files(tmp_path) == [f"client_000007/round_0000{round}.pt" for round in (2, 4, 5)]
     assert store.rounds(6) == [2, 4, 5]
     assert store.rounds(5) == [2, 4]
     assert torch.equal(store.load(4)["model/weight"], torch.full((2, 3), 4.0))
 
 
+def test_a_memory_is_kept_however_many_rounds_nothing_came_of(tmp_path: Path) -> None:
+    store = ClientStore(str(tmp_path), 0)
+    for after, round in ((0, 1), (1, 2), (2, 3), (2, 4), (2, 5), (2, 6)):
+        store.save(round, memory(round), after=after)
+    assert store.rounds(7) == [1, 2, 6]
+
+
 def test_clients_do_not_see_each_other(tmp_path: Path) -> None:
-    ClientStore(str(tmp_path), 1).save(1, memory(1))
+    ClientStore(str(tmp_path), 1).save(1, memory(1), after=0)
     assert ClientStore(str(tmp_path), 10).rounds(9) == []
 
 
 def test_a_round_that_is_done_again_replaces_itself_and_what_came_after(tmp_path: Path) -> None:
     store = ClientStore(str(tmp_path), 0)
     for round in (1, 2, 3):
-        store.save(round, memory(round))
+        store.save(round, memory(round), after=round - 1)
     # Done again from round 2 on: what round 3 left behind is not looked at, and then gone.
     assert store.rounds(3) == [1, 2]
-    store.save(3, memory(30))
+    store.save(3, memory(30), after=2)
     assert torch.equal(store.load(3)["model/weight"], torch.full((2, 3), 30.0))
-    store.save(2, memory(20))
+    store.save(2, memory(20), after=1)
     assert store.rounds(99) == [1, 2]
     assert torch.equal(store.load(2)["model/weight"], torch.full((2, 3), 20.0))
 
 
 def test_a_write_that_fails_leaves_the_old_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = ClientStore(str(tmp_path), 0)
-    store.save(1, memory(1))
+    store.save(1, memory(1), after=0)
 
     def torn(memory: object, path: Path) -> None:
         path.write_bytes(b"half")
@@ -58,7 +65,7 @@ def test_a_write_that_fails_leaves_the_old_memory(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr(torch, "save", torn)
     for round in (1, 2):
         with pytest.raises(OSError, match="no space left"):
-            store.save(round, memory(9))
+            store.save(round, memory(9), after=round - 1)
     monkeypatch.undo()
     assert store.rounds(3) == [1]
     assert torch.equal(store.load(1)["model/weight"], torch.full((2, 3), 1.0))
@@ -75,7 +82,7 @@ def test_two_processes_never_write_to_one_file(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr(torch, "save", watched)
     for process in (11, 12):
         monkeypatch.setattr(os, "getpid", lambda process=process: process)
-        ClientStore(str(tmp_path), 0).save(1, memory(1))
+        ClientStore(str(tmp_path), 0).save(1, memory(1), after=0)
     assert len(set(targets)) == 2
     assert files(tmp_path) == ["client_000000/round_00001.pt"]
 
@@ -83,8 +90,14 @@ def test_two_processes_never_write_to_one_file(tmp_path: Path, monkeypatch: pyte
 @pytest.mark.parametrize("content", [b"", b"not a memory", None])
 def test_a_damaged_memory_is_named(tmp_path: Path, content: bytes | None) -> None:
     store = ClientStore(str(tmp_path), 0)
-    store.save(1, memory(1))
+    store.save(1, memory(1), after=0)
     path = tmp_path / "client_000000" / "round_00001.pt"
     path.write_bytes(path.read_bytes()[:100] if content is None else content)
     with pytest.raises(RunError, match=r"client_000000/round_00001\.pt cannot be read"):
         store.load(1)
+
+
+def test_a_machine_that_does_not_see_the_runs_folder_is_told(tmp_path: Path) -> None:
+    store = ClientStore(str(tmp_path / "run" / "client_state"), 0)
+    with pytest.raises(RunError, match=r"run is not on .*; on a cluster, name a folder that all machines share"):
+        store.save(1, memory(1), after=0)

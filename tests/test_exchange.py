@@ -8,7 +8,8 @@ import pytest
 import torch
 from federations import Federation, federation
 
-from fedkd.exchange import SEED_BYTES
+from fedkd.exchange import ACCEPTED_BYTES, SEED_BYTES
+from fedkd.local.workspace import Workspace
 from fedkd.records.directory import parameter_digest
 from fedkd.server import RoundResult, Server
 from fedkd.students import TargetCache
@@ -46,7 +47,7 @@ def test_the_ledger_holds_the_lengths_of_the_messages(tmp_path: Path, rule: str)
             consensus = found.get("consensus", 0)
             row = rows[outcome.client]
             assert row.sent == Traffic(logits=outcome.arrays["logits"].nbytes)
-            assert row.received == Traffic(consensus, parameters, SEED_BYTES + found["acknowledged"])
+            assert row.received == Traffic(consensus, parameters, SEED_BYTES + ACCEPTED_BYTES)
             assert (parameters > 0) == (rule == "broadcast")
             assert (consensus > 0) == (rule == "own_model" and round > 1)
         assert result.record.bytes_up == sum(row.sent.total for row in result.clients)
@@ -165,6 +166,35 @@ def test_a_client_that_forgot_the_last_consensus_is_dropped_once_and_then_sent_a
     fourth = run.round(4)
     assert not fourth.record.failures
     assert fourth.clients[1].received.logits > fourth.clients[0].received.logits
+
+
+@pytest.mark.parametrize("codec", [PLAIN, DELTA])
+@pytest.mark.parametrize(
+    ("rule", "behaviour"), [("own_model", "honest"), ("selective", "honest"), ("broadcast", "stale")]
+)
+def test_a_client_whose_reports_were_dropped_goes_on_as_if_it_had_not_been_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rule: str, behaviour: str, codec: str
+) -> None:
+    """Client 1's reports of rounds 1, 3, 4 and 5 never arrive; nor are those of the other federation ever asked for."""
+    lost, sampled = (1, 3, 4, 5), Workspace.sampled
+    students = []
+    for name in ("dropped", "not asked"):
+        run = federation(
+            tmp_path / name,
+            *(f"clients.rule={rule}", f"clients.behaviour={behaviour}"),
+            *(f"exchange.uplink={codec}", f"exchange.downlink={codec}"),
+        )
+        if name == "not asked":
+            monkeypatch.setattr(
+                Workspace,
+                "sampled",
+                lambda place, round: tuple(c for c in sampled(place, round) if c != 1 or round not in lost),
+            )
+        for round in range(1, 8):
+            job, outcomes = run.ask(round)
+            run.server.finish_round(job, lose(dict.fromkeys(lost, 1), round, outcomes))
+            students.append(digest(run))
+    assert students[:7] == students[7:]
 
 
 def test_asking_twice_for_a_rounds_job_gives_the_same_job(tmp_path: Path) -> None:

@@ -42,8 +42,8 @@ SEEDS = (0, 1)
 @pytest.fixture(autouse=True)
 def _no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
     # They take longer than all the rest.
-    monkeypatch.setattr(fedkd.app, "save_observatory", lambda folder: None)
-    monkeypatch.setattr(fedkd.app, "save_label_distribution", lambda data, path: None)
+    monkeypatch.setattr(fedkd.app, "draw_observatory", lambda folder: None)
+    monkeypatch.setattr(fedkd.app, "draw_label_distribution", lambda data, path: None)
 
 
 def results(folder: Path) -> dict[str, Any]:
@@ -194,7 +194,7 @@ def test_a_killed_and_then_interrupted_sweep_goes_on_and_ends_as_if_nothing_had_
     assert (out / "seed=0/rounds.jsonl").read_text(encoding="utf-8").count("\n") == 1
     mood.write_text(f"3 {signal.SIGINT.value}", encoding="utf-8")
     stopped = command_line(*command(config, out))
-    assert stopped.returncode == cli.EXIT_INTERRUPTED
+    assert stopped.returncode == cli.EXIT_SIGNALLED + signal.SIGINT
     assert f"Go on with: fedkd {' '.join(command(config, out))}" in stopped.stderr
     assert "Traceback" not in stopped.stderr
     assert (out / "seed=0/rounds.jsonl").read_text(encoding="utf-8").count("\n") == 2

@@ -3,6 +3,7 @@
 import threading
 import time
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import ray
@@ -13,25 +14,30 @@ from flwr.simulation import run_simulation
 from fedkd.client_app import app
 from fedkd.engines.ray_backend import RecoveringBackend, recovering_backend
 from fedkd.errors import RunError
+from fedkd.performing import warm_up
 
 START_SECONDS = 120.0
+REPLACEMENT_SECONDS = 60.0
 STOP_SECONDS = 15.0
 
 
 class Simulation:
     """Runs Flower nodes on the Ray that this process is connected to, and lends its grid to the calling thread.
 
-    Everything Flower starts inherits the background thread's being a daemon, so nothing keeps the interpreter alive.
+    Workers load ``performer`` as they start. Everything Flower starts inherits the background thread's being a daemon,
+    so nothing keeps the interpreter alive.
     """
 
-    def __init__(self, nodes: int, worker_resources: dict[str, float], *, verbose: bool) -> None:
+    def __init__(self, nodes: int, worker_resources: dict[str, float], *, performer: str, verbose: bool) -> None:
         self._nodes = nodes
+        self._warm_up = partial(warm_up, performer)
         # Flower never replaces a worker that died; Ray does when it may restart it (-1: always).
         self._worker_resources = {**worker_resources, "max_restarts": -1}
         self._verbose = verbose
         self._grid: Grid | None = None
         self._backend: RecoveringBackend | None = None
         self._workers: list[Any] = []
+        self._missing = 0
         self._leave = threading.Event()
         self._failure: BaseException | None = None
         self._thread = threading.Thread(target=self._simulate, name="fedkd-flower", daemon=True)
@@ -53,21 +59,30 @@ class Simulation:
         """Whether a thread of Flower may still be using Ray."""
         return self._thread.is_alive()
 
-    def replace_busy_workers(self, *, wait: bool) -> None:
-        """Kill workers that are still at work although nobody waits for it any more; Ray starts new ones.
+    def await_workers(self) -> None:
+        """Come back when the workers that are being replaced are ready, so that a round's time is its own.
 
-        With ``wait``, come back when these are ready, so that the next round's time is its own.
+        Those that do not come, because their machine is gone, are waited for once.
         """
-        pool = None if self._backend is None else self._backend.pool
-        if pool is None or self._leave.is_set():
+        backend, deadline = self._backend, time.monotonic() + REPLACEMENT_SECONDS
+        if backend is None or backend.pool is None:
             return
-        idle = {id(worker) for worker in pool.pool}
-        busy = [worker for worker in self._workers if id(worker) not in idle]
-        for worker in busy:
-            ray.kill(worker, no_restart=False)
-        deadline = time.monotonic() + START_SECONDS
-        while wait and busy and len(pool.pool) < len(self._workers) and time.monotonic() < deadline:
+        while len(backend.pool.pool) < len(self._workers) - self._missing and self.running:
+            if time.monotonic() > deadline:
+                self._missing = len(backend.recovering)
+                break
+            backend.recover()
             time.sleep(0.01)
+
+    def replace_busy_workers(self) -> None:
+        """Kill workers that are still at work although nobody waits for it any more; Ray starts new ones."""
+        backend = self._backend
+        if backend is None or backend.pool is None or self._leave.is_set():
+            return
+        others = {id(worker) for worker in (*backend.pool.pool, *backend.recovering)}
+        for worker in self._workers:
+            if id(worker) not in others:
+                ray.kill(worker, no_restart=False)
 
     def stop(self) -> None:
         """Kill the workers, busy or not, and wait for the background thread, for at most ``STOP_SECONDS``."""
@@ -87,7 +102,7 @@ class Simulation:
             self._leave.wait()
 
         try:
-            with recovering_backend(self._built):
+            with recovering_backend(self._built, self._warm_up):
                 run_simulation(
                     server,
                     app,

@@ -4,18 +4,24 @@ import importlib.util
 import logging
 import os
 import signal
+import site
 import socket
 import sys
+import sysconfig
 import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from fedkd.errors import RunError
 
 OBJECT_STORE_BYTES = 256 * 2**20
 """Shared memory for messages in flight; larger ones spill to disk."""
+
+_ELSEWHERE = "192.0.2.1"
+"""An address that is nobody's (RFC 5737), which tells by which of its own this machine would go there."""
 
 _SILENT = logging.CRITICAL + 1
 _LOGGERS = ("flwr", "ray")
@@ -33,6 +39,8 @@ def prepare_environment(*, local: bool, verbose: bool) -> None:
         switches["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
         # By default Ray's workers yield to everything else, so that on a busy machine a run hardly gets on.
         switches["RAY_worker_niceness"] = "0"
+        # How long Ray's agents outlive a driver that was killed, hoping for its successor: a minute by default.
+        switches["RAY_gcs_rpc_server_reconnect_timeout_s"] = "10"
     if not verbose:
         switches["RAY_DEDUP_LOGS_SKIP_REGEX"] = "."
     for name, value in switches.items():
@@ -96,6 +104,25 @@ def attach_ray(address: str, *, verbose: bool) -> None:
         )
 
 
+def on_loopback_only(address: str) -> bool:
+    """Whether what is at ``address`` can be reached on the loopback interface and not at this machine's own address.
+
+    Ray takes a name of the former for the latter, by which the other machines of a cluster see this one, unless it has
+    been told to keep to the loopback interface.
+    """
+    host, _, port = address.rpartition(":")
+    if host not in {"127.0.0.1", "localhost", "::1"}:
+        return False
+    try:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as route:
+            route.connect((_ELSEWHERE, 9))  # sends nothing
+            own = route.getsockname()[0]
+        socket.create_connection((own, int(port)), timeout=5).close()
+    except (OSError, ValueError):
+        return True
+    return False
+
+
 def cluster_size() -> tuple[int, int]:
     """CPUs and GPUs of the whole cluster that this process is connected to."""
     import ray
@@ -131,9 +158,12 @@ def _init(**options: Any) -> None:
 
 def module_path() -> str:
     """A ``PYTHONPATH`` by which another process imports what this one can."""
-    own = [entry or os.getcwd() for entry in sys.path]
+    # What belongs to this Python's installation stays here: a worker on another machine has its own, perhaps elsewhere.
+    installed = (*(sysconfig.get_path(name) for name in ("stdlib", "platstdlib")), *site.getsitepackages())
+    entries = (Path(entry).absolute() for entry in sys.path)
+    own = [str(entry) for entry in entries if not any(entry.is_relative_to(each) for each in installed)]
     inherited = os.environ.get("PYTHONPATH")
-    return os.pathsep.join([*own, inherited] if inherited else own)
+    return os.pathsep.join(dict.fromkeys([*own, inherited] if inherited else own))
 
 
 @contextmanager

@@ -68,20 +68,22 @@ class RayEngine:
     def run(self, job: Job, clients: Sequence[int]) -> Iterator[Outcome]:
         """One outcome per client, as cohorts finish; see ``GridEngine.run``.
 
-        Workers that are still busy afterwards, because they hang or the caller stopped listening, are replaced.
+        Workers that are still busy afterwards, because they hang or the caller stopped listening, are replaced; the
+        next job waits for the new ones, and its time begins when they are there.
         """
         if self._engine is None or self._simulation is None:
             raise RunError("the ray engine is not running; use it in a with statement")
         simulation = self._simulation
-        finished = False
+        simulation.await_workers()
         try:
             yield from self._engine.run(job, clients)
-            finished = True
         finally:
-            simulation.replace_busy_workers(wait=finished)
+            simulation.replace_busy_workers()
 
     def _start(self, stack: ExitStack) -> None:
-        ray_cluster.prepare_environment(local=self._config.address is None, verbose=self._verbose)
+        address = self._config.address
+        local = address is None or ray_cluster.on_loopback_only(address)
+        ray_cluster.prepare_environment(local=local, verbose=self._verbose)
         with ray_cluster.quiet_warnings(self._verbose):
             ray_cluster.require_ray()
             # Importing Flower sets its log level, so it comes before the hush.
@@ -93,7 +95,9 @@ class RayEngine:
             workers, gpus, share = self._open_ray()
 
         nodes = self._nodes(workers)
-        simulation = Simulation(nodes, {"num_cpus": 1, "num_gpus": share}, verbose=self._verbose)
+        simulation = Simulation(
+            nodes, {"num_cpus": 1, "num_gpus": share}, performer=self._performer, verbose=self._verbose
+        )
         self._simulation = simulation
         stack.callback(simulation.stop)
         engine = GridEngine(

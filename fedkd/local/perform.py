@@ -95,7 +95,7 @@ def _work(place: Workspace, job: Job, client: int, trainer: Trainer) -> "tuple[L
     rule: ClientRule = plugins.build(plugins.CLIENT_RULE, config.clients.rule.name, config.clients.rule.options)
     behaviour = build_behaviour(place, client)
     received = {**job.parameters, **job.personal.get(client, {})}
-    notes = _recall(place, job, client, rule.remembers or behaviour.remembers, received)
+    notes = _recall(place, job, client, rule.remembers or behaviour.remembers)
     own = data.clients[client]
     work = LocalWork(
         place,
@@ -119,10 +119,13 @@ def _work(place: Workspace, job: Job, client: int, trainer: Trainer) -> "tuple[L
 class _Notes:
     """What a client remembers, and the codes of the last messages that it and the server both know of.
 
-    ``sent`` and ``received`` are None where messages are not coded as differences.
+    It goes on from the end of the round ``after``, the last one of which its report was accepted (0: none): a round
+    whose report was dropped or never came is as if it had not taken part. ``sent`` and ``received`` are None where
+    messages are not coded as differences.
     """
 
     store: ClientStore | None
+    after: int
     memory: Memory
     sent: CodeHistory | None
     received: CodeHistory | None
@@ -133,25 +136,24 @@ class _Notes:
         for prefix, history in ((SENT, self.sent), (RECEIVED, self.received)):
             if history is not None:
                 self.memory |= {prefix + name: value for name, value in history.state_dict().items()}
-        self.store.save(round, self.memory)
+        self.store.save(round, self.memory, after=self.after)
 
 
-def _recall(place: Workspace, job: Job, client: int, remembers: bool, received: Arrays) -> _Notes:
+def _recall(place: Workspace, job: Job, client: int, remembers: bool) -> _Notes:
     up, down = codec(place.config.exchange.uplink), codec(place.config.exchange.downlink)
     if not (remembers or up.delta or down.delta):
-        return _Notes(None, {}, None, None)
+        return _Notes(None, 0, {}, None, None)
     if job.state_dir is None:
         raise RunError("these clients keep something between rounds, and the job has no state_dir to keep it in")
     store = ClientStore(job.state_dir, client)
-    kept = store.rounds(job.round)
-    memory = store.load(kept[-1]) if kept else {}
-    agreed = int(received.get("acknowledged", 0))
-    base = store.load(agreed) if agreed in kept else {}
+    after = job.accepted.get(client, 0)
+    memory = store.load(after) if after in store.rounds(job.round) else {}
     return _Notes(
         store,
+        after,
         {name: value for name, value in memory.items() if not name.startswith((SENT, RECEIVED))},
-        _history(place, base, SENT) if up.delta else None,
-        _history(place, base, RECEIVED) if down.delta else None,
+        _history(place, memory, SENT) if up.delta else None,
+        _history(place, memory, RECEIVED) if down.delta else None,
     )
 
 

@@ -1,6 +1,7 @@
 """What clients keep between rounds, on disk, so that memory does not grow with their number."""
 
 import os
+import socket
 from pathlib import Path
 
 import torch
@@ -33,16 +34,26 @@ class ClientStore:
             raise RunError(f"{path} cannot be read ({error}); it holds what a client keeps between rounds") from error
         return memory
 
-    def save(self, round: int, memory: Memory) -> None:
-        """Write the memory atomically, and drop those older than the newest three or of rounds that are done again."""
+    def save(self, round: int, memory: Memory, *, after: int) -> None:
+        """Write what was made of the memory of the round ``after`` (0: of none) atomically.
+
+        Those older than the newest three are dropped, as are those that nothing follows from: of rounds that are done
+        again, and of rounds since ``after``, whose reports were not accepted. Raises ``RunError`` where the folder of
+        the run is out of sight.
+        """
+        if not self._folder.parent.parent.is_dir():
+            raise RunError(
+                f"{self._folder.parent.parent} is not on {socket.gethostname()}, and clients keep what they need "
+                "between rounds there; on a cluster, name a folder that all machines share with --out"
+            )
         self._folder.mkdir(parents=True, exist_ok=True)
         # Of this process alone: work that is done twice may be written down twice at the same time.
         partial = self._path(round).with_suffix(f".{os.getpid()}.partial")
         torch.save(memory, partial)
         os.replace(partial, self._path(round))
-        earlier = self.rounds(round)
+        earlier = [other for other in self.rounds(round) if other <= after]
         for other in self._all_rounds():
-            if other > round or other in earlier[: 1 - KEPT]:
+            if other != round and other not in earlier[1 - KEPT :]:
                 self._path(other).unlink(missing_ok=True)
 
     def _all_rounds(self) -> list[int]:

@@ -5,9 +5,6 @@ Starting Ray takes seconds, so the tests of one configuration share one engine.
 
 import os
 import signal
-import socket
-import subprocess
-import sys
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -15,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from processes import Program
 
 pytest.importorskip("ray")
 
@@ -89,6 +87,13 @@ def test_second_ray_in_one_process_is_refused(engine: RayEngine) -> None:
     assert errors(engine.run(JOB, [1])) == {}
 
 
+def test_messages_in_flight_take_little_shared_memory(engine: RayEngine) -> None:
+    """Ray's own default is 30 % of the machine's memory."""
+    import ray
+
+    assert 0 < ray.cluster_resources()["object_store_memory"] <= 256 * 2**20  # type: ignore[no-untyped-call]
+
+
 def test_signal_handlers_are_the_users(engine: RayEngine) -> None:
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
@@ -107,36 +112,8 @@ def engine(clients, **options):
 """
 
 
-def start(body: str) -> subprocess.Popen[str]:
-    """A Python process of its own session, so that its descendants can be told by their session."""
-    return subprocess.Popen(
-        [sys.executable, "-c", SCRIPT + body],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-
-
-def left_over(session: int) -> dict[int, str]:
-    """The live processes of a session, by id, with their command lines."""
-    found = {}
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            fields = stat.read_text().rpartition(")")[2].split()
-            if int(fields[3]) == session and fields[0] != "Z":
-                found[int(stat.parent.name)] = (stat.parent / "cmdline").read_text().replace("\0", " ")[:120]
-        except OSError:
-            continue
-    return found
-
-
-def assert_nothing_left(session: int) -> None:
-    deadline = time.monotonic() + 15
-    while left_over(session) and time.monotonic() < deadline:
-        time.sleep(0.1)
-    assert left_over(session) == {}
+def start(body: str) -> Program:
+    return Program("-c", SCRIPT + body)
 
 
 def test_one_worker_is_enough_recovers_and_is_quiet() -> None:
@@ -160,51 +137,7 @@ with engine(5, workers=1, timeout=10, clients_per_node=5) as running:
     )
     out, err = process.communicate(timeout=240)
     assert (out.split("\n"), err, process.returncode) == (["5 0", "5 0", "0 True", ""], "", 0)
-    assert_nothing_left(process.pid)
-
-
-def test_attached_cluster_is_used_and_left_running() -> None:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block", "--num-cpus=1"]
-    cluster = subprocess.Popen(
-        [
-            *command,
-            f"--port={port}",
-            "--include-dashboard=false",
-            "--disable-usage-stats",
-            "--node-ip-address=127.0.0.1",
-        ],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-    try:
-        deadline = time.monotonic() + 90
-        while not listens(port) and time.monotonic() < deadline:
-            time.sleep(0.2)
-        process = start(
-            f"""
-for _ in range(2):
-    with engine(3, address="127.0.0.1:{port}", timeout=60) as running:
-        print(len([o for o in running.run(Job("fail_on_even", 1, "{{}}"), range(3)) if o.ok]))
-"""
-        )
-        out, err = process.communicate(timeout=180)
-        assert (out.split(), err, process.returncode) == (["1", "1"], "", 0)
-        assert listens(port)
-        assert cluster.poll() is None
-    finally:
-        cluster.terminate()
-        cluster.wait(timeout=30)
-        for pid in left_over(cluster.pid):
-            os.kill(pid, signal.SIGKILL)
-
-
-def listens(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
+    process.assert_nothing_left()
 
 
 def test_interrupt_ends_busy_clients_within_seconds(tmp_path: Path) -> None:
@@ -225,7 +158,7 @@ except KeyboardInterrupt:
     os.killpg(process.pid, signal.SIGINT)
     out, err = process.communicate(timeout=15)
     assert (out, err, process.returncode) == ("stopped\n", "", 0)
-    assert_nothing_left(process.pid)
+    process.assert_nothing_left()
 
 
 def test_failure_to_start_is_reported_and_leaves_nothing() -> None:
@@ -240,4 +173,4 @@ except RunError as error:
     out, err = process.communicate(timeout=120)
     assert out == "a worker cannot start: ModuleNotFoundError: No module named 'no_such_module'\n"
     assert (err, process.returncode) == ("", 0)
-    assert_nothing_left(process.pid)
+    process.assert_nothing_left()

@@ -1,5 +1,11 @@
 """What a machine cannot give is refused before anything starts, with the remedy."""
 
+import os
+import socket
+import sys
+import sysconfig
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -50,6 +56,27 @@ def test_cuda_without_gpu_is_refused() -> None:
 def test_address_where_nothing_answers_is_refused_at_once(address: str) -> None:
     with pytest.raises(RunError, match=r"engine.address: nothing answers"):
         ray_cluster.attach_ray(address, verbose=False)
+
+
+@pytest.mark.parametrize(("interface", "expected"), [("127.0.0.1", True), ("0.0.0.0", False)])
+def test_a_cluster_on_the_loopback_interface_is_told_from_one_that_other_machines_see(
+    interface: str, expected: bool
+) -> None:
+    with socket.create_server((interface, 0)) as server:
+        port = server.getsockname()[1]
+        assert ray_cluster.on_loopback_only(f"127.0.0.1:{port}") == expected
+        assert not ray_cluster.on_loopback_only(f"192.0.2.7:{port}")
+
+
+def test_other_processes_are_told_where_our_code_is_and_not_where_python_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    library = Path(sysconfig.get_path("stdlib"))
+    installed = [str(library), str(library / "lib-dynload"), sysconfig.get_path("purelib")]
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", ["", "plugins", *installed, "/shared/code"])
+    monkeypatch.delenv("PYTHONPATH", raising=False)
+    assert ray_cluster.module_path().split(os.pathsep) == [str(tmp_path), f"{tmp_path}/plugins", "/shared/code"]
 
 
 def test_engine_that_was_not_entered_is_refused() -> None:

@@ -54,7 +54,7 @@ def assert_same(left: Arrays, right: Arrays) -> None:
 @pytest.mark.parametrize("shape", [(), (0,), (3, 0, 2), (2, 3)])
 def test_job_keeps_parameters_exactly(dtype: str, shape: tuple[int, ...]) -> None:
     parameters = {"layer.weight": np.arange(np.prod(shape)).reshape(shape).astype(dtype), "b": np.ones(1, dtype)}
-    job = Job("round", 7, '{"seed": 1}', parameters, probe=True, state_dir="a/b")
+    job = Job("round", 7, '{"seed": 1}', parameters, probe=True, state_dir="a/b", accepted={1: 6, 3: 2**40})
     cohort = Cohort(job, (5, 1, 3), "package.module:function", 2.5, 4)
     decoded = decode_cohort(encode_cohort(cohort))
     assert_same(parameters, decoded.job.parameters)

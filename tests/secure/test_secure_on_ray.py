@@ -24,7 +24,7 @@ from fedkd.engines.simulation import RayEngine
 @pytest.fixture(autouse=True)
 def _no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
     """They take longer than all the rest of a run, and are drawn of what is compared."""
-    for name in ("save_observatory", "save_label_distribution"):
+    for name in ("draw_observatory", "draw_label_distribution"):
         monkeypatch.setattr(fedkd.app, name, lambda *arguments: None)
 
 
@@ -39,7 +39,7 @@ def test_a_killed_run_resumes_and_ray_ends_with_the_same_student(tmp_path: Path)
     out = tmp_path / "killed"
     request = {"out": str(out), "config": config, "resume": False}
     plan = {"stage": "clients", "round": 2, "done": 3}
-    script = Path(__file__).parents[1] / "dying_run.py"
+    script = Path(__file__).parents[1] / "support" / "dying_run.py"
     answer = subprocess.run(
         [sys.executable, str(script)],
         input=json.dumps({**request, "plan": plan}) + "\n",

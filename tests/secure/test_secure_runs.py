@@ -27,7 +27,7 @@ from fedkd.types import Job, Outcome
 @pytest.fixture(autouse=True)
 def _no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
     """They take longer than all the rest of a run, and are drawn of what is compared."""
-    for name in ("save_observatory", "save_label_distribution"):
+    for name in ("draw_observatory", "draw_label_distribution"):
         monkeypatch.setattr(fedkd.app, name, lambda *arguments: None)
 
 

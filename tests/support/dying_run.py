@@ -1,22 +1,30 @@
-"""Runs experiments in processes that are killed where a plan says; ``test_resume`` talks to it over pipes.
+"""Runs experiments in processes that are killed where a plan says; ``interrupted`` talks to it over pipes.
 
 A request is a line of JSON: ``out``, ``config``, ``resume`` and ``plan``; the answer tells the ``signal`` that ended
-the process (0: none), the ``error`` it ended with and the ``notices`` it gave. Every request is served by a fork, which
-has the libraries loaded already and ends without any clean-up. A plan is one of:
+the process (0: none), the ``error`` it ended with, the ``notices`` it gave and, of a run that ended by itself, how many
+``moments`` of each kind there were. Every request is served by a fork, which has the libraries loaded already and ends
+without any clean-up. A plan is one of:
 
     {"stage": S, "round": R, "done": D}     when so much of a stage is done
     {"sync": NAME, "tear": N}               in a write to NAME, of which the last N bytes never reached the disk
     {"rename": NAME, "after": B}            before or after the new NAME takes its place
+    {"kind": K, "nth": N, "tear": M}        at the nth of all moments of a kind: in work of the ``clients``, in
+                                            ``distillation``, in ``writing``, or in the ``controls``
     {"seconds": S}                          after so much time
     {"room": N, "round": R}                 not killed: after round R no file can grow beyond N bytes
+    {"privileges": False}                   not killed: permissions hold, for the superuser as well
 """
 
+import ctypes
 import json
 import os
 import resource
 import select
 import signal
+import stat
+import struct
 import sys
+from collections import Counter
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
@@ -32,26 +40,51 @@ from fedkd.records.directory import RunDirectory
 
 Plan = dict[str, Any]
 
+_CAPABILITY_VERSION = 0x20080522
+"""Of the structures that Linux's capset takes; see linux/capability.h."""
+
+
+def give_up_privileges() -> None:
+    """Have no capability any more, by which the superuser may write what nobody may."""
+    header, none = struct.pack("Ii", _CAPABILITY_VERSION, 0), struct.pack("6I", *[0] * 6)
+    if ctypes.CDLL(None, use_errno=True).capset(header, none) != 0:
+        raise OSError(ctypes.get_errno(), "capset failed")
+
 
 def die() -> NoReturn:
     os.kill(os.getpid(), signal.SIGKILL)
     raise AssertionError("SIGKILL cannot be survived")
 
 
+class Moments:
+    """Counts the moments of a run, and knows which is its last."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.counted: Counter[str] = Counter()
+        self._plan = plan
+
+    def is_last(self, kind: str, **moment: object) -> bool:
+        self.counted[kind] += 1
+        if "kind" in self._plan:
+            return bool(kind == self._plan["kind"] and self.counted[kind] == self._plan["nth"])
+        return moment == {name: value for name, value in self._plan.items() if name != "tear"}
+
+
 class Watcher(Silent):
     """Collects notices, and dies in the stage of the plan."""
 
-    def __init__(self, plan: Plan, round: int) -> None:
+    def __init__(self, plan: Plan, moments: Moments, round: int) -> None:
         self.notices: list[str] = []
         self._plan = plan
+        self._moments = moments
         self._round = round
 
     def noticed(self, text: str) -> None:
         self.notices.append(text)
 
     def progress(self, stage: str, done: int, total: int) -> None:
-        found = {"stage": stage, "round": self._round, "done": done}
-        if found == self._plan:
+        kind = stage if stage in {"clients", "distillation"} else "controls"
+        if self._moments.is_last(kind, stage=stage, round=self._round, done=done):
             die()
 
     def round_ended(self, record: RoundRecord, seconds: float) -> None:
@@ -60,35 +93,39 @@ class Watcher(Silent):
             resource.setrlimit(resource.RLIMIT_FSIZE, (self._plan["room"], resource.RLIM_INFINITY))
 
 
-def interrupt_writes(plan: Plan) -> None:
+def interrupt_writes(plan: Plan, moments: Moments) -> None:
     """Make this process die in the write, or at the renaming, that the plan names."""
     sync, rename = os.fsync, os.replace
 
     def dying_sync(handle: int) -> None:
-        if Path(os.readlink(f"/proc/self/fd/{handle}")).name == plan.get("sync"):
-            os.ftruncate(handle, max(0, os.fstat(handle).st_size - plan["tear"]))
+        name, status = Path(os.readlink(f"/proc/self/fd/{handle}")).name, os.fstat(handle)
+        if stat.S_ISREG(status.st_mode) and moments.is_last("writing", sync=name):
+            os.ftruncate(handle, max(0, status.st_size - plan["tear"]))
             die()
         sync(handle)
 
     def dying_rename(source: Path, target: Path) -> None:
-        if Path(target).name == plan.get("rename"):
-            if plan["after"]:
-                rename(source, target)
+        if moments.is_last("writing", rename=Path(target).name, after=False):
             die()
         rename(source, target)
+        if moments.is_last("writing", rename=Path(target).name, after=True):
+            die()
 
     os.fsync, os.replace = dying_sync, dying_rename  # type: ignore[assignment]
 
 
 def run(request: dict[str, Any]) -> dict[str, Any]:
     out, plan = Path(request["out"]), request["plan"]
-    watcher = Watcher(plan, RunDirectory(out).rounds_done + 1)
-    interrupt_writes(plan)
+    moments = Moments(plan)
+    watcher = Watcher(plan, moments, RunDirectory(out).rounds_done + 1)
+    interrupt_writes(plan, moments)
+    if not plan.get("privileges", True):
+        give_up_privileges()
     try:
         fedkd.app.run_experiment(load_config(request["config"]), out, watcher, resume=request["resume"])
     except FedkdError as error:
         return {"error": str(error), "notices": watcher.notices}
-    return {"error": None, "notices": watcher.notices}
+    return {"error": None, "notices": watcher.notices, "moments": moments.counted}
 
 
 def serve(request: dict[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,77 @@
+"""Runs that are killed at every kind of moment end as if nothing had happened once they are resumed."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from interrupted import PLAIN, REMEMBERING, Plan, Zygote, results
+
+BEGINNING: tuple[Plan, ...] = (
+    {"rename": "config.yaml", "after": False},
+    {"rename": "config.yaml", "after": True},
+    {"rename": "distillation.csv", "after": False},
+    {"sync": "round_00000.pt.partial", "tear": 100},
+)
+ROUNDS: tuple[Plan, ...] = (
+    {"stage": "clients", "round": 1, "done": 2},
+    {"stage": "distillation", "round": 1, "done": 5},
+    {"sync": "round_00001.pt.partial", "tear": 1000},
+    {"rename": "round_00001.pt", "after": False},
+    {"rename": "round_00001.pt", "after": True},
+    {"stage": "clients", "round": 2, "done": 1},
+    {"stage": "distillation", "round": 2, "done": 8},
+    {"rename": "round_00002.pt", "after": True},
+    {"sync": "clients.csv", "tear": 7},
+    {"stage": "clients", "round": 3, "done": 3},
+)
+
+
+@pytest.mark.parametrize("log", ["clients.csv", "distillation.csv", "rounds.jsonl", "timings.jsonl"])
+def test_torn_log_lines_are_mended(zygote: Zygote, plain: dict[str, Any], tmp_path: Path, log: str) -> None:
+    # In the middle of round 1's lines, and then while these are mended.
+    assert zygote.killed_again_and_again(tmp_path / "run", PLAIN, [{"sync": log, "tear": 9}] * 2) == plain
+
+
+def test_a_run_killed_at_its_beginning_begins_anew(zygote: Zygote, plain: dict[str, Any], tmp_path: Path) -> None:
+    assert zygote.killed_again_and_again(tmp_path / "run", PLAIN, BEGINNING) == plain
+
+
+def test_a_run_killed_in_every_stage_of_its_rounds(zygote: Zygote, plain: dict[str, Any], tmp_path: Path) -> None:
+    assert zygote.killed_again_and_again(tmp_path / "run", PLAIN, ROUNDS) == plain
+
+
+def test_a_run_killed_in_its_controls_keeps_the_finished_ones(
+    zygote: Zygote, plain: dict[str, Any], tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    for plan in (
+        {"stage": "public_only", "round": 4, "done": 2},
+        {"rename": "controls.json", "after": True},
+        {"stage": "local_only", "round": 4, "done": 1},
+    ):
+        zygote.killed(out, PLAIN, plan)
+    kept = json.loads((out / "controls.json").read_text())["finished"]
+    assert list(kept) == ["public_only"]
+    # A number that no training gives shows whether it is taken as it is.
+    kept["public_only"]["history"][0] = 0.125
+    (out / "controls.json").write_text(json.dumps({"rounds": 3, "finished": kept}))
+    zygote.killed(out, PLAIN, {"rename": "summary.json", "after": False})
+    zygote.complete(out, PLAIN, resume=True)
+    found = results(out)
+    history = found["summary"]["control_history"]["public_only"]
+    assert history[0] == 0.125
+    history[0] = plain["summary"]["control_history"]["public_only"][0]
+    found["controls"] = plain["controls"]
+    assert found == plain
+
+
+def test_everything_that_is_remembered_survives(zygote: Zygote, remembering: dict[str, Any], tmp_path: Path) -> None:
+    plans = (
+        *ROUNDS,
+        {"sync": "round_00003.pt.partial", "tear": 500},
+        {"stage": "clients", "round": 4, "done": 2},
+        {"rename": "round_00004.pt", "after": True},
+        {"rename": "summary.json", "after": False},
+    )
+    assert zygote.killed_again_and_again(tmp_path / "run", REMEMBERING, plans) == remembering
