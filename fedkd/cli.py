@@ -107,7 +107,7 @@ def run(
     experiment = load_config(source, changes)
     if not (resume and out is not None and RunDirectory.holds_run(out)):
         check(experiment)
-    folder = _fresh_folder(source.stem) if out is None else _usable_folder(out, resume)
+    folder = RunDirectory.fresh(source.stem) if out is None else _usable_folder(out, resume)
     shown = source if out is not None and source.parent == out else config
     with Console(command=f"fedkd run {shown}") as console:
         try:
@@ -165,13 +165,6 @@ def main() -> None:
         # The reader (head, less) has seen enough; keep the interpreter from complaining as it flushes.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(EXIT_RUN_FAILED)
-
-
-def _fresh_folder(name: str) -> Path:
-    number = 1
-    while (folder := Path("runs") / f"{name}-{number}").exists():
-        number += 1
-    return folder
 
 
 def _run_source(config: str | None, overrides: list[str], out: Path | None, resume: bool) -> tuple[Path, list[str]]:
