@@ -11,6 +11,7 @@ import argparse
 import json
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -44,7 +45,7 @@ def main() -> int:
     where.add_argument("--superlink", metavar="NAME", help="use this connection of the Flower configuration")
     arguments = parser.parse_intermixed_args()
 
-    keys = {"config": arguments.config, "overrides": " ".join(arguments.overrides), "resume": arguments.resume}
+    keys = {"config": arguments.config, "overrides": shlex.join(arguments.overrides), "resume": arguments.resume}
     if arguments.superlink is not None:
         return flower_run(_flower_home(), arguments.superlink, keys | {"out": arguments.out})
     source = config_path(arguments.config)

@@ -48,20 +48,21 @@ class FederationEngine:
         self._performer = performer
         self._join = join
         self._simulated = isinstance(grid, InMemoryGrid)
+        self._nodes = 0
         self._engine: GridEngine | None = None
 
     def __enter__(self) -> Self:
         config = self._config
         homes = None
         if self._simulated:
-            nodes = _simulated_nodes(self._grid, self._performer)
+            self._nodes = _simulated_nodes(self._grid, self._performer)
         else:
             seated = seated_nodes(self._grid, self._clients, self._performer, join=self._join)
-            nodes = len(seated)
-            homes = {client: seated[client % nodes] for client in range(self._clients)}
+            self._nodes = len(seated)
+            homes = {client: seated[client % len(seated)] for client in range(self._clients)}
         self._engine = GridEngine(
             self._grid,
-            nodes=nodes,
+            nodes=self._nodes,
             workers=config.workers or cores(),
             gpus=gpu_count() if config.device == "cuda" else 0,
             timeout=config.timeout,
@@ -88,7 +89,7 @@ class FederationEngine:
             if self._simulated:
                 require_state_here(Path(job.state_dir))
             else:
-                key = state_key(Path(job.state_dir))
+                key = state_key(Path(job.state_dir), self._nodes)
         yield from self._engine.run(job, clients, state_key=key)
 
 

@@ -18,10 +18,11 @@ _KEY = "state_key"
 """A file that lies where simulated clients would keep their state, while that of a deployment is on its nodes."""
 
 
-def state_key(state_dir: Path) -> str:
+def state_key(state_dir: Path, nodes: int) -> str:
     """What the nodes of a deployment file the state of a run's clients under: 32 hexadecimal digits.
 
-    It is drawn when it is first needed, and has no influence on results. Raises ``RunError`` when the state is here.
+    It is drawn when it is first needed, and has no influence on results. Raises ``RunError`` when the state is here, or
+    was divided among another number of ``nodes``.
     """
     file = state_dir / _KEY
     if any(state_dir.glob("client_*")):
@@ -31,8 +32,14 @@ def state_key(state_dir: Path) -> str:
         )
     if not file.is_file():
         state_dir.mkdir(parents=True, exist_ok=True)
-        file.write_text(secrets.token_hex(16), encoding="ascii")
-    return file.read_text(encoding="ascii").strip()
+        file.write_text(f"{secrets.token_hex(16)} {nodes}\n", encoding="ascii")
+    key, before = file.read_text(encoding="ascii").split()
+    if int(before) != nodes:
+        raise RunError(
+            f"this run's clients live on {before} SuperNodes, with what they keep between rounds, and there are {nodes}"
+            f"; start {before}, with the same state-dir and partition-id each as before"
+        )
+    return key
 
 
 def require_state_here(state_dir: Path) -> None:
