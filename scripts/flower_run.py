@@ -86,8 +86,10 @@ def flower_run(home: Path, connection: str, keys: dict[str, Any], *, simulation:
                     if (started := re.search(r"Successfully started run (\d+)", line)) is not None:
                         run_id = started[1]
             except KeyboardInterrupt:
+                process.terminate()
                 if run_id is not None:
-                    _flwr(home, "stop", run_id, connection).wait()
+                    with _flwr(home, "stop", run_id, connection) as stopping:
+                        stopping.communicate()
                 raise
             status = process.wait()
     if run_id is None or status != 0:

@@ -11,6 +11,7 @@ from local_grid import FIRST_NODE, LocalGrid
 
 from fedkd.app import over_grid, run_experiment
 from fedkd.config import load_config, parse_config, to_json, to_mapping
+from fedkd.engines import federation
 from fedkd.engines.federation import FederationEngine
 from fedkd.engines.inline import InlineEngine
 from fedkd.engines.resources import ClientResources
@@ -190,6 +191,51 @@ def test_clients_that_keep_nothing_may_go_on_anywhere(nodes: LocalGrid, tmp_path
     resumed = run_experiment(config, out, resume=True)
     assert resumed.student_sha256 == run_experiment(config, tmp_path / "reference").student_sha256
     assert not (out / "client_state").exists()
+
+
+class Simulated(LocalGrid):
+    """Flower's simulated nodes know how many they are, and become visible one by one."""
+
+    def __init__(self, nodes: int) -> None:
+        super().__init__(nodes, node_configs=deployment(nodes).node_configs)
+        self.visible = 0
+
+    def get_node_ids(self) -> list[int]:
+        self.visible += 1
+        return self.nodes[: self.visible - 1]
+
+
+@pytest.fixture
+def _simulation(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(federation, "InMemoryGrid", Simulated)
+
+
+@pytest.mark.usefixtures("_simulation")
+@pytest.mark.parametrize("nodes", [1, 2, 9])
+def test_any_number_of_simulated_nodes_will_do(
+    nodes: int, tmp_path: Path, reference: tuple[tuple[str, str, str], str]
+) -> None:
+    """Flower simulates two unless told otherwise. What clients remember stays with the run."""
+    grid = Simulated(nodes)
+    sha = deploy(grid, tmp_path / "run")
+    assert (results(tmp_path / "run"), sha) == reference
+    assert grid.visible > nodes
+    assert {path.name for path in (tmp_path / "run/client_state").iterdir()} <= {f"client_00000{c}" for c in range(5)}
+
+
+@pytest.mark.usefixtures("_simulation")
+def test_simulated_nodes_that_do_not_come_are_not_waited_for_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(federation, "START_SECONDS", 0.2)
+    with pytest.raises(RunError, match=r"Flower simulated no node within 0\.2 s; set num-supernodes to at least 1"):
+        engine(Simulated(0), 3).__enter__()
+
+
+@pytest.mark.usefixtures("_simulation")
+def test_a_simulation_does_not_go_on_with_state_that_is_on_nodes(nodes: LocalGrid, tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        deploy(nodes, tmp_path / "run", observer=StopAfter(1))
+    with pytest.raises(RunError, match=r"on the nodes of a Flower deployment; go on there"):
+        deploy(Simulated(2), tmp_path / "run", resume=True)
 
 
 JOB = Job("round", 1, "{}", state_dir="/server/says")
