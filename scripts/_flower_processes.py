@@ -7,15 +7,15 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from fedkd.errors import RunError
 
 START_SECONDS = 120.0
-STOP_SECONDS = 20.0
+STOP_SECONDS = 10.0
 
 BIN = Path(sys.executable).parent
 """Where this environment's own ``flwr`` is. Flower finds the programs it starts by PATH, so this goes first there."""
@@ -68,35 +68,38 @@ def superlink(home: Path, *, simulation: bool = False, tls: Certificates | None 
     command = ["flower-superlink", "--host", "127.0.0.1", "--port", address.rpartition(":")[2]]
     command += ["--simulation"] if simulation else []
     command += ["--insecure"] if tls is None else _server_files(tls)
-    with _process(command, home, home / "superlink.log") as process:
+    process = _start(command, home, home / "superlink.log")
+    try:
         _await(process, address, home / "superlink.log")
         yield address
+    finally:
+        _end([process])
 
 
 @contextmanager
-def supernode(
-    home: Path, address: str, node_config: Mapping[str, int | str], *, tls: Certificates | None = None
-) -> Iterator[Path]:
-    """A SuperNode of the SuperLink at ``address``; its log, which goes below ``home``."""
-    port = _free_port()
-    config = " ".join(f"{key}={json.dumps(value)}" for key, value in node_config.items())
-    command = ["flower-supernode", "--superlink", address, "--port", str(port), "--node-config", config]
-    command += ["--insecure"] if tls is None else ["--root-certificates", str(tls.ca)]
-    home.mkdir(parents=True, exist_ok=True)
-    log = home / f"supernode-{port}.log"
-    with _process(command, home, log):
-        yield log
+def supernodes(
+    home: Path, address: str, node_configs: Sequence[Mapping[str, int | str]], *, tls: Certificates | None = None
+) -> Iterator[None]:
+    """SuperNodes of the SuperLink at ``address``, one for each configuration; their logs go below ``home``."""
+    trust = ["--insecure"] if tls is None else ["--root-certificates", str(tls.ca)]
+    with ExitStack() as stack:
+        processes: list[subprocess.Popen[bytes]] = []
+        # All at once, because each takes its time.
+        stack.callback(lambda: _end(processes))
+        for index, node_config in enumerate(node_configs):
+            settings = " ".join(f"{key}={json.dumps(value)}" for key, value in node_config.items())
+            command = ["flower-supernode", "--superlink", address, "--port", str(_free_port()), *trust]
+            processes.append(_start([*command, "--node-config", settings], home, home / f"supernode-{index}.log"))
+        yield
 
 
 def _server_files(tls: Certificates) -> list[str]:
     return ["--ssl-ca-certfile", str(tls.ca), "--ssl-certfile", str(tls.server), "--ssl-keyfile", str(tls.key)]
 
 
-@contextmanager
-def _process(command: list[str], home: Path, log: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """The program with its output in ``log``; asked to end with the block, and killed if it does not."""
+def _start(command: list[str], home: Path, log: Path) -> subprocess.Popen[bytes]:
     with log.open("ab") as output:
-        process = subprocess.Popen(
+        return subprocess.Popen(
             [str(BIN / command[0]), *command[1:]],
             env=environment(home),
             stdin=subprocess.DEVNULL,
@@ -105,29 +108,29 @@ def _process(command: list[str], home: Path, log: Path) -> Iterator[subprocess.P
             # Ctrl-C is for the script, which then ends its processes in order.
             start_new_session=True,
         )
-        try:
-            yield process
-        finally:
-            _end(process)
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """Ask the process to end; kill it, and whatever it or those started, if that takes too long.
+def _end(processes: Sequence[subprocess.Popen[bytes]]) -> None:
+    """Ask the processes to end; kill them, and whatever they or those started, if that takes too long.
 
     A SuperLink with a run going on would wait for it, and what it starts is detached from it.
     """
-    started = _family(process.pid)
-    process.terminate()
+    started: set[tuple[int, str]] = set()
+    for process in processes:
+        started |= _family(process.pid)
+        process.terminate()
     deadline = time.monotonic() + STOP_SECONDS
     while started & _running() and time.monotonic() < deadline:
-        # Reaping it is what tells the others that it has ended.
-        process.poll()
-        started |= _family(process.pid)
+        for process in processes:
+            # Reaping it is what tells the others that it has ended.
+            process.poll()
+            started |= _family(process.pid)
         time.sleep(0.05)
     for pid, _ in started & _running():
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
-    process.wait()
+    for process in processes:
+        process.wait()
 
 
 def _family(pid: int) -> set[tuple[int, str]]:

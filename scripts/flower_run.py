@@ -21,7 +21,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from _flower_processes import BIN, CONNECTION, environment, superlink, supernode
+from _flower_processes import BIN, CONNECTION, environment, superlink, supernodes
 
 from fedkd.config import load_config
 from fedkd.engines.resources import cores
@@ -57,9 +57,9 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="fedkd-flower-") as folder, ExitStack() as stack:
         home = Path(folder)
         address = stack.enter_context(superlink(home, simulation=count is None))
-        for partition in range(count or 0):
-            seat = {"partition-id": partition, "num-partitions": count, "state-dir": str(home / "state")}
-            stack.enter_context(supernode(home, address, seat))
+        if count is not None:
+            rest = {"num-partitions": count, "state-dir": str(home / "state")}
+            stack.enter_context(supernodes(home, address, [{"partition-id": node, **rest} for node in range(count)]))
         return flower_run(home, CONNECTION, keys, simulation=count is None)
 
 

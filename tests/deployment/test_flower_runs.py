@@ -9,13 +9,12 @@ import sys
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
-from _flower_processes import CONNECTION, Certificates, superlink, supernode
+from _flower_processes import CONNECTION, Certificates, superlink, supernodes
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -110,11 +109,8 @@ def test_a_federation_that_does_not_fit_fails_the_run_over_tls(
     tls = certificates(tmp_path)
     home = tmp_path / "home"
     keys = {"config": "quickstart", "overrides": f"{' '.join(TINY[2:4])} clients.count=1", "out": str(tmp_path / "run")}
-    with ExitStack() as stack:
-        address = stack.enter_context(superlink(home, tls=tls))
-        for partition in range(2):
-            seat = {"partition-id": partition, "num-partitions": 2}
-            stack.enter_context(supernode(home, address, seat, tls=tls))
+    seats = [{"partition-id": partition, "num-partitions": 2} for partition in range(2)]
+    with superlink(home, tls=tls) as address, supernodes(home, address, seats, tls=tls):
         assert encrypted(address, tls.ca)
         status = flower_run(home, CONNECTION, keys)
     shown = capfd.readouterr()
