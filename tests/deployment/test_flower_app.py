@@ -22,6 +22,7 @@ import fedkd
 from fedkd import flower_app
 from fedkd.config import load_config, to_mapping
 from fedkd.errors import ConfigError, RunError
+from fedkd.nodes import DATA_ROOT, NUM_PARTITIONS, PARTITION_ID, STATE_DIR
 from fedkd.requirements import unmet_requirements
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -153,3 +154,10 @@ def test_flowers_processes_keep_to_themselves(tmp_path: Path, monkeypatch: pytes
     assert {name: found[name] for name in switches} == switches
     monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
     assert environment(tmp_path)["RAY_ADDRESS"] == "10.0.0.1:6379"
+
+
+def test_the_document_names_every_key() -> None:
+    text = (ROOT / "docs/deployment.md").read_text(encoding="utf-8")
+    for key in (*DEFAULTS, PARTITION_ID, NUM_PARTITIONS, STATE_DIR, DATA_ROOT):
+        assert f"`{key}`" in text, key
+    assert f"| `join-timeout` | `{DEFAULTS['join-timeout']}` |" in text
