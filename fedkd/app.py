@@ -2,9 +2,10 @@
 
 import importlib.util
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from fedkd import controls, plugins
 from fedkd.composition import composition_faults
@@ -15,6 +16,8 @@ from fedkd.engines.inline import InlineEngine
 from fedkd.engines.resources import ClientResources, gpu_count, worker_count
 from fedkd.engines.shared_ray import RaySize, SharedRay
 from fedkd.errors import ConfigError, RunError
+from fedkd.local.perform import keeps_state
+from fedkd.local.store import require_state_here
 from fedkd.local.workspace import Workspace, workspace
 from fedkd.models import profile
 from fedkd.observer import Observer, Silent
@@ -35,18 +38,35 @@ from fedkd.students import StudentRule
 from fedkd.summaries import overview_of, summarise, versions
 from fedkd.types import Job, Outcome
 
+if TYPE_CHECKING:
+    from flwr.serverapp import Grid
+
 FLOAT32_BYTES = 4
 
-__all__ = ["RaySize", "SharedRay", "build_engine", "check", "ray_size", "run_experiment", "versions"]
+__all__ = [
+    "EngineBuilder",
+    "RaySize",
+    "SharedRay",
+    "build_engine",
+    "check",
+    "over_grid",
+    "ray_size",
+    "run_experiment",
+    "versions",
+]
+
+EngineBuilder = Callable[[Workspace], Engine]
+"""Makes the engine of an experiment, not yet started."""
 
 
-def check(config: ExperimentConfig) -> Workspace:
+def check(config: ExperimentConfig, *, own_engine: bool = True) -> Workspace:
     """Load what the experiment needs; raises ``ConfigError`` or ``DataError`` for what cannot work.
 
-    In the configuration of what is returned, a mechanism's target ε is replaced by the noise that meets it.
+    In the configuration of what is returned, a mechanism's target ε is replaced by the noise that meets it. Without
+    ``own_engine`` that of ``engine.kind`` will not be started, and need not work.
     """
     problems = composition_faults(config)
-    if config.engine.kind == "ray" and importlib.util.find_spec("ray") is None:
+    if own_engine and config.engine.kind == "ray" and importlib.util.find_spec("ray") is None:
         problems.append(
             "engine.kind: 'ray' needs the package ray, which is not installed; "
             "pip install 'fedkd[ray]', or set engine.kind=inline"
@@ -73,9 +93,8 @@ def build_engine(
 ) -> Engine:
     """The engine of ``engine.kind``, not yet started; ``ray_address`` stands in for an ``engine.address`` not given.
 
-    ``performer`` is the import path of what does a client's work.
-
-    A client is expected to cost what its model costs on its private samples, each epoch, and once on the public ones.
+    ``performer`` is the import path of what does a client's work. A client is expected to cost what its model costs on
+    its private samples, each epoch, and once on the public ones.
     """
     config = place.config
     resources = {client: _resources(place, client) for client in range(config.clients.count)}
@@ -83,6 +102,31 @@ def build_engine(
         return InlineEngine(resources=resources, performer=performer)
     from fedkd.engines.simulation import RayEngine
 
+    return RayEngine(
+        replace(config.engine, address=config.engine.address or ray_address),
+        config.clients.count,
+        verbose=verbose,
+        costs=_costs(place),
+        resources=resources,
+        answer_bytes=_answer_bytes(place),
+        performer=performer,
+    )
+
+
+def over_grid(grid: "Grid", *, join: float) -> EngineBuilder:
+    """For an experiment on the Flower nodes behind ``grid``, which may take ``join`` seconds to connect."""
+    from fedkd.engines.federation import FederationEngine
+
+    def build(place: Workspace) -> Engine:
+        clients = place.config.clients.count
+        resources = {client: _resources(place, client) for client in range(clients)}
+        return FederationEngine(grid, place.config.engine, clients, costs=_costs(place), resources=resources, join=join)
+
+    return build
+
+
+def _costs(place: Workspace) -> dict[int, float]:
+    config = place.config
     operations = [
         profile(place.initial_model(index), place.data.shape).flops for index in range(len(place.architectures))
     ]
@@ -91,18 +135,14 @@ def build_engine(
         # A training step costs about three forward passes.
         passes = 3 * config.clients.epochs * data.train.numel() + place.data.public.labels.numel()
         costs[client] = float(operations[place.architecture_of(client)] * passes)
-    # In the last round about the test images too.
+    return costs
+
+
+def _answer_bytes(place: Workspace) -> int:
+    """About what a client sends, in the last round also about the test images."""
+    config = place.config
     chosen = place.data.public.subset(config.data.public.round_size, config.seed, 1)
-    queries = chosen.numel() + place.data.test_labels.numel()
-    return RayEngine(
-        replace(config.engine, address=config.engine.address or ray_address),
-        config.clients.count,
-        verbose=verbose,
-        costs=costs,
-        resources=resources,
-        answer_bytes=FLOAT32_BYTES * place.data.classes * queries,
-        performer=performer,
-    )
+    return FLOAT32_BYTES * place.data.classes * (chosen.numel() + place.data.test_labels.numel())
 
 
 def ray_size(place: Workspace) -> RaySize | None:
@@ -127,6 +167,7 @@ def run_experiment(
     verbose: bool = False,
     resume: bool = False,
     ray_address: str | None = None,
+    engine: EngineBuilder | None = None,
 ) -> Summary:
     """Run the experiment and write its directory; with ``resume`` go on with the run that is there, if there is one.
 
@@ -135,22 +176,27 @@ def run_experiment(
     Raises ``ConfigError`` or ``DataError`` before anything starts, ``RunError`` when it cannot go on. On any way out,
     finished rounds are on disk and the engine's processes are gone. A resumed run ends with what it would have ended
     with uninterrupted; ``ConfigError`` if ``config`` differs from its own in what influences results. One that is
-    finished is left alone. Of the rounds asked for there may be more than before.
+    finished is left alone. Of the rounds asked for there may be more than before. The clients' work is done by what
+    ``engine`` builds instead of by ``engine.kind``, where one is given.
     """
     watch: Observer = Silent() if observer is None else observer
     resume = resume and RunDirectory.holds_run(out)
     if resume and (summary := _finished(RunDirectory(out), config, watch)) is not None:
         return summary
-    place = check(config)
+    place = check(config, own_engine=engine is None)
+    build = engine or (lambda place: build_engine(place, verbose=verbose, ray_address=ray_address))
+    if resume and engine is None:
+        require_state_here(RunDirectory(out).client_state)
     with locked(out):
         run = _Run(place, RunDirectory(out) if resume else RunDirectory.create(out, config), watch)
         if resume:
             run.take_up(config)
         try:
             with fixed_arithmetic(place.device):
-                return run.finish(verbose=verbose, ray_address=ray_address)
+                return run.finish(build, config.engine.kind if engine is None else "flower")
         except RunError as error:
-            raise RunError(f"{error}\nGo on with: fedkd run --resume --out {out}") from error
+            again = f"fedkd run --resume --out {out}" if engine is None else f"the same, with out={out} and resume=true"
+            raise RunError(f"{error}\nGo on with: {again}") from error
 
 
 def _finished(directory: RunDirectory, config: ExperimentConfig, watch: Observer) -> Summary | None:
@@ -173,7 +219,8 @@ class _Run:
 
     def __init__(self, place: Workspace, directory: RunDirectory, watch: Observer) -> None:
         self._place, self._directory, self._watch = place, directory, watch
-        self._server = Server.build(place, state_dir=str(directory.client_state.resolve()))
+        state_dir = str(directory.client_state.resolve()) if keeps_state(place) else None
+        self._server = Server.build(place, state_dir=state_dir)
         self._tally = Tally()
         self._started = time.monotonic()
         self._spent_before = 0.0
@@ -198,14 +245,14 @@ class _Run:
         where = "after the last round" if done == rounds else f"with round {done + 1} of {rounds}"
         notice(f"resuming {directory.path}: {_rounds(done)} done, going on {where}")
 
-    def finish(self, *, verbose: bool, ray_address: str | None) -> Summary:
-        """Everything that is left to do, and the summary."""
+    def finish(self, build: EngineBuilder, kind: str) -> Summary:
+        """Everything that is left to do, on the engine that ``build`` makes, which is of that kind, and the summary."""
         directory, place, watch = self._directory, self._place, self._watch
-        overview = overview_of(place, directory.path)
+        overview = replace(overview_of(place, directory.path), engine=kind)
         watch.started(overview)
         if self._tally.rounds == 0:
             directory.commit(self._server.state_dict(), self._tally, versions())
-        with build_engine(place, verbose=verbose, ray_address=ray_address) as engine:
+        with build(place) as engine:
             for round in range(self._tally.rounds + 1, place.config.rounds + 1):
                 self._round(engine, round)
                 with writing(directory.path / "plots"):

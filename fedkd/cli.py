@@ -111,7 +111,7 @@ def run(
     experiment = load_config(source, changes)
     if not (resume and out is not None and RunDirectory.holds_run(out)):
         check(experiment)
-    folder = _fresh_folder(source.stem) if out is None else _usable_folder(out, resume)
+    folder = RunDirectory.fresh(source.stem) if out is None else _usable_folder(out, resume)
     shown = source if out is not None and source.parent == out else config
     with _terminated_gently(), Console(command=f"fedkd run {shown}") as console:
         try:
@@ -254,13 +254,6 @@ def _terminated_gently() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
-
-
-def _fresh_folder(name: str) -> Path:
-    number = 1
-    while (folder := Path("runs") / f"{name}-{number}").exists():
-        number += 1
-    return folder
 
 
 def _run_source(config: str | None, overrides: list[str], out: Path | None, resume: bool) -> tuple[Path, list[str]]:

@@ -6,6 +6,7 @@ from flwr.app import Context, Message
 from flwr.clientapp import ClientApp
 
 from fedkd.memory import release_memory
+from fedkd.nodes import at_home, seat_of
 from fedkd.performing import attempt_all, describe, load_performer
 from fedkd.threads import fixed_threads
 from fedkd.wire import decode_cohort, decode_ready, encode_outcomes, encode_ready_reply
@@ -24,10 +25,11 @@ def perform_cohort(message: Message, context: Context) -> Message:
     """
     cohort = decode_cohort(message.content)
     performer = load_performer(cohort.performer)
+    job = at_home(cohort.job, cohort.state_key, context.node_config)
     begun = time.monotonic()
     expiry = message.metadata.created_at + cohort.seconds
     with fixed_threads(cohort.threads):
-        outcomes = list(attempt_all(performer, cohort.job, cohort.clients, awaited=lambda: time.time() < expiry))
+        outcomes = list(attempt_all(performer, job, cohort.clients, awaited=lambda: time.time() < expiry))
     content = encode_outcomes(outcomes)
     if time.monotonic() - begun > LONG_SECONDS:
         del outcomes
@@ -37,9 +39,10 @@ def perform_cohort(message: Message, context: Context) -> Message:
 
 @app.query("ready")
 def report_ready(message: Message, context: Context) -> Message:
-    """Load what does the work, which takes seconds once per process, and say whether that went well."""
+    """Load what does the work, which takes seconds once per process; say whether that went well, and who this is."""
     try:
         load_performer(decode_ready(message.content))
+        seat = seat_of(context.node_config)
     except Exception as error:
         return Message(encode_ready_reply(describe(error)), reply_to=message)
-    return Message(encode_ready_reply(None), reply_to=message)
+    return Message(encode_ready_reply(None, seat), reply_to=message)

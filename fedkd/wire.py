@@ -29,7 +29,8 @@ class Cohort:
     """A job, the clients that do it, and the import path ``module:function`` of what does it.
 
     ``seconds`` after the message was made, nobody waits for the reply any more. ``threads`` is how many torch threads
-    each client uses.
+    each client uses. ``state_key`` is for nodes that keep their clients' state themselves: what they file this
+    experiment's under (None: where the job says).
     """
 
     job: Job
@@ -37,6 +38,18 @@ class Cohort:
     performer: str
     seconds: float
     threads: int = 1
+    state_key: str | None = None
+
+
+@dataclass(frozen=True)
+class Seat:
+    """A node's place in its federation: ``partition``, from 0, of ``partitions``; None where it was told none."""
+
+    partition: int | None
+    partitions: int | None
+
+
+NO_SEAT = Seat(None, None)
 
 
 def payload_bytes(arrays: Arrays) -> int:
@@ -71,6 +84,7 @@ def encode_cohort(cohort: Cohort, parameters: ArrayRecord | None = None) -> Reco
             "performer": cohort.performer,
             "seconds": cohort.seconds,
             "threads": cohort.threads,
+            "state_key": cohort.state_key or "",
             "clients": list(cohort.clients),
             "accepted": [job.accepted.get(client, 0) for client in cohort.clients],
             "layout": layout,
@@ -95,7 +109,8 @@ def decode_cohort(content: RecordDict) -> Cohort:
         state_dir=header["state_dir"] or None,
         accepted={client: round for client, round in zip(clients, header["accepted"], strict=True) if round > 0},
     )
-    return Cohort(job, clients, header["performer"], header["seconds"], header["threads"])
+    key = header["state_key"] or None
+    return Cohort(job, clients, header["performer"], header["seconds"], header["threads"], key)
 
 
 def encode_outcomes(outcomes: Sequence[Outcome]) -> RecordDict:
@@ -167,9 +182,13 @@ def decode_ready(content: RecordDict) -> str:
     return str(content.config_records[_JOB]["performer"])
 
 
-def encode_ready_reply(error: str | None) -> RecordDict:
-    """A worker's answer: None when it is ready, else the reason why not."""
-    return RecordDict({_REPLY: ConfigRecord({"failed": error is not None, "error": error or ""})})
+def encode_ready_reply(error: str | None, seat: Seat = NO_SEAT) -> RecordDict:
+    """A worker's answer: None when it is ready, else the reason why not; and where in its federation it sits."""
+    header = ConfigRecord({"failed": error is not None, "error": error or ""})
+    for name, value in (("partition", seat.partition), ("partitions", seat.partitions)):
+        if value is not None:
+            header[name] = value
+    return RecordDict({_REPLY: header})
 
 
 def decode_ready_reply(reply: Message) -> str | None:
@@ -178,6 +197,12 @@ def decode_ready_reply(reply: Message) -> str | None:
         return reply.error.reason or f"Flower error code {reply.error.code}"
     header = reply.content.config_records[_REPLY]
     return str(header["error"]) if header["failed"] else None
+
+
+def decode_seat(reply: Message) -> Seat:
+    """Where the node that sent ``reply``, which carries no error, sits in its federation."""
+    header: Any = reply.content.config_records[_REPLY]
+    return Seat(header.get("partition"), header.get("partitions"))
 
 
 def _decode_outcomes(content: RecordDict, clients: Sequence[int]) -> list[Outcome]:

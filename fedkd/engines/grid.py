@@ -43,10 +43,24 @@ EXPIRY_SECONDS = 60.0
 
 @dataclass(frozen=True)
 class _Planned:
-    """Clients of one class whose work travels in one message."""
+    """Clients of one class whose work travels in one message; to ``node``, or to any when that is None."""
 
     members: tuple[int, ...]
     need: ClientResources
+    node: int | None = None
+
+
+def push(grid: Grid, messages: Iterable[tuple[int, RecordDict]], kind: str, seconds: float) -> list[str]:
+    """Send contents to nodes; the messages' ids, empty for a node that is not there any more.
+
+    They expire when nobody has waited for them for long.
+    """
+    identifiers: list[str] = []
+    for node, content in messages:
+        # One by one, because some grids leave out the ids of those that they could not send.
+        sent = list(grid.push_messages([Message(content, node, kind, ttl=seconds + EXPIRY_SECONDS)]))
+        identifiers.append(sent[0] if sent and sent[0] else "")
+    return identifiers
 
 
 class GridEngine:
@@ -58,6 +72,9 @@ class GridEngine:
     (default: one core each): a cohort's clients need the same, and cohorts wait while others leave them too little.
     ``answer_bytes`` is about what a client will send, as long as none has sent more. ``timeout`` is the time in seconds
     that one job may take. Node ids serve as addresses only: they are random in every run.
+
+    ``homes`` maps clients to the nodes that they live on, which are there and ready (default: any node takes any
+    client). Then a node gets its clients of one class in one message, at once: sharing its cores is its own affair.
     """
 
     def __init__(
@@ -75,8 +92,10 @@ class GridEngine:
         answer_bytes: int = 1,
         performer: str = LOCAL_PERFORMER,
         start_timeout: float = START_SECONDS,
+        homes: Mapping[int, int] | None = None,
     ) -> None:
         self._grid = grid
+        self._homes = homes
         self._expected_nodes = nodes
         self._workers = workers
         self._gpus = gpus
@@ -95,6 +114,8 @@ class GridEngine:
 
         Raises ``RunError`` when they do not come or cannot work, or when a client needs more than all of them have.
         """
+        if self._homes is not None:
+            return self
         require_slots(self._resources, self._workers, self._gpus)
         deadline = time.monotonic() + self._start_timeout
         while len(nodes := list(self._grid.get_node_ids())) < self._expected_nodes:
@@ -112,10 +133,11 @@ class GridEngine:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None: ...
 
-    def run(self, job: Job, clients: Sequence[int]) -> Iterator[Outcome]:
+    def run(self, job: Job, clients: Sequence[int], *, state_key: str | None = None) -> Iterator[Outcome]:
         """One outcome per client, cohort by cohort as replies arrive.
 
-        A client whose reply is an error, is malformed, or does not come within the timeout has ``error`` set.
+        A client whose reply is an error, is malformed, or does not come within the timeout has ``error`` set; so has
+        one whose node is gone. ``state_key`` is as in ``Cohort``.
         """
         sizes = [payload_bytes(arrays) for arrays in (job.parameters, *job.personal.values())]
         self._reply_bytes = max(self._reply_bytes, *sizes)
@@ -123,9 +145,14 @@ class GridEngine:
         deadline = time.monotonic() + self._timeout
         queue = self._plan(clients)
         waiting: dict[str, _Planned] = {}
-        self._advance(queue, waiting, job, parameters, deadline)
+
+        def advance() -> Iterator[Outcome]:
+            for lost in self._advance(queue, waiting, job, parameters, deadline, state_key):
+                yield from failures(lost.members, "its Flower node is not there any more")
+
+        yield from advance()
         for reply, cohort in self._replies(waiting, deadline):
-            self._advance(queue, waiting, job, parameters, deadline)
+            yield from advance()
             outcomes = decode_reply(reply, cohort.members)
             self._reply_bytes = max(self._reply_bytes, *(payload_bytes(outcome.arrays) for outcome in outcomes))
             yield from outcomes
@@ -137,6 +164,12 @@ class GridEngine:
         classes: dict[ClientResources, list[int]] = {}
         for client in clients:
             classes.setdefault(self._resources.get(client, ONE_CORE), []).append(client)
+        if self._homes is not None:
+            return [
+                _Planned(tuple(sorted(client for client in classes[need] if self._homes[client] == node)), need, node)
+                for need in sorted(classes, reverse=True)
+                for node in dict.fromkeys(self._homes[client] for client in classes[need])
+            ]
         return [
             _Planned(members, need)
             for need in sorted(classes, reverse=True)
@@ -158,28 +191,29 @@ class GridEngine:
         job: Job,
         parameters: ArrayRecord,
         deadline: float,
-    ) -> None:
-        """Move the cohorts that can start now from ``queue`` to ``waiting``, and send them."""
-        positions = admitted(
-            [cohort.need for cohort in queue],
-            [cohort.need for cohort in waiting.values()],
-            self._workers,
-            self._gpus,
-        )
+        state_key: str | None,
+    ) -> list[_Planned]:
+        """Send the cohorts that can start now, and move them from ``queue`` to ``waiting``; those nobody took are the
+        result."""
+        positions = list(range(len(queue)))
+        if self._homes is None:
+            wanted, working = ([cohort.need for cohort in some] for some in (queue, waiting.values()))
+            positions = admitted(wanted, working, self._workers, self._gpus)
         starting = [queue[position] for position in positions]
         for position in reversed(positions):
             del queue[position]
         seconds = deadline - time.monotonic()
         contents = (
-            encode_cohort(Cohort(job, cohort.members, self._performer, seconds, cohort.need.threads), parameters)
+            encode_cohort(
+                Cohort(job, cohort.members, self._performer, seconds, cohort.need.threads, state_key), parameters
+            )
             for cohort in starting
         )
-        waiting.update(zip(self._push(contents, COHORT_MESSAGE, seconds), starting, strict=True))
-
-    def _push(self, contents: Iterable[RecordDict], kind: str, seconds: float) -> list[str]:
-        """Send the messages to the nodes in turn. They expire when nobody has waited for them for long."""
-        messages = [Message(content, next(self._addresses), kind, ttl=seconds + EXPIRY_SECONDS) for content in contents]
-        return list(self._grid.push_messages(messages)) if messages else []
+        addresses = [next(self._addresses) if cohort.node is None else cohort.node for cohort in starting]
+        identifiers = push(self._grid, zip(addresses, contents, strict=True), COHORT_MESSAGE, seconds)
+        sent = list(zip(identifiers, starting, strict=True))
+        waiting.update((identifier, cohort) for identifier, cohort in sent if identifier)
+        return [cohort for identifier, cohort in sent if not identifier]
 
     def _replies(self, waiting: dict[str, _Planned], deadline: float) -> Iterator[tuple[Message, _Planned]]:
         """Replies as they arrive, each with the cohort it answers for, which leaves ``waiting``."""
@@ -198,8 +232,8 @@ class GridEngine:
     def _check_workers(self, count: int, deadline: float) -> None:
         """Ask ``count`` nodes, one per worker, whether they can work."""
         seconds = max(deadline - time.monotonic(), 1.0)
-        contents = [encode_ready(self._performer) for _ in range(count)]
-        waiting = dict.fromkeys(self._push(contents, READY_MESSAGE, seconds), _Planned((), ONE_CORE))
+        messages = [(next(self._addresses), encode_ready(self._performer)) for _ in range(count)]
+        waiting = dict.fromkeys(push(self._grid, messages, READY_MESSAGE, seconds), _Planned((), ONE_CORE))
         for reply, _ in self._replies(waiting, deadline):
             if (reason := decode_ready_reply(reply)) is not None:
                 raise RunError(f"a worker cannot start: {reason}")

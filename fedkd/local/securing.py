@@ -130,6 +130,7 @@ def _run_of(place: Workspace) -> bytes:
         rounds=1,
         controls=(),
         clients=replace(config.clients, min_reports=1),
+        data=replace(config.data, root=None),
         engine=replace(plain, device=config.engine.device, resources=config.engine.resources),
     )
     return hashlib.sha256(f"{to_json(same)}\n{place.data.public.digest}".encode()).digest()

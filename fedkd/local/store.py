@@ -1,6 +1,7 @@
 """What clients keep between rounds, on disk, so that memory does not grow with their number."""
 
 import os
+import secrets
 import socket
 from pathlib import Path
 
@@ -13,6 +14,42 @@ KEPT = 3
 """Rounds kept of each client: the one going on, and the two that a run may go back to, one for each checkpoint."""
 
 Memory = dict[str, Tensor]
+
+_KEY = "state_key"
+"""A file that lies where simulated clients would keep their state, while that of a deployment is on its nodes."""
+
+
+def state_key(state_dir: Path, nodes: int) -> str:
+    """What the nodes of a deployment file the state of a run's clients under: 32 hexadecimal digits.
+
+    It is drawn when it is first needed, and has no influence on results. Raises ``RunError`` when the state is here, or
+    was divided among another number of ``nodes``.
+    """
+    file = state_dir / _KEY
+    if any(state_dir.glob("client_*")):
+        raise RunError(
+            f"{state_dir} holds what this run's clients keep between rounds, and on the nodes of a deployment they "
+            "would have nothing; go on where the run was begun, by fedkd run or a simulation"
+        )
+    if not file.is_file():
+        state_dir.mkdir(parents=True, exist_ok=True)
+        file.write_text(f"{secrets.token_hex(16)} {nodes}\n", encoding="ascii")
+    key, before = file.read_text(encoding="ascii").split()
+    if int(before) != nodes:
+        raise RunError(
+            f"this run's clients live on {before} SuperNodes, with what they keep between rounds, and there are {nodes}"
+            f"; start {before}, with the same state-dir and partition-id each as before"
+        )
+    return key
+
+
+def require_state_here(state_dir: Path) -> None:
+    """Raise ``RunError`` when the nodes of a deployment hold what the run's clients keep between rounds."""
+    if (state_dir / _KEY).is_file():
+        raise RunError(
+            f"{state_dir}: what this run's clients keep between rounds is on the nodes of a Flower deployment; "
+            "go on there, with the same SuperNodes"
+        )
 
 
 class ClientStore:

@@ -83,6 +83,14 @@ class RunDirectory:
         return directory
 
     @staticmethod
+    def fresh(name: str) -> Path:
+        """The first of ``runs/NAME-1``, ``-2`` and so on that is not there yet."""
+        number = 1
+        while (folder := Path("runs") / f"{name}-{number}").exists():
+            number += 1
+        return folder
+
+    @staticmethod
     def holds_run(path: Path) -> bool:
         """Whether there is a run, finished or not."""
         return (path / _CONFIG).is_file() or (path / "rounds.jsonl").is_file()

@@ -1,9 +1,10 @@
 """A Flower grid in this process."""
 
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from flwr.app import Context, Message, RecordDict
+from flwr.app.user_config import UserConfig
 from flwr.serverapp import Grid
 from flwr.supercore.run import Run
 
@@ -15,9 +16,18 @@ FIRST_NODE = 2**63 + 11
 
 
 class LocalGrid(Grid):
-    """A grid whose nodes are this process; ``tamper`` may replace a cohort's reply, or drop it by returning None."""
+    """A grid whose nodes are this process; ``tamper`` may replace a cohort's reply, or drop it by returning None.
 
-    def __init__(self, nodes: int, tamper: Callable[[int, Message], Message | None] | None = None) -> None:
+    ``node_configs`` are what the nodes' operators told them.
+    """
+
+    def __init__(
+        self,
+        nodes: int,
+        tamper: Callable[[int, Message], Message | None] | None = None,
+        node_configs: Sequence[UserConfig] | None = None,
+    ) -> None:
+        self.node_configs = node_configs
         self.nodes = [FIRST_NODE + index for index in range(nodes)]
         self.sent: list[Message] = []
         self._tamper = tamper
@@ -30,7 +40,9 @@ class LocalGrid(Grid):
             identifier = str(uuid.uuid4())
             message.metadata.__dict__["_message_id"] = identifier
             identifiers.append(identifier)
-            context = Context(1, message.metadata.dst_node_id, {}, RecordDict(), {})
+            node = message.metadata.dst_node_id
+            config = {} if self.node_configs is None else self.node_configs[node - FIRST_NODE]
+            context = Context(1, node, config, RecordDict(), {})
             reply: Message | None = app(message, context)
             if message.metadata.message_type != READY_MESSAGE:
                 if self._tamper is not None:
