@@ -4,6 +4,7 @@ from fedkd.config.describe import KeyDoc, describe_keys
 from fedkd.config.load import PLUGIN_SECTIONS, load_config, parse_config, plugin_at, to_json, to_mapping
 from fedkd.config.schema import (
     AttackersConfig,
+    AuditOptions,
     ClientsConfig,
     Control,
     DataConfig,
@@ -23,6 +24,7 @@ from fedkd.config.schema import (
 __all__ = [
     "PLUGIN_SECTIONS",
     "AttackersConfig",
+    "AuditOptions",
     "ClientsConfig",
     "Control",
     "DataConfig",

@@ -24,6 +24,7 @@ class LocalWork:
     receives them; ``queries`` the images the client is asked about; ``memory`` what it keeps between rounds: tensors by
     name, which the rule may change; ``labels`` those of its training samples, for it to train on; with ``probe`` the
     simulator wants to measure on the test images too, in arrays named ``evaluation/...`` that no algorithm sees.
+    ``stream`` names a repetition that is to draw other random numbers.
     """
 
     workspace: Workspace
@@ -35,6 +36,7 @@ class LocalWork:
     consensus: Consensus | None = None
     memory: dict[str, Tensor] = field(default_factory=dict)
     probe: bool = False
+    stream: str = ""
 
     @property
     def images(self) -> Float[Tensor, "train channels height width"]:
@@ -92,7 +94,8 @@ class LocalWork:
 
     def generator(self, purpose: str) -> torch.Generator:
         """This client's own randomness for one purpose in this round."""
-        return torch_generator(self.workspace.config.seed, round=self.round, client=self.client, purpose=purpose)
+        seed, named = self.workspace.config.seed, purpose + self.stream
+        return torch_generator(seed, round=self.round, client=self.client, purpose=named)
 
 
 def parameter_prefix(architecture: int) -> str:
