@@ -4,6 +4,7 @@ A score says how much a candidate looks like a member. Candidates of equal score
 all of them or none, and a pair of them counts half.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +12,7 @@ import numpy.typing as npt
 from scipy import stats
 
 Scores = npt.NDArray[np.float64]
+Counts = npt.NDArray[np.int64]
 FINE_FPR_NON_MEMBERS = 3000
 """Non-members below which a false-positive rate of 0.1 % means fewer than three of them, and is not reported."""
 
@@ -76,15 +78,21 @@ class Operating:
 
 def operating_points(members: Scores, non_members: Scores) -> list[Operating]:
     """One point for each threshold between different scores, from the strictest, which takes nobody, to all."""
-    positive, negative = _checked(members, non_members)
-    thresholds = np.unique(np.concatenate([positive, negative]))[::-1]
-    true = positive.size - np.searchsorted(np.sort(positive), thresholds, side="left")
-    false = negative.size - np.searchsorted(np.sort(negative), thresholds, side="left")
-    nobody = Operating(float("inf"), 0, positive.size, 0, negative.size)
-    return [nobody] + [
-        Operating(float(threshold), int(hit), positive.size, int(miss), negative.size)
+    thresholds, true, false = _counts(*_checked(members, non_members))
+    sizes = np.size(members), np.size(non_members)
+    return [
+        Operating(float(threshold), int(hit), sizes[0], int(miss), sizes[1])
         for threshold, hit, miss in zip(thresholds, true, false, strict=True)
     ]
+
+
+def _counts(positive: Scores, negative: Scores) -> tuple[Scores, Counts, Counts]:
+    """Thresholds from infinity down, and how many of each kind reach them."""
+    thresholds = np.concatenate([[np.inf], np.unique(np.concatenate([positive, negative]))[::-1]])
+    true, false = (
+        scores.size - np.searchsorted(np.sort(scores), thresholds, side="left") for scores in (positive, negative)
+    )
+    return thresholds, true, false
 
 
 def at_fpr(members: Scores, non_members: Scores, fpr: float) -> Operating:
@@ -122,40 +130,55 @@ def epsilon_lower_bound(
     it; on the other half TPR's lower and FPR's upper Clopper–Pearson limit give ε ≥ log((TPR − δ)/FPR), the same for
     the complements. 0 where nothing is shown.
     """
-    positive, negative = _checked(members, non_members)
+    return best_epsilon_lower_bound({"score": (members, non_members)}, delta=delta, level=level, seed=seed)[0]
+
+
+def best_epsilon_lower_bound(
+    alternatives: Mapping[str, tuple[Scores, Scores]], *, delta: float, level: float = 0.95, seed: int = 0
+) -> tuple[float, str]:
+    """``epsilon_lower_bound`` by whichever of several scores does best, and that score's name.
+
+    It is chosen on the same half as the threshold, so that trying many costs no confidence.
+    """
     if not 0 <= delta < 1:
-        raise ValueError(f"delta must lie in [0, 1), got {delta}")
+        raise ValueError(f"delta must lie in [0, 1), got {delta}; it is a probability")
+    if not alternatives:
+        raise ValueError("alternatives must hold at least one score, got none")
     draw = np.random.default_rng(seed)
-    halves = [np.array_split(draw.permutation(scores), 2) for scores in (positive, negative)]
-    (chosen_in, test_in), (chosen_out, test_out) = halves
-    if min(chosen_in.size, chosen_out.size, test_in.size, test_out.size) == 0:
-        return 0.0
-    candidates = [
-        (_bound(point, delta, level, above=above), point.threshold, above)
-        for point in operating_points(chosen_in, chosen_out)
-        for above in (True, False)
-    ]
-    _, threshold, above = max(candidates, key=lambda each: each[0])
-    tested = Operating(
-        threshold,
-        int((test_in >= threshold).sum()),
-        test_in.size,
-        int((test_out >= threshold).sum()),
-        test_out.size,
-    )
-    return _bound(tested, delta, level, above=above)
+    best: tuple[float, str, float, int] = (-1.0, "", np.inf, 0)
+    tests = {}
+    for name, (members, non_members) in alternatives.items():
+        positive, negative = _checked(members, non_members)
+        chosen_in, test_in = np.array_split(draw.permutation(positive), 2)
+        chosen_out, test_out = np.array_split(draw.permutation(negative), 2)
+        if min(test_in.size, test_out.size) == 0:
+            raise ValueError(f"{name}: a bound takes at least 2 members and 2 non-members; give more scores")
+        tests[name] = test_in, test_out
+        thresholds, true, false = _counts(chosen_in, chosen_out)
+        sides = _bounds(true, chosen_in.size, false, chosen_out.size, delta=delta, level=level)
+        for side, bounds in enumerate(sides):
+            place = int(bounds.argmax())
+            if bounds[place] > best[0]:
+                best = float(bounds[place]), name, float(thresholds[place]), side
+    _, name, threshold, side = best
+    test_in, test_out = tests[name]
+    true, false = (np.array([(scores >= threshold).sum()]) for scores in (test_in, test_out))
+    return float(_bounds(true, test_in.size, false, test_out.size, delta=delta, level=level)[side][0]), name
 
 
-def _bound(point: Operating, delta: float, level: float, *, above: bool) -> float:
-    """ε by the rates above the threshold, or by those of non-members and members below it."""
-    if above:
-        hits, of_hits, misses, of_misses = point.true, point.members, point.false, point.non_members
-    else:
-        hits, of_hits = point.non_members - point.false, point.non_members
-        misses, of_misses = point.members - point.true, point.members
-    low = clopper_pearson(hits, of_hits, level=level)[0]
-    high = clopper_pearson(misses, of_misses, level=level)[1]
-    return float(np.log((low - delta) / high)) if low - delta > high else 0.0
+def _bounds(
+    true: Counts, members: int, false: Counts, non_members: int, *, delta: float, level: float
+) -> tuple[Scores, Scores]:
+    """ε by the rates above each threshold, and by those of non-members and members below it."""
+    above = _log_ratio(true, members, false, non_members, delta, level)
+    return above, _log_ratio(non_members - false, non_members, members - true, members, delta, level)
+
+
+def _log_ratio(hits: Counts, of_hits: int, misses: Counts, of_misses: int, delta: float, level: float) -> Scores:
+    tail = (1 - level) / 2
+    low = np.where(hits == 0, 0.0, stats.beta.ppf(tail, np.maximum(hits, 1), of_hits - hits + 1))
+    high = np.where(misses == of_misses, 1.0, stats.beta.isf(tail, misses + 1, np.maximum(of_misses - misses, 1)))
+    return np.asarray(np.log(np.maximum((low - delta) / high, 1.0)))
 
 
 def ceiling(fpr: float, *, epsilon: float, delta: float) -> float:

@@ -17,6 +17,8 @@ def save_roc(report: AuditReport, path: Path) -> None:
     guessing, and, where the run's ε is about the observation, the ceiling e^ε·FPR + δ.
     """
     observations = list(dict.fromkeys(each.observation for each in report.attacks))
+    names = sorted({each.attack for each in report.attacks})
+    colours = {name: PALETTE[place % len(PALETTE)] for place, name in enumerate(names)}
     figure = new_figure(width=max(4.5, 4.2 * len(observations)), height=4.5)
     if not observations:
         say(figure.subplots(), "no attack on membership was run")
@@ -26,8 +28,8 @@ def save_roc(report: AuditReport, path: Path) -> None:
         least = 0.5 / max(each.non_members for each in found)
         rates = np.geomspace(least, 1.0, 200)
         axes.plot(rates, rates, color=GREY, linewidth=1, linestyle=":", label="guessing")
-        for each, colour in zip(found, PALETTE * len(found), strict=False):
-            _draw(axes, each, colour, least)
+        for each in found:
+            _draw(axes, each, colours[each.attack], least)
         if report.epsilon is not None and any(each.covered for each in found):
             bars = [ceiling(float(rate), epsilon=report.epsilon, delta=report.delta) for rate in rates]
             axes.plot(
@@ -43,7 +45,7 @@ def save_roc(report: AuditReport, path: Path) -> None:
 
 
 def _draw(axes: Axes, result: AttackResult, colour: str, least: float) -> None:
-    """A staircase has no points left of its first false positive, where it is drawn at half a non-member."""
+    """One curve; what has no false positive at all is drawn at half of one."""
     rates, hits, low, high = (np.maximum(values, least) for values in zip(*result.roc, strict=True))
     axes.step(rates, hits, where="post", color=colour, linewidth=1.4, label=f"{result.attack} (AUC {result.auc:.3f})")
     axes.fill_between(rates, low, high, step="post", color=colour, alpha=0.12, linewidth=0)

@@ -45,9 +45,9 @@ def verdict(report: AuditReport) -> list[str]:
 def print_audit(report: AuditReport, console: Console | None = None) -> None:
     """Print the table, the other inferences, and the verdict."""
     screen = console or Console(highlight=False)
-    table = Table(box=None, padding=(0, 2, 0, 0))
+    table = Table(box=None, padding=(0, 1, 0, 0))
     for title in COLUMNS:
-        table.add_column(title)
+        table.add_column(title, no_wrap=True)
     for result in report.attacks:
         table.add_row(*row_of(result))
     if report.attacks:
