@@ -23,6 +23,7 @@ from fedkd.attacks._base import (
     Observation,
 )
 from fedkd.attacks.candidates import CandidatePool, Spare, draw_pool
+from fedkd.attacks.copies import COPY, load_copy
 from fedkd.attacks.perform import WORLD
 from fedkd.attacks.plan import ACTUAL, Plan, save_plan
 from fedkd.attacks.plot import ROC_FIGURE, save_roc
@@ -153,7 +154,7 @@ class _Audit:
         text = json.dumps([mapping, chosen, student], sort_keys=True)
         folder = self.directory.path / AUDIT_FOLDER / hashlib.sha256(text.encode()).hexdigest()[:16]
         with writing(folder):
-            for kind in (WORLD, CONSENSUS, STUDENT):
+            for kind in (WORLD, COPY, CONSENSUS, STUDENT):
                 (folder / kind).mkdir(parents=True, exist_ok=True)
         return folder
 
@@ -209,6 +210,11 @@ class _Audit:
         self._do(folder, WORLD, worlds, "clients and shadows")
         theirs = [world for world in worlds if world.client in attacked]
         membership = any(isinstance(attack, MembershipAttack) for attack in attacks.values())
+        copied = [world for world in worlds if world.shadow == ACTUAL and world.path(folder).is_file()]
+        if membership and "transcript" in options.observations:
+            self._do(folder, COPY, copied + [world for world in theirs if world.shadow != ACTUAL], "copies")
+        elif any(isinstance(attack, InferenceAttack) for attack in attacks.values()):
+            self._do(folder, COPY, copied, "copies")
         server = server_before(plan, place, ACTUAL)
         if membership and "consensus" in options.observations:
             if aggregator_of(server) is None:
@@ -317,13 +323,14 @@ class _Audit:
         ]
 
     def _disclosure(self, folder: Path, client: int) -> Disclosure:
-        found, data = load_world(folder, World(client, ACTUAL)), self.place.data
+        world, data = World(client, ACTUAL), self.place.data
+        found, copied = load_world(folder, world), load_copy(folder, world)["unseen"]
         counts = torch.bincount(data.labels[data.clients[client].train], minlength=data.classes)
         return Disclosure(
             client=client,
             answers=found["public"][-1],
             crafted=found["crafted"],
-            copy=found["copy"],
+            copy=copied,
             original=found["original"],
             shares=counts / counts.sum(),
         )
@@ -340,7 +347,7 @@ def _queried(place: Workspace, plan: Plan, folder: Path, world: World, pool: Can
 
 
 def _transcript(place: Workspace, plan: Plan, folder: Path, world: World, pool: CandidatePool) -> Tensor:
-    return torch.stack([copies[pool.client] for copies in load_world(folder, world)["copies"]])
+    return torch.stack([answers[pool.client] for answers in load_copy(folder, world)["answers"]])
 
 
 def _handed_out(kind: str) -> Callable[[Workspace, Plan, Path, World, CandidatePool], Tensor]:

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from fedkd.attacks.copies import COPY, compute_copy
 from fedkd.attacks.server_side import CONSENSUS, STUDENT, compute_consensus, compute_student
 from fedkd.attacks.worlds import compute_world
 from fedkd.local import perform
@@ -11,7 +12,7 @@ PERFORMER = "fedkd.attacks.perform:perform_audit"
 """Import path of ``perform_audit``."""
 
 WORLD = "world"
-_COMPUTE = {WORLD: compute_world, CONSENSUS: compute_consensus, STUDENT: compute_student}
+_COMPUTE = {WORLD: compute_world, COPY: compute_copy, CONSENSUS: compute_consensus, STUDENT: compute_student}
 
 
 def perform_audit(job: Job, number: int) -> Outcome:

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int
-from torch import Tensor, nn
+from jaxtyping import Bool, Int
+from torch import Tensor
 
 from fedkd import plugins
 from fedkd.attacks.candidates import CandidatePool
@@ -16,11 +16,9 @@ from fedkd.attacks.plan import ACTUAL, Plan, load_plan, load_tensors, save_tenso
 from fedkd.attacks.queries import views_of
 from fedkd.config import Plugin
 from fedkd.data import ClientData
-from fedkd.distillation import distillation_loss
 from fedkd.evaluation import predict
 from fedkd.local import ClientBehaviour, ClientRule, LocalWork, Upload
 from fedkd.local.perform import asked_positions, build_behaviour, codec
-from fedkd.local.training import train
 from fedkd.local.workspace import Workspace, workspace
 from fedkd.types import UNKNOWN_LABEL, Consensus, Job
 
@@ -56,12 +54,11 @@ def compute_world(folder: Path, number: int) -> None:
 
 
 def load_world(folder: Path, world: World) -> dict[str, Any]:
-    """The answers of a world: in each observed round one entry of the lists ``public``, ``inserted`` and ``copies``.
+    """The answers of a world: in each observed round one entry of the lists ``rounds``, ``public`` and ``inserted``.
 
-    ``rounds`` are their numbers. ``public`` [asked, classes] is what the client released; ``inserted`` maps each
-    attacked client to what it would have released with that client's candidates among the public samples; ``copies``
-    likewise to the logits [views, candidates, classes] of a copy distilled from ``public``. ``arrays`` and ``crafted``
-    belong to the last round, as do ``copy`` and ``original``, the copy's and the model's logits on unseen images.
+    ``rounds`` are their numbers, ``public`` [asked, classes] what the client released; ``inserted`` maps each attacked
+    client to what it would have released with that client's candidates among the public samples. ``arrays``,
+    ``message``, ``crafted`` and ``original``, the model's logits on unseen images, belong to the last round.
     """
     return load_tensors(world.path(folder))
 
@@ -82,7 +79,7 @@ def _answers(plan: Plan, place: Workspace, world: World) -> dict[str, Any]:
     stream = "" if world.shadow == ACTUAL else f" of shadow {world.shadow}"
     pools = plan.pools if world.shadow == ACTUAL or pool is None else (pool,)
     memory: dict[str, Tensor] = {}
-    found: dict[str, Any] = {"rounds": [], "public": [], "inserted": [], "copies": []}
+    found: dict[str, Any] = {"rounds": [], "public": [], "inserted": []}
     for step, job in enumerate(plan.jobs):
         if world.client not in place.sampled(job.round):
             continue
@@ -126,19 +123,16 @@ class _Desk:
         own, *others = logits.split(sizes)
         places = inserted_places(self.place, positions)
         released, message = self._release(work, own, None if upload.mask is None else upload.mask[: len(own)])
-        found: dict[str, Any] = {"rounds": self.job.round, "public": released, "inserted": {}, "copies": {}}
-        copy = self._copy(released, positions, work)
+        found: dict[str, Any] = {"rounds": self.job.round, "public": released, "inserted": {}}
         masks = [None] * len(sizes) if upload.mask is None else list(upload.mask.split(sizes))
         for index, pool in enumerate(self.pools):
             found["inserted"][pool.client] = self._insert(work, own, others[index], places, masks[0], masks[index + 1])
-            answers = predict(copy, candidates[index])
-            found["copies"][pool.client] = answers.reshape(self.plan.views, len(pool.labels), -1)
         if last:
             found["arrays"] = {name: torch.from_numpy(np.array(array)) for name, array in upload.arrays.items()}
             found["message"] = message
             swapped = self._insert(work, own, others[-2], places, masks[0], masks[-2])
             found["crafted"] = swapped[places[: len(others[-2])]]
-            found["copy"], found["original"] = predict(copy, self.plan.unseen), others[-1]
+            found["original"] = others[-1]
         return found
 
     def _respond(self, rule: ClientRule, behaviour: ClientBehaviour, queries: Tensor) -> tuple[LocalWork, Upload]:
@@ -198,28 +192,6 @@ class _Desk:
         data = up.encode(private, mask).data
         decoded = up.decode(data, samples=len(logits), classes=logits.shape[1])
         return decoded.logits, torch.from_numpy(np.frombuffer(data, dtype=np.uint8).copy())
-
-    def _copy(self, released: Float[Tensor, "asked classes"], positions: Tensor, work: LocalWork) -> nn.Module:
-        """A model that was taught by what the client released: from the model it was sent, where it was sent one."""
-        place, config = self.place, self.place.config
-        model = work.received_model() if any(name.startswith("parameters/") for name in work.received) else None
-        if model is None:
-            model = place.initial_model(place.architecture_of(self.client))
-        target = released.log_softmax(dim=-1)
-
-        def loss(model: nn.Module, images: Tensor, rows: Tensor) -> Tensor:
-            return distillation_loss(model(images), target[rows].to(images.device), 1.0)
-
-        train(
-            model,
-            place.data.public.images[positions],
-            torch.arange(len(target)),
-            replace(config.clients, proximal=0.0),
-            epochs=self.plan.copy_epochs,
-            generator=work.generator("audit: distilling a copy"),
-            loss=loss,
-        )
-        return model
 
 
 def _with_shadow_data(place: Workspace, pool: CandidatePool, shadow: int) -> Workspace:
