@@ -140,7 +140,7 @@ def test_what_an_attack_lacks() -> None:
 
 
 def disclosure(shares: list[float], *, told: list[float], copied: float = 1.0) -> Disclosure:
-    """A client with ``shares`` of three classes, answers that tell ``told``, and a copy right in ``copied`` of all cases."""
+    """A client with ``shares`` of three classes, whose answers tell ``told``; its copy is right in ``copied`` cases."""
     original = torch.nn.functional.one_hot(torch.arange(300) % 3, 3).float()
     wrong = original.roll(1, dims=1)
     kept = torch.arange(300) < round(300 * copied)
