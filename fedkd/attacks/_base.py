@@ -43,6 +43,13 @@ class Evidence:
     labels: Int[Tensor, " candidates"]
 
 
+KNOWLEDGE = (
+    "the candidates and their classes, but not which are members; the client's other training samples; everything that "
+    "clients are sent; the mechanism and the algorithm, but no random draw of a client or the server"
+)
+"""What every attacker knows besides what it sees."""
+
+
 class Attack:
     """An attack; its dataclass fields are its options. Subclass ``MembershipAttack`` or ``InferenceAttack``."""
 

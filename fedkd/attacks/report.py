@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fedkd.attacks import metrics
+from fedkd.attacks._base import KNOWLEDGE
 from fedkd.attacks.metrics import Scores
 from fedkd.records.files import replace_file
 
@@ -75,7 +76,7 @@ class AuditReport:
     """``audit.json``.
 
     ``epsilon``, at ``delta`` and for ``unit``, is what the run claims, None where nothing is proved; ``ceiling`` holds
-    the violations of that claim. ``adversary`` says, for each observation, who sees what. ``verified`` says whether
+    the violations of that claim. ``adversary`` says, for each observation, who sees what, ``knowledge`` what they all know besides. ``verified`` says whether
     repeating the last round gave the run's own student, bit by bit; None where that was not tried. ``skipped`` says
     what was asked for and could not be done, and why.
     """
@@ -90,6 +91,7 @@ class AuditReport:
     settings: Mapping[str, Any]
     clients: tuple[int, ...]
     adversary: Mapping[str, str] = field(default_factory=dict)
+    knowledge: str = KNOWLEDGE
     verified: bool | None = None
     skipped: tuple[str, ...] = ()
 

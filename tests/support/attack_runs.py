@@ -15,7 +15,7 @@ LEARNT_BY_HEART: dict[str, Any] = {
         "partition": {"scheme": "iid"},
         "public": {"size": 150, "labelled": 10},
     },
-    "clients": {"count": 3, "epochs": 60, "batch_size": 8},
+    "clients": {"count": 3, "epochs": 25, "batch_size": 8, "learning_rate": 0.1},
     "student": {"model": {"name": "mlp", "hidden": [64]}},
     "teacher": "mean_probabilities",
     "distillation": {"steps": 20},
