@@ -146,11 +146,11 @@ def disclosure(shares: list[float], *, told: list[float], copied: float = 1.0) -
     kept = torch.arange(300) < round(300 * copied)
     return Disclosure(
         client=0,
-        answers=torch.tensor(told).log().expand(5, 3),
-        crafted=torch.tensor(told).log().expand(7, 3),
+        answers=torch.tensor(told, dtype=torch.float32).log().expand(5, 3),
+        crafted=torch.tensor(told, dtype=torch.float32).log().expand(7, 3),
         copy=torch.where(kept.unsqueeze(1), original, wrong),
         original=original,
-        shares=torch.tensor(shares),
+        shares=torch.tensor(shares, dtype=torch.float32),
     )
 
 
