@@ -89,6 +89,8 @@ class _Audit:
         config, options = self.place.config, self.options
         attacks = built_attacks(options)
         self._check(attacks)
+        if not any(isinstance(attack, MembershipAttack) and attack.needs_shadows for attack in attacks.values()):
+            self.options = replace(options, shadows=0)
         folder = self._folder(summary.student_sha256)
         plan = self._plan(folder)
         self._skipped: list[str] = []

@@ -112,6 +112,7 @@ def test_a_claim_that_is_not_kept_is_refuted(overfitted: Path, tmp_path: Path) -
     config["privacy"]["mechanism"] = {"name": "dp_sgd", "noise_multiplier": 1e-6, "clip_norm": 100.0}
     (run / "config.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
     report = audit_run(run, _named("loss_threshold", observations=("queried",), targets=3))
+    assert report.verified is None
     (violation,) = {(each.attack, each.observation) for each in report.ceiling}
     assert violation == ("loss_threshold", "queried")
 
