@@ -8,6 +8,8 @@ import numpy.typing as npt
 Array = npt.NDArray[np.float64]
 LOCAL_VARIANCE_SHADOWS = 64
 """Shadows below which one variance serves all candidates: few shadows fix none (Carlini et al. 2022, VI-C)."""
+PRIOR_SHADOWS = 32
+"""For how many shadows the common variance counts beside a candidate's own, where that is used."""
 _FLOOR = 1e-6
 """Smallest variance: that of models which all say exactly the same."""
 
@@ -41,9 +43,9 @@ class Gaussians:
         correlation = 0.99 * correlation + 0.01 * np.eye(len(deviation))
         np.fill_diagonal(correlation, 1.0)
         if shadows >= LOCAL_VARIANCE_SHADOWS:
-            local = np.sqrt((rest**2).sum(axis=0) / np.maximum(counts - 1, 1))
-            # A variance measured as next to nothing would let one candidate outshout all others.
-            scale = np.maximum(local, 0.1 * deviation[:, np.newaxis])
+            # As a weighted mean with the common one, lest a variance measured as next to nothing outshout all others.
+            common = PRIOR_SHADOWS * np.diag(covariance)[:, np.newaxis]
+            scale = np.sqrt(np.maximum((common + (rest**2).sum(axis=0)) / (PRIOR_SHADOWS + counts - 1), _FLOOR))
         else:
             scale = np.repeat(deviation[:, np.newaxis], mean.shape[1], axis=1)
         return cls(mean, scale, correlation, counts)
