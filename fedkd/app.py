@@ -3,13 +3,20 @@
 import importlib.util
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
 
 from fedkd import controls, plugins
+from fedkd.attacks import AuditReport
+from fedkd.attacks.audit import audit
+from fedkd.attacks.perform import PERFORMER
+from fedkd.attacks.report import AUDIT
+from fedkd.attacks.worlds import World
 from fedkd.composition import composition_faults
-from fedkd.config import ExperimentConfig, to_json
+from fedkd.config import AuditOptions, ExperimentConfig, to_json
 from fedkd.devices import fixed_arithmetic
 from fedkd.engines import Engine
 from fedkd.engines.inline import InlineEngine
@@ -47,6 +54,7 @@ __all__ = [
     "EngineBuilder",
     "RaySize",
     "SharedRay",
+    "audit_run",
     "build_engine",
     "check",
     "over_grid",
@@ -181,7 +189,7 @@ def run_experiment(
     """
     watch: Observer = Silent() if observer is None else observer
     resume = resume and RunDirectory.holds_run(out)
-    if resume and (summary := _finished(RunDirectory(out), config, watch)) is not None:
+    if resume and (summary := _finished(RunDirectory(out), config, watch, verbose)) is not None:
         return summary
     place = check(config, own_engine=engine is None)
     build = engine or (lambda place: build_engine(place, verbose=verbose, ray_address=ray_address))
@@ -193,13 +201,47 @@ def run_experiment(
             run.take_up(config)
         try:
             with fixed_arithmetic(place.device):
-                return run.finish(build, config.engine.kind if engine is None else "flower")
+                return run.finish(build, config.engine.kind if engine is None else "flower", verbose=verbose)
         except RunError as error:
             again = f"fedkd run --resume --out {out}" if engine is None else f"the same, with out={out} and resume=true"
             raise RunError(f"{error}\nGo on with: {again}") from error
 
 
-def _finished(directory: RunDirectory, config: ExperimentConfig, watch: Observer) -> Summary | None:
+def audit_run(
+    folder: Path,
+    options: AuditOptions | None = None,
+    observer: Observer | None = None,
+    *,
+    verbose: bool = False,
+) -> AuditReport:
+    """Attack the finished run in ``folder`` and write its ``audit.json``.
+
+    ``options`` are those of ``privacy.audit`` in the run's own configuration where not given; all attacks are run where
+    none are named. Raises ``ConfigError`` for what cannot be audited, ``RunError`` for a folder without a finished run.
+    """
+    if not RunDirectory.holds_run(folder):
+        raise RunError(f"{folder} holds no run, and there is nothing to audit; name the folder of a finished one")
+    directory = RunDirectory(folder)
+    chosen = directory.config.privacy.audit if options is None else options
+    with locked(folder):
+        return _audit(directory, check(directory.config), chosen, Silent() if observer is None else observer, verbose)
+
+
+def _audit(
+    directory: RunDirectory, place: Workspace, options: AuditOptions, watch: Observer, verbose: bool
+) -> AuditReport:
+    with _AuditEngine(place, options, verbose) as engine:
+        report = audit(directory, place, options, engine.run, watch.progress)
+    where = directory.path / AUDIT
+    if report.attacks:
+        best = max(report.attacks, key=lambda each: each.auc)
+        watch.noticed(f"audit: {best.attack} from {best.observation} does best, AUC {best.auc:.3f}; all in {where}")
+    else:
+        watch.noticed(f"audit: {where}")
+    return report
+
+
+def _finished(directory: RunDirectory, config: ExperimentConfig, watch: Observer, verbose: bool) -> Summary | None:
     """The summary of a run that has nothing left to do; None for any other."""
     before, summary = directory.config, directory.summary
     check_changes(directory.path, before, config, done=directory.rounds_done)
@@ -208,10 +250,54 @@ def _finished(directory: RunDirectory, config: ExperimentConfig, watch: Observer
     if not all(path.is_file() for path in observatory_files(directory.path)):
         with writing(directory.path / "plots"):
             draw_observatory(directory.path)
+    if config.privacy.audit.attacks and not (directory.path / AUDIT).is_file():
+        audit_run(directory.path, config.privacy.audit, watch, verbose=verbose)
+        return summary
     watch.noticed(
         f"{directory.path} is finished, {_rounds(summary.rounds)}; nothing to do (a larger rounds=N goes on with it)"
     )
     return summary
+
+
+class _AuditEngine:
+    """The engine of ``engine.kind`` for the work of an audit, started only if there is some."""
+
+    def __init__(self, place: Workspace, options: AuditOptions, verbose: bool) -> None:
+        self._place, self._verbose = place, verbose
+        clients = place.config.clients.count
+        worlds = range(clients * (options.shadows + 1))
+        self._resources = {number: _resources(place, World.of(number, clients).client) for number in worlds}
+        self._stack = ExitStack()
+        self._engine: Engine | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._engine = None
+        self._stack.close()
+
+    def run(self, job: Job, numbers: Sequence[int]) -> Iterator[Outcome]:
+        """Outcomes as they arrive; see ``Engine.run``."""
+        if self._engine is None:
+            self._engine = self._stack.enter_context(self._build())
+        return self._engine.run(job, numbers)
+
+    def _build(self) -> Engine:
+        config = self._place.config
+        if config.engine.kind == "inline":
+            return InlineEngine(resources=self._resources, performer=PERFORMER)
+        from fedkd.engines.simulation import RayEngine
+
+        return RayEngine(
+            config.engine,
+            config.clients.count,
+            verbose=self._verbose,
+            resources=self._resources,
+            performer=PERFORMER,
+        )
 
 
 class _Run:
@@ -237,7 +323,7 @@ class _Run:
             self._server.ledger.load_state_dict(charges)
         directory.unfinish()
         with writing(directory.path / "plots"):
-            for figure in observatory_files(directory.path):
+            for figure in (*observatory_files(directory.path), directory.path / AUDIT):
                 figure.unlink(missing_ok=True)
         if before != config:
             directory.write_config(config)
@@ -245,7 +331,7 @@ class _Run:
         where = "after the last round" if done == rounds else f"with round {done + 1} of {rounds}"
         notice(f"resuming {directory.path}: {_rounds(done)} done, going on {where}")
 
-    def finish(self, build: EngineBuilder, kind: str) -> Summary:
+    def finish(self, build: EngineBuilder, kind: str, *, verbose: bool) -> Summary:
         """Everything that is left to do, on the engine that ``build`` makes, which is of that kind, and the summary."""
         directory, place, watch = self._directory, self._place, self._watch
         overview = replace(overview_of(place, directory.path), engine=kind)
@@ -264,6 +350,8 @@ class _Run:
             draw_label_distribution(place.data, directory.path)
             draw_observatory(directory.path)
         watch.finished(summary, overview)
+        if place.config.privacy.audit.attacks:
+            _audit(directory, place, place.config.privacy.audit, watch, verbose)
         return summary
 
     def _restore(self, checkpoint: Checkpoint) -> None:

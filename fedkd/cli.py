@@ -40,6 +40,7 @@ class Kind(enum.StrEnum):
     balancers = enum.auto()
     clients = enum.auto()
     mechanisms = enum.auto()
+    attacks = enum.auto()
     datasets = enum.auto()
     models = enum.auto()
     temperatures = enum.auto()
@@ -201,11 +202,36 @@ def report(
     typer.echo(write_report(folder))
 
 
+@app.command()
+def audit(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The folder of a finished run.")],
+    options: Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...")] = None,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Also show Flower's and Ray's own output.")] = False,
+) -> None:
+    """Attack a finished run: who was a member, which classes clients have. Writes DIR/audit.json and a plot.
+
+    KEY=VALUE changes a key of privacy.audit, the others are as the run's configuration has them: shadows=64 rounds=5
+    attacks=[lira_online,rmia]. All attacks are run where none are named; interrupted, the same command goes on.
+    """
+    from fedkd.app import audit_run
+    from fedkd.attacks.table import print_audit
+    from fedkd.config import load_config
+    from fedkd.console import Console
+    from fedkd.errors import RunError
+
+    if not (folder / "config.yaml").is_file():
+        raise RunError(f"{folder} holds no run, and there is nothing to audit; name the folder of a finished one")
+    chosen = load_config(folder / "config.yaml", [f"privacy.audit.{option}" for option in options or []])
+    with Console() as console:
+        found = audit_run(folder, chosen.privacy.audit, console, verbose=verbose)
+    print_audit(found)
+
+
 @app.command("list")
 def list_(kind: Annotated[Kind, typer.Argument(metavar="KIND")]) -> None:
     """List what can be named in a configuration, with its options.
 
-    KIND is one of teachers, balancers, temperatures, clients, client-rules, student-rules, mechanisms, codecs,
+    KIND is one of teachers, balancers, temperatures, clients, client-rules, student-rules, mechanisms, attacks, codecs,
     datasets, models.
     """
     from fedkd.catalogue import print_catalogue

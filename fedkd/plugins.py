@@ -51,7 +51,8 @@ TEMPERATURE = PluginKind(
     "temperature schedule", "temperatures", "fedkd.temperature", "fedkd.temperature:TemperatureSchedule"
 )
 CODEC = PluginKind("codec", "codecs", "fedkd.codecs", "fedkd.codecs:LogitCodec")
-KINDS = (TEACHER, CLIENT, CLIENT_RULE, STUDENT_RULE, BALANCER, MECHANISM, DATASET, MODEL, TEMPERATURE, CODEC)
+ATTACK = PluginKind("attack", "attacks", "fedkd.attacks.methods", "fedkd.attacks:Attack")
+KINDS = (TEACHER, CLIENT, CLIENT_RULE, STUDENT_RULE, BALANCER, MECHANISM, DATASET, MODEL, TEMPERATURE, CODEC, ATTACK)
 
 
 def names(kind: PluginKind) -> list[str]:

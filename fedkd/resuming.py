@@ -21,6 +21,15 @@ FREE_KEYS = frozenset(
         "engine.timeout",
         "clients.min_reports",
         "controls",
+        "privacy.audit.attacks",
+        "privacy.audit.observations",
+        "privacy.audit.targets",
+        "privacy.audit.shadows",
+        "privacy.audit.rounds",
+        "privacy.audit.views",
+        "privacy.audit.candidates",
+        "privacy.audit.copy_epochs",
+        "privacy.audit.level",
     }
 )
 """Keys on which no round depends: where the work is done, when to stop, and what is computed after the last round."""

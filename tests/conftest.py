@@ -15,6 +15,7 @@ settings.load_profile("fedkd")
 
 _WITH_TENSORS = [
     "fedkd.aggregation",
+    "fedkd.attacks",
     "fedkd.codecs",
     "fedkd.data",
     "fedkd.distillation",

@@ -5,6 +5,7 @@ from fedkd.config.grid import Cell, CellFaults, Grid, cells_of, parse_grid, pars
 from fedkd.config.load import PLUGIN_SECTIONS, load_config, parse_config, plugin_at, to_json, to_mapping
 from fedkd.config.schema import (
     AttackersConfig,
+    AuditOptions,
     ClientsConfig,
     Control,
     DataConfig,
@@ -25,6 +26,7 @@ from fedkd.config.schema import (
 __all__ = [
     "PLUGIN_SECTIONS",
     "AttackersConfig",
+    "AuditOptions",
     "Cell",
     "CellFaults",
     "ClientsConfig",

@@ -32,6 +32,7 @@ PLUGIN_SECTIONS: tuple[tuple[str, plugins.PluginKind], ...] = (
     ("exchange.uplink", plugins.CODEC),
     ("exchange.downlink", plugins.CODEC),
     ("privacy.mechanism", plugins.MECHANISM),
+    ("privacy.audit.attacks", plugins.ATTACK),
 )
 """Where the plug-ins of each kind are named."""
 

@@ -262,6 +262,34 @@ class SecureAggregationConfig:
 
 
 @dataclass(frozen=True)
+class AuditOptions:
+    """Which attacks show what a finished run gives away, and how hard they try."""
+
+    attacks: Annotated[
+        tuple[PluginValue, ...],
+        Field(description="what to run after the last round (empty: nothing); see `fedkd list attacks`"),
+    ] = ()
+    observations: Annotated[
+        tuple[Literal["queried", "transcript", "consensus", "student"], ...],
+        Field(description="where attackers stand: queried, transcript, consensus, student; see docs/auditing.md"),
+    ] = ("queried", "transcript", "consensus", "student")
+    targets: Annotated[Count, Field(description="clients attacked, drawn from the honest ones of the last round")] = 1
+    shadows: Annotated[
+        int,
+        Field(ge=0, multiple_of=2, description="repetitions of a client's part with half of the candidates; even"),
+    ] = 32
+    rounds: Annotated[Count, Field(description="last rounds observed; more than 1 repeats the run")] = 1
+    views: Annotated[int, Field(ge=1, le=6, description="views of a candidate queried: itself, mirrored, shifted")] = 1
+    candidates: Annotated[
+        Count | None, Field(description="most candidates per client, half of them members (null: as many as there are)")
+    ] = None
+    copy_epochs: Annotated[
+        Count, Field(description="passes over the public set by which a copy is distilled from a transcript")
+    ] = 5
+    level: Annotated[float, Field(gt=0, lt=1, description="confidence level of every interval and bound")] = 0.95
+
+
+@dataclass(frozen=True)
 class PrivacyConfig:
     """What happens to the logits before they leave a client."""
 
@@ -273,6 +301,7 @@ class PrivacyConfig:
         SecureAggregationConfig | None,
         Field(description="null: the server sees every report; a section ({}: its defaults): only the reports' sum"),
     ] = None
+    audit: Annotated[AuditOptions, Field(description="")] = field(default_factory=AuditOptions)
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,15 @@
 
 from fedkd.data._base import DataSource, ImageSet, resolve_root
 from fedkd.data._types import ClientData, ExperimentData, PublicSet
-from fedkd.data.roles import prepare
+from fedkd.data.roles import prepare, unused_samples
 
-__all__ = ["ClientData", "DataSource", "ExperimentData", "ImageSet", "PublicSet", "prepare", "resolve_root"]
+__all__ = [
+    "ClientData",
+    "DataSource",
+    "ExperimentData",
+    "ImageSet",
+    "PublicSet",
+    "prepare",
+    "resolve_root",
+    "unused_samples",
+]

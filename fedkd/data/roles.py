@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 import torch
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from fedkd import plugins
@@ -35,16 +35,8 @@ def prepare(config: ExperimentConfig) -> ExperimentData:
     if problems := list(_problems(config, source, other)):
         raise ConfigError(problems)
 
-    order = _shuffled(len(source.train_labels), config.seed, "roles")
-    size = config.data.public.size
-    if other is None:
-        public_order, private = order[:size], order[size:]
-        pixels = source.train_images[public_order]
-    else:
-        private = order
-        pixels = other.train_images[_shuffled(len(other.train_labels), config.seed, "other_public_set")[:size]]
-        pixels = fit_to_shape(pixels, source.shape)
-    private = private[: config.data.private_size]
+    public_order, available, pixels = _divided(config, source, other)
+    private = available[: config.data.private_size]
 
     statistics = channel_statistics(pixels)
     images = standardise(pixels, *statistics)
@@ -59,6 +51,34 @@ def prepare(config: ExperimentConfig) -> ExperimentData:
         test_images=standardise(source.test_images, *statistics),
         test_labels=source.test_labels,
     )
+
+
+def unused_samples(
+    config: ExperimentConfig,
+) -> tuple[Float[Tensor, "samples channels height width"], Int[Tensor, " samples"]]:
+    """Images, standardised as all others, and labels of the train split's samples that have no role.
+
+    They follow the private ones in the shuffled order, so that which samples are private and which are left over is a
+    matter of chance alone; none where ``data.private_size`` is null. Raises as ``prepare`` does.
+    """
+    source = _load(config, config.data.dataset)
+    other = None
+    if config.data.public.dataset is not None and config.data.public.dataset.name != config.data.dataset.name:
+        other = _load(config, config.data.public.dataset)
+    _, available, pixels = _divided(config, source, other)
+    size = config.data.private_size
+    left = available[len(available) if size is None else size :]
+    return standardise(source.train_images[left], *channel_statistics(pixels)), source.train_labels[left]
+
+
+def _divided(config: ExperimentConfig, source: ImageSet, other: ImageSet | None) -> tuple[Tensor, Tensor, Tensor]:
+    """Positions, in the train split, of the public samples and of what may be private, and the public pixels."""
+    order = _shuffled(len(source.train_labels), config.seed, "roles")
+    size = config.data.public.size
+    if other is None:
+        return order[:size], order[size:], source.train_images[order[:size]]
+    chosen = _shuffled(len(other.train_labels), config.seed, "other_public_set")[:size]
+    return order[:0], order, fit_to_shape(other.train_images[chosen], source.shape)
 
 
 def _load(config: ExperimentConfig, spec: Plugin) -> ImageSet:

@@ -26,6 +26,7 @@ class LocalWork:
     simulator wants to measure on the test images too, in arrays named ``evaluation/...`` that no algorithm sees.
     ``trainer`` is what the client trains models with, called like ``fedkd.local.training.train``: on a GPU it may train
     those of many clients at once. Images are on the experiment's device, everything else on the CPU.
+    ``stream`` names a repetition that is to draw other random numbers.
     """
 
     workspace: Workspace
@@ -38,6 +39,7 @@ class LocalWork:
     memory: dict[str, Tensor] = field(default_factory=dict)
     probe: bool = False
     trainer: Trainer = train
+    stream: str = ""
 
     @property
     def images(self) -> Float[Tensor, "train channels height width"]:
@@ -95,7 +97,8 @@ class LocalWork:
 
     def generator(self, purpose: str) -> torch.Generator:
         """This client's own randomness for one purpose in this round."""
-        return torch_generator(self.workspace.config.seed, round=self.round, client=self.client, purpose=purpose)
+        seed, named = self.workspace.config.seed, purpose + self.stream
+        return torch_generator(seed, round=self.round, client=self.client, purpose=named)
 
 
 def parameter_prefix(architecture: int) -> str:

@@ -1,9 +1,11 @@
 """``report.html``: everything about one run on one page."""
 
+import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from math import isfinite
 from pathlib import Path
+from typing import Any
 
 from fedkd.errors import RunError
 from fedkd.report import page
@@ -76,6 +78,7 @@ def _page(log: RunLog, plots: list[Path]) -> str:
             _state(log),
             page.table((), _header(log)),
             page.section("Result", *_result(log)),
+            page.section("Attacks", *_attacks(log)),
             page.section("Plots", *(page.picture(path, _CAPTIONS[path.stem]) for path in plots)),
             page.section("Rounds", _rounds(log)),
             page.section("Failures", _failures(log)),
@@ -134,6 +137,43 @@ def _result(log: RunLog) -> Iterator[str]:
         f"{summary['wall_seconds']:.0f} s; privacy: {privacy}."
     )
     yield page.paragraph(f"SHA-256 of the student's parameters: {summary['student_sha256']}")
+
+
+def _attacks(log: RunLog) -> Iterator[str]:
+    """What an audit found, where there was one."""
+    try:
+        audit = json.loads((log.path / "audit.json").read_text(encoding="utf-8"))
+        rows = [_attack_row(each) for each in audit["attacks"]]
+        epsilon, broken = audit["epsilon"], audit["ceiling"]
+    except FileNotFoundError:
+        return
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise RunError(f"{log.path / 'audit.json'} is damaged ({error}); repeat fedkd audit {log.path}") from error
+    columns = ("attack", "observation", "AUC", "TPR at 1 % FPR", "ε at least", "members", "non-members", "shadows")
+    if rows:
+        yield page.table(columns, rows, numbers=range(2, len(columns)))
+    if broken:
+        yield page.notice(f"{len(broken)} of these figures refute the claim of ε = {epsilon:.3g}.")
+    picture = log.path / "plots" / "audit_roc.png"
+    if picture.is_file():
+        yield page.picture(
+            picture, "ROC of each attack by observation point, and the ceiling e^ε·FPR + δ of the claim."
+        )
+
+
+def _attack_row(each: Mapping[str, Any]) -> tuple[str, ...]:
+    low, high = each["auc_interval"]
+    least, most = each["tpr_interval"]
+    return (
+        each["attack"],
+        each["observation"],
+        f"{each['auc']:.3f} [{low:.3f}, {high:.3f}]",
+        f"{each['tpr_at_1pct_fpr']:.3f} [{least:.3f}, {most:.3f}]",
+        _number(each["epsilon_lower_bound"], ".2f"),
+        str(each["members"]),
+        str(each["non_members"]),
+        str(each["shadows"]),
+    )
 
 
 def _rounds(log: RunLog) -> str:

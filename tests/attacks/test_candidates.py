@@ -1,0 +1,100 @@
+"""Candidates: nothing but chance tells members from others."""
+
+import pytest
+import torch
+from federations import place_of
+
+from fedkd.attacks.candidates import CandidatePool, Spare, draw_pool
+from fedkd.attacks.queries import CRAFTED, crafted_queries, views_of
+from fedkd.data import unused_samples
+from fedkd.errors import ConfigError
+from fedkd.local.workspace import Workspace
+
+
+def pool_of(place: Workspace, client: int = 0, most: int = 1000) -> CandidatePool:
+    return draw_pool(place, client, Spare(*unused_samples(place.config)), most=most)
+
+
+def rows(images: torch.Tensor) -> set[bytes]:
+    return {image.numpy().tobytes() for image in images}
+
+
+def test_members_are_the_clients_and_others_are_nobodys() -> None:
+    place = place_of("clients.count=3", "data.private_size=200")
+    data, pool = place.data, pool_of(place, 1)
+    own = data.clients[1]
+    assert rows(pool.images[pool.members]) <= rows(data.images[own.train])
+    everybody = torch.cat([client.train for client in data.clients])
+    outside = rows(pool.images[~pool.members])
+    assert not outside & rows(data.images[everybody])
+    assert not outside & rows(data.public.images)
+    assert not outside & rows(data.test_images)
+    # Its own validation samples come first, for they are of the client's own distribution.
+    assert rows(data.images[own.validation]) & outside
+    assert rows(pool.images[pool.members]) | rows(data.images[pool.known]) == rows(data.images[own.train])
+
+
+def test_classes_tell_nothing() -> None:
+    pool = pool_of(place_of("data.partition.alpha=0.1", "data.private_size=300"))
+    counts = [torch.bincount(pool.labels[chosen], minlength=10) for chosen in (pool.members, ~pool.members)]
+    assert torch.equal(*counts)
+    assert int(pool.members.sum()) * 2 == pool.labels.numel()
+
+
+def test_no_more_than_asked_for() -> None:
+    place = place_of("data.private_size=300")
+    pool = pool_of(place, most=21)
+    assert pool.labels.numel() <= 20
+    assert int(pool.members.sum()) + pool.known.numel() == place.data.clients[0].train.numel()
+
+
+def test_shadows_have_random_halves_that_make_up_a_whole() -> None:
+    pool = pool_of(place_of("data.private_size=300"))
+    for pair in range(3):
+        first, second = pool.included(2 * pair, 0), pool.included(2 * pair + 1, 0)
+        assert torch.equal(first, ~second)
+        counts = [torch.bincount(pool.labels[chosen], minlength=10) for chosen in (first, second, pool.members)]
+        assert torch.equal(counts[0], counts[1])
+        # As the client's own.
+        assert torch.equal(counts[0], counts[2])
+    assert torch.equal(pool.included(4, 0), pool.included(4, 0))
+    assert not torch.equal(pool.included(0, 0), pool.included(2, 0))
+    assert not torch.equal(pool.included(0, 0), pool.included(0, 1))
+
+
+def test_clients_share_no_others() -> None:
+    place = place_of("data.private_size=150", "data.client_validation=0")
+    spare = Spare(*unused_samples(place.config))
+    first, second = (draw_pool(place, client, spare, most=1000) for client in (0, 1))
+    assert not rows(first.images[~first.members]) & rows(second.images[~second.members])
+
+
+def test_unused_samples_have_no_role_and_look_like_the_others() -> None:
+    place = place_of("data.private_size=300")
+    images, labels = unused_samples(place.config)
+    used = rows(place.data.images) | rows(place.data.public.images) | rows(place.data.test_images)
+    assert len(images) == len(labels) > 100
+    assert not rows(images) & used
+    assert images.dtype == place.data.images.dtype
+    assert abs(float(images.mean() - place.data.images.mean())) < 0.05
+    assert unused_samples(place_of("data.private_size=null").config)[0].shape[0] == 0
+
+
+def test_a_client_whose_classes_are_used_up() -> None:
+    place = place_of("data.private_size=null", "data.client_validation=0")
+    with pytest.raises(ConfigError, match=r"data\.private_size: leaves no samples that client 0 could have trained on"):
+        pool_of(place)
+
+
+def test_views_and_crafted_queries() -> None:
+    images = torch.arange(12.0).reshape(1, 1, 3, 4)
+    views = views_of(images, 6)
+    assert views.shape == (6, 1, 1, 3, 4)
+    assert torch.equal(views[0], images)
+    assert views[1, 0, 0, 0].tolist() == [3.0, 2.0, 1.0, 0.0]
+    assert views[2, 0, 0, 0].tolist() == [1.0, 2.0, 3.0, 0.0]
+    assert len({view.numpy().tobytes() for view in views}) == 6
+    public = place_of().data.public.images
+    crafted = crafted_queries(public, torch.Generator().manual_seed(0))
+    assert crafted.shape == (CRAFTED, *public.shape[1:])
+    assert not rows(crafted) & rows(public)
