@@ -11,8 +11,8 @@ from fedkd.privacy._base import PrivateTraining
 from fedkd.privacy.per_sample import check_trainable_privately, clipped_gradient_sum
 from fedkd.seeding import ambient_randomness
 
-CHUNK = 256
-"""Most samples whose gradients are held in memory at once."""
+CHUNK = 128
+"""Most samples whose gradients are held in memory at once; with more of them, caches overflow."""
 
 
 def sampling_rate(examples: int, batch_size: int) -> float:

@@ -140,30 +140,48 @@ def _linear(module: Any, given: Tensor, gradient: Tensor) -> Iterator[_Share]:
 
 
 def _conv2d(module: Any, given: Tensor, gradient: Tensor) -> Iterator[_Share]:
-    patches = _patches(module, given)
-    # [samples, groups, inputs of a patch, positions] and [samples, groups, output channels of a group, positions]
-    columns = patches.unflatten(1, (module.groups, -1))
-    rows = gradient.flatten(2).unflatten(1, (module.groups, -1))
-    size, positions = columns.shape[2] * rows.shape[2], columns.shape[3]
+    # [samples, groups, positions, inputs of a patch] and [samples, groups, positions, output channels of a group]
+    columns = _patches(module, given, gradient.shape[2:])
+    rows = gradient.permute(0, 2, 3, 1).flatten(1, 2).unflatten(2, (module.groups, -1)).transpose(1, 2)
+    positions, size = columns.shape[2], columns.shape[3] * rows.shape[3]
+
+    def in_place(total: Tensor) -> Tensor:
+        """A sum as the weight has it, from [groups, inputs of a patch, output channels of a group]."""
+        parts = total.reshape(module.groups, *module.kernel_size, -1, rows.shape[3])
+        weight: Tensor = module.weight
+        return parts.permute(0, 4, 3, 1, 2).reshape(weight.shape)
+
     if 2 * positions**2 < size:
-        overlap = (columns.transpose(2, 3) @ columns) * (rows.transpose(2, 3) @ rows)
+        overlap = (columns @ columns.transpose(2, 3)) * (rows @ rows.transpose(2, 3))
         yield _Share(
             module.weight,
             overlap.sum(dim=(1, 2, 3)),
-            lambda factors: torch.einsum("b,bgop,bgip->goi", factors, rows, columns).reshape(module.weight.shape),
+            lambda factors: in_place(torch.einsum("b,bgpi,bgpo->gio", factors, columns, rows)),
         )
     else:
-        yield _instantiated(module.weight, (rows @ columns.transpose(2, 3)).flatten(1))
+        flat = (columns.transpose(2, 3) @ rows).flatten(1)
+        yield _Share(module.weight, flat.square().sum(dim=1), lambda factors: in_place(factors @ flat))
     if module.bias is not None:
         yield _instantiated(module.bias, gradient.sum(dim=(2, 3)))
 
 
-def _patches(module: Any, given: Tensor) -> Tensor:
-    """The inputs of each output position, [samples, inputs of a patch, positions]."""
-    padding = module.padding
-    if isinstance(padding, str):
-        given, padding = F.pad(given, module._reversed_padding_repeated_twice), 0
-    return F.unfold(given, module.kernel_size, module.dilation, padding, module.stride)
+def _patches(module: Any, given: Tensor, positions: torch.Size) -> Tensor:
+    """The inputs of each output position, [samples, groups, positions, rows · columns · channels of a patch]."""
+    left, right, top, bottom = module._reversed_padding_repeated_twice
+    padded = F.pad(given.permute(0, 2, 3, 1), (0, 0, left, right, top, bottom)).contiguous()
+    if given.shape[1] == 1:
+        # Runs of one number are slow to gather.
+        found = F.unfold(padded.permute(0, 3, 1, 2), module.kernel_size, module.dilation, stride=module.stride)
+        return found.transpose(1, 2).unsqueeze(1)
+    (sample, row, column, channel), stride, dilation = padded.stride(), module.stride, module.dilation
+    windows = padded.as_strided(
+        (len(padded), *positions, *module.kernel_size, padded.shape[3]),
+        (sample, row * stride[0], column * stride[1], row * dilation[0], column * dilation[1], channel),
+    )
+    if module.groups == 1:
+        return windows.reshape(len(padded), 1, positions.numel(), -1)
+    grouped: Tensor = windows.unflatten(5, (module.groups, -1)).permute(0, 5, 1, 2, 3, 4, 6)
+    return grouped.reshape(len(padded), module.groups, positions.numel(), -1)
 
 
 def _group_norm(module: Any, given: Tensor, gradient: Tensor) -> Iterator[_Share]:
