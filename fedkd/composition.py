@@ -37,6 +37,11 @@ def _faults(config: ExperimentConfig) -> Iterator[str]:
             f"teacher.name: {config.teacher.name} is fitted on labelled public samples and data.public.labelled is 0; "
             "raise it, or choose another teacher"
         )
+    if student.needs_labels and config.data.public.labelled == 0:
+        yield (
+            f"student.rule: {config.student.rule.name} trains on labelled public samples before the first round and "
+            "data.public.labelled is 0; raise it, or set student.rule.pretrain_steps=0"
+        )
     behaviour: type[ClientBehaviour] = plugins.resolve(plugins.CLIENT, config.clients.attackers.behaviour.name)
     if behaviour.needs_others and client.sends != "logits" and config.clients.attackers.share > 0:
         yield (

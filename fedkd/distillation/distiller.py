@@ -144,7 +144,7 @@ class Distiller:
         self.student.train()
         with ambient_randomness(self._draw(round, "distillation layers")):
             for step in range(config.steps):
-                self._set_rate(step)
+                self._set_rate(step, config.steps)
                 temperature = self._temperature(self._progress(round, step), targets)
                 batch = _Batch(
                     next(public_batches), next(labelled_batches) if labelled.numel() > 0 else NO_SAMPLES, images, change
@@ -176,24 +176,26 @@ class Distiller:
         labels: Int[Tensor, " samples"],
         *,
         round: int,
+        steps: int | None = None,
         progress: Progress = lambda done, total: None,
     ) -> None:
-        """A round without a teacher: as many steps, on the labelled samples (label not −1) alone."""
+        """A round without a teacher: as many steps, or ``steps``, on the labelled samples (label not −1) alone."""
         labelled = (labels != UNKNOWN_LABEL).nonzero().squeeze(1)
         if labelled.numel() == 0:
             raise ValueError("fit_labels needs labelled samples and got none; raise data.public.labelled")
         labelled_batches = _endless(labelled, self._config.labelled_batch_size, self._draw(round, "labelled batches"))
         change = self._augmentation(round)
+        count = self._config.steps if steps is None else steps
         self.student.train()
         with ambient_randomness(self._draw(round, "distillation layers")):
-            for step in range(self._config.steps):
-                self._set_rate(step)
+            for step in range(count):
+                self._set_rate(step, count)
                 batch = next(labelled_batches)
                 loss = classification_loss(self._logits(change(images[batch])), labels[batch].to(self._device))
                 self._optimiser.zero_grad()
                 loss.backward()
                 self._optimiser.step()
-                progress(step + 1, self._config.steps)
+                progress(step + 1, count)
 
     def state_dict(self) -> dict[str, Any]:
         """Student, optimiser and balancer."""
@@ -285,10 +287,10 @@ class Distiller:
 
         return slope
 
-    def _set_rate(self, step: int) -> None:
+    def _set_rate(self, step: int, steps: int) -> None:
         config = self._config
         rise = min((step + 1) / config.warmup, 1.0) if config.warmup > 0 else 1.0
-        done = step / config.steps
+        done = step / steps
         fall = 1.0 - done if config.schedule == "linear" else 0.5 * (1.0 + math.cos(math.pi * done))
         for group in self._optimiser.param_groups:
             group["lr"] = config.learning_rate * rise * fall

@@ -74,6 +74,11 @@ class StudentRule(ABC):
     averages_architectures: ClassVar[bool] = False
     """Whether it offers parameters for clients with architectures other than the student's."""
 
+    @property
+    def needs_labels(self) -> bool:
+        """Whether it trains on labelled public samples before the first round."""
+        return False
+
     @abstractmethod
     def begin(self, place: Workspace) -> None:
         """Get ready for the first round."""

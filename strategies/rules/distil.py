@@ -25,6 +25,7 @@ from fedkd.students import (
     build_distiller,
     teacher_generator,
 )
+from fedkd.threads import fixed_threads
 from fedkd.types import UNKNOWN_LABEL, Arrays, ClientReport, Consensus, Teacher, state_arrays
 
 
@@ -36,11 +37,13 @@ class Distil(StudentRule):
     them (CFD, Sattler et al., arXiv 2012.00632), but for the labelled samples: a student that has learnt their labels
     would hand them on to clients, whose answers then look better than they are. With ``memory`` β > 0, targets are
     averages over rounds that keep a share β of what they were, and the student learns from all targets so far, not only
-    from this round's.
+    from this round's. Before the first round the student may train for ``pretrain_steps`` on the labelled samples, so
+    that clients which start from it need to learn less from their own: with DP-SGD, what is learnt before is free.
     """
 
     consensus: Literal["teacher", "student"] = "teacher"
     memory: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    pretrain_steps: Annotated[int, Field(ge=0)] = 0
 
     needs: ClassVar[str] = "logits"
     offers: ClassVar[frozenset[str]] = frozenset({"parameters", "consensus", "labels"})
@@ -53,6 +56,14 @@ class Distil(StudentRule):
 
     def begin(self, place: Workspace) -> None:
         self.use(place, build_aggregator(place), build_distiller(place, place.initial_model()))
+        if self.pretrain_steps > 0:
+            public = place.data.public
+            with fixed_threads(place.config.engine.server_threads):
+                self.trainer.fit_labels(public.images, public.labels, round=0, steps=self.pretrain_steps)
+
+    @property
+    def needs_labels(self) -> bool:
+        return self.pretrain_steps > 0
 
     def use(self, place: Workspace, aggregator: LogitAggregator, trainer: Distiller) -> None:
         """Begin with an aggregator and a trainer other than the configured ones."""
