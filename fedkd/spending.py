@@ -61,17 +61,20 @@ def with_noise(place: Workspace) -> Workspace:
 
     Raises ``ConfigError`` for models that private training cannot train.
     """
-    mechanism, config = place.mechanism, place.config
-    if problems := list(_untrainable(place, mechanism)):
+    config, part = place.config, private_part_of(place.config)
+    if problems := list(_untrainable(place, place.mechanism)):
         raise ConfigError(problems)
-    if not isinstance(mechanism, Private):
+    if part is None:
         return place
-    fixed = mechanism.calibrated(plan_of(place), config.privacy.delta)
-    if fixed is mechanism:
+    fixed = part.calibrated(plan_of(place), config.privacy.delta)
+    if fixed is part:
         return place
     values = {field.name: getattr(fixed, field.name) for field in plugins.options_of(type(fixed))}
-    spec = Plugin(config.privacy.mechanism.name, {name: value for name, value in values.items() if value is not None})
-    return workspace(to_json(replace(config, privacy=replace(config.privacy, mechanism=spec))))
+    options = {name: value for name, value in values.items() if value is not None}
+    if isinstance(part, LogitMechanism):
+        spec = Plugin(config.privacy.mechanism.name, options)
+        return workspace(to_json(replace(config, privacy=replace(config.privacy, mechanism=spec))))
+    return workspace(to_json(replace(config, teacher=Plugin(config.teacher.name, options))))
 
 
 def privacy_lines(place: Workspace) -> tuple[str, ...]:

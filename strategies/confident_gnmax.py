@@ -1,7 +1,8 @@
 """Confident-GNMax: the noisy majority, where it is a clear one."""
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Annotated, ClassVar
 
 import torch
@@ -11,8 +12,10 @@ from torch import Tensor
 
 from fedkd.aggregation import LogitAggregator, ReportStack, ReportSum, Teacher
 from fedkd.privacy import DpEvent, GaussianEvent, Guarantee, Private, Release
+from fedkd.privacy._noise import noise_for_target
 from strategies.gnmax import (
     SENSITIVITY,
+    Noise,
     cast_votes,
     check_positive,
     noised,
@@ -29,19 +32,23 @@ class ConfidentGNMax(LogitAggregator, Private):
 
     The threshold costs for every query asked, a Gaussian mechanism of sensitivity 1; so that the cost is known before
     anything is released, answers are charged up to ``answers``, a share of the queries, and given to the first that
-    pass. The other samples get weight 0. Unit, relation and adversary are GNMax's.
+    pass. The other samples get weight 0. With ``target_epsilon``, ε of the whole run, the two noises only say how they
+    relate: both are multiplied by the least number that meets it. Unit, relation and adversary are GNMax's.
     """
 
-    noise: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
-    threshold_noise: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
+    noise: Noise = 1.0
+    threshold_noise: Noise = 1.0
     threshold: Annotated[float, Field(ge=0, le=1)] = 0.6
     answers: Annotated[float, Field(gt=0, le=1)] = 1.0
+    target_epsilon: Noise | None = None
 
     needs_individual_reports: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         check_positive("noise", self.noise)
         check_positive("threshold_noise", self.threshold_noise)
+        if self.target_epsilon is not None:
+            check_positive("target_epsilon", self.target_epsilon)
         if not 0 < self.answers <= 1:
             raise ValueError(f"answers must lie in (0, 1], got {self.answers}; it is a share of the queries")
 
@@ -55,6 +62,7 @@ class ConfidentGNMax(LogitAggregator, Private):
         return self._confident(reports.total.double(), reports.count, reports)
 
     def _confident(self, counts: Tensor, clients: int, reports: ReportStack | ReportSum) -> Teacher:
+        self._check_fixed()
         samples, classes = counts.shape
         reached = noised(counts.amax(dim=-1), self.threshold_noise, reports) >= self.threshold * clients
         answered = reached & (reached.cumsum(dim=0) <= self._most_answers(samples))
@@ -63,9 +71,11 @@ class ConfidentGNMax(LogitAggregator, Private):
         return Teacher.from_probabilities(target, sample_weight=answered.float())
 
     def guarantee(self, release: Release) -> Guarantee:
+        self._check_fixed()
         return vote_guarantee(self.noise)
 
     def dp_event(self, release: Release) -> DpEvent:
+        self._check_fixed()
         return (
             GaussianEvent(self.threshold_noise, count=release.queries),
             GaussianEvent(self.noise / SENSITIVITY, count=self._most_answers(release.queries)),
@@ -76,6 +86,26 @@ class ConfidentGNMax(LogitAggregator, Private):
         return (
             f"at most {most} of {release.queries} samples are answered; {vote_usability(self.noise, release.clients)}"
         )
+
+    def calibrated(self, releases: Mapping[int, tuple[Release, int]], delta: float) -> "ConfidentGNMax":
+        if self.target_epsilon is None:
+            return self
+        factor = noise_for_target(
+            lambda release, factor: self._scaled(factor).dp_event(release),
+            releases,
+            epsilon=self.target_epsilon,
+            delta=delta,
+        )
+        return self._scaled(factor)
+
+    def _scaled(self, factor: float) -> "ConfidentGNMax":
+        return replace(
+            self, noise=factor * self.noise, threshold_noise=factor * self.threshold_noise, target_epsilon=None
+        )
+
+    def _check_fixed(self) -> None:
+        if self.target_epsilon is not None:
+            raise ValueError("noise is not known yet; take what calibrated() returns")
 
     def _most_answers(self, queries: int) -> int:
         return max(1, math.floor(self.answers * queries))

@@ -1,8 +1,9 @@
 """Gaussian mean: clipped logits, averaged, with noise."""
 
 import math
-from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from jaxtyping import Float
@@ -11,47 +12,58 @@ from torch import Tensor
 
 from fedkd.aggregation import LogitAggregator, ReportStack, ReportSum, Teacher
 from fedkd.privacy import DpEvent, GaussianEvent, Guarantee, Private, Release, sensitivity_of_sum
-from fedkd.privacy.clipping import clip_vectors
+from fedkd.privacy._noise import fixed_noise, noise_for_target
+from fedkd.privacy.clipping import clip_report, clip_vectors
 from fedkd.privacy.usability import mean_sentence, signal_to_noise
-from strategies.gnmax import check_positive, noised
+from strategies.gnmax import Noise, check_positive, noise_option, noised
 
 
 @dataclass
 class GaussianMean(LogitAggregator, Private):
     """(Σ_k clip(z_k) + N(0, σ²))/K: the Gaussian mechanism (Dwork and Roth 2014, Appendix A) on the sum of the logits.
 
-    Each centred logit vector is scaled down to norm ``clip``; σ, ``noise``, is the standard deviation on the sum. The
-    central counterpart of the mechanism gaussian_logits: protects each client's whole data (one replaced by any other)
-    from whoever sees the teacher, and trusts the server. The sum over N samples has sensitivity 2·clip·√N.
+    ``clip`` bounds the norm of each centred logit vector, or of all of a client's together (``per``: vector or report);
+    σ, ``noise``, is the standard deviation on the sum, or the least with which the whole run stays below
+    ``target_epsilon``; 0.5 where neither is given. The central counterpart of the mechanism gaussian_logits: protects
+    each client's whole data (one replaced by any other) from whoever sees the teacher, and trusts the server. The sum
+    over N samples has sensitivity 2·clip·√N, or 2·clip.
 
     A client that abstains adds nothing; the sum is divided by the number of reports all the same, for the divisor would
     tell.
     """
 
-    noise: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 0.5
+    noise: Noise | None = None
     clip: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 5.0
+    per: Literal["vector", "report"] = "vector"
+    target_epsilon: Noise | None = None
 
     needs_individual_reports: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
-        check_positive("noise", self.noise)
+        self.noise = noise_option(self.noise, self.target_epsilon, default=0.5)
         check_positive("clip", self.clip)
 
     def aggregate(self, stack: ReportStack) -> Teacher:
-        clipped = clip_vectors(stack.logits, self.clip)
+        logits = stack.logits
         if stack.mask is not None:
-            clipped = torch.where(stack.mask.unsqueeze(-1), clipped, torch.zeros_like(clipped))
-        return Teacher.from_logits((noised(clipped.sum(dim=0), self.noise, stack) / len(stack.clients)).float())
+            logits = torch.where(stack.mask.unsqueeze(-1), logits, torch.zeros_like(logits))
+        return self._mean(self._clipped(logits).sum(dim=0), len(stack.clients), stack)
 
     @property
     def summand_bound(self) -> float:
         return self.clip
 
     def summand(self, logits: Float[Tensor, "samples classes"]) -> Float[Tensor, "samples classes"]:
-        return clip_vectors(logits, self.clip).clamp(-self.clip, self.clip)
+        return self._clipped(logits).clamp(-self.clip, self.clip)
 
     def aggregate_sum(self, reports: ReportSum) -> Teacher:
-        return Teacher.from_logits((noised(reports.total.double(), self.noise, reports) / reports.count).float())
+        return self._mean(reports.total.double(), reports.count, reports)
+
+    def _clipped(self, logits: Tensor) -> Tensor:
+        return (clip_vectors if self.per == "vector" else clip_report)(logits, self.clip)
+
+    def _mean(self, total: Tensor, clients: int, reports: ReportStack | ReportSum) -> Teacher:
+        return Teacher.from_logits((noised(total, fixed_noise(self.noise, "noise"), reports) / clients).float())
 
     def guarantee(self, release: Release) -> Guarantee:
         return Guarantee(
@@ -59,21 +71,22 @@ class GaussianMean(LogitAggregator, Private):
             neighbouring="replace_one",
             adversary="central",
             sensitivity=self.sensitivity(release.queries),
-            noise=self.noise,
-            query=f"the sum of the logits, clipped to {self.clip:g} per vector and client",
+            noise=fixed_noise(self.noise, "noise"),
+            query=f"the sum of the logits, clipped to {self.clip:g} per {self.per} and client",
             excludes="the reports themselves, which the server sees, and what is measured on them for evaluation",
         )
 
     def sensitivity(self, queries: int) -> float:
         """Δ of the sum over so many samples, under replace-one."""
-        return sensitivity_of_sum(self.clip * math.sqrt(queries), "replace_one")
+        bound = self.clip * math.sqrt(queries) if self.per == "vector" else self.clip
+        return sensitivity_of_sum(bound, "replace_one")
 
     def dp_event(self, release: Release) -> DpEvent:
-        return (GaussianEvent(self.noise / self.sensitivity(release.queries)),)
+        return (GaussianEvent(fixed_noise(self.noise, "noise") / self.sensitivity(release.queries)),)
 
     def usability(self, release: Release) -> str:
         ratio = signal_to_noise(
-            noise_multiplier=self.noise / self.sensitivity(release.queries),
+            noise_multiplier=fixed_noise(self.noise, "noise") / self.sensitivity(release.queries),
             clients=release.clients,
             queries=release.queries,
             classes=release.classes,
@@ -81,3 +94,16 @@ class GaussianMean(LogitAggregator, Private):
             replace_one=True,
         )
         return mean_sentence(ratio, release.clients, "central")
+
+    def calibrated(self, releases: Mapping[int, tuple[Release, int]], delta: float) -> "GaussianMean":
+        if self.target_epsilon is None:
+            return self
+
+        def event(release: Release, noise: float) -> DpEvent:
+            return replace(self, noise=noise, target_epsilon=None).dp_event(release)
+
+        return replace(
+            self,
+            noise=noise_for_target(event, releases, epsilon=self.target_epsilon, delta=delta),
+            target_epsilon=None,
+        )

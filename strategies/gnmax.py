@@ -1,7 +1,8 @@
 """GNMax: the noisy majority."""
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Annotated, ClassVar
 
 import torch
@@ -11,6 +12,9 @@ from torch import Tensor
 
 from fedkd.aggregation import LogitAggregator, ReportStack, ReportSum, Teacher
 from fedkd.privacy import DpEvent, GaussianEvent, Guarantee, Private, Release
+from fedkd.privacy._noise import fixed_noise, noise_for_target
+
+Noise = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 SENSITIVITY = math.sqrt(2)
 """A client that changes its vote takes 1 from one class's count and adds 1 to another's."""
@@ -18,7 +22,9 @@ SENSITIVITY = math.sqrt(2)
 
 @dataclass
 class GNMax(LogitAggregator, Private):
-    """argmax(vote counts + N(0, σ²)) per sample (Papernot et al. 2018, arXiv 1802.08908, section 4.1); σ is ``noise``.
+    """argmax(vote counts + N(0, σ²)) per sample (Papernot et al. 2018, arXiv 1802.08908, section 4.1).
+
+    σ is ``noise``, or the least with which the whole run stays below ``target_epsilon``; 1 where neither is given.
 
     Protects each client's whole data (one replaced by any other) from whoever sees the target, a single class. The
     server, which sees the reports and draws the noise, is trusted. Every query of every round is one Gaussian mechanism
@@ -28,12 +34,13 @@ class GNMax(LogitAggregator, Private):
     A client that abstains casts no vote; a sample without votes gets a random class.
     """
 
-    noise: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
+    noise: Noise | None = None
+    target_epsilon: Noise | None = None
 
     needs_individual_reports: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
-        check_positive("noise", self.noise)
+        self.noise = noise_option(self.noise, self.target_epsilon, default=1.0)
 
     def aggregate(self, stack: ReportStack) -> Teacher:
         return self._winners(vote_counts(stack), stack)
@@ -45,17 +52,30 @@ class GNMax(LogitAggregator, Private):
         return self._winners(reports.total.double(), reports)
 
     def _winners(self, counts: Tensor, reports: ReportStack | ReportSum) -> Teacher:
-        winners = noised(counts, self.noise, reports).argmax(dim=-1)
+        winners = noised(counts, fixed_noise(self.noise, "noise"), reports).argmax(dim=-1)
         return Teacher.from_probabilities(torch.nn.functional.one_hot(winners, counts.shape[-1]).float())
 
     def guarantee(self, release: Release) -> Guarantee:
-        return vote_guarantee(self.noise)
+        return vote_guarantee(fixed_noise(self.noise, "noise"))
 
     def dp_event(self, release: Release) -> DpEvent:
-        return (GaussianEvent(self.noise / SENSITIVITY, count=release.queries),)
+        return (GaussianEvent(fixed_noise(self.noise, "noise") / SENSITIVITY, count=release.queries),)
 
     def usability(self, release: Release) -> str:
-        return vote_usability(self.noise, release.clients)
+        return vote_usability(fixed_noise(self.noise, "noise"), release.clients)
+
+    def calibrated(self, releases: Mapping[int, tuple[Release, int]], delta: float) -> "GNMax":
+        if self.target_epsilon is None:
+            return self
+
+        def event(release: Release, noise: float) -> DpEvent:
+            return replace(self, noise=noise, target_epsilon=None).dp_event(release)
+
+        return replace(
+            self,
+            noise=noise_for_target(event, releases, epsilon=self.target_epsilon, delta=delta),
+            target_epsilon=None,
+        )
 
 
 def vote_counts(stack: ReportStack) -> Float[Tensor, "samples classes"]:
@@ -99,6 +119,21 @@ def vote_usability(noise: float, clients: int) -> str:
         else f"that is {lead / clients:.0%} of the clients"
     )
     return f"a class beats another with 95 % certainty when it leads by {lead:.3g} of {clients} votes: {verdict}"
+
+
+def noise_option(noise: float | None, target_epsilon: float | None, *, default: float) -> float | None:
+    """A teacher's σ, None where it follows from the target; raises ``ValueError`` where both are given."""
+    if noise is not None and target_epsilon is not None:
+        raise ValueError(
+            f"noise must be left out where target_epsilon is given, from which it follows; got {noise} and "
+            f"{target_epsilon}"
+        )
+    if target_epsilon is not None:
+        check_positive("target_epsilon", target_epsilon)
+        return None
+    found = default if noise is None else noise
+    check_positive("noise", found)
+    return found
 
 
 def check_positive(name: str, value: float) -> None:

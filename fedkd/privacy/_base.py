@@ -1,7 +1,6 @@
 """The base class of every logit mechanism."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import final
 
@@ -46,13 +45,6 @@ class LogitMechanism(ABC):
         self, logits: Float[Tensor, "samples classes"], generator: torch.Generator
     ) -> Float[Tensor, "samples classes"]:
         """The logits to release in a round, all that the round releases, drawn with ``generator``."""
-
-    def calibrated(self, releases: Mapping[int, tuple[Release, int]], delta: float) -> "LogitMechanism":
-        """The same with its noise fixed, where it was given as a target ε.
-
-        ``releases`` holds, for each client, its round and the number of rounds it takes part in.
-        """
-        return self
 
     @final
     def epsilon(self, *, releases: int, delta: float, release: Release | None = None) -> float | None:

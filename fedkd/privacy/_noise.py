@@ -22,11 +22,11 @@ def check_noise(noise_multiplier: float | None, target_epsilon: float | None) ->
             raise ValueError(f"{name} must be finite and greater than 0, got {value}")
 
 
-def fixed_noise(noise_multiplier: float | None) -> float:
-    """The multiplier; raises ``ValueError`` where it still has to be found from the target."""
-    if noise_multiplier is None:
-        raise ValueError("noise_multiplier is not known yet; take the mechanism that calibrated() returns")
-    return noise_multiplier
+def fixed_noise(noise: float | None, name: str = "noise_multiplier") -> float:
+    """The noise; raises ``ValueError`` where it still has to be found from the target."""
+    if noise is None:
+        raise ValueError(f"{name} is not known yet; take what calibrated() returns")
+    return noise
 
 
 def noise_for_target(
@@ -36,9 +36,10 @@ def noise_for_target(
     epsilon: float,
     delta: float,
 ) -> float:
-    """The noise multiplier with which no client's ε after its rounds exceeds ``epsilon``; up to 0.1 % too large.
+    """The noise with which no client's ε after its rounds exceeds ``epsilon``; up to 0.1 % too large.
 
-    ``event(release, noise_multiplier)`` is what a round takes; ``releases`` holds each client's round and how many.
+    ``event(release, noise)`` is what a round takes, the less the more noise; ``releases`` holds each client's round and
+    how many.
     """
     different = sorted(set(releases.values()), key=lambda each: (each[0].examples, -each[1]))
 

@@ -1,6 +1,7 @@
 """What every part of an experiment that adds noise declares."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import ClassVar
 
@@ -27,6 +28,13 @@ class Private(ABC):
     @abstractmethod
     def usability(self, release: Release) -> str:
         """One sentence: how strong the expected signal is against the noise, and what that means."""
+
+    def calibrated(self, releases: Mapping[int, tuple[Release, int]], delta: float) -> "Private":
+        """The same with its noise fixed, where it was given as a target ε.
+
+        ``releases`` holds, for each client, its round and the number of rounds it takes part in.
+        """
+        return self
 
 
 def repeated(event: DpEvent, times: int) -> DpEvent:

@@ -17,10 +17,12 @@ def clip_vectors(
     return centred * _factor(centred.norm(dim=-1, keepdim=True), bound)
 
 
-def clip_report(report: Float[Tensor, "samples classes"], bound: float) -> Float[Tensor, "samples classes"]:
-    """The vectors centred, and all of them together scaled down to Frobenius norm at most ``bound``, in float64."""
-    centred = _centred(report)
-    return centred * _factor(centred.norm(), bound)
+def clip_report(
+    reports: Float[Tensor, "*batch samples classes"], bound: float
+) -> Float[Tensor, "*batch samples classes"]:
+    """Each report's vectors centred, and all together scaled down to Frobenius norm at most ``bound``, in float64."""
+    centred = _centred(reports)
+    return centred * _factor(centred.norm(dim=(-2, -1), keepdim=True), bound)
 
 
 def _centred(vectors: Tensor) -> Tensor:

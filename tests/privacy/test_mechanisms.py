@@ -130,7 +130,7 @@ def test_the_signal_to_noise_ratio_by_hand_and_by_simulation(adversary: str) -> 
 
 def test_the_preview_says_when_it_is_hopeless_and_what_would_help() -> None:
     few = Release(queries=400, classes=10, clients=10, examples=100, epochs=1, batch_size=32, parameters=1)
-    mechanism = build("gaussian_logits", target_epsilon=8.0).calibrated({0: (few, 5)}, 1e-5)
+    mechanism = private("gaussian_logits", target_epsilon=8.0).calibrated({0: (few, 5)}, 1e-5)
     line = preview(private_part(mechanism), {0: (few, 5)}, 1e-5)[2]
     assert "the noise drowns the signal" in line
     # √10/(2z·√4000) with z = 1.342, the noise of ε = 8 over five rounds: 0.01863; 10/0.01863² clients for a ratio of 1.
@@ -165,7 +165,7 @@ def test_dp_sgd_meets_a_target_for_the_client_that_gives_most() -> None:
         )
         for client, (examples, rounds) in enumerate([(50, 1), (200, 4), (500, 2)])
     }
-    mechanism = build("dp_sgd", target_epsilon=3.0).calibrated(releases, 1e-5)
+    mechanism = private("dp_sgd", target_epsilon=3.0).calibrated(releases, 1e-5)
     spent = [
         mechanism.epsilon(release=release, releases=rounds, delta=1e-5) or math.inf
         for release, rounds in releases.values()
