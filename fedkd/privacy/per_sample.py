@@ -174,7 +174,7 @@ def _patches(module: Any, given: Tensor, positions: torch.Size) -> Tensor:
         found = F.unfold(padded.permute(0, 3, 1, 2), module.kernel_size, module.dilation, stride=module.stride)
         return found.transpose(1, 2).unsqueeze(1)
     (sample, row, column, channel), stride, dilation = padded.stride(), module.stride, module.dilation
-    windows = padded.as_strided(
+    windows: Tensor = padded.as_strided(
         (len(padded), *positions, *module.kernel_size, padded.shape[3]),
         (sample, row * stride[0], column * stride[1], row * dilation[0], column * dilation[1], channel),
     )

@@ -3,9 +3,13 @@
 import math
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 from torch import Tensor, nn
 
 from fedkd.config.schema import Plugin
@@ -99,7 +103,35 @@ def test_shipped_models_can_be_trained_privately(name: str) -> None:
         torch.testing.assert_close(found, wanted, rtol=1e-3, atol=1e-5)
 
 
-def test_no_sample_moves_the_sum_by_more_than_the_clip_norm_whatever_it_is() -> None:
+IMAGES = arrays(
+    np.float32,
+    (1, 8, 8),
+    elements=st.one_of(
+        st.floats(width=32), st.sampled_from([0.0, -0.0, math.nan, math.inf, -math.inf, 3.4e38, -3.4e38, 1e-45, 1e18])
+    ),
+)
+
+
+@pytest.mark.parametrize("build", [linear, convolutional])
+@given(image=IMAGES, label=st.integers(0, 3), clip_norm=st.floats(1e-3, 1e3))
+@settings(max_examples=50, deadline=None)
+def test_no_sample_moves_the_sum_by_more_than_the_clip_norm_whatever_it_is(
+    build: Callable[[], nn.Module], image: np.ndarray, label: int, clip_norm: float
+) -> None:
+    with torch.random.fork_rng():
+        torch.random.set_rng_state(draw(3).get_state())
+        model = build()
+    images, labels = problem(4)
+    rest = clipped_gradient_sum(model, images, labels, clip_norm)
+    added, known = torch.cat([images, torch.from_numpy(image)[None]]), torch.cat([labels, torch.tensor([label])])
+    with_it = clipped_gradient_sum(model, added, known, clip_norm)
+    assert all(bool(total.isfinite().all()) for total in with_it)
+    distance = math.sqrt(sum(float((a - b).double().square().sum()) for a, b in zip(with_it, rest, strict=True)))
+    # The others' sum is rounded to float32.
+    assert distance <= clip_norm * (1 + 1e-4)
+
+
+def test_one_image_of_the_same_number_everywhere_moves_it_no_further_either() -> None:
     model = linear()
     images, labels = problem(5)
     rest = clipped_gradient_sum(model, images[:4], labels[:4], 0.7)
