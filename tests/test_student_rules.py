@@ -6,16 +6,19 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from federations import federation, place_of
+from federations import SMALL, federation, place_of
 
 from fedkd import controls, plugins
+from fedkd.app import check
+from fedkd.config import load_config
 from fedkd.engines.inline import InlineEngine
-from fedkd.errors import RunError
-from fedkd.evaluation import predict
+from fedkd.errors import ConfigError, RunError
+from fedkd.evaluation import hit_rate, predict
 from fedkd.local import parameter_prefix
 from fedkd.local.feature_names import FEATURES, LABELS, LOGITS
 from fedkd.local.label_means import INCLUDED, MEANS, SIZES
 from fedkd.local.workspace import Workspace
+from fedkd.records.directory import parameter_digest
 from fedkd.students import Answers, StudentRule, average_states, parameter_fault
 from fedkd.types import Arrays, ClientReport, Traffic, state_arrays
 
@@ -329,3 +332,32 @@ def test_clients_are_sent_the_teachers_targets_or_the_students() -> None:
         # What the student says about samples whose labels it has learnt would hand the labels on.
         unknown = run.place.data.public.labels == -1
         assert lesson.consensus.mask.tolist() == (unknown if whose == "student" else unknown | True).tolist()
+
+
+PRETRAINED = "student.rule={name: distil, pretrain_steps: 30}"
+
+
+def test_a_student_may_learn_from_the_public_labels_before_it_is_sent_out(tmp_path: Path) -> None:
+    place = place_of(PRETRAINED, "distillation.learning_rate=0.1")
+    student = begun(place, "distil", pretrain_steps=30).student
+    plain = begun(place, "distil").student
+    assert student is not None
+    assert plain is not None
+    initial = place.initial_model()
+    assert parameter_digest(plain.state_dict()) == parameter_digest(initial.state_dict())
+    images, labels = place.data.public.images, place.data.public.labels
+    known = labels >= 0
+    before, after = (hit_rate(predict(model, images[known]), labels[known]) for model in (plain, student))
+    assert after > before + 0.3
+    # Repeatable, and what clients get.
+    again = begun(place, "distil", pretrain_steps=30)
+    assert again.student is not None
+    assert parameter_digest(again.student.state_dict()) == parameter_digest(student.state_dict())
+    sent = federation(None, PRETRAINED, "distillation.learning_rate=0.1").ask(1)[0].parameters
+    for name, value in student.state_dict().items():
+        np.testing.assert_array_equal(sent[parameter_prefix(0) + name], value.numpy())
+
+
+def test_learning_before_the_first_round_takes_labels() -> None:
+    with pytest.raises(ConfigError, match=r"student\.rule: distil trains on labelled public samples before"):
+        check(load_config(SMALL, [PRETRAINED, "data.public.labelled=0"]))
