@@ -166,6 +166,7 @@ def test_dp_sgd_meets_a_target_for_the_client_that_gives_most() -> None:
         for client, (examples, rounds) in enumerate([(50, 1), (200, 4), (500, 2)])
     }
     mechanism = private("dp_sgd", target_epsilon=3.0).calibrated(releases, 1e-5)
+    assert isinstance(mechanism, LogitMechanism)
     spent = [
         mechanism.epsilon(release=release, releases=rounds, delta=1e-5) or math.inf
         for release, rounds in releases.values()

@@ -13,7 +13,9 @@ from hypothesis.extra.numpy import arrays
 from scipy.special import ndtr
 from torch import Tensor
 
-from fedkd.privacy import Release, composed_epsilon, gaussian_epsilon
+from fedkd import plugins
+from fedkd.aggregation import LogitAggregator
+from fedkd.privacy import Private, Release, composed_epsilon, gaussian_epsilon
 from fedkd.privacy.clipping import clip_vectors
 from fedkd.testing import make_stack
 from fedkd.types import ReportStack
@@ -24,7 +26,14 @@ from strategies.gnmax import GNMax, vote_counts
 DELTA = 1e-5
 RELEASE = Release(queries=100, classes=10, clients=50, examples=10, epochs=1, batch_size=1, parameters=1)
 
-LOGITS = arrays(np.float32, (3, 4, 3), elements=st.floats(-1e4, 1e4, width=32))
+LOGITS = arrays(
+    np.float32,
+    (3, 4, 3),
+    elements=st.one_of(
+        st.floats(-1e4, 1e4, width=32),
+        st.sampled_from([0.0, -0.0, math.nan, math.inf, -math.inf, 3.4e38, -3.4e38, 1e-45]),
+    ),
+)
 MASKS = arrays(np.bool_, (3, 4))
 
 
@@ -38,6 +47,11 @@ def stack_of(logits: Tensor, mask: Tensor | None = None, seed: int = 0) -> Repor
         mask=mask,
         generator=torch.Generator().manual_seed(seed),
     )
+
+
+def build_mean(**options: object) -> GaussianMean:
+    teacher: GaussianMean = plugins.build(plugins.TEACHER, "gaussian_mean", options)
+    return teacher
 
 
 def votes_of(*choices: int, samples: int, classes: int = 2, seed: int = 0) -> ReportStack:
@@ -59,23 +73,32 @@ def test_one_client_moves_the_counts_of_a_sample_by_root_two_and_their_maximum_b
     assert float((one.amax(1) - two.amax(1)).abs().max()) <= 1.0
 
 
+@pytest.mark.parametrize(("per", "sensitivity"), [("vector", 2 * 2.0 * 2), ("report", 2 * 2.0)])
 @given(LOGITS, LOGITS, MASKS, MASKS)
 def test_one_client_moves_the_gaussian_means_sum_by_what_is_declared(
-    logits: np.ndarray, other: np.ndarray, mask: np.ndarray, other_mask: np.ndarray
+    per: str, sensitivity: float, logits: np.ndarray, other: np.ndarray, mask: np.ndarray, other_mask: np.ndarray
 ) -> None:
     """The teacher's logits times the clients are the noised sum; the noise is the same and drops out."""
-    teacher = GaussianMean(noise=1e-9, clip=2.0)
+    teacher = build_mean(noise=1e-9, clip=2.0, per=per)
     declared = teacher.guarantee(dataclasses.replace(RELEASE, queries=4)).sensitivity
-    assert declared == pytest.approx(2 * 2.0 * 2)
+    assert declared == pytest.approx(sensitivity)
     changed, changed_mask = logits.copy(), mask.copy()
     changed[1], changed_mask[1] = other[1], other_mask[1]
     sums = [
-        teacher(stack_of(torch.from_numpy(values), torch.from_numpy(votes))).log_probabilities.double() * 3
+        teacher.aggregate(stack_of(torch.from_numpy(values), torch.from_numpy(votes))).log_probabilities.double() * 3
         for values, votes in ((logits, mask), (changed, changed_mask))
     ]
     # softmax takes off the mean, which clipping had made 0.
     first, second = (total - total.mean(dim=1, keepdim=True) for total in sums)
     assert float((first - second).norm()) <= declared + 1e-4
+
+
+@pytest.mark.parametrize("per", ["vector", "report"])
+def test_what_a_client_adds_to_a_secure_sum_is_clipped_as_in_the_open(per: str) -> None:
+    teacher, stack = build_mean(noise=1e-9, clip=2.0, per=per), make_stack(3, 6, 4)
+    total = torch.stack([teacher.summand(logits) for logits in stack.logits]).sum(dim=0)
+    expected = (total / 3).log_softmax(dim=-1).float()
+    torch.testing.assert_close(teacher.aggregate(stack).log_probabilities, expected, rtol=1e-5, atol=1e-6)
 
 
 def test_gnmax_loses_a_lead_as_often_as_its_noise_says() -> None:
@@ -154,6 +177,9 @@ def test_gaussian_mean_is_the_mean_of_the_clipped_logits() -> None:
         (lambda: ConfidentGNMax(threshold_noise=0.0), "threshold_noise"),
         (lambda: ConfidentGNMax(answers=0.0), "answers"),
         (lambda: GaussianMean(clip=0.0), "clip"),
+        (lambda: GNMax(noise=1.0, target_epsilon=8.0), "noise"),
+        (lambda: GaussianMean(target_epsilon=-1.0), "target_epsilon"),
+        (lambda: ConfidentGNMax(target_epsilon=0.0), "target_epsilon"),
     ],
 )
 def test_options_out_of_range_are_refused(build: Callable[[], object], word: str) -> None:
@@ -165,3 +191,26 @@ def test_usability_says_how_clear_a_majority_must_be() -> None:
     # 1.645·√2·σ votes: 23.3 of 50 for σ = 10, and more than there are for σ = 40.
     assert "leads by 23.3 of 50 votes: that is 47% of the clients" in GNMax(10.0).usability(RELEASE)
     assert "even a unanimous vote may lose" in GNMax(40.0).usability(RELEASE)
+
+
+TARGETED = [GNMax(target_epsilon=5.0), GaussianMean(target_epsilon=5.0), ConfidentGNMax(2.0, 6.0, target_epsilon=5.0)]
+
+
+@pytest.mark.parametrize("teacher", TARGETED, ids=lambda teacher: type(teacher).__name__)
+def test_a_target_is_met_over_all_rounds_and_little_is_wasted(teacher: Private) -> None:
+    few = dataclasses.replace(RELEASE, examples=5)
+    fixed = teacher.calibrated({0: (RELEASE, 3), 1: (few, 1)}, DELTA)
+    spent = composed_epsilon(fixed.dp_event(RELEASE) * 3, DELTA)
+    assert 4.98 < spent <= 5.0
+    assert fixed.calibrated({0: (RELEASE, 3)}, DELTA) is fixed
+
+
+def test_calibration_keeps_the_ratio_of_the_two_noises() -> None:
+    fixed = ConfidentGNMax(2.0, 6.0, target_epsilon=5.0).calibrated({0: (RELEASE, 1)}, DELTA)
+    assert fixed.threshold_noise == pytest.approx(3 * fixed.noise)
+
+
+@pytest.mark.parametrize("teacher", TARGETED, ids=lambda teacher: type(teacher).__name__)
+def test_a_teacher_refuses_to_teach_before_its_noise_is_known(teacher: LogitAggregator) -> None:
+    with pytest.raises(ValueError, match="noise is not known yet"):
+        teacher.aggregate(make_stack(3, 6, 4))

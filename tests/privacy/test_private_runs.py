@@ -189,6 +189,27 @@ def test_a_noisy_teacher_pays_for_the_samples_that_were_asked_about(tmp_path: Pa
     assert (summary.guarantee.unit, summary.guarantee.adversary) == ("client", "central")
 
 
+def test_the_threshold_is_paid_for_on_every_query_and_answers_up_to_their_share(tmp_path: Path) -> None:
+    teacher = "teacher={name: confident_gnmax, noise: 30.0, threshold_noise: 20.0, threshold: 1.0, answers: 0.25}"
+    summary = run(tmp_path / "run", teacher, "exchange.cache_rounds=2")
+    # 40 + 20 + 20 queries, of which 10 + 5 + 5 may be answered, even though hardly one passes.
+    events = (GaussianEvent(20.0, count=80), GaussianEvent(30.0 / math.sqrt(2), count=20))
+    assert summary.epsilon == pytest.approx(composed_epsilon(events, DELTA))
+
+
+@pytest.mark.parametrize("teacher", ["gnmax", "gaussian_mean", "confident_gnmax"])
+def test_a_teacher_meets_its_target_over_the_run_and_again_when_resumed(tmp_path: Path, teacher: str) -> None:
+    overrides = (f"teacher={{name: {teacher}, target_epsilon: 7}}", "clients.fraction=0.5")
+    whole = run(tmp_path / "whole", *overrides)
+    assert whole.epsilon is not None
+    assert 6.9 < whole.epsilon <= 7.0
+    with pytest.raises(KeyboardInterrupt):
+        run_experiment(load_config(SMALL, overrides), tmp_path / "run", Interrupting(2))
+    resumed = run(tmp_path / "run", *overrides, resume=True)
+    assert (resumed.epsilon, resumed.student_sha256) == (whole.epsilon, whole.student_sha256)
+    assert "target_epsilon: 7" in (tmp_path / "run" / "config.yaml").read_text()
+
+
 @pytest.mark.parametrize("mechanism", ["none", "{name: temperature, value: 2.0}"])
 def test_without_proof_epsilon_is_none_and_said_to_be(tmp_path: Path, mechanism: str) -> None:
     screen = io.StringIO()
@@ -208,6 +229,25 @@ def test_a_round_is_charged_before_anything_of_it_is_released(tmp_path: Path) ->
     ledger.load_state_dict(kept(tmp_path / "run"))
     assert {client: ledger.releases(client) for client in ledger.clients} == dict.fromkeys(range(4), 1)
     assert ledger.epsilon(DELTA) > 0
+
+
+class Reading(Silent):
+    """Reads the ledger on disk at the moment at which clients are about to be asked."""
+
+    def __init__(self, out: Path) -> None:
+        self._out = out
+        self.seen: list[set[int]] = []
+
+    def progress(self, stage: str, done: int, total: int) -> None:
+        if stage == "clients" and done == 0:
+            self.seen.append({charge["round"] for charge in kept(self._out)["charges"]})
+
+
+@pytest.mark.parametrize("private", [DP_SGD, GAUSSIAN, "teacher={name: gnmax, noise: 20.0}"])
+def test_the_charge_is_on_disk_before_clients_are_asked(tmp_path: Path, private: str) -> None:
+    watch = Reading(tmp_path / "run")
+    run_experiment(load_config(SMALL, [private]), tmp_path / "run", watch)
+    assert watch.seen == [{1}, {1, 2}, {1, 2, 3}]
 
 
 def test_an_interrupted_run_owes_what_it_had_begun_and_a_resumed_one_what_a_whole_one_owes(tmp_path: Path) -> None:
