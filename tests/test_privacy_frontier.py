@@ -1,0 +1,195 @@
+"""The privacy frontier: its tuning sees nothing that it reports on, its table says what was found, and it runs."""
+
+import csv
+import importlib
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from fedkd.config import load_config, to_mapping
+from fedkd.data import prepare
+
+ROOT = Path(__file__).parent.parent
+CONFIGS = ROOT / "configs/privacy"
+TINY = (
+    "data.dataset=digits",
+    "data.private_size=240",
+    "data.public.size=120",
+    "data.public.labelled=40",
+    "data.public.round_size=20",
+    "clients.count=4",
+    "clients.epochs=2",
+    "student.rule.pretrain_steps=5",
+    "student.model={name: mlp, hidden: [16]}",
+    "distillation.steps=5",
+)
+
+
+@pytest.fixture
+def scripts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "scripts"))
+
+
+@pytest.mark.usefixtures("scripts")
+def test_tuning_sees_no_private_and_no_test_sample_of_any_seed() -> None:
+    unused = importlib.import_module("_unused_data")
+    frontier = load_config(CONFIGS / "none.yaml")
+    source = unused.UnusedFashionMnist(
+        seeds=(0, 1), public_size=frontier.data.public.size, private_size=frontier.data.private_size, test_size=500
+    )
+    if not source.available(Path()):
+        pytest.skip("Fashion-MNIST is not on this machine")
+    found = source.load(Path())
+    assert len(found.test_labels) == 500
+    left = torch.cat([found.train_images, found.test_images]).flatten(1)
+    tuned_on = {row.numpy().tobytes() for row in left}
+    whole = importlib.import_module("fedkd.data.sources.fashion_mnist").FashionMnist().load(Path())
+    assert not tuned_on & {row.numpy().tobytes() for row in whole.test_images.flatten(1)}
+    train = {row.numpy().tobytes() for row in whole.train_images.flatten(1)}
+    assert tuned_on <= train
+    for seed in (0, 1):
+        data = prepare(load_config(CONFIGS / "none.yaml", [f"seed={seed}"]))
+        # Back from standardised to the bytes in the files.
+        raw = (data.images - data.images.amin()) / (data.images.amax() - data.images.amin()) * 255
+        private = {row.numpy().tobytes() for row in raw.round().to(torch.uint8).flatten(1)}
+        assert len(private) > 3900
+        assert private <= train
+        assert not tuned_on & private
+
+
+@pytest.mark.usefixtures("scripts")
+def test_the_shipped_settings_are_those_that_tuning_chose() -> None:
+    chosen = json.loads((ROOT / "docs/results/privacy_tuning.json").read_text())["chosen"]
+    for epsilon in (8, 4, 2):
+        config = load_config(CONFIGS / f"dp_sgd_{epsilon}.yaml")
+        options = config.privacy.mechanism.options
+        assert options["target_epsilon"] == epsilon
+        found = (config.clients.epochs, config.clients.batch_size, config.clients.learning_rate, options["clip_norm"])
+        assert found == (chosen["epochs"], chosen["batch_size"], chosen["learning_rate"], chosen["clip_norm"])
+
+
+@pytest.mark.usefixtures("scripts")
+def test_tuning_prefers_few_epochs_where_accuracy_is_the_same() -> None:
+    tuning = importlib.import_module("_frontier_tuning")
+    means = dict.fromkeys(tuning.SETTINGS, 0.6) | {
+        "everything, 40 steps, rate 0.2": 0.80,
+        "everything, 20 steps, rate 0.6": 0.798,
+        "everything, 20 steps, rate 0.3": 0.797,
+        "everything, 10 steps, rate 0.3": 0.79,
+    }
+    assert tuning.choose(means) == "everything, 20 steps, rate 0.6"
+
+
+def test_rows_of_equal_data_differ_in_their_protection_alone() -> None:
+    plain = to_mapping(load_config(CONFIGS / "none.yaml"))
+    for path in CONFIGS.glob("*.yaml"):
+        row = to_mapping(load_config(path))
+        for section in ("student", "distillation", "exchange"):
+            assert row[section] == plain[section], path
+        for key in ("dataset", "private_size", "partition"):
+            assert row["data"][key] == plain["data"][key], path
+
+
+def audit(auc: float, roc: list[list[float]], violations: list[dict[str, Any]]) -> dict[str, Any]:
+    attack = {
+        "attack": "lira_online",
+        "observation": "queried",
+        "covered": True,
+        "auc": auc,
+        "tpr_at_1pct_fpr": 0.1,
+        "epsilon_lower_bound": 0.5,
+        "members": 100,
+        "non_members": 100,
+        "shadows": 8,
+        "roc": roc,
+    }
+    return {"attacks": [attack], "ceiling": violations, "cpu_seconds": 1.0}
+
+
+def result(student: float, epsilon: float | None) -> dict[str, Any]:
+    return {
+        "student": student,
+        "clients": 0.5,
+        "controls": {},
+        "epsilon": epsilon,
+        "delta": 1e-5,
+        "guarantee": None,
+        "releases": 20,
+        "accountant": "exact",
+        "bytes_up": 10**6,
+        "cpu_seconds": 1.0,
+    }
+
+
+@pytest.mark.usefixtures("scripts")
+def test_a_row_by_hand() -> None:
+    table = importlib.import_module("_frontier_table")
+    roc = [[0.0, 0.0, 0.0, 0.0], [0.0, 0.2, 0.1, 0.3], [0.5, 0.6, 0.5, 0.7], [1.0, 1.0, 0.9, 1.0]]
+    row = table.summarise(
+        "dp_sgd_2", [0, 1], [result(0.8, 2.0), result(0.7, 1.9)], [audit(0.6, roc, []), audit(0.7, roc, [])]
+    )
+    assert (row["row"], row["mechanism"], row["epsilon"]) == ("dp_sgd_2", "dp_sgd", 2.0)
+    # Standard deviation 0.0707, two values: 12.706·0.0707/√2.
+    assert (row["student_accuracy"], row["student_accuracy_ci95"]) == pytest.approx((0.75, 0.6353), rel=1e-3)
+    (attack,) = row["attacks"]
+    assert attack["auc"] == pytest.approx(0.65)
+    assert attack["ceiling_at_1pct_fpr"] == pytest.approx(2.71828**2 * 0.01 + 1e-5, rel=1e-3)
+    # The largest true-positive rate that a threshold reaches without exceeding the false-positive rate.
+    rates = table.at_rates(roc)
+    assert rates[0] == 0.2
+    assert rates[-1] == 1.0
+    assert max(rate for fpr, rate in zip(table.FALSE_POSITIVES, rates, strict=True) if fpr < 0.5) == 0.2
+    assert "stands" in table.ceilings([row])[0]
+
+
+@pytest.mark.usefixtures("scripts")
+def test_a_refuted_claim_is_called_so() -> None:
+    table = importlib.import_module("_frontier_table")
+    violation = {
+        "attack": "lira_online",
+        "observation": "queried",
+        "fpr": 0.01,
+        "tpr": 0.9,
+        "tpr_lower": 0.8,
+        "fpr_upper": 0.05,
+        "ceiling": 0.4,
+    }
+    row = table.summarise("dp_sgd_2", [0], [result(0.8, 2.0)], [audit(0.99, [[0.0, 0.9, 0.8, 1.0]], [violation])])
+    (line,) = table.ceilings([row])
+    assert "dp_sgd_2: ε = 2 REFUTED: lira_online from queried" in line
+    assert table.ceilings([table.summarise("none", [0], [result(0.8, None)], [audit(0.99, [], [])])]) == []
+
+
+def test_the_study_runs_small_and_goes_on_where_it_stopped(tmp_path: Path) -> None:
+    def study(rows: str) -> str:
+        overrides = [part for override in TINY for part in ("--override", override)]
+        command = [sys.executable, "scripts/privacy_frontier.py", "--only", rows, "--workers", "1", *overrides]
+        where = ["--out", str(tmp_path), "--runs", str(tmp_path / "runs")]
+        found = subprocess.run([*command, *where], cwd=ROOT, capture_output=True, text=True, check=False, timeout=400)
+        assert found.returncode == 0, found.stderr
+        return found.stdout
+
+    text = study("none,gnmax")
+    report = json.loads((tmp_path / "privacy_frontier.json").read_text())
+    rows = {row["row"]: row for row in report["rows"]}
+    assert list(rows) == ["none", "gnmax"]
+    assert set(report["controls"]) == {"public_only", "local_only", "fedavg", "centralised", "teacher_only"}
+    assert (rows["none"]["epsilon"], rows["none"]["protects"]) == (None, None)
+    assert rows["gnmax"]["epsilon"] == pytest.approx(8.0, abs=0.01)
+    assert (rows["gnmax"]["protects"], rows["gnmax"]["accountant"]) == ("client", "exact")
+    # Where the server is trusted, what it sees is nothing that the claim is about.
+    seen = {name: {attack["observation"] for attack in row["attacks"]} for name, row in rows.items()}
+    assert seen == {"none": {"queried", "transcript", "consensus", "student"}, "gnmax": {"consensus", "student"}}
+    assert "gnmax: ε = 8 stands" in text
+    with (tmp_path / "privacy_frontier.csv").open(encoding="utf-8") as file:
+        assert len(list(csv.DictReader(file))) == sum(len(row["attacks"]) for row in rows.values())
+    for name in ("privacy_frontier", "privacy_frontier_roc", "privacy_frontier_leakage"):
+        assert (tmp_path / f"{name}.png").stat().st_size > 10_000
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "runs").glob("*/summary.json")}
+    assert study("none,gnmax") == text
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "runs").glob("*/summary.json")} == before
