@@ -2,33 +2,26 @@
 
 import importlib.util
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Self
 
 from fedkd import controls, plugins
 from fedkd.attacks import AuditReport
 from fedkd.attacks.audit import audit
-from fedkd.attacks.perform import PERFORMER
 from fedkd.attacks.report import AUDIT
-from fedkd.attacks.worlds import World
 from fedkd.composition import composition_faults
 from fedkd.config import AuditOptions, ExperimentConfig, to_json
 from fedkd.devices import fixed_arithmetic
 from fedkd.engines import Engine
-from fedkd.engines.inline import InlineEngine
-from fedkd.engines.resources import ClientResources, gpu_count, worker_count
+from fedkd.engines.audits import AuditEngine
+from fedkd.engines.building import EngineBuilder, build_engine, over_grid, ray_size
 from fedkd.engines.shared_ray import RaySize, SharedRay
 from fedkd.errors import ConfigError, RunError
 from fedkd.local.perform import keeps_state
 from fedkd.local.store import require_state_here
 from fedkd.local.workspace import Workspace, workspace
-from fedkd.models import profile
 from fedkd.observer import Observer, Silent
-from fedkd.performing import LOCAL_PERFORMER
 from fedkd.records import Summary
 from fedkd.records.checkpoint import Checkpoint
 from fedkd.records.directory import ControlResult, RunDirectory
@@ -45,11 +38,6 @@ from fedkd.students import StudentRule
 from fedkd.summaries import overview_of, summarise, versions
 from fedkd.types import Job, Outcome
 
-if TYPE_CHECKING:
-    from flwr.serverapp import Grid
-
-FLOAT32_BYTES = 4
-
 __all__ = [
     "EngineBuilder",
     "RaySize",
@@ -62,9 +50,6 @@ __all__ = [
     "run_experiment",
     "versions",
 ]
-
-EngineBuilder = Callable[[Workspace], Engine]
-"""Makes the engine of an experiment, not yet started."""
 
 
 def check(config: ExperimentConfig, *, own_engine: bool = True) -> Workspace:
@@ -94,77 +79,6 @@ def check(config: ExperimentConfig, *, own_engine: bool = True) -> Workspace:
     place = with_noise(place)
     check_secure_sum(place)
     return place
-
-
-def build_engine(
-    place: Workspace, *, verbose: bool = False, ray_address: str | None = None, performer: str = LOCAL_PERFORMER
-) -> Engine:
-    """The engine of ``engine.kind``, not yet started; ``ray_address`` stands in for an ``engine.address`` not given.
-
-    ``performer`` is the import path of what does a client's work. A client is expected to cost what its model costs on
-    its private samples, each epoch, and once on the public ones.
-    """
-    config = place.config
-    resources = {client: _resources(place, client) for client in range(config.clients.count)}
-    if config.engine.kind == "inline":
-        return InlineEngine(resources=resources, performer=performer)
-    from fedkd.engines.simulation import RayEngine
-
-    return RayEngine(
-        replace(config.engine, address=config.engine.address or ray_address),
-        config.clients.count,
-        verbose=verbose,
-        costs=_costs(place),
-        resources=resources,
-        answer_bytes=_answer_bytes(place),
-        performer=performer,
-    )
-
-
-def over_grid(grid: "Grid", *, join: float) -> EngineBuilder:
-    """For an experiment on the Flower nodes behind ``grid``, which may take ``join`` seconds to connect."""
-    from fedkd.engines.federation import FederationEngine
-
-    def build(place: Workspace) -> Engine:
-        clients = place.config.clients.count
-        resources = {client: _resources(place, client) for client in range(clients)}
-        return FederationEngine(grid, place.config.engine, clients, costs=_costs(place), resources=resources, join=join)
-
-    return build
-
-
-def _costs(place: Workspace) -> dict[int, float]:
-    config = place.config
-    operations = [
-        profile(place.initial_model(index), place.data.shape).flops for index in range(len(place.architectures))
-    ]
-    costs = {}
-    for client, data in enumerate(place.data.clients):
-        # A training step costs about three forward passes.
-        passes = 3 * config.clients.epochs * data.train.numel() + place.data.public.labels.numel()
-        costs[client] = float(operations[place.architecture_of(client)] * passes)
-    return costs
-
-
-def _answer_bytes(place: Workspace) -> int:
-    """About what a client sends, in the last round also about the test images."""
-    config = place.config
-    chosen = place.data.public.subset(config.data.public.round_size, config.seed, 1)
-    return FLOAT32_BYTES * place.data.classes * (chosen.numel() + place.data.test_labels.numel())
-
-
-def ray_size(place: Workspace) -> RaySize | None:
-    """The Ray that the experiment would start for itself; None where it starts none."""
-    engine = place.config.engine
-    if engine.kind != "ray" or engine.address is not None:
-        return None
-    threads = sum(place.resources_of(client).threads for client in range(place.config.clients.count))
-    return RaySize(worker_count(engine, threads), gpu_count() if engine.device == "cuda" else 0)
-
-
-def _resources(place: Workspace, client: int) -> ClientResources:
-    wanted = place.resources_of(client)
-    return ClientResources(threads=wanted.threads, gpu=wanted.gpu)
 
 
 def run_experiment(
@@ -230,7 +144,7 @@ def audit_run(
 def _audit(
     directory: RunDirectory, place: Workspace, options: AuditOptions, watch: Observer, verbose: bool
 ) -> AuditReport:
-    with _AuditEngine(place, options, verbose) as engine:
+    with AuditEngine(place, options, verbose) as engine:
         report = audit(directory, place, options, engine.run, watch.progress)
     where = directory.path / AUDIT
     if report.attacks:
@@ -257,47 +171,6 @@ def _finished(directory: RunDirectory, config: ExperimentConfig, watch: Observer
         f"{directory.path} is finished, {_rounds(summary.rounds)}; nothing to do (a larger rounds=N goes on with it)"
     )
     return summary
-
-
-class _AuditEngine:
-    """The engine of ``engine.kind`` for the work of an audit, started only if there is some."""
-
-    def __init__(self, place: Workspace, options: AuditOptions, verbose: bool) -> None:
-        self._place, self._verbose = place, verbose
-        clients = place.config.clients.count
-        worlds = range(clients * (options.shadows + 1))
-        self._resources = {number: _resources(place, World.of(number, clients).client) for number in worlds}
-        self._stack = ExitStack()
-        self._engine: Engine | None = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._engine = None
-        self._stack.close()
-
-    def run(self, job: Job, numbers: Sequence[int]) -> Iterator[Outcome]:
-        """Outcomes as they arrive; see ``Engine.run``."""
-        if self._engine is None:
-            self._engine = self._stack.enter_context(self._build())
-        return self._engine.run(job, numbers)
-
-    def _build(self) -> Engine:
-        config = self._place.config
-        if config.engine.kind == "inline":
-            return InlineEngine(resources=self._resources, performer=PERFORMER)
-        from fedkd.engines.simulation import RayEngine
-
-        return RayEngine(
-            config.engine,
-            config.clients.count,
-            verbose=self._verbose,
-            resources=self._resources,
-            performer=PERFORMER,
-        )
 
 
 class _Run:
