@@ -5,16 +5,13 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from fedkd import controls, plugins
-from fedkd.attacks import AuditReport
-from fedkd.attacks.audit import audit
-from fedkd.attacks.report import AUDIT
 from fedkd.composition import composition_faults
 from fedkd.config import AuditOptions, ExperimentConfig, to_json
 from fedkd.devices import fixed_arithmetic
 from fedkd.engines import Engine
-from fedkd.engines.audits import AuditEngine
 from fedkd.engines.building import EngineBuilder, build_engine, over_grid, ray_size
 from fedkd.engines.shared_ray import RaySize, SharedRay
 from fedkd.errors import ConfigError, RunError
@@ -24,7 +21,7 @@ from fedkd.local.workspace import Workspace, workspace
 from fedkd.observer import Observer, Silent
 from fedkd.records import Summary
 from fedkd.records.checkpoint import Checkpoint
-from fedkd.records.directory import ControlResult, RunDirectory
+from fedkd.records.directory import AUDIT, ControlResult, RunDirectory
 from fedkd.records.files import writing
 from fedkd.records.lock import locked
 from fedkd.records.logs import round_lines
@@ -37,6 +34,9 @@ from fedkd.spending import with_noise
 from fedkd.students import StudentRule
 from fedkd.summaries import overview_of, summarise, versions
 from fedkd.types import Job, Outcome
+
+if TYPE_CHECKING:
+    from fedkd.attacks import AuditReport
 
 __all__ = [
     "EngineBuilder",
@@ -127,7 +127,7 @@ def audit_run(
     observer: Observer | None = None,
     *,
     verbose: bool = False,
-) -> AuditReport:
+) -> "AuditReport":
     """Attack the finished run in ``folder`` and write its ``audit.json``.
 
     ``options`` are those of ``privacy.audit`` in the run's own configuration where not given; all attacks are run where
@@ -143,7 +143,11 @@ def audit_run(
 
 def _audit(
     directory: RunDirectory, place: Workspace, options: AuditOptions, watch: Observer, verbose: bool
-) -> AuditReport:
+) -> "AuditReport":
+    # Statistics and figures, for which no run without an audit should wait.
+    from fedkd.attacks.audit import audit
+    from fedkd.engines.audits import AuditEngine
+
     with AuditEngine(place, options, verbose) as engine:
         report = audit(directory, place, options, engine.run, watch.progress)
     where = directory.path / AUDIT

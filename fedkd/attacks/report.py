@@ -12,9 +12,9 @@ import numpy.typing as npt
 from fedkd.attacks import metrics
 from fedkd.attacks._base import KNOWLEDGE
 from fedkd.attacks.metrics import Scores
+from fedkd.records.directory import AUDIT
 from fedkd.records.files import replace_file
 
-AUDIT = "audit.json"
 CEILING_RATES = (0.001, 0.01, 0.1)
 """False-positive rates at which attacks are held against the ceiling; the first only with enough non-members."""
 

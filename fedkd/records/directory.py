@@ -41,6 +41,9 @@ from fedkd.records.lock import LOCK_FILE
 from fedkd.records.logs import RunLogs
 from fedkd.records.tally import Tally
 
+AUDIT = "audit.json"
+"""What an audit of the run found; see ``fedkd.attacks``."""
+
 CHECKPOINTS_KEPT = 2
 _CONFIG, _SUMMARY, _CONTROLS, _LEDGER = "config.yaml", "summary.json", "controls.json", "privacy_ledger.json"
 
