@@ -112,7 +112,7 @@ def test_another_seed_gives_another_student(reference: tuple[Path, Summary], tmp
 
 @pytest.mark.parametrize(
     "overrides",
-    [("engine.workers=1",), ("engine.workers=2", "engine.clients_per_node=1"), ("engine.clients_per_node=4",)],
+    [("engine.workers=1",), ("engine.workers=2", "engine.clients_per_node=1")],
     ids=lambda overrides: " ".join(overrides),
 )
 def test_ray_gives_the_inline_engines_student_bit_for_bit(
@@ -122,6 +122,14 @@ def test_ray_gives_the_inline_engines_student_bit_for_bit(
     found = run(tmp_path / "run", "engine.kind=ray", *overrides)
     assert found.student_sha256 == summary.student_sha256
     assert rounds_of(tmp_path / "run") == rounds_of(out)
+
+
+def test_more_workers_than_cores_and_uneven_cohorts_change_nothing_either(tmp_path: Path) -> None:
+    many = ("clients.count=9", "rounds=1")
+    one = run(tmp_path / "one", *many)
+    found = run(tmp_path / "four", *many, "engine.kind=ray", "engine.workers=4", "engine.clients_per_node=7")
+    assert found.student_sha256 == one.student_sha256
+    assert rounds_of(tmp_path / "four") == rounds_of(tmp_path / "one")
 
 
 def test_a_second_run_in_the_same_directory_is_refused(reference: tuple[Path, Summary]) -> None:
