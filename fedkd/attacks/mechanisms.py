@@ -41,7 +41,7 @@ class MechanismAudit:
 
     def refutes(self, epsilon: float) -> bool:
         """Whether a claim of ``epsilon`` at the same δ is refuted."""
-        return self.epsilon_lower_bound > epsilon
+        return bool(self.epsilon_lower_bound > epsilon)
 
 
 def client_stream(seed: int, round: int, client: int) -> torch.Generator:

@@ -43,7 +43,7 @@ import fedkd.app
 from fedkd import cli
 from fedkd.engines.simulation import RayEngine
 
-def build_engine(place, *, verbose=False):
+def build_engine(place, **options):
     return RayEngine(place.config.engine, place.config.clients.count, performer="faulty_clients:perform")
 
 fedkd.app.build_engine = build_engine

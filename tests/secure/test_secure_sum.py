@@ -108,7 +108,7 @@ def test_two_rounds_of_equal_vectors_look_nothing_alike() -> None:
     [
         (2, 2, 0, "at least 3 clients, got 2"),
         (4, 2, 0, "threshold must exceed half of 4 clients"),
-        (10, 6, 2, "half of 10 clients .. 2 colluders, got 6"),
+        (10, 6, 2, r"half of 10 clients \+ 2 colluders, got 6"),
         (5, 6, 0, "must not exceed the 5 clients"),
         (3, 3, 2, "leave at least 2 honest clients"),
     ],
