@@ -7,13 +7,13 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 from moody import Moody
+from processes import Program
 from typer.testing import CliRunner
 
 import fedkd.app
@@ -232,51 +232,19 @@ def test_inline_cells_start_no_ray(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert not run_sweep(BASE, {}, (0,), tmp_path, ["rounds=1"]).failed
 
 
-class RayWitness(SilentSweep):
-    """Remembers the node of the Ray that each cell's clients work on, and its address."""
-
-    def __init__(self) -> None:
-        self.nodes: dict[str, str] = {}
-        self.addresses: set[str] = set()
-
-    def cell_began(self, name: str) -> Observer:
-        watch = self
-
-        class Watch(Silent):
-            def progress(self, stage: str, done: int, total: int) -> None:
-                import ray
-
-                if stage == "clients":
-                    context = ray.get_runtime_context()
-                    watch.nodes[name] = context.get_node_id()
-                    watch.addresses.add(context.gcs_address)
-
-        return Watch()
-
-
-def hosts() -> Iterator[str]:
-    """Processes that this one has started to keep a Ray."""
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            parent = int(stat.read_text().rpartition(")")[2].split()[1])
-            line = (stat.parent / "cmdline").read_text()
-        except OSError:
-            continue
-        if parent == os.getpid() and "ray_host" in line:
-            yield line
-
-
 def test_cells_share_one_ray_which_is_gone_afterwards(tmp_path: Path) -> None:
     pytest.importorskip("ray")
-    witness = RayWitness()
-    on_ray = BASE | {"rounds": 1, "engine": {"kind": "ray"}}
-    # As many workers as the largest cell needs, so that it is one for all.
-    result = run_sweep(on_ray, {"clients.count": (1, 2)}, (0,), tmp_path / "ray", ["engine.workers=1"], witness)
-    assert not result.failed
-    assert len(witness.nodes) == 2
-    assert len(set(witness.nodes.values())) == 1
-    assert not list(hosts())
-    (address,) = witness.addresses
+    base = tmp_path / "base.yaml"
+    base.write_text(yaml.safe_dump(BASE | {"rounds": 1, "engine": {"kind": "ray"}}), encoding="utf-8")
+    program = Program(str(Path(__file__).parent / "support" / "witnessed_sweep.py"), str(base), str(tmp_path / "ray"))
+    output, error = program.communicate(timeout=300)
+    program.assert_nothing_left()
+    assert program.returncode == 0, error
+    witness = json.loads(output.splitlines()[-1])
+    assert witness["failed"] == 0
+    assert len(witness["nodes"]) == 2
+    assert len(set(witness["nodes"].values())) == 1
+    (address,) = witness["addresses"]
     host, _, port = address.rpartition(":")
     with socket.socket() as probe:
         assert probe.connect_ex((host, int(port))) != 0

@@ -35,7 +35,9 @@ def test_other_algorithms(tmp_path: Path, overrides: tuple[str, ...]) -> None:
 
 
 def test_noise_that_covers_everything_hides_the_members(tmp_path: Path) -> None:
-    run = finished(tmp_path / "run", "privacy.mechanism={name: dp_sgd, noise_multiplier: 20.0}", "clients.learning_rate=0.01")
+    run = finished(
+        tmp_path / "run", "privacy.mechanism={name: dp_sgd, noise_multiplier: 20.0}", "clients.learning_rate=0.01"
+    )
     report = audit_run(run, ATTACKS)
     assert report.epsilon is not None
     assert report.unit == "record"

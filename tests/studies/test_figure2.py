@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from fedkd.balancing import build
 from fedkd.types import GradientGeometry
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = ROOT / "scripts/figure2.py"
 NORMS = st.floats(1e-5, 1e-1)
 ACUTE = st.floats(0.0, math.pi / 2)

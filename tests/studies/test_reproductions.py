@@ -16,7 +16,7 @@ from fedkd.config import load_config
 from fedkd.errors import ConfigError, RunError
 from fedkd.models import build_model
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 CARDS = sorted((ROOT / "configs/reproductions").glob("*.yaml"))
 BLOCK = {
     "title": "a tiny card",

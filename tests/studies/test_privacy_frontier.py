@@ -14,7 +14,7 @@ import torch
 from fedkd.config import load_config, to_mapping
 from fedkd.data import prepare
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 CONFIGS = ROOT / "configs/privacy"
 TINY = (
     "data.dataset=digits",

@@ -1,0 +1,24 @@
+"""The benchmarks print what tools read."""
+
+import json
+
+from scripts_run import run_script
+
+
+def test_the_balancer_benchmark_prints_flat_json() -> None:
+    found = json.loads(run_script("scripts/benchmark.py", "balancer", "--json", "--repeats", "3"))
+    assert {"default_ratio", "exact_ratio"} <= set(found)
+    assert all(isinstance(value, float) and value > 0 for value in found.values())
+
+
+def test_the_privacy_benchmark_prints_flat_json() -> None:
+    found = json.loads(run_script("scripts/benchmark.py", "privacy", "--json", "--repeats", "1"))
+    assert {"dp_sgd_ratio", "opacus_ratio"} <= set(found)
+    assert all(isinstance(value, float) and value > 0 for value in found.values())
+
+
+def test_the_stacking_benchmark_prints_flat_json() -> None:
+    found = json.loads(run_script("scripts/benchmark.py", "stacked", "--json", "--repeats", "1"))
+    assert found.pop("on_gpu") in (0.0, 1.0)
+    assert {name.partition("_")[0] for name in found} >= {"cnn", "mlp"}
+    assert all(isinstance(value, float) and value > 0 for value in found.values())

@@ -1,0 +1,41 @@
+"""The study of policies for λ, small."""
+
+import json
+from pathlib import Path
+
+import pytest
+from scripts_run import run_script
+
+from fedkd.config import DistillationConfig
+
+
+def test_the_lambda_study_runs_small(tmp_path: Path) -> None:
+    command = ("scripts/lambda_study.py", "--out", str(tmp_path), "--cache", str(tmp_path / "cache"))
+    table = run_script(*command)
+    report = json.loads((tmp_path / "lambda_study.json").read_text())
+    assert set(report["default_regret"]) == {
+        "alpha=0.1 labelled=100 mean_probabilities",
+        "alpha=0.1 labelled=100 stacked",
+    }
+    for cell, policy in report["best_fixed"].items():
+        assert report["regret"][policy][cell] == 0.0
+        fixed = [each[cell] for name, each in report["mean"].items() if name.startswith("fixed ")]
+        assert report["mean"][policy][cell] == max(fixed)
+    assert report["default"] in table
+    assert report["policies"][report["default"]]["name"] == DistillationConfig().balancer.name
+    assert (tmp_path / "lambda_study.png").stat().st_size > 10_000
+    # Everything is cached: a second call only writes the tables again.
+    assert run_script(*command) == table
+
+
+def test_the_lambda_study_chooses_its_default_by_validation(tmp_path: Path) -> None:
+    output = run_script("scripts/lambda_study.py", "--tune", "--out", str(tmp_path), "--cache", str(tmp_path / "cache"))
+    report = json.loads((tmp_path / "lambda_tuning.json").read_text())
+    assert report["seeds"] == [100]
+    scores = report["validation_accuracy"]
+    assert DistillationConfig().balancer.name in {name.split()[0] for name in scores}
+    for policy, values in report["by_cell_and_seed"].items():
+        assert scores[policy] == pytest.approx(sum(values) / 2)
+    best = output.splitlines()[0]
+    assert best.startswith(max(scores, key=lambda policy: scores[policy]))
+    assert f"{max(scores.values()):.2f} %" in best

@@ -1,0 +1,38 @@
+"""Studies: results survive an interruption, and intervals are honest."""
+
+import math
+from pathlib import Path
+
+import pytest
+
+from fedkd.studies import Results, mean_and_ci, run_tasks
+
+
+def test_a_mean_and_its_interval_by_hand() -> None:
+    # Standard deviation 1, three values: half-width t(0.975, 2)/√3 = 4.3027/1.7321.
+    assert mean_and_ci([1.0, 2.0, 3.0]) == pytest.approx((2.0, 2.4842), rel=1e-4)
+    assert mean_and_ci([5.0]) == (5.0, math.inf)
+
+
+def test_finished_tasks_are_not_done_again_and_a_torn_line_is_forgiven(tmp_path: Path) -> None:
+    path = tmp_path / "results.jsonl"
+    results = Results(path)
+    run_tasks(divmod, [(7, 2), (9, 4)], results, workers=1)
+    with path.open("a") as file:
+        file.write('{"task": [8, 3], "resu')
+    again = Results(path)
+    assert (7, 2) in again
+    assert (8, 3) not in again
+    assert again[9, 4] == [2, 1]
+    seen: list[tuple[int, int]] = []
+    run_tasks(divmod, [(7, 2), (8, 3), (9, 4)], again, workers=1, progress=lambda *at: seen.append(at))
+    assert seen == [(1, 1)]
+    assert again[8, 3] == [2, 2]
+    assert Results(path)[8, 3] == [2, 2]
+
+
+def test_a_failing_task_ends_the_study_and_keeps_the_rest(tmp_path: Path) -> None:
+    results = Results(tmp_path / "results.jsonl")
+    with pytest.raises(ZeroDivisionError):
+        run_tasks(divmod, [(7, 2), (1, 0)], results, workers=1)
+    assert (7, 2) in Results(tmp_path / "results.jsonl")
