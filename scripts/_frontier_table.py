@@ -51,14 +51,17 @@ def spent(folder: Path) -> Row:
     return {"releases": max(releases.values()), "accountant": "PLD" if sampled else "exact"}
 
 
-def summarise(name: str, seeds: Sequence[int], runs: Sequence[Row], audits: Sequence[Row]) -> Row:
-    """A row of the table: means over seeds, each with the half-width of its 95 % interval."""
+def summarise(
+    name: str, seeds: Sequence[int], runs: Sequence[Row], attacked: Sequence[int], audits: Sequence[Row]
+) -> Row:
+    """A row of the table: means over seeds, each with the half-width of its 95 % interval; attacks on some of them."""
     guarantee = runs[0]["guarantee"] or NOTHING
     epsilons = [run["epsilon"] for run in runs]
     return {
         "row": name,
         "mechanism": name.rstrip("_0123456789"),
         "seeds": list(seeds),
+        "attacked_seeds": list(attacked),
         "protects": guarantee["unit"],
         "adversary": guarantee["adversary"],
         "neighbouring": guarantee["neighbouring"],
@@ -190,7 +193,9 @@ def markdown(rows: Sequence[Row], bars: Mapping[str, Row]) -> str:
     lines = [f"| {' | '.join(COLUMNS)} |", f"|{'---|' * len(COLUMNS)}"]
     lines += [f"| {' | '.join(_cells(row))} |" for row in rows]
     seeds = len(rows[0]["seeds"])
-    lines += ["", f"Mean ± 95 % confidence interval over {seeds} seeds." if seeds > 1 else "One seed."]
+    attacked = len(rows[0]["attacked_seeds"])
+    told = f"Mean ± 95 % confidence interval over {seeds} seeds; attacks on {attacked} of them."
+    lines += ["", told if seeds > 1 else "One seed."]
     if bars:
         lines += ["", "| control | test accuracy (%) |", "|---|---|"]
         lines += [f"| `{name}` | {percent(bar, 'accuracy')} |" for name, bar in bars.items()]

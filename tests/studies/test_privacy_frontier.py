@@ -131,7 +131,7 @@ def test_a_row_by_hand() -> None:
     table = importlib.import_module("_frontier_table")
     roc = [[0.0, 0.0, 0.0, 0.0], [0.0, 0.2, 0.1, 0.3], [0.5, 0.6, 0.5, 0.7], [1.0, 1.0, 0.9, 1.0]]
     row = table.summarise(
-        "dp_sgd_2", [0, 1], [result(0.8, 2.0), result(0.7, 1.9)], [audit(0.6, roc, []), audit(0.7, roc, [])]
+        "dp_sgd_2", [0, 1], [result(0.8, 2.0), result(0.7, 1.9)], [0, 1], [audit(0.6, roc, []), audit(0.7, roc, [])]
     )
     assert (row["row"], row["mechanism"], row["epsilon"]) == ("dp_sgd_2", "dp_sgd", 2.0)
     # Standard deviation 0.0707, two values: 12.706·0.0707/√2.
@@ -159,10 +159,10 @@ def test_a_refuted_claim_is_called_so() -> None:
         "fpr_upper": 0.05,
         "ceiling": 0.4,
     }
-    row = table.summarise("dp_sgd_2", [0], [result(0.8, 2.0)], [audit(0.99, [[0.0, 0.9, 0.8, 1.0]], [violation])])
+    row = table.summarise("dp_sgd_2", [0], [result(0.8, 2.0)], [0], [audit(0.99, [[0.0, 0.9, 0.8, 1.0]], [violation])])
     (line,) = table.ceilings([row])
     assert "dp_sgd_2: ε = 2 REFUTED: lira_online from queried" in line
-    assert table.ceilings([table.summarise("none", [0], [result(0.8, None)], [audit(0.99, [], [])])]) == []
+    assert table.ceilings([table.summarise("none", [0], [result(0.8, None)], [0], [audit(0.99, [], [])])]) == []
 
 
 def test_the_study_runs_small_and_goes_on_where_it_stopped(tmp_path: Path) -> None:
