@@ -46,6 +46,8 @@ from fedkd.spending import plan_of, private_part_of
 from fedkd.types import Job
 
 AUDIT_FOLDER = "audit"
+OF_REPORTS = ("queried", "transcript")
+"""Observations for which somebody must see the reports of a single client."""
 UNSEEN = 1000
 """Most images in no role on which a copy is compared with its original."""
 BATCH = 64
@@ -91,9 +93,11 @@ class _Audit:
         self._check(attacks)
         if not any(isinstance(attack, MembershipAttack) and attack.needs_shadows for attack in attacks.values()):
             self.options = replace(options, shadows=0)
+        self._skipped: list[str] = []
+        if config.privacy.secure_aggregation is not None:
+            attacks = self._without_reports(attacks)
         folder = self._folder(summary.student_sha256)
         plan = self._plan(folder)
-        self._skipped: list[str] = []
         self._compute(folder, plan, attacks)
         verified = self._verify(folder, plan, summary.student_sha256)
         part = private_part_of(config)
@@ -144,6 +148,17 @@ class _Audit:
             )
         if problems:
             raise ConfigError(problems)
+
+    def _without_reports(self, attacks: dict[str, Attack]) -> dict[str, Attack]:
+        """What is left to attack where nobody sees a client's own report."""
+        unseen = [each for each in self.options.observations if each in OF_REPORTS]
+        blind = [name for name, attack in attacks.items() if isinstance(attack, InferenceAttack)]
+        self._skipped += [
+            f"{name}: under secure aggregation nobody sees a client's report" for name in (*unseen, *blind)
+        ]
+        left = tuple(each for each in self.options.observations if each not in OF_REPORTS)
+        self.options = replace(self.options, observations=left)
+        return {name: attack for name, attack in attacks.items() if name not in blind}
 
     def _folder(self, student: str | None) -> Path:
         """A folder for all that depends on the same run and the same options."""

@@ -47,3 +47,12 @@ def test_noise_that_covers_everything_hides_the_members(tmp_path: Path) -> None:
         low, high = result.auc_interval
         assert low <= 0.55
         assert high >= 0.45
+
+
+def test_under_secure_aggregation_nobody_attacks_a_clients_own_report(tmp_path: Path) -> None:
+    run = finished(tmp_path / "run", "privacy.secure_aggregation={}", "clients.epochs=3")
+    report = audit_run(run, AuditOptions(shadows=4, attacks=(Plugin("lira_offline"), Plugin("label_distribution"))))
+    assert {each.observation for each in report.attacks} == {"consensus", "student"}
+    assert report.inferences == ()
+    told = " under secure aggregation nobody sees a client's report"
+    assert report.skipped == tuple(f"{name}:{told}" for name in ("queried", "transcript", "label_distribution"))
