@@ -265,3 +265,19 @@ def test_a_node_reads_its_data_where_its_operator_says(tmp_path: Path) -> None:
     expected = to_mapping(config)
     assert expected["data"].pop("root") == "/on/the/server"
     assert found == expected
+
+
+def test_secrets_of_a_secure_sum_stay_on_the_nodes_whatever_their_data_folders(tmp_path: Path) -> None:
+    secure = {**REMEMBERING, "rounds": 1, "clients": {"count": 4}, "exchange": {}, "controls": []}
+    config = load_config(secure | {"teacher": "mean_probabilities", "privacy": {"secure_aggregation": {}}})
+    inline = run_experiment(config, tmp_path / "inline")
+    nodes: list[Any] = [
+        {"partition-id": node, "num-partitions": 2, "state-dir": str(tmp_path / f"node{node}")} for node in (0, 1)
+    ]
+    nodes[1]["data-root"] = str(tmp_path / "elsewhere")
+    grid = LocalGrid(2, node_configs=nodes)
+    deployed = run_experiment(config, tmp_path / "deployed", engine=over_grid(grid, join=1.0))
+    assert deployed.student_sha256 == inline.student_sha256
+    assert results(tmp_path / "deployed") == results(tmp_path / "inline")
+    assert [len(list(tmp_path.glob(f"node{node}/*/client_*"))) for node in (0, 1)] == [2, 2]
+    assert not list((tmp_path / "deployed/client_state").glob("client_*"))
