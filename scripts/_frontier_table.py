@@ -145,9 +145,12 @@ def controls(runs: Sequence[Row]) -> dict[str, Row]:
     return {name: measured("accuracy", [run["controls"][name] for run in runs]) for name in runs[0]["controls"]}
 
 
-def measured(name: str, values: Sequence[float]) -> Row:
-    """The mean, and the half-width of its 95 % interval; None for a single value."""
-    mean, half = mean_and_ci(values)
+def measured(name: str, values: Sequence[float | None]) -> Row:
+    """The mean, and the half-width of its 95 % interval, None for a single value; None for what nobody gets to know."""
+    known = [value for value in values if value is not None]
+    if not known:
+        return {name: None, f"{name}_ci95": None}
+    mean, half = mean_and_ci(known)
     return {name: mean, f"{name}_ci95": half if math.isfinite(half) else None}
 
 
@@ -167,9 +170,9 @@ def ceilings(rows: Sequence[Row]) -> list[str]:
                 f"ceiling is {worst['ceiling']:.3f}"
             )
         else:
+            runs = len(row["attacked_seeds"])
             lines.append(
-                f"{claim} stands: no lower confidence limit of {len(tried)} attacks on {len(row['seeds'])} runs is "
-                "above e^ε·FPR + δ"
+                f"{claim} stands: no lower confidence limit of {len(tried)} attacks on {runs} runs is above e^ε·FPR + δ"
             )
     return lines
 
@@ -230,6 +233,8 @@ def _cells(row: Row) -> list[str]:
 def percent(row: Row, name: str) -> str:
     """A mean and its interval in per cent."""
     half = row[f"{name}_ci95"]
+    if row[name] is None:
+        return "–"
     return _shown(100 * row[name], None if half is None else 100 * half, 1)
 
 

@@ -165,6 +165,12 @@ def test_a_refuted_claim_is_called_so() -> None:
     assert table.ceilings([table.summarise("none", [0], [result(0.8, None)], [0], [audit(0.99, [], [])])]) == []
 
 
+def test_what_nobody_gets_to_know_is_left_blank() -> None:
+    row = table.measured("client_accuracy", [None, None])
+    assert row == {"client_accuracy": None, "client_accuracy_ci95": None}
+    assert table.percent(row, "client_accuracy") == "–"
+
+
 def test_the_study_runs_small_and_goes_on_where_it_stopped(tmp_path: Path) -> None:
     def study(rows: str) -> str:
         overrides = [part for override in TINY for part in ("--override", override)]
