@@ -93,6 +93,8 @@ def draw_leakage(path: Path, rows: Sequence[Row]) -> None:
     figure = new_figure(9.5, 4.2)
     axes = figure.subplots()
     dress(axes, "What attackers learn, by where they stand", "", "AUC of the strongest attack")
+    # Intervals over a few seeds reach beyond what an AUC can be.
+    axes.set_ylim(0.0, 1.0)
     for place, observation in enumerate(OBSERVATIONS):
         found = [(at, best) for at, row in enumerate(rows) if (best := strongest(row, observation)) is not None]
         x = [at + 0.16 * (place - 1.5) for at, _ in found]
