@@ -14,7 +14,7 @@ from fedkd.aggregation import LogitAggregator, ReportStack, ReportSum, Teacher
 from fedkd.privacy import DpEvent, GaussianEvent, Guarantee, Private, Release, sensitivity_of_sum
 from fedkd.privacy._noise import fixed_noise, noise_for_target
 from fedkd.privacy.clipping import clip_report, clip_vectors
-from fedkd.privacy.usability import mean_sentence, signal_to_noise
+from fedkd.privacy.usability import mean_sentence
 from strategies.gnmax import Noise, check_positive, noise_option, noised
 
 
@@ -85,15 +85,8 @@ class GaussianMean(LogitAggregator, Private):
         return (GaussianEvent(fixed_noise(self.noise, "noise") / self.sensitivity(release.queries)),)
 
     def usability(self, release: Release) -> str:
-        ratio = signal_to_noise(
-            noise_multiplier=fixed_noise(self.noise, "noise") / self.sensitivity(release.queries),
-            clients=release.clients,
-            queries=release.queries,
-            classes=release.classes,
-            adversary="central",
-            replace_one=True,
-        )
-        return mean_sentence(ratio, release.clients, "central")
+        noise_multiplier = fixed_noise(self.noise, "noise") / self.sensitivity(release.queries)
+        return mean_sentence(release, noise_multiplier, "central")
 
     def calibrated(self, releases: Mapping[int, tuple[Release, int]], delta: float) -> "GaussianMean":
         if self.target_epsilon is None:

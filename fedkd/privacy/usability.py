@@ -2,7 +2,7 @@
 
 import math
 
-from fedkd.privacy._guarantee import Adversary
+from fedkd.privacy._guarantee import Adversary, Release
 
 
 def signal_to_noise(
@@ -29,8 +29,17 @@ def verdict(ratio: float) -> str:
     return "the noise drowns the signal; expect a teacher that knows nothing"
 
 
-def mean_sentence(ratio: float, clients: int, adversary: Adversary) -> str:
-    """The sentence for a mean of noised reports: the ratio, what it means, and how many clients would change it."""
+def mean_sentence(release: Release, noise_multiplier: float, adversary: Adversary) -> str:
+    """What to expect of a mean of noised reports: the ratio, what it means, and how many clients would change it."""
+    clients = release.clients
+    ratio = signal_to_noise(
+        noise_multiplier=noise_multiplier,
+        clients=clients,
+        queries=release.queries,
+        classes=release.classes,
+        adversary=adversary,
+        replace_one=True,
+    )
     needed = clients / ratio if adversary == "central" else clients / ratio**2
     text = (
         f"expected signal-to-noise ratio {ratio:.2g} per coordinate of the mean of {clients} clients: {verdict(ratio)}"

@@ -14,7 +14,7 @@ from fedkd.privacy._guarantee import Guarantee, Release
 from fedkd.privacy._noise import check_noise, fixed_noise, noise_for_target
 from fedkd.privacy._secure_noise import Steps
 from fedkd.privacy.accounting import DpEvent, GaussianEvent
-from fedkd.privacy.usability import mean_sentence, signal_to_noise
+from fedkd.privacy.usability import mean_sentence
 from fedkd.secure import FixedPoint
 
 LEAST_VARIANCE = 2.0**20
@@ -105,15 +105,7 @@ class DistributedSkellam(LogitMechanism, Private, SecureNoise):
         return (GaussianEvent(multiplier, concentrated=True),)
 
     def usability(self, release: Release) -> str:
-        ratio = signal_to_noise(
-            noise_multiplier=fixed_noise(self.noise_multiplier),
-            clients=release.clients,
-            queries=release.queries,
-            classes=release.classes,
-            adversary="central",
-            replace_one=True,
-        )
-        return mean_sentence(ratio, release.clients, "central")
+        return mean_sentence(release, fixed_noise(self.noise_multiplier), "central")
 
     def calibrated(self, releases: Mapping[int, tuple[Release, int]], delta: float) -> "DistributedSkellam":
         if self.target_epsilon is None:

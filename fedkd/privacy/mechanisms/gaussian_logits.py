@@ -15,7 +15,7 @@ from fedkd.privacy._guarantee import Guarantee, Release, sensitivity_of_sum
 from fedkd.privacy._noise import check_noise, fixed_noise, noise_for_target
 from fedkd.privacy.accounting import DpEvent, GaussianEvent
 from fedkd.privacy.clipping import clip_report, clip_vectors
-from fedkd.privacy.usability import mean_sentence, signal_to_noise
+from fedkd.privacy.usability import mean_sentence
 
 
 @dataclass(frozen=True)
@@ -69,15 +69,7 @@ class GaussianLogits(LogitMechanism, Private):
         return (GaussianEvent(fixed_noise(self.noise_multiplier)),)
 
     def usability(self, release: Release) -> str:
-        ratio = signal_to_noise(
-            noise_multiplier=fixed_noise(self.noise_multiplier),
-            clients=release.clients,
-            queries=release.queries,
-            classes=release.classes,
-            adversary="local",
-            replace_one=True,
-        )
-        return mean_sentence(ratio, release.clients, "local")
+        return mean_sentence(release, fixed_noise(self.noise_multiplier), "local")
 
     def calibrated(self, releases: Mapping[int, tuple[Release, int]], delta: float) -> "GaussianLogits":
         if self.target_epsilon is None:
