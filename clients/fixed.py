@@ -6,8 +6,10 @@ from typing import Annotated
 import torch
 from pydantic import Field
 
-from clients._forging import Confidence, forged, one_hot
-from fedkd.local import ClientBehaviour, ClientRule, LocalWork, Upload
+from fedkd.client.behaviour import ClientBehaviour
+from fedkd.client.context import LocalWork
+from fedkd.client.forging import Confidence, forged, one_hot
+from fedkd.client.rule import ClientRule, Upload
 
 
 @dataclass(frozen=True)

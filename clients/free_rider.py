@@ -8,7 +8,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from fedkd.local import ClientBehaviour, ClientRule, LocalWork, Upload
+from fedkd.client.behaviour import ClientBehaviour
+from fedkd.client.context import LocalWork
+from fedkd.client.rule import ClientRule, Upload
+from fedkd.core.messages import ASKED
 
 
 @dataclass(frozen=True)
@@ -37,7 +40,7 @@ def with_consensus(logits: Float[Tensor, "queries classes"], work: LocalWork) ->
     if consensus is None:
         return logits
     asked = work.workspace.data.public.subset(config.data.public.round_size, config.seed, work.round)
-    if (marks := work.received.get("asked")) is not None:
+    if (marks := work.received.get(ASKED)) is not None:
         # Of the round's samples the server asks for some only; their positions are what the bits say.
         asked = asked[torch.from_numpy(np.unpackbits(marks, count=asked.numel()).astype(bool))]
     places = {int(position): place for place, position in enumerate(asked)}

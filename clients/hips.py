@@ -7,8 +7,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from clients._forging import class_covariance, honest_probabilities
-from fedkd.local import AdversaryView, ClientBehaviour
+from fedkd.client.behaviour import AdversaryView, ClientBehaviour
+from fedkd.client.forging import class_covariance, honest_probabilities
 
 FLOOR = torch.finfo(torch.float64).tiny
 

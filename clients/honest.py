@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from fedkd.local import ClientBehaviour
+from fedkd.client.behaviour import ClientBehaviour
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,9 @@ from jaxtyping import Int
 from pydantic import Field
 from torch import Tensor
 
-from fedkd.local import ClientBehaviour, LocalWork
-from fedkd.seeding import torch_generator
+from fedkd.client.behaviour import ClientBehaviour
+from fedkd.client.context import LocalWork
+from fedkd.core.seeding import torch_generator
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ from pydantic import Field
 from scipy.special import ndtri
 from torch import Tensor
 
-from clients._forging import honest_probabilities
-from fedkd.local import AdversaryView, ClientBehaviour
+from fedkd.client.behaviour import AdversaryView, ClientBehaviour
+from fedkd.client.forging import honest_probabilities
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,8 @@ from typing import ClassVar
 from jaxtyping import Float
 from torch import Tensor
 
-from clients._forging import Confidence, honest_probabilities, one_hot
-from fedkd.local import AdversaryView, ClientBehaviour
+from fedkd.client.behaviour import AdversaryView, ClientBehaviour
+from fedkd.client.forging import Confidence, honest_probabilities, one_hot
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from fedkd.local import ClientBehaviour, ClientRule, LocalWork, Upload
+from fedkd.client.behaviour import ClientBehaviour
+from fedkd.client.context import LocalWork
+from fedkd.client.rule import ClientRule, Upload
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,10 @@ from dataclasses import dataclass
 
 import torch
 
-from clients._forging import Confidence, forged, one_hot
-from fedkd.local import ClientBehaviour, ClientRule, LocalWork, Upload
+from fedkd.client.behaviour import ClientBehaviour
+from fedkd.client.context import LocalWork
+from fedkd.client.forging import Confidence, forged, one_hot
+from fedkd.client.rule import ClientRule, Upload
 
 
 @dataclass(frozen=True)

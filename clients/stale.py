@@ -6,7 +6,9 @@ from typing import Annotated, ClassVar
 import torch
 from pydantic import Field
 
-from fedkd.local import ClientBehaviour, ClientRule, LocalWork, Upload
+from fedkd.client.behaviour import ClientBehaviour
+from fedkd.client.context import LocalWork
+from fedkd.client.rule import ClientRule, Upload
 
 OLD_MODEL, OLD_ARRAY = "stale/model/", "stale/array/"
 """Where the old model and what else it sent are among what the client remembers."""

@@ -12,7 +12,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from fedkd.errors import RunError
+from fedkd.core.errors import RunError
 
 START_SECONDS = 120.0
 STOP_SECONDS = 10.0

@@ -23,10 +23,10 @@ from typing import Any
 
 from _flower_processes import BIN, CONNECTION, environment, superlink, supernodes
 
-from fedkd.config import load_config
+from fedkd.config.load import load_config
+from fedkd.config.shipped import config_path
+from fedkd.core.errors import ConfigError, FedkdError, RunError
 from fedkd.engines.resources import cores
-from fedkd.errors import ConfigError, FedkdError, RunError
-from fedkd.shipped import config_path
 
 ROOT = Path(__file__).resolve().parent.parent
 NODES_PER_CORE = 4

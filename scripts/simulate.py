@@ -7,10 +7,10 @@ import argparse
 import sys
 from pathlib import Path
 
-from fedkd.app import run_experiment
-from fedkd.config import load_config
-from fedkd.console import Console
-from fedkd.errors import FedkdError
+from fedkd.app.cli.console import Console
+from fedkd.app.run import run_experiment
+from fedkd.config.load import load_config
+from fedkd.core.errors import FedkdError
 
 
 def main() -> None:

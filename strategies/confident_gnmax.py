@@ -10,19 +10,15 @@ from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor
 
-from fedkd.aggregation import LogitAggregator, ReportStack, ReportSum, Teacher
-from fedkd.privacy import DpEvent, GaussianEvent, Guarantee, Private, Release
-from fedkd.privacy._noise import noise_for_target
-from strategies.gnmax import (
-    SENSITIVITY,
-    Noise,
-    cast_votes,
-    check_positive,
-    noised,
-    vote_counts,
-    vote_guarantee,
-    vote_usability,
-)
+from fedkd.aggregation.noise import noised
+from fedkd.aggregation.strategy import LogitAggregator
+from fedkd.aggregation.types import ReportStack, ReportSum, Teacher
+from fedkd.aggregation.voting import cast_votes, vote_counts
+from fedkd.privacy.accounting import DpEvent, GaussianEvent
+from fedkd.privacy.calibration import noise_for_target
+from fedkd.privacy.guarantee import Guarantee, Release
+from fedkd.privacy.private import Private
+from fedkd.privacy.teacher_noise import SENSITIVITY, Noise, check_positive, vote_guarantee, vote_usability
 
 
 @dataclass

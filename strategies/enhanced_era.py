@@ -6,7 +6,9 @@ from typing import Annotated, ClassVar
 import torch
 from pydantic import Field
 
-from fedkd.aggregation import LogitAggregator, ReportStack, ReportSum, Teacher, vote_shares, voted_mean
+from fedkd.aggregation.strategy import LogitAggregator
+from fedkd.aggregation.types import ReportStack, ReportSum, Teacher
+from fedkd.aggregation.voting import vote_shares, voted_mean
 
 FLOOR = torch.finfo(torch.float32).tiny
 """Smallest mean probability, so that its logarithm is finite."""

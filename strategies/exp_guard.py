@@ -7,8 +7,9 @@ from typing import Annotated, Any
 import torch
 from pydantic import Field
 
-from fedkd.aggregation import LogitAggregator, ReportStack, Teacher
-from strategies.trimmed_mean import trimmed_mean
+from fedkd.aggregation.robust import trimmed_mean
+from fedkd.aggregation.strategy import LogitAggregator
+from fedkd.aggregation.types import ReportStack, Teacher
 
 
 @dataclass

@@ -10,12 +10,16 @@ from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor
 
-from fedkd.aggregation import LogitAggregator, ReportStack, ReportSum, Teacher
-from fedkd.privacy import DpEvent, GaussianEvent, Guarantee, Private, Release, sensitivity_of_sum
-from fedkd.privacy._noise import fixed_noise, noise_for_target
+from fedkd.aggregation.noise import noised
+from fedkd.aggregation.strategy import LogitAggregator
+from fedkd.aggregation.types import ReportStack, ReportSum, Teacher
+from fedkd.privacy.accounting import DpEvent, GaussianEvent
+from fedkd.privacy.calibration import fixed_noise, noise_for_target
 from fedkd.privacy.clipping import clip_report, clip_vectors
-from fedkd.privacy.usability import mean_sentence
-from strategies.gnmax import Noise, check_positive, noise_option, noised
+from fedkd.privacy.guarantee import Guarantee, Release, sensitivity_of_sum
+from fedkd.privacy.private import Private
+from fedkd.privacy.signal_to_noise import mean_sentence
+from fedkd.privacy.teacher_noise import Noise, check_positive, noise_option
 
 
 @dataclass

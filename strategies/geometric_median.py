@@ -6,7 +6,8 @@ from typing import Annotated
 import torch
 from pydantic import Field
 
-from fedkd.aggregation import LogitAggregator, ReportStack, Teacher
+from fedkd.aggregation.strategy import LogitAggregator
+from fedkd.aggregation.types import ReportStack, Teacher
 
 
 @dataclass

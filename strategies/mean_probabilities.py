@@ -3,7 +3,9 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from fedkd.aggregation import LogitAggregator, ReportStack, ReportSum, Teacher, vote_shares, voted_mean
+from fedkd.aggregation.strategy import LogitAggregator
+from fedkd.aggregation.types import ReportStack, ReportSum, Teacher
+from fedkd.aggregation.voting import vote_shares, voted_mean
 
 
 @dataclass

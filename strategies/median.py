@@ -2,8 +2,9 @@
 
 from dataclasses import dataclass
 
-from fedkd.aggregation import LogitAggregator, ReportStack, Teacher
-from strategies.trimmed_mean import trimmed_mean
+from fedkd.aggregation.robust import trimmed_mean
+from fedkd.aggregation.strategy import LogitAggregator
+from fedkd.aggregation.types import ReportStack, Teacher
 
 
 @dataclass

@@ -5,8 +5,9 @@ from typing import Annotated
 
 from pydantic import Field
 
-from fedkd.aggregation import LogitAggregator, ReportStack, Teacher
-from strategies.krum import krum_scores, mean_of, tolerated
+from fedkd.aggregation.robust import krum_scores, mean_of, tolerated
+from fedkd.aggregation.strategy import LogitAggregator
+from fedkd.aggregation.types import ReportStack, Teacher
 
 
 @dataclass

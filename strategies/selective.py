@@ -7,7 +7,8 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from fedkd.aggregation import LogitAggregator, ReportStack, Teacher
+from fedkd.aggregation.strategy import LogitAggregator
+from fedkd.aggregation.types import ReportStack, Teacher
 
 ROUNDING = 1e-9
 """What a distance may exceed the threshold by, so that the order of a sum decides nothing."""

@@ -9,10 +9,11 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from fedkd.aggregation import LogitAggregator, ReportStack, Teacher
-from fedkd.aggregation.blocks import let_go
-from fedkd.types import UNKNOWN_LABEL
-from strategies._pooling import Array, Labels, fit, held_out_loss, out_of_fold, pool
+from fedkd.aggregation.pooling import Array, Labels, fit, held_out_loss, out_of_fold, pool
+from fedkd.aggregation.report_buffer import let_go
+from fedkd.aggregation.strategy import LogitAggregator
+from fedkd.aggregation.types import ReportStack, Teacher
+from fedkd.core.messages import UNKNOWN_LABEL
 
 LOG_FLOOR = -16.0
 """Smallest log-probability a client can claim, so that no report can dominate the pool by extreme logits."""

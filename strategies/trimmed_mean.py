@@ -3,12 +3,11 @@
 from dataclasses import dataclass
 from typing import Annotated
 
-import torch
-from jaxtyping import Float
 from pydantic import Field
-from torch import Tensor
 
-from fedkd.aggregation import LogitAggregator, ReportStack, Teacher
+from fedkd.aggregation.robust import trimmed_mean
+from fedkd.aggregation.strategy import LogitAggregator
+from fedkd.aggregation.types import ReportStack, Teacher
 
 
 @dataclass
@@ -27,15 +26,3 @@ class TrimmedMean(LogitAggregator):
     def aggregate(self, stack: ReportStack) -> Teacher:
         mean = trimmed_mean(stack.probabilities.double(), stack.votes.double(), self.trim)
         return Teacher.from_probabilities(mean.float())
-
-
-def trimmed_mean(
-    values: Float[Tensor, "clients samples classes"], votes: Float[Tensor, "clients samples"], trim: int
-) -> Float[Tensor, "samples classes"]:
-    """The mean over the voting clients without the ``trim`` largest and smallest values, or as many as leave one."""
-    voters = votes.sum(dim=0).unsqueeze(-1)
-    cut = ((voters - 1) / 2).floor().clamp_max(trim)
-    ordered = values.masked_fill(votes.unsqueeze(-1) == 0, torch.inf).sort(dim=0).values
-    rank = torch.arange(len(values), dtype=values.dtype).view(-1, 1, 1)
-    kept = (rank >= cut) & (rank < voters - cut)
-    return ordered.masked_fill(~kept, 0.0).sum(dim=0) / (voters - 2 * cut)

@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-from fedkd.aggregation import LogitAggregator, ReportStack, Teacher
+from fedkd.aggregation.strategy import LogitAggregator
+from fedkd.aggregation.types import ReportStack, Teacher
 
 
 @dataclass

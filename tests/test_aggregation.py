@@ -11,10 +11,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fedkd import plugins
-from fedkd.aggregation import LogitAggregator, ReportStack, Teacher
-from fedkd.testing import PropertyError, check_aggregator, make_stack
-from fedkd.types import UNKNOWN_LABEL
+from fedkd.aggregation.strategy import LogitAggregator
+from fedkd.aggregation.testing import PropertyError, check_aggregator, make_stack
+from fedkd.aggregation.types import ReportStack, Teacher
+from fedkd.core import plugins
+from fedkd.core.messages import UNKNOWN_LABEL
 
 NAMES = plugins.names(plugins.TEACHER)
 

@@ -9,11 +9,13 @@ import torch
 from scipy.stats import norm
 from torch import Tensor
 
-from fedkd import plugins
-from fedkd.config import load_config, to_json
-from fedkd.local import AdversaryView, ClientBehaviour, ClientRule, LocalWork, Upload
-from fedkd.local.workspace import Workspace, workspace
-from fedkd.types import Consensus
+from fedkd.client.behaviour import AdversaryView, ClientBehaviour
+from fedkd.client.context import LocalWork
+from fedkd.client.rule import ClientRule, Upload
+from fedkd.config.load import load_config, to_json
+from fedkd.core import plugins
+from fedkd.core.messages import Consensus
+from fedkd.experiment import Workspace, workspace
 
 SMALL: dict[str, Any] = {
     "data": {"dataset": "digits", "private_size": 200, "public": {"size": 30, "labelled": 10}},

@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from fedkd import plugins
-from fedkd.app import run_experiment
-from fedkd.config import load_config, to_json
-from fedkd.local.workspace import workspace
-from fedkd.observer import Silent
-from fedkd.records import Summary
+from fedkd.app.run import run_experiment
+from fedkd.config.load import load_config, to_json
+from fedkd.core import plugins
+from fedkd.experiment import workspace
+from fedkd.results.observer import Silent
+from fedkd.results.records import Summary
 
 SMALL: dict[str, Any] = {
     "rounds": 2,

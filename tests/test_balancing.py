@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fedkd import plugins
-from fedkd.balancing import GradientGeometry, build
-from fedkd.errors import PluginError
+from fedkd.core import plugins
+from fedkd.core.errors import PluginError
+from fedkd.distillation.balancer import build_balancer
+from fedkd.distillation.geometry import GradientGeometry
 
 NAMES = plugins.names(plugins.BALANCER)
 GRID = [i / 1000 for i in range(1001)]
@@ -40,13 +41,13 @@ def test_decrease_is_the_squared_norm_of_the_combined_gradient() -> None:
 
 def test_policies_by_hand() -> None:
     seen = geometry(3, 4, 0.0)
-    assert build("gradual").update(seen) == pytest.approx(16 / 25)
-    assert build("rapid").update(seen) == 0.0
-    assert build("rapid").update(geometry(4, 3, 0.0)) == 1.0
-    assert build("energy_share").update(seen) == pytest.approx(9 / 25)
-    assert build("inverse_norm").update(seen) == pytest.approx(4 / 7)
-    assert build("fixed", value=0.3).update(seen) == 0.3
-    line = build("linear", start=1.0, end=0.5)
+    assert build_balancer("gradual").update(seen) == pytest.approx(16 / 25)
+    assert build_balancer("rapid").update(seen) == 0.0
+    assert build_balancer("rapid").update(geometry(4, 3, 0.0)) == 1.0
+    assert build_balancer("energy_share").update(seen) == pytest.approx(9 / 25)
+    assert build_balancer("inverse_norm").update(seen) == pytest.approx(4 / 7)
+    assert build_balancer("fixed", value=0.3).update(seen) == 0.3
+    line = build_balancer("linear", start=1.0, end=0.5)
     assert [line.update(geometry(1, 1, 0, step)) for step in (0, 9)] == [1.0, 0.5]
 
 
@@ -55,27 +56,29 @@ def test_gradual_and_rapid_are_the_ends_of_the_decrease(dist: float, task: float
     seen = geometry(dist, task, cosine)
     scale = max(seen.a, seen.c)
     curve = [seen.decrease(weight) for weight in GRID]
-    assert seen.decrease(build("gradual").update(seen)) <= min(curve) + 1e-9 * scale
-    assert seen.decrease(build("rapid").update(seen)) >= max(curve) - 1e-9 * scale
+    assert seen.decrease(build_balancer("gradual").update(seen)) <= min(curve) + 1e-9 * scale
+    assert seen.decrease(build_balancer("rapid").update(seen)) >= max(curve) - 1e-9 * scale
 
 
 @given(norms, norms, angles)
 def test_rapid_keeps_to_its_bounds(dist: float, task: float, cosine: float) -> None:
     seen = geometry(dist, task, cosine)
     best = max((0.2, 0.6), key=seen.decrease)
-    assert seen.decrease(build("rapid", minimum=0.2, maximum=0.6).update(seen)) == pytest.approx(seen.decrease(best))
+    assert seen.decrease(build_balancer("rapid", minimum=0.2, maximum=0.6).update(seen)) == pytest.approx(
+        seen.decrease(best)
+    )
 
 
 @pytest.mark.parametrize("name", NAMES)
 @given(st.one_of(st.just(0.0), st.floats(1e-150, 1e150)), st.one_of(st.just(0.0), st.floats(1e-150, 1e150)), angles)
 def test_lambda_stays_within_its_bounds(name: str, dist: float, task: float, cosine: float) -> None:
     seen = geometry(dist, task, cosine)
-    assert 0.0 <= build(name).update(seen) <= 1.0
-    assert 0.25 <= build(name, minimum=0.25, maximum=0.75).update(seen) <= 0.75
+    assert 0.0 <= build_balancer(name).update(seen) <= 1.0
+    assert 0.25 <= build_balancer(name, minimum=0.25, maximum=0.75).update(seen) <= 0.75
 
 
 def test_smoothing_is_a_running_mean() -> None:
-    smooth = build("energy_share", ema=0.75)
+    smooth = build_balancer("energy_share", ema=0.75)
     smooth.update(geometry(1, 1, 0.0))
     # a: 0.75·1 + 0.25·9 = 3, c: 1.
     assert smooth.update(geometry(3, 1, 0.0)) == pytest.approx(0.75)
@@ -84,11 +87,11 @@ def test_smoothing_is_a_running_mean() -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_state_survives_an_interruption_mid_round(name: str) -> None:
     sequence = [geometry(1 + i % 3, 2 - i % 2, math.sin(i), step=i) for i in range(10)]
-    whole = build(name, ema=0.5)
+    whole = build_balancer(name, ema=0.5)
     expected = [whole.update(seen) for seen in sequence]
-    first = build(name, ema=0.5)
+    first = build_balancer(name, ema=0.5)
     start = [first.update(seen) for seen in sequence[:4]]
-    second = build(name, ema=0.5)
+    second = build_balancer(name, ema=0.5)
     second.load_state_dict(json.loads(json.dumps(first.state_dict())))
     assert start + [second.update(seen) for seen in sequence[4:]] == expected
 
@@ -96,10 +99,10 @@ def test_state_survives_an_interruption_mid_round(name: str) -> None:
 @pytest.mark.parametrize("change", [{"a": math.nan}, {"b": math.inf}, {"a": -1.0}, {"c": -1.0}, {"loss_cls": math.nan}])
 def test_impossible_geometries_are_refused(change: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"geometry must be finite|must be ≥ 0"):
-        build("gradual").update(replace(geometry(1, 1, 0.0), **change))
+        build_balancer("gradual").update(replace(geometry(1, 1, 0.0), **change))
 
 
 @pytest.mark.parametrize("options", [{"ema": 1.0}, {"minimum": 0.8, "maximum": 0.2}, {"value": 2.0}, {"valeu": 0.5}])
 def test_bad_options_are_refused(options: dict[str, float]) -> None:
     with pytest.raises(PluginError):
-        build("fixed", **options)
+        build_balancer("fixed", **options)

@@ -13,12 +13,14 @@ import numpy as np
 import pytest
 import torch
 
-from fedkd.aggregation import Expectation, ReportStack, collect_reports, stack_reports, vote_shares, voted_mean
-from fedkd.aggregation import blocks as module
-from fedkd.aggregation.blocks import TEST_LOGITS, joined, let_go, new_block, stacked
-from fedkd.codecs import Decoded
-from fedkd.errors import RunError
-from fedkd.types import Outcome
+from fedkd.aggregation import report_buffer as module
+from fedkd.aggregation.report_buffer import joined, let_go, new_block, stacked
+from fedkd.aggregation.types import ReportStack
+from fedkd.aggregation.voting import vote_shares, voted_mean
+from fedkd.core.coding.types import Decoded
+from fedkd.core.errors import RunError
+from fedkd.core.messages import TEST_LOGITS, Outcome
+from fedkd.server.reports import Expectation, collect_reports, stack_reports
 from strategies.mean_probabilities import MeanProbabilities
 from strategies.stacked import Stacked
 
@@ -203,8 +205,8 @@ GROWTH = """
 import resource, sys
 import numpy as np, torch
 from fedkd.aggregation import Expectation, blocks, collect_reports, stack_reports
-from fedkd.codecs.float32 import Float32
-from fedkd.types import Outcome
+from fedkd.core.codecs.float32 import Float32
+from fedkd.core.messages import Outcome
 from strategies.mean_probabilities import MeanProbabilities
 
 CLIENTS, SAMPLES, CLASSES = 400, 4000, 10

@@ -14,8 +14,8 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from fedkd import cli
-from fedkd.config import describe_keys
+from fedkd.app.cli import main as cli
+from fedkd.config.describe import describe_keys
 
 SMALL = (
     "engine.kind=inline",
@@ -34,7 +34,7 @@ SMALL = (
 def fedkd(*arguments: str, cwd: Path | None = None, width: int = 120) -> subprocess.CompletedProcess[str]:
     """The real command in a process of its own."""
     return subprocess.run(
-        [sys.executable, "-c", "from fedkd.cli import main; main()", *arguments],
+        [sys.executable, "-c", "from fedkd.app.cli.main import main; main()", *arguments],
         capture_output=True,
         text=True,
         cwd=cwd,
@@ -141,7 +141,8 @@ def test_help_of_run_explains_every_configuration_key() -> None:
 
 def test_help_does_not_import_torch() -> None:
     code = (
-        "import sys; import fedkd.cli as c; c.app(['--help'], standalone_mode=False); sys.exit('torch' in sys.modules)"
+        "import sys, fedkd.app.cli.main as command\n"
+        "command.app(['--help'], standalone_mode=False); sys.exit('torch' in sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, env=environment(), capture_output=True)
 
@@ -171,7 +172,7 @@ def test_ctrl_c_keeps_the_finished_rounds_and_says_where(tmp_path: Path) -> None
     out = tmp_path / "run"
     arguments = ["run", "quickstart", *SMALL, "rounds=100000", "--out", str(out)]
     process = subprocess.Popen(
-        [sys.executable, "-c", "from fedkd.cli import main; main()", *arguments],
+        [sys.executable, "-c", "from fedkd.app.cli.main import main; main()", *arguments],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
@@ -193,7 +194,7 @@ def test_a_terminal_gets_a_bar_that_is_gone_at_the_end(tmp_path: Path) -> None:
     master, slave = pty.openpty()
     environ = environment(70) | {"TERM": "xterm"}
     process = subprocess.Popen(
-        [sys.executable, "-c", "from fedkd.cli import main; main()", "run", "quickstart", *SMALL],
+        [sys.executable, "-c", "from fedkd.app.cli.main import main; main()", "run", "quickstart", *SMALL],
         stdout=slave,
         stderr=slave,
         stdin=slave,
@@ -232,7 +233,7 @@ def test_a_terminal_gets_a_bar_that_is_gone_at_the_end(tmp_path: Path) -> None:
     ],
 )
 def test_list_names_every_plug_in_with_its_options(kind: str, expected: list[str]) -> None:
-    from fedkd import plugins
+    from fedkd.core import plugins
 
     output = CliRunner().invoke(cli.app, ["list", kind], env={"COLUMNS": "200"}).output
     for word in expected:

@@ -6,18 +6,28 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from federations import place_of
 from torch import Tensor, nn
 
-from fedkd import plugins
-from fedkd.errors import ConfigError
-from fedkd.evaluation import accuracy, predict
-from fedkd.local import ClientRule, LocalWork, Upload, parameter_prefix
-from fedkd.local.feature_names import FEATURES, LABELS, LOGITS
-from fedkd.local.label_means import INCLUDED, MEANS, SIZES, label_means, others_means
-from fedkd.local.workspace import Workspace
-from fedkd.models import embeddings
-from fedkd.types import Arrays, Consensus, state_arrays
+from fedkd.client.context import LocalWork
+from fedkd.client.label_means import label_means, others_means
+from fedkd.client.rule import ClientRule, Upload
+from fedkd.core import plugins
+from fedkd.core.errors import ConfigError
+from fedkd.core.messages import (
+    FEATURE_LABELS,
+    FEATURE_LOGITS,
+    FEATURE_VALUES,
+    INCLUDED,
+    MEANS,
+    SIZES,
+    Arrays,
+    Consensus,
+    parameter_prefix,
+    state_arrays,
+)
+from fedkd.experiment import Workspace
+from fedkd.models import accuracy, embeddings, predict
+from tests.support.federations import place_of
 
 STILL = "clients.learning_rate=1e-9"
 
@@ -248,9 +258,9 @@ def test_features_logits_and_labels_of_every_private_sample_are_sent() -> None:
     upload = rule("features").respond(given)
     assert upload.model is not None
     seen, logits = embeddings(upload.model, given.images)
-    assert (upload.arrays[FEATURES] == seen.numpy()).all()
-    assert (upload.arrays[LOGITS] == logits.numpy()).all()
-    assert upload.arrays[LABELS].tolist() == given.labels.tolist()
+    assert (upload.arrays[FEATURE_VALUES] == seen.numpy()).all()
+    assert (upload.arrays[FEATURE_LOGITS] == logits.numpy()).all()
+    assert upload.arrays[FEATURE_LABELS].tolist() == given.labels.tolist()
     tests = upload.arrays["evaluation/features"]
     assert tests.shape == (place.data.test_labels.numel(), 8)
     assert "evaluation/features" not in rule("features").respond(work(place)).arrays
@@ -264,9 +274,11 @@ def test_the_servers_answers_draw_a_clients_model() -> None:
     shares = []
     for weight in (0.0, 3.0):
         upload = rule("features", weight=weight).respond(work(place, received={"server_logits": answers}))
-        shares.append(float(torch.from_numpy(upload.arrays[LOGITS]).softmax(dim=1)[:, 6].mean()))
-    alone = rule("features").respond(given).arrays[LOGITS]
-    ignoring = rule("features", weight=0.0).respond(work(place, received={"server_logits": answers})).arrays[LOGITS]
+        shares.append(float(torch.from_numpy(upload.arrays[FEATURE_LOGITS]).softmax(dim=1)[:, 6].mean()))
+    alone = rule("features").respond(given).arrays[FEATURE_LOGITS]
+    ignoring = (
+        rule("features", weight=0.0).respond(work(place, received={"server_logits": answers})).arrays[FEATURE_LOGITS]
+    )
     assert (alone == ignoring).all()
     assert shares[1] > shares[0] + 0.2
 

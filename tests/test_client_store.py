@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from fedkd.errors import RunError
-from fedkd.local.store import ClientStore
+from fedkd.client.state import ClientStore
+from fedkd.core.errors import RunError
 
 
 def memory(value: float) -> dict[str, torch.Tensor]:

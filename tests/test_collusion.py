@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from federations import Federation, federation
 
-from fedkd.collusion import collude
-from fedkd.errors import RunError
-from fedkd.seeding import torch_generator
-from fedkd.types import ClientReport
+from fedkd.core.errors import RunError
+from fedkd.core.messages import ClientReport
+from fedkd.core.seeding import torch_generator
+from fedkd.server.colluding_attackers import collude
+from tests.support.federations import Federation, federation
 
 HALF = "clients.attackers.share=0.5"
 
@@ -19,7 +19,7 @@ from typing import ClassVar
 
 import torch
 
-from fedkd.local import ClientBehaviour
+from fedkd.client import ClientBehaviour
 
 
 @dataclass(frozen=True)

@@ -1,12 +1,11 @@
 """Which parts of an algorithm fit together, and how those that do not are told."""
 
 import pytest
-from federations import SMALL
 
-from fedkd.app import check
-from fedkd.composition import composition_faults
-from fedkd.config import load_config
-from fedkd.errors import ConfigError
+from fedkd.app.checks import check, composition_faults
+from fedkd.config.load import load_config
+from fedkd.core.errors import ConfigError
+from tests.support.federations import SMALL
 
 FITTING: list[tuple[str, ...]] = [
     (),

@@ -5,8 +5,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from fedkd.config import ExperimentConfig, Plugin, describe_keys, load_config, parse_config, to_json, to_mapping
-from fedkd.errors import ConfigError
+from fedkd.config.describe import describe_keys
+from fedkd.config.load import load_config, parse_config, to_json, to_mapping
+from fedkd.config.schema import ExperimentConfig, Plugin
+from fedkd.core.errors import ConfigError
 
 
 def problems_of(raw: dict[str, object]) -> str:
@@ -83,7 +85,7 @@ def test_all_faults_are_told_at_once() -> None:
         ({"data": {"public": {"labelled": 0, "dataset": {"a": 1}}}}, ("data.public.dataset", "needs a 'name'")),
         ({"teacher": {"name": "stacked", "ridge": -1}}, ("teacher.ridge", "greater than 0", "-1")),
         ({"teacher": {"name": "nowhere:Thing"}}, ("teacher.name", "cannot import", "nowhere")),
-        ({"teacher": {"name": "fedkd.types:Teacher"}}, ("teacher.name", "subclass of LogitAggregator")),
+        ({"teacher": {"name": "fedkd.core.messages:Teacher"}}, ("teacher.name", "subclass of LogitAggregator")),
         ({"distillation": {"learning_rate": float("nan")}}, ("distillation.learning_rate", "nan")),
     ],
 )

@@ -5,9 +5,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from fedkd.config import ExperimentConfig, Plugin, load_config, parse_config, to_json, to_mapping
-from fedkd.errors import ConfigError
-from fedkd.shipped import config_path
+from fedkd.config.load import load_config, parse_config, to_json, to_mapping
+from fedkd.config.schema import ExperimentConfig, Plugin
+from fedkd.config.shipped import config_path
+from fedkd.core.errors import ConfigError
 
 BASE = """
 seed: 5

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console as RichConsole
 
-from fedkd.console import Console
-from fedkd.records import Failure, Overview, RoundRecord, Summary
+from fedkd.app.cli.console import Console
+from fedkd.results.records import Failure, Overview, RoundRecord, Summary
 
 OVERVIEW = Overview(
     dataset="digits",

@@ -8,9 +8,9 @@ import matplotlib.pyplot
 import pytest
 import torch
 
-from fedkd.config import parse_config
-from fedkd.data import prepare
-from fedkd.report.label_distribution import save_label_distribution
+from fedkd.config.load import parse_config
+from fedkd.data.roles import prepare
+from fedkd.results.report.figures._label_distribution import save_label_distribution
 
 
 @pytest.mark.parametrize(("clients", "classes"), [(1, 10), (8, 10), (8, 1), (200, 10), (30, 15), (30, 100)])

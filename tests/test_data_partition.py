@@ -6,9 +6,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fedkd.config import PartitionConfig
+from fedkd.config.schema import PartitionConfig
+from fedkd.core.errors import DataError
 from fedkd.data.partition import partition
-from fedkd.errors import DataError
 
 SCHEMES = ("iid", "dirichlet", "pathological", "shards", "quantity")
 

@@ -12,12 +12,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fedkd.config import ExperimentConfig, load_config, parse_config
-from fedkd.data import ExperimentData, PublicSet, prepare
+from fedkd.config.load import load_config, parse_config
+from fedkd.config.schema import ExperimentConfig
+from fedkd.core.errors import ConfigError
+from fedkd.data import ExperimentData, PublicSet
 from fedkd.data._images import channel_statistics, fit_to_shape, standardise
-from fedkd.data.sources.digits import Digits
-from fedkd.data.sources.fashion_mnist import FashionMnist
-from fedkd.errors import ConfigError
+from fedkd.data.datasets.digits import Digits
+from fedkd.data.datasets.fashion_mnist import FashionMnist
+from fedkd.data.roles import prepare
 
 DIGITS = Digits().load(Path())
 TRAIN, TEST = len(DIGITS.train_labels), len(DIGITS.test_labels)

@@ -12,11 +12,11 @@ import torch
 import torchvision
 from sklearn.datasets import load_digits
 
-from fedkd.data import DataSource, ImageSet, resolve_root
-from fedkd.data.sources.digits import Digits
-from fedkd.data.sources.fashion_mnist import FashionMnist
-from fedkd.errors import DataError
-from fedkd.plugins import DATASET, build, names
+from fedkd.core.errors import DataError
+from fedkd.core.plugins import DATASET, build, names
+from fedkd.data.datasets.digits import Digits
+from fedkd.data.datasets.fashion_mnist import FashionMnist
+from fedkd.data.source import DataSource, ImageSet, resolve_root
 
 DOWNLOADED = ("mnist", "kmnist", "emnist", "cifar10", "cifar100", "svhn")
 

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from fedkd.local import density
-from fedkd.local.density import Components, DensityRatio, typical_distance
+from fedkd.client import density
+from fedkd.client.density import Components, DensityRatio, typical_distance
 
 
 def draw(*shape: int, seed: int = 0) -> Tensor:

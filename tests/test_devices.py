@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from federations import place_of
 
-from fedkd.devices import fixed_arithmetic, to_device
+from fedkd.core.compute import fixed_arithmetic, to_device
+from tests.support.federations import place_of
 
 CASES = {
     "controls": [],

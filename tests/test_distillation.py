@@ -8,13 +8,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from fedkd import plugins
-from fedkd.balancing import build
-from fedkd.config import DistillationConfig
-from fedkd.distillation import Distiller, StepRow, Validation, classification_loss, distillation_loss
-from fedkd.distillation.step import Descent, GeometryMode, Losses
-from fedkd.distillation.validation import validation_slope
-from fedkd.types import Teacher
+from fedkd.aggregation.types import Teacher
+from fedkd.config.schema import DistillationConfig
+from fedkd.core import plugins
+from fedkd.distillation.balanced_step import Descent, GeometryMode, Losses, StepRow
+from fedkd.distillation.balancer import build_balancer
+from fedkd.distillation.distiller import Distiller
+from fedkd.distillation.losses import classification_loss, distillation_loss
+from fedkd.distillation.validation import Validation, validation_slope
 
 
 def test_distillation_loss_by_hand() -> None:
@@ -74,7 +75,11 @@ def test_a_step_descends_along_the_balanced_gradient(mode: GeometryMode) -> None
     reference = copy.deepcopy(model)
     parameters = list(model.parameters())
     descent = Descent(
-        parameters, torch.optim.SGD(parameters, lr=0.1), build("fixed", value=0.3), mode=mode, last_layer=parameters
+        parameters,
+        torch.optim.SGD(parameters, lr=0.1),
+        build_balancer("fixed", value=0.3),
+        mode=mode,
+        last_layer=parameters,
     )
     row = one_step(descent, losses_of(model, inputs, target, labels))
     dist, task = distillation_loss(reference(inputs), target, 2.0), classification_loss(reference(inputs), labels)
@@ -104,7 +109,9 @@ def test_logit_geometry_of_a_mixed_batch_by_hand() -> None:
     losses = Losses(
         distillation_loss(logits, target, 1.0), classification_loss(logits[1:], torch.tensor([0])), logits, logits
     )
-    descent = Descent([nn.Parameter(torch.zeros(1))], torch.optim.SGD([torch.zeros(1)], lr=0.1), build("fixed"))
+    descent = Descent(
+        [nn.Parameter(torch.zeros(1))], torch.optim.SGD([torch.zeros(1)], lr=0.1), build_balancer("fixed")
+    )
     descent.mode = "logits"
     # Row 0: (−¼, ¼)/2 for L_dist, none for L_cls. Row 1: none for L_dist, (−½, ½) for L_cls.
     assert descent._partial_geometry(losses) == pytest.approx((2 * 0.125**2, 0.0, 0.5))
@@ -113,7 +120,7 @@ def test_logit_geometry_of_a_mixed_batch_by_hand() -> None:
 def test_between_measurements_lambda_stays_and_one_backward_pass_is_enough(monkeypatch: pytest.MonkeyPatch) -> None:
     model, inputs, target, labels = linear_problem()
     parameters = list(model.parameters())
-    descent = Descent(parameters, torch.optim.SGD(parameters, lr=0.1), build("energy_share"), every=3)
+    descent = Descent(parameters, torch.optim.SGD(parameters, lr=0.1), build_balancer("energy_share"), every=3)
     passes = []
     backward = torch.autograd.grad
 
@@ -183,7 +190,7 @@ def distiller(
     torch.random.set_rng_state(torch.Generator().manual_seed(0).get_state())
     student = nn.Sequential(nn.Flatten(), nn.Linear(16, 2))
     config = DistillationConfig(**{"steps": 60, "batch_size": 16, "labelled_batch_size": 8, "warmup": 0, **options})
-    balancer = build(name, ema=0.5) if value is None else build(name, value=value)
+    balancer = build_balancer(name, ema=0.5) if value is None else build_balancer(name, value=value)
     temperature = plugins.build(plugins.TEMPERATURE, "constant", {"value": 2.0})
     return Distiller(student, balancer, config, temperature=temperature, seed=0, pseudo_labels=pseudo_labels)
 

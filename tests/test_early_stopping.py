@@ -7,13 +7,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from fedkd.balancing import build
-from fedkd.config import DistillationConfig
-from fedkd.distillation import Distiller, Validation
+from fedkd.aggregation.types import Teacher
+from fedkd.config.schema import DistillationConfig
+from fedkd.distillation.balancer import build_balancer
+from fedkd.distillation.distiller import Distiller
 from fedkd.distillation.early_stopping import BestStudent
-from fedkd.evaluation import accuracy
-from fedkd.temperature import build as build_temperature
-from fedkd.types import Teacher
+from fedkd.distillation.temperature import build_temperature
+from fedkd.distillation.validation import Validation
+from fedkd.models import accuracy
 
 # Inputs −1.5, −0.5, 0.5 and 1.5 of class 1.
 IMAGES, LABELS = (torch.arange(4.0) - 1.5).reshape(4, 1, 1, 1), torch.ones(4, dtype=torch.long)
@@ -76,7 +77,7 @@ def distilled(validation: Tensor | None = None, **options: Any) -> tuple[Tensor,
     model = nn.Sequential(nn.Flatten(), nn.Linear(4, 2))
     model.load_state_dict({"1.weight": torch.zeros(2, 4), "1.bias": torch.tensor([1.0, 0.0])})
     config = DistillationConfig(**({"warmup": 0, "learning_rate": 0.5} | options))
-    distiller = Distiller(model, build("fixed"), config, temperature=build_temperature("constant"), seed=0)
+    distiller = Distiller(model, build_balancer("fixed"), config, temperature=build_temperature("constant"), seed=0)
     held_out = torch.zeros(32, dtype=torch.bool) if validation is None else validation
     truth = labels[held_out]
     rows = distiller.distil(teacher, images, labels, round=1, validation=Validation(held_out, truth)).rows
@@ -124,7 +125,7 @@ def test_the_learning_rate_by_hand(schedule: str, shares: tuple[float, ...], war
     model = nn.Sequential(nn.Flatten(), nn.Linear(4, 2))
     options: dict[str, Any] = {"steps": 4, "learning_rate": 0.2, "warmup": warmup, "schedule": schedule}
     distiller = Distiller(
-        model, build("fixed"), DistillationConfig(**options), temperature=build_temperature("constant"), seed=0
+        model, build_balancer("fixed"), DistillationConfig(**options), temperature=build_temperature("constant"), seed=0
     )
     images, labels = torch.randn(8, 1, 2, 2, generator=draw), torch.tensor([0, 1] * 4)
     teacher = Teacher.from_probabilities(torch.full((8, 2), 0.5))

@@ -6,14 +6,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from federations import Federation, federation
 
-from fedkd.exchange import ACCEPTED_BYTES, SEED_BYTES
-from fedkd.local.workspace import Workspace
-from fedkd.records.directory import parameter_digest
-from fedkd.server import RoundResult, Server
-from fedkd.students import TargetCache
-from fedkd.types import Job, Outcome, Teacher, Traffic
+from fedkd.aggregation.types import Teacher
+from fedkd.core.messages import Job, Outcome, Traffic
+from fedkd.experiment import Workspace
+from fedkd.results.directory import parameter_digest
+from fedkd.server.exchange import ACCEPTED_BYTES, SEED_BYTES
+from fedkd.server.server import RoundResult, Server
+from fedkd.server.target_cache import TargetCache
+from tests.support.federations import Federation, federation
 
 PLAIN, DELTA = (f"{{name: quantise, bits: 8, compress: zlib, delta: {delta}}}" for delta in ("false", "true"))
 

@@ -9,12 +9,12 @@ import pytest
 import torch
 import yaml
 
-from fedkd.app import run_experiment
-from fedkd.config import load_config
-from fedkd.errors import ConfigError, RunError
-from fedkd.observer import Silent
-from fedkd.records import Overview, RoundRecord, Summary
-from fedkd.records.directory import parameter_digest
+from fedkd.app.run import run_experiment
+from fedkd.config.load import load_config
+from fedkd.core.errors import ConfigError, RunError
+from fedkd.results.directory import parameter_digest
+from fedkd.results.observer import Silent
+from fedkd.results.records import Overview, RoundRecord, Summary
 
 SMALL: dict[str, Any] = {
     "seed": 3,
@@ -163,7 +163,7 @@ def test_without_labels_lambda_is_one_and_a_fitted_teacher_is_refused(tmp_path: 
 
 BROKEN_CLIENT = """
 import torch
-from fedkd.local import ClientBehaviour, Upload
+from fedkd.client import ClientBehaviour, Upload
 
 class Broken(ClientBehaviour):
     def respond(self, work, rule):

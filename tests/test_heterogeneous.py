@@ -5,14 +5,15 @@ from pathlib import Path
 
 import pytest
 import torch
-from federations import SMALL, federation, place_of
 
-from fedkd.app import build_engine
-from fedkd.config import Plugin, load_config, to_json
-from fedkd.evaluation import accuracy
-from fedkd.local.workspace import workspace
-from fedkd.records.directory import parameter_digest
-from fedkd.server import RoundResult, Server
+from fedkd.config.load import load_config, to_json
+from fedkd.config.schema import Plugin
+from fedkd.engines.building import build_engine
+from fedkd.experiment import workspace
+from fedkd.models import accuracy
+from fedkd.results.directory import parameter_digest
+from fedkd.server.server import RoundResult, Server
+from tests.support.federations import SMALL, federation, place_of
 
 MODELS = "clients.models=[cnn, {name: mlp, hidden: [8]}, {name: mlp, hidden: [5, 5]}, resnet8]"
 OWN = ("clients.rule=own_model", MODELS)
@@ -100,8 +101,8 @@ def test_ray_gives_the_inline_engines_results_bit_for_bit(tmp_path: Path, per_no
 
 
 def test_architectures_need_a_rule_under_which_clients_do_not_share_one() -> None:
-    from fedkd.app import check
-    from fedkd.errors import ConfigError
+    from fedkd.app.checks import check
+    from fedkd.core.errors import ConfigError
 
     with pytest.raises(
         ConfigError, match=r"clients\.models: .*\(mlp\), got cnn, mlp, resnet8; .*clients\.rule=own_model"
@@ -110,7 +111,7 @@ def test_architectures_need_a_rule_under_which_clients_do_not_share_one() -> Non
 
 
 def test_clients_csv_tells_what_each_client_cost_and_achieved(tmp_path: Path) -> None:
-    from fedkd.app import run_experiment
+    from fedkd.app.run import run_experiment
 
     run_experiment(load_config(SMALL, [*OWN, "rounds=2", "data.private_size=200"]), tmp_path / "run")
     with (tmp_path / "run" / "clients.csv").open(encoding="utf-8") as file:

@@ -27,9 +27,9 @@ LATER = (
 FIRST_CLIENT = """
 import sys
 from pathlib import Path
-from fedkd.app import run_experiment
+from fedkd.app.run import run_experiment
 from fedkd.config import load_config
-from fedkd.observer import Silent
+from fedkd.results.observer import Silent
 
 class StopAfterFirstClient(Silent):
     def progress(self, what, done, total):
@@ -46,15 +46,15 @@ def modules_of(code: str, *arguments: str) -> set[str]:
     done = subprocess.run([sys.executable, "-c", code, *arguments], stderr=subprocess.PIPE, text=True, check=False)
     assert done.returncode == 1, done.stderr
     found = set(done.stderr.split())
-    assert {"fedkd.app", "torch"} <= found, done.stderr
+    assert {"fedkd.app.run", "torch"} <= found, done.stderr
     return found
 
 
 def test_importing_the_application_imports_nothing_that_is_used_later() -> None:
-    assert not modules_of("import sys, fedkd.app; sys.exit('\\n'.join(sys.modules))") & set(LATER)
+    assert not modules_of("import sys, fedkd.app.run; sys.exit('\\n'.join(sys.modules))") & set(LATER)
 
 
 def test_the_first_client_of_the_quickstart_waits_for_nothing_that_is_used_later(tmp_path: Path) -> None:
     found = modules_of(FIRST_CLIENT, str(QUICKSTART), str(tmp_path / "run"))
-    assert {"strategies.stacked", "fedkd.data.sources.digits"} <= found
+    assert {"strategies.stacked", "fedkd.data.datasets.digits"} <= found
     assert not found & set(LATER)

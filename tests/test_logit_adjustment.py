@@ -4,11 +4,11 @@ import math
 
 import pytest
 import torch
-from federations import place_of
 from torch import nn
 
-from fedkd.local import LocalWork
-from fedkd.local.training import adjusted_cross_entropy, cross_entropy
+from fedkd.client.context import LocalWork
+from fedkd.client.training import adjusted_cross_entropy, cross_entropy
+from tests.support.federations import place_of
 
 
 class Fixed(nn.Module):

@@ -7,10 +7,10 @@ import pytest
 import torch
 from torch import nn
 
-from fedkd.config import Plugin
-from fedkd.errors import PluginError
+from fedkd.config.schema import Plugin
+from fedkd.core.errors import PluginError
+from fedkd.core.plugins import MODEL, names
 from fedkd.models import Architecture, build_model, profile
-from fedkd.plugins import MODEL, names
 
 SHAPES = ((1, 8, 8), (1, 28, 28), (3, 32, 32))
 NORMALISED = ("efficientnet_b0", "mobilenet_v2", "resnet18", "resnet8", "shufflenet")

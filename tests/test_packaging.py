@@ -11,8 +11,10 @@ from pathlib import Path
 import pytest
 from typer.main import get_command
 
-from fedkd import cli, plugins, shipped
-from fedkd.config import load_config
+from fedkd.app.cli import main as cli
+from fedkd.config import shipped
+from fedkd.config.load import load_config
+from fedkd.core import plugins
 
 ROOT = Path(__file__).resolve().parent.parent
 CONFIGS = sorted((ROOT / "configs").rglob("*.yaml"))
@@ -109,7 +111,7 @@ def test_the_readmes_strategy_runs_by_its_file_name(tmp_path: Path) -> None:
     shutil.copytree(ROOT / "strategies", package)
     (package / "my_teacher.py").write_text(strategy_example(), encoding="utf-8")
     overrides = ("teacher.name=my_teacher", "teacher.power=4", *TINY)
-    main = "from fedkd.cli import main; main()"
+    main = "from fedkd.app.cli.main import main; main()"
     path = (package.parent, ROOT)
     done = run("-c", main, "run", "quickstart", *overrides, "--out", "out", cwd=tmp_path, path=path)
     assert done.returncode == 0, done.stderr
@@ -122,7 +124,7 @@ def test_the_readmes_strategy_runs_by_its_file_name(tmp_path: Path) -> None:
 
 def test_the_readmes_strategy_runs_as_module_and_class(tmp_path: Path) -> None:
     (tmp_path / "my_mod.py").write_text(strategy_example(), encoding="utf-8")
-    main = "from fedkd.cli import main; main()"
+    main = "from fedkd.app.cli.main import main; main()"
     name = "teacher.name=my_mod:MyTeacher"
     # A run with another option value must give another student, else the option is not used.
     digests = set()
@@ -157,7 +159,7 @@ def test_fedkd_is_importable_without_ray(tmp_path: Path) -> None:
         "sys.meta_path.insert(0, Hide())\n"
         "find = importlib.util.find_spec\n"
         "importlib.util.find_spec = lambda name, *rest: None if name == 'ray' else find(name, *rest)\n"
-        "from fedkd.cli import main; main()"
+        "from fedkd.app.cli.main import main; main()"
     )
     done = run("-c", hide, "run", "quickstart", *TINY, "--out", "out", cwd=tmp_path)
     assert done.returncode == 0, done.stderr

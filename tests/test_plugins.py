@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from fedkd import plugins
-from fedkd.errors import PluginError
+from fedkd.core import plugins
+from fedkd.core.errors import PluginError
 
 OUTSIDE = """
 from dataclasses import dataclass, field

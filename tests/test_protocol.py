@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from fedkd.evaluation import ValidationReport, Verdict, diagnose, validate_student
+from fedkd.distillation.diagnosis import ValidationReport, Verdict, diagnose, validate_student
 
 CLASSES = 10
 

@@ -9,10 +9,9 @@ import numpy.typing as npt
 import pytest
 import torch
 
-from fedkd.aggregation import Expectation, collect_reports, stack_reports
-from fedkd.aggregation.reports import traffic_of
-from fedkd.codecs.float32 import Float32
-from fedkd.types import Arrays, Outcome, Traffic
+from fedkd.core.codecs.float32 import Float32
+from fedkd.core.messages import Arrays, Outcome, Traffic, traffic_of
+from fedkd.server.reports import Expectation, collect_reports, stack_reports
 
 CODEC = Float32()
 EXPECTED = Expectation(
@@ -121,7 +120,7 @@ def test_duplicates_strangers_errors_and_silence_are_failures() -> None:
 )
 def test_label_counts_are_checked_where_the_teacher_needs_them(counts: Any, accepted: bool) -> None:
     given = good(0) if counts is None else replace(good(0), arrays={**good(0).arrays, "label_counts": counts})
-    expected = replace(EXPECTED, clients=(0,), needs_label_counts=True)
+    expected = replace(EXPECTED, clients=(0,), wants=frozenset({"label_counts"}))
     reports, failures = collect_reports([given], expected)
     assert bool(reports) == accepted
     assert [("label_counts must be 2 counts" in failure.reason) for failure in failures] == [True] * (not accepted)

@@ -14,17 +14,17 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fedkd.config import load_config
-from fedkd.errors import RunError
-from fedkd.evaluation import Diagnosis, ValidationReport, Verdict
-from fedkd.records import ClientRecord, Failure, RoundRecord
-from fedkd.records.checkpoint import Checkpoint, DamagedError, load_checkpoint, save_checkpoint
-from fedkd.records.directory import ControlResult, RunDirectory
-from fedkd.records.files import replace_file
-from fedkd.records.lock import locked
-from fedkd.records.logs import round_lines
-from fedkd.records.tally import Tally
-from fedkd.types import Traffic
+from fedkd.config.load import load_config
+from fedkd.core.errors import RunError
+from fedkd.core.files import replace_file
+from fedkd.core.messages import Traffic
+from fedkd.distillation.diagnosis import Diagnosis, ValidationReport, Verdict
+from fedkd.results.checkpoint import Checkpoint, DamagedError, load_checkpoint, save_checkpoint
+from fedkd.results.directory import ControlResult, RunDirectory
+from fedkd.results.lock import locked
+from fedkd.results.logs import round_lines
+from fedkd.results.records import ClientRecord, Failure, RoundRecord
+from fedkd.results.tally import Tally
 
 VALIDATION = ValidationReport(0.5, 0.75, 0.5, 0.125, 1.0, None, None, 0.25, 0.5, 4)
 RECORD = RoundRecord(

@@ -1,17 +1,15 @@
 """The projection to very many clients, and the scripts that measure for it."""
 
 import json
-import runpy
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from benchmarks.projection import Costs, line, span, tables, written
 
 ROOT = Path(__file__).parents[1]
-SCRIPT = runpy.run_path(str(ROOT / "scripts/project_scale.py"))
-Costs, line, span, tables, written = (SCRIPT[name] for name in ("Costs", "line", "span", "tables", "written"))
 
 MEASURED: dict[str, Any] = {
     "setup_seconds": {"100": 2.01, "1000": 2.1, "10000": 3.0},
@@ -76,7 +74,15 @@ def test_the_document_says_what_the_measurements_say() -> None:
 
 
 def test_the_driver_is_measured() -> None:
-    command = [sys.executable, str(ROOT / "scripts/driver_memory.py"), "--engine", "inline", "--json", "--probe"]
+    command = [
+        sys.executable,
+        str(ROOT / "scripts/benchmark.py"),
+        "driver_memory",
+        "--engine",
+        "inline",
+        "--json",
+        "--probe",
+    ]
     small = ["--dataset", "digits", "--clients", "8", "--samples", "60", "--teachers", "mean_probabilities"]
     done = subprocess.run([*command, *small], stdout=subprocess.PIPE, text=True, check=True)
     found = json.loads(done.stdout)

@@ -5,7 +5,7 @@ import itertools
 import pytest
 import torch
 
-from fedkd.seeding import SERVER, ambient_randomness, numpy_generator, torch_generator
+from fedkd.core.seeding import SERVER, ambient_randomness, numpy_generator, torch_generator
 
 
 def test_every_key_gives_its_own_stream() -> None:

@@ -8,15 +8,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from fedkd import plugins
-from fedkd.aggregation import LogitAggregator, ReportStack
-from fedkd.config import parse_config
-from fedkd.data import prepare
-from fedkd.errors import PluginError
-from fedkd.local import ClientRule, LocalWork
-from fedkd.local.workspace import Workspace
-from fedkd.testing import check_aggregator
-from fedkd.types import Teacher
+from fedkd.aggregation.strategy import LogitAggregator
+from fedkd.aggregation.testing import check_aggregator
+from fedkd.aggregation.types import ReportStack, Teacher
+from fedkd.client.context import LocalWork
+from fedkd.client.rule import ClientRule
+from fedkd.config.load import parse_config
+from fedkd.core import plugins
+from fedkd.core.errors import PluginError
+from fedkd.data.roles import prepare
+from fedkd.experiment import Workspace
 
 
 def teacher_of(rows: list[list[list[float]]], mask: list[list[bool]] | None = None, **options: object) -> Teacher:
@@ -195,7 +196,7 @@ CONFIGS = Path(__file__).parents[1] / "configs" / "reproductions"
 
 @pytest.mark.parametrize(("setting", "classes"), [("iid", 10), ("weak", 2), ("strong", 1)])
 def test_the_reproductions_have_the_published_roles(setting: str, classes: int) -> None:
-    from fedkd.config import load_config
+    from fedkd.config.load import load_config
 
     config = load_config(CONFIGS / f"selective_fd_{setting}.yaml", [])
     assert (config.clients.count, config.data.public.size, config.data.public.labelled) == (10, 6000, 0)

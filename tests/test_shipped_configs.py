@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from fedkd import plugins
-from fedkd.app import run_experiment
-from fedkd.config import load_config
-from fedkd.students import StudentRule
+from fedkd.app.run import run_experiment
+from fedkd.config.load import load_config
+from fedkd.core import plugins
+from fedkd.server.student_rule import StudentRule
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 FILES = sorted(CONFIGS.rglob("*.yaml"))

@@ -8,22 +8,24 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from federations import federation, place_of
 from torch import Tensor, nn
 
-from fedkd.config import ClientsConfig, Plugin, to_json
+from fedkd.client import cohort as together
+from fedkd.client.cohort import performer
+from fedkd.client.performer import attempt, attempt_all
+from fedkd.client.round import perform
+from fedkd.client.state import ClientStore
+from fedkd.client.training import SampleLoss, adjusted_cross_entropy, cross_entropy, train
+from fedkd.client.vectorised import Training, likeness, stackable, train_stacked
+from fedkd.config.load import to_json
+from fedkd.config.schema import ClientsConfig, Plugin
+from fedkd.core.messages import Job, Outcome
+from fedkd.core.seeding import torch_generator
 from fedkd.data import ExperimentData
-from fedkd.local import perform, performer, together
-from fedkd.local.perform import codec
-from fedkd.local.stacking import Training, likeness, stackable, train_stacked
-from fedkd.local.store import ClientStore
-from fedkd.local.training import SampleLoss, adjusted_cross_entropy, cross_entropy, train
-from fedkd.local.workspace import Workspace
+from fedkd.experiment import Workspace, codec
 from fedkd.models import build_model
-from fedkd.performing import attempt, attempt_all
-from fedkd.privacy import PrivateTraining
-from fedkd.seeding import torch_generator
-from fedkd.types import Job, Outcome
+from fedkd.privacy.mechanism import PrivateTraining
+from tests.support.federations import federation, place_of
 
 SIZES = (11, 5, 3, 17)
 CONFIG = ClientsConfig(batch_size=4, learning_rate=0.05, momentum=0.9)
@@ -352,7 +354,10 @@ def test_training_alone_for_all_rounds_is_stacked_too(stacks: list[int]) -> None
 
 def test_client_that_fails_before_or_while_it_trains_fails_alone(tmp_path: Path) -> None:
     share = "clients.attackers={share: 0.25, behaviour: '%s'}"
-    for behaviour, warned in (("odd_clients:Refuses", False), ("odd_clients:NoSuchClass", True)):
+    for behaviour, warned in (
+        ("tests.support.odd_clients:Refuses", False),
+        ("tests.support.odd_clients:NoSuchClass", True),
+    ):
         running = federation(tmp_path, share % behaviour)
         job, alone = running.ask(1)
         together_job = stacking(job, running.place, tmp_path)

@@ -6,21 +6,32 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from federations import SMALL, federation, place_of
 
-from fedkd import controls, plugins
-from fedkd.app import check
-from fedkd.config import load_config
+from fedkd.app import controls
+from fedkd.app.checks import check
+from fedkd.config.load import load_config
+from fedkd.core import plugins
+from fedkd.core.errors import ConfigError, RunError
+from fedkd.core.messages import (
+    FEATURE_LABELS,
+    FEATURE_LOGITS,
+    FEATURE_VALUES,
+    INCLUDED,
+    MEANS,
+    SIZES,
+    Arrays,
+    ClientReport,
+    Traffic,
+    parameter_prefix,
+    state_arrays,
+)
 from fedkd.engines.inline import InlineEngine
-from fedkd.errors import ConfigError, RunError
-from fedkd.evaluation import hit_rate, predict
-from fedkd.local import parameter_prefix
-from fedkd.local.feature_names import FEATURES, LABELS, LOGITS
-from fedkd.local.label_means import INCLUDED, MEANS, SIZES
-from fedkd.local.workspace import Workspace
-from fedkd.records.directory import parameter_digest
-from fedkd.students import Answers, StudentRule, average_states, parameter_fault
-from fedkd.types import Arrays, ClientReport, Traffic, state_arrays
+from fedkd.experiment import Workspace
+from fedkd.models import hit_rate, predict
+from fedkd.results.directory import parameter_digest
+from fedkd.server.averaging import average_states, parameter_fault
+from fedkd.server.student_rule import Answers, StudentRule
+from tests.support.federations import SMALL, federation, place_of
 
 NONE = torch.zeros(0, 10)
 EVERYTHING = torch.arange(40)
@@ -258,9 +269,9 @@ def test_algorithms_without_a_student_report_how_the_clients_do(tmp_path: Path, 
 def features(rows: Any, examples: int, width: int = 8) -> Arrays:
     draw = np.random.default_rng(rows)
     return {
-        FEATURES: draw.normal(size=(examples, width)).astype(np.float32),
-        LOGITS: draw.normal(size=(examples, 10)).astype(np.float32),
-        LABELS: draw.integers(10, size=examples).astype(np.int16),
+        FEATURE_VALUES: draw.normal(size=(examples, width)).astype(np.float32),
+        FEATURE_LOGITS: draw.normal(size=(examples, 10)).astype(np.float32),
+        FEATURE_LABELS: draw.integers(10, size=examples).astype(np.int16),
     }
 
 
@@ -290,14 +301,14 @@ def test_features_that_do_not_fit_are_faults() -> None:
     good = features(1, 4)
     assert rule.fault(report(0, good, 4)) is None
     bad = {
-        FEATURES: (good[FEATURES][:3], good[FEATURES][0]),
-        LOGITS: (good[LOGITS][:, :9], good[LOGITS][:3]),
-        LABELS: (np.array([0, 1, 2, 10]), np.array([0, 1, 2, -1]), np.array([0])),
+        FEATURE_VALUES: (good[FEATURE_VALUES][:3], good[FEATURE_VALUES][0]),
+        FEATURE_LOGITS: (good[FEATURE_LOGITS][:, :9], good[FEATURE_LOGITS][:3]),
+        FEATURE_LABELS: (np.array([0, 1, 2, 10]), np.array([0, 1, 2, -1]), np.array([0])),
     }
     for name, arrays in bad.items():
         for array in arrays:
             assert name in str(rule.fault(report(0, good | {name: array}, 4)))
-    assert FEATURES in str(rule.fault(report(0, features(1, 0), 0)))
+    assert FEATURE_VALUES in str(rule.fault(report(0, features(1, 0), 0)))
     with pytest.raises(RunError, match=r"got \[4, 8\]; give their models one width"):
         rule.learn(answers(report(0, good, 4), report(1, features(1, 4, width=4), 4)))
     rule.learn(answers(report(0, good, 4)))

@@ -12,19 +12,20 @@ from typing import Any
 
 import pytest
 import yaml
-from moody import Moody
-from processes import Program
 from typer.testing import CliRunner
 
-import fedkd.app
-from fedkd import cli
-from fedkd.app import SharedRay, run_experiment
-from fedkd.config import load_config
-from fedkd.errors import ConfigError
-from fedkd.observer import Observer, Silent
-from fedkd.report.sweep_tables import CellResult
-from fedkd.studies import mean_and_ci
-from fedkd.sweep import SilentSweep, run_sweep
+import fedkd.app.run
+from fedkd.app.cli import main as cli
+from fedkd.app.run import run_experiment
+from fedkd.app.sweep import SilentSweep, run_sweep
+from fedkd.config.load import load_config
+from fedkd.core.errors import ConfigError
+from fedkd.engines.ray.shared import SharedRay
+from fedkd.results.observer import Observer, Silent
+from fedkd.results.report.statistics import mean_and_ci
+from fedkd.results.report.sweep_tables import CellResult
+from tests.support.moody import Moody
+from tests.support.processes import Program
 
 BASE: dict[str, Any] = {
     "rounds": 3,
@@ -42,8 +43,8 @@ SEEDS = (0, 1)
 @pytest.fixture(autouse=True)
 def _no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
     # They take longer than all the rest.
-    monkeypatch.setattr(fedkd.app, "draw_observatory", lambda folder: None)
-    monkeypatch.setattr(fedkd.app, "draw_label_distribution", lambda data, path: None)
+    monkeypatch.setattr(fedkd.app.run, "draw_observatory", lambda folder: None)
+    monkeypatch.setattr(fedkd.app.run, "draw_label_distribution", lambda data, path: None)
 
 
 def results(folder: Path) -> dict[str, Any]:
@@ -172,9 +173,9 @@ def command(base: Path, out: Path) -> list[str]:
 
 
 def command_line(*arguments: str) -> subprocess.CompletedProcess[str]:
-    path = os.pathsep.join([str(Path(cli.__file__).parent.parent), str(Path(__file__).parent / "support")])
+    path = str(Path(__file__).parents[1])
     return subprocess.run(
-        [sys.executable, "-c", "from fedkd.cli import main; main()", *arguments],
+        [sys.executable, "-c", "from fedkd.app.cli.main import main; main()", *arguments],
         capture_output=True,
         text=True,
         env=os.environ | {"PYTHONPATH": path},

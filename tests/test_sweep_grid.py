@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fedkd.config import CellFaults, cells_of, load_config, parse_grid, parse_seeds
-from fedkd.config.grid import folder_name
-from fedkd.errors import ConfigError
+from fedkd.config.load import load_config
+from fedkd.config.sweep import CellFaults, cells_of, folder_name, parse_grid, parse_seeds
+from fedkd.core.errors import ConfigError
 
 BASE: dict[str, Any] = {"teacher": "stacked"}
 

@@ -5,8 +5,8 @@ import math
 import pytest
 import torch
 
-from fedkd.students import TargetCache
-from fedkd.types import Teacher
+from fedkd.aggregation.types import Teacher
+from fedkd.server.target_cache import TargetCache
 
 HALF = [0.5, 0.5]
 SURE = [0.9, 0.1]

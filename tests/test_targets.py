@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.autograd.functional import hessian
 
+from fedkd.aggregation.types import Teacher
 from fedkd.distillation.losses import DISTILLATION_LOSSES, distillation_loss, reverse_distillation_loss
 from fedkd.distillation.targets import consensus_target, smoothed_one_hot
-from fedkd.types import Teacher
 
 shares = st.floats(0.0, 1.0)
 

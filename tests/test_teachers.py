@@ -8,10 +8,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from fedkd import plugins
-from fedkd.aggregation import LogitAggregator, ReportStack
-from fedkd.errors import PluginError
-from fedkd.testing import check_aggregator, make_stack, select_clients
+from fedkd.aggregation.strategy import LogitAggregator
+from fedkd.aggregation.testing import check_aggregator, make_stack, select_clients
+from fedkd.aggregation.types import ReportStack
+from fedkd.core import plugins
+from fedkd.core.errors import PluginError
 
 
 def build(name: str, **options: object) -> LogitAggregator:

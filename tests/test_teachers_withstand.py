@@ -7,11 +7,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from fedkd import plugins
-from fedkd.aggregation import LogitAggregator, ReportStack
-from fedkd.local import AdversaryView
-from fedkd.testing import select_clients
-from fedkd.types import UNKNOWN_LABEL
+from fedkd.aggregation.strategy import LogitAggregator
+from fedkd.aggregation.testing import select_clients
+from fedkd.aggregation.types import ReportStack
+from fedkd.client.behaviour import AdversaryView
+from fedkd.core import plugins
+from fedkd.core.messages import UNKNOWN_LABEL
 
 
 def build(name: str, **options: object) -> LogitAggregator:

@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from fedkd import plugins
-from fedkd.errors import PluginError
-from fedkd.temperature import TemperatureSchedule, build
-from fedkd.types import Teacher
+from fedkd.aggregation.types import Teacher
+from fedkd.core import plugins
+from fedkd.core.errors import PluginError
+from fedkd.distillation.temperature import TemperatureSchedule, build_temperature
 
 NAMES = plugins.names(plugins.TEMPERATURE)
 temperatures = st.floats(0.05, 50.0)
@@ -41,18 +41,18 @@ def test_schedules_by_hand() -> None:
     halfway = {"linear": 3.0, "cosine": 3.0, "exponential": math.sqrt(5.0)}
     quarter = {"linear": 4.0, "cosine": 3.0 + math.sqrt(2.0), "exponential": 5.0**0.75}
     for name in halfway:
-        schedule = build(name)
+        schedule = build_temperature(name)
         assert [schedule(p, target) for p in (0.0, 1.0)] == pytest.approx([5.0, 1.0])
         assert schedule(0.5, target) == pytest.approx(halfway[name])
         assert schedule(0.25, target) == pytest.approx(quarter[name])
-    assert [build("constant", value=3)(p, target) for p in (0.0, 0.4, 1.0)] == [3.0] * 3
-    assert build("constant")(0.0, target) == 2.0
+    assert [build_temperature("constant", value=3)(p, target) for p in (0.0, 0.4, 1.0)] == [3.0] * 3
+    assert build_temperature("constant")(0.0, target) == 2.0
 
 
 @pytest.mark.parametrize("name", ["linear", "cosine", "exponential"])
 @given(temperatures, temperatures, progresses, progresses)
 def test_annealing_is_monotone_between_its_ends(name: str, start: float, end: float, one: float, two: float) -> None:
-    schedule, target = build(name, start=start, end=end), teacher(2)
+    schedule, target = build_temperature(name, start=start, end=end), teacher(2)
     low, high = sorted((one, two))
     path = [schedule(p, target) for p in (0.0, low, high, 1.0)]
     if start < end:
@@ -65,7 +65,7 @@ def test_annealing_is_monotone_between_its_ends(name: str, start: float, end: fl
 @given(st.floats(0.05, 0.95), st.integers(2, 12), st.floats(0.5, 30.0), st.integers(0, 10))
 def test_entropy_reaches_its_share_or_stops_at_a_bound(share: float, classes: int, scale: float, seed: int) -> None:
     target = teacher(20, classes, scale, seed)
-    found = build("entropy", share=share, minimum=0.5, maximum=30.0)(0.5, target)
+    found = build_temperature("entropy", share=share, minimum=0.5, maximum=30.0)(0.5, target)
     assert 0.5 <= found <= 30.0
     reached = share_of_entropy(target, found)
     if found == 0.5:
@@ -80,14 +80,14 @@ def test_entropy_by_hand() -> None:
     # Two classes with log-odds 4 at T = 1: ¾ against ¼ at T = 4/ln 3, an entropy of ¾·ln(4/3) + ¼·ln 4.
     target = torch.tensor([[4.0, 0.0], [0.0, 4.0]]).log_softmax(dim=-1)
     share = (0.75 * math.log(4 / 3) + 0.25 * math.log(4)) / math.log(2)
-    assert build("entropy", share=share)(0.0, target) == pytest.approx(4 / math.log(3), rel=1e-6)
+    assert build_temperature("entropy", share=share)(0.0, target) == pytest.approx(4 / math.log(3), rel=1e-6)
 
 
 def test_entropy_asks_for_more_heat_for_a_larger_share_and_for_a_surer_teacher() -> None:
     target = teacher(scale=8.0)
-    by_share = [build("entropy", share=share, minimum=0.1)(0.0, target) for share in (0.2, 0.4, 0.6, 0.8)]
+    by_share = [build_temperature("entropy", share=share, minimum=0.1)(0.0, target) for share in (0.2, 0.4, 0.6, 0.8)]
     assert by_share == sorted(set(by_share))
-    schedule = build("entropy", minimum=0.1, maximum=100.0)
+    schedule = build_temperature("entropy", minimum=0.1, maximum=100.0)
     # Doubling the logits doubles the temperature that softens them equally.
     assert schedule(0.0, target * 2) == pytest.approx(2 * schedule(0.0, target), rel=1e-6)
 
@@ -103,16 +103,16 @@ def test_entropy_asks_for_more_heat_for_a_larger_share_and_for_a_surer_teacher()
     ids=["one-hot", "beyond one-hot", "uniform", "one class"],
 )
 def test_entropy_of_degenerate_teachers(target: Tensor, expected: float) -> None:
-    assert build("entropy", minimum=1.5, maximum=7.0)(0.0, target) == expected
+    assert build_temperature("entropy", minimum=1.5, maximum=7.0)(0.0, target) == expected
 
 
 def test_entropy_of_the_smallest_temperatures_is_finite() -> None:
-    schedule = build("entropy", share=0.001, minimum=1e-308, maximum=1.0)
+    schedule = build_temperature("entropy", share=0.001, minimum=1e-308, maximum=1.0)
     assert 0 < schedule(0.0, torch.tensor([[-3.0, -1e4], [-1e4, -5.0]])) <= 1.0
 
 
 def test_entropy_reads_each_teacher_once() -> None:
-    schedule, first, second = build("entropy"), teacher(scale=10.0), teacher(scale=5.0)
+    schedule, first, second = build_temperature("entropy"), teacher(scale=10.0), teacher(scale=5.0)
     before = schedule(0.0, first)
     other = schedule(0.5, second)
     assert other < before
@@ -128,7 +128,7 @@ def test_entropy_reads_each_teacher_once() -> None:
 def test_no_schedule_changes_its_teacher(name: str) -> None:
     target = teacher()
     kept = target.clone()
-    build(name)(0.3, target)
+    build_temperature(name)(0.3, target)
     assert torch.equal(target, kept)
 
 
@@ -136,7 +136,7 @@ def test_no_schedule_changes_its_teacher(name: str) -> None:
 @pytest.mark.parametrize("progress", [-0.01, 1.01, math.nan, math.inf])
 def test_progress_outside_the_training_is_refused(name: str, progress: float) -> None:
     with pytest.raises(ValueError, match=r"progress must lie in \[0, 1\]"):
-        build(name)(progress, teacher())
+        build_temperature(name)(progress, teacher())
 
 
 @pytest.mark.parametrize("value", [0.0, -1.0, math.nan, math.inf])
@@ -154,7 +154,7 @@ def test_a_schedule_that_sets_an_impossible_temperature_is_refused(value: float)
 )
 def test_entropy_refuses_teachers_that_are_none(target: Tensor) -> None:
     with pytest.raises(ValueError, match="teacher must be"):
-        build("entropy")(0.0, target)
+        build_temperature("entropy")(0.0, target)
 
 
 @pytest.mark.parametrize(
@@ -173,7 +173,7 @@ def test_entropy_refuses_teachers_that_are_none(target: Tensor) -> None:
 )
 def test_bad_options_are_refused(name: str, options: dict[str, Any]) -> None:
     with pytest.raises(PluginError):
-        build(name, **options)
+        build_temperature(name, **options)
     if "start" not in options or name != "constant":
         with pytest.raises(ValueError, match="must"):
             plugins.resolve(plugins.TEMPERATURE, name)(**options)

@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from fedkd.local import ClientRule, LocalWork, Upload
+from fedkd.client.context import LocalWork
+from fedkd.client.rule import ClientRule, Upload
 
 
 @dataclass(frozen=True)

@@ -8,11 +8,11 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from fedkd.distillation import distillation_loss
-from fedkd.local import ClientRule, LocalWork, Upload
-from fedkd.local.feature_names import FEATURES, LABELS, LOGITS
+from fedkd.client.context import LocalWork
+from fedkd.client.rule import ClientRule, Upload
+from fedkd.core.messages import FEATURE_LABELS, FEATURE_LOGITS, FEATURE_VALUES, TEST_FEATURES
+from fedkd.distillation.losses import distillation_loss
 from fedkd.models import embeddings
-from fedkd.types import EVALUATION
 
 
 @dataclass(frozen=True)
@@ -54,10 +54,10 @@ class Features(ClientRule):
         work.keep(model)
         seen, logits = embeddings(model, work.images)
         arrays = {
-            FEATURES: seen.numpy(),
-            LOGITS: logits.numpy(),
-            LABELS: labels.numpy().astype(np.int16),
+            FEATURE_VALUES: seen.numpy(),
+            FEATURE_LOGITS: logits.numpy(),
+            FEATURE_LABELS: labels.numpy().astype(np.int16),
         }
         if work.probe:
-            arrays[f"{EVALUATION}/features"] = embeddings(model, work.workspace.resident.test_images)[0].numpy()
+            arrays[TEST_FEATURES] = embeddings(model, work.workspace.resident.test_images)[0].numpy()
         return Upload(arrays=arrays, model=model)

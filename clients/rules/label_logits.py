@@ -7,9 +7,11 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from fedkd.evaluation import predict
-from fedkd.local import ClientRule, LocalWork, Upload
-from fedkd.local.label_means import INCLUDED, MEANS, SIZES, label_means, others_means
+from fedkd.client.context import LocalWork
+from fedkd.client.label_means import label_means, others_means
+from fedkd.client.rule import ClientRule, Upload
+from fedkd.core.messages import INCLUDED, MEANS, SIZES
+from fedkd.models import predict
 
 
 @dataclass(frozen=True)

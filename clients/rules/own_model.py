@@ -7,11 +7,11 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from fedkd.distillation import divergences
-from fedkd.local import ClientRule, LocalWork, Upload
-from fedkd.local._work import MODEL
-from fedkd.local.training import SampleLoss
-from fedkd.types import UNKNOWN_LABEL
+from fedkd.client.context import MODEL, LocalWork
+from fedkd.client.rule import ClientRule, Upload
+from fedkd.client.training import SampleLoss
+from fedkd.core.messages import CONSENSUS, LABELS, UNKNOWN_LABEL
+from fedkd.distillation.losses import divergences
 
 Positive = Annotated[float, Field(gt=0)]
 Natural = Annotated[int, Field(ge=0)]
@@ -40,7 +40,7 @@ class OwnModel(ClientRule):
 
     @property
     def receives(self) -> frozenset[str]:
-        return frozenset({"consensus", "labels"} if self.pretrain_epochs else {"consensus"})
+        return frozenset({CONSENSUS, LABELS} if self.pretrain_epochs else {CONSENSUS})
 
     def respond(self, work: LocalWork) -> Upload:
         model = work.own_model()
@@ -52,9 +52,9 @@ class OwnModel(ClientRule):
         return Upload(logits=work.answer(model), model=model)
 
     def _pretrain(self, work: LocalWork, model: nn.Module) -> None:
-        if "labels" not in work.received:
+        if LABELS not in work.received:
             return
-        labels = torch.from_numpy(work.received["labels"]).long()
+        labels = torch.from_numpy(work.received[LABELS]).long()
         known = labels != UNKNOWN_LABEL
         work.trainer(
             model,

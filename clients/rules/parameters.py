@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from fedkd.local import ClientRule, LocalWork, Upload, parameter_prefix
-from fedkd.types import state_arrays
+from fedkd.client.context import LocalWork
+from fedkd.client.rule import ClientRule, Upload
+from fedkd.core.messages import parameter_prefix, state_arrays
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,10 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from fedkd.local import ClientRule, LocalWork, Upload
-from fedkd.local.label_means import MEANS, SIZES, label_means
+from fedkd.client.context import LocalWork
+from fedkd.client.label_means import label_means
+from fedkd.client.rule import ClientRule, Upload
+from fedkd.core.messages import MEANS, SIZES
 from fedkd.models import embed, embeddings
 
 

@@ -11,9 +11,10 @@ from jaxtyping import Bool, Float
 from pydantic import Field
 from torch import Tensor
 
-from fedkd import plugins
-from fedkd.local import ClientRule, LocalWork, Upload
-from fedkd.local.density import Components, DensityRatio, typical_distance
+from fedkd.client.context import LocalWork
+from fedkd.client.density import Components, DensityRatio, typical_distance
+from fedkd.client.rule import ClientRule, Upload
+from fedkd.core import plugins
 
 QUERIES, MASK = "selective/queries", "selective/mask"
 

@@ -6,8 +6,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from fedkd.aggregation.blocks import let_go
-from fedkd.types import ReportStack
+from fedkd.aggregation.report_buffer import let_go
+from fedkd.aggregation.types import ReportStack
 
 Share = Callable[[Float[Tensor, "samples classes"]], Float[Tensor, "samples classes"]]
 """From one client's logits to what it adds to a sum."""
@@ -38,3 +38,14 @@ def vote_shares(stack: ReportStack) -> Float[Tensor, " clients"]:
         return torch.full((len(stack.clients),), 1 / len(stack.clients))
     given = stack.votes.sum(dim=1, dtype=torch.float64)
     return (given / given.sum()).float()
+
+
+def vote_counts(stack: ReportStack) -> Float[Tensor, "samples classes"]:
+    """How many clients put each class on top; who abstains votes for none, even where everybody does."""
+    choices = cast_votes(stack.logits)
+    return (choices if stack.mask is None else choices * stack.mask.unsqueeze(-1)).sum(dim=0)
+
+
+def cast_votes(logits: Float[Tensor, "*clients samples classes"]) -> Float[Tensor, "*clients samples classes"]:
+    """1 for the class on top, 0 for the others, in float64."""
+    return torch.nn.functional.one_hot(logits.argmax(dim=-1), logits.shape[-1]).double()

@@ -1,7 +1,6 @@
 """The configuration of an experiment."""
 
 from fedkd.config.describe import KeyDoc, describe_keys
-from fedkd.config.grid import Cell, CellFaults, Grid, cells_of, parse_grid, parse_seeds, value_text
 from fedkd.config.load import PLUGIN_SECTIONS, load_config, parse_config, plugin_at, to_json, to_mapping
 from fedkd.config.schema import (
     AttackersConfig,
@@ -22,6 +21,7 @@ from fedkd.config.schema import (
     SecureAggregationConfig,
     StudentConfig,
 )
+from fedkd.config.sweep import Cell, CellFaults, Grid, cells_of, parse_grid, parse_seeds, value_text
 
 __all__ = [
     "PLUGIN_SECTIONS",

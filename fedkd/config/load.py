@@ -10,12 +10,12 @@ from typing import Any, get_args, get_origin, get_type_hints
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
-from fedkd import plugins
+from fedkd.config.constraints import broken_rules
 from fedkd.config.describe import optional_section
-from fedkd.config.rules import broken_rules
 from fedkd.config.schema import ExperimentConfig, Plugin, PluginValue
-from fedkd.errors import ConfigError
-from fedkd.shipped import config_path
+from fedkd.config.shipped import config_path
+from fedkd.core import plugins
+from fedkd.core.errors import ConfigError
 
 PLUGIN_SECTIONS: tuple[tuple[str, plugins.PluginKind], ...] = (
     ("data.dataset", plugins.DATASET),
@@ -112,7 +112,7 @@ def plugin_at(config: ExperimentConfig, path: str) -> list[Plugin]:
 
 def _read_extended(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
     raw = read_yaml(path)
-    raw.pop("card", None)  # what a reproduction is held against, no part of the experiment; see fedkd.cards
+    raw.pop("card", None)  # what a reproduction is held against, which is no part of the experiment
     if (name := raw.pop("extends", None)) is None:
         return raw
     if not isinstance(name, str):

@@ -1,8 +1,8 @@
 """Data: where images come from, and who gets which of them."""
 
-from fedkd.data._base import DataSource, ImageSet, resolve_root
 from fedkd.data._types import ClientData, ExperimentData, PublicSet
 from fedkd.data.roles import prepare, unused_samples
+from fedkd.data.source import DataSource, ImageSet, resolve_root
 
 __all__ = [
     "ClientData",

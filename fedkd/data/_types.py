@@ -8,8 +8,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from fedkd.devices import to_device
-from fedkd.seeding import torch_generator
+from fedkd.core.compute import to_device
+from fedkd.core.seeding import torch_generator
 
 
 @dataclass(frozen=True)

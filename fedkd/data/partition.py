@@ -9,9 +9,9 @@ from jaxtyping import Int
 from torch import Tensor
 
 from fedkd.config.schema import PartitionConfig
+from fedkd.core.errors import DataError
+from fedkd.core.seeding import numpy_generator
 from fedkd.data._schemes import Positions, TooFewSamplesError, dirichlet, iid, pathological, shards
-from fedkd.errors import DataError
-from fedkd.seeding import numpy_generator
 
 _PATHOLOGICAL_DRAWS = 32
 

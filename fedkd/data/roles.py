@@ -6,16 +6,16 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from fedkd import plugins
-from fedkd.config.rules import broken_rules
+from fedkd.config.constraints import broken_rules
 from fedkd.config.schema import ExperimentConfig, Plugin
-from fedkd.data._base import DataSource, ImageSet, resolve_root
+from fedkd.core import plugins
+from fedkd.core.errors import ConfigError
+from fedkd.core.messages import UNKNOWN_LABEL
+from fedkd.core.seeding import torch_generator
 from fedkd.data._images import channel_statistics, fit_to_shape, standardise
 from fedkd.data._types import ClientData, ExperimentData, PublicSet
 from fedkd.data.partition import partition
-from fedkd.errors import ConfigError
-from fedkd.seeding import torch_generator
-from fedkd.types import UNKNOWN_LABEL
+from fedkd.data.source import DataSource, ImageSet, resolve_root
 
 
 def prepare(config: ExperimentConfig) -> ExperimentData:

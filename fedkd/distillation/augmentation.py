@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from fedkd.devices import to_device
+from fedkd.core.compute import to_device
 
 Change = Literal["flip", "shift"]
 

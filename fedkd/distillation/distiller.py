@@ -9,19 +9,20 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from fedkd.balancing import LambdaBalancer
-from fedkd.config import DistillationConfig
-from fedkd.devices import to_device
+from fedkd.aggregation.types import Teacher
+from fedkd.config.schema import DistillationConfig
+from fedkd.core.compute import to_device
+from fedkd.core.messages import UNKNOWN_LABEL
+from fedkd.core.seeding import ambient_randomness, torch_generator
 from fedkd.distillation.augmentation import augment
+from fedkd.distillation.balanced_step import Descent, Losses, Notes, StepRow
+from fedkd.distillation.balancer import LambdaBalancer
 from fedkd.distillation.early_stopping import BestStudent
 from fedkd.distillation.losses import DISTILLATION_LOSSES, classification_loss
-from fedkd.distillation.step import Descent, Losses, Notes, StepRow
 from fedkd.distillation.targets import consensus_target
+from fedkd.distillation.temperature import TemperatureSchedule
 from fedkd.distillation.validation import Validation, smoothed_error, student_error, validation_slope
-from fedkd.local.training import batches, make_optimiser
-from fedkd.seeding import ambient_randomness, torch_generator
-from fedkd.temperature import TemperatureSchedule
-from fedkd.types import UNKNOWN_LABEL, Teacher
+from fedkd.models import batches, make_optimiser
 
 Progress = Callable[[int, int], None]
 Change = Callable[[Tensor], Tensor]

@@ -5,7 +5,7 @@ import copy
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from fedkd.evaluation import accuracy
+from fedkd.models import accuracy
 
 
 class BestStudent:

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from fedkd.types import UNKNOWN_LABEL
+from fedkd.core.messages import UNKNOWN_LABEL
 
 
 def smoothed_one_hot(labels: Int[Tensor, " samples"], classes: int, epsilon: float) -> Float[Tensor, "samples classes"]:

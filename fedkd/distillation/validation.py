@@ -8,7 +8,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.func import functional_call, jvp
 
-from fedkd.evaluation import predict
+from fedkd.models import predict
 
 
 @dataclass(frozen=True)

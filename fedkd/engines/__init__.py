@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from types import TracebackType
 from typing import Protocol, Self
 
-from fedkd.types import Job, Outcome
+from fedkd.core.messages import Job, Outcome
 
 __all__ = ["Engine"]
 

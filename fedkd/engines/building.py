@@ -4,13 +4,13 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from fedkd.client.performer import LOCAL_PERFORMER
 from fedkd.engines import Engine
 from fedkd.engines.inline import InlineEngine
+from fedkd.engines.ray.shared import RaySize
 from fedkd.engines.resources import ClientResources, gpu_count, worker_count
-from fedkd.engines.shared_ray import RaySize
-from fedkd.local.workspace import Workspace
+from fedkd.experiment import Workspace
 from fedkd.models import profile
-from fedkd.performing import LOCAL_PERFORMER
 
 if TYPE_CHECKING:
     from flwr.serverapp import Grid
@@ -33,7 +33,7 @@ def build_engine(
     resources = {client: resources_of(place, client) for client in range(config.clients.count)}
     if config.engine.kind == "inline":
         return InlineEngine(resources=resources, performer=performer)
-    from fedkd.engines.simulation import RayEngine
+    from fedkd.engines.ray.engine import RayEngine
 
     return RayEngine(
         replace(config.engine, address=config.engine.address or ray_address),
@@ -48,7 +48,7 @@ def build_engine(
 
 def over_grid(grid: "Grid", *, join: float) -> EngineBuilder:
     """For an experiment on the Flower nodes behind ``grid``, which may take ``join`` seconds to connect."""
-    from fedkd.engines.federation import FederationEngine
+    from fedkd.engines.flower.engine import FederationEngine
 
     def build(place: Workspace) -> Engine:
         clients = place.config.clients.count

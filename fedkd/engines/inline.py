@@ -5,10 +5,10 @@ from itertools import groupby
 from types import TracebackType
 from typing import Self
 
+from fedkd.client.performer import LOCAL_PERFORMER, attempt_all, load_performer
+from fedkd.core.compute import fixed_threads
+from fedkd.core.messages import Job, Outcome
 from fedkd.engines.resources import ONE_CORE, ClientResources
-from fedkd.performing import LOCAL_PERFORMER, attempt_all, load_performer
-from fedkd.threads import fixed_threads
-from fedkd.types import Job, Outcome
 
 
 class InlineEngine:

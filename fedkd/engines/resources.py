@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 
 from fedkd.config.schema import EngineConfig
-from fedkd.errors import RunError
+from fedkd.core.errors import RunError
 
 
 @dataclass(frozen=True, order=True)

@@ -1,8 +1,23 @@
-"""Models: the architectures of students and clients, one file each."""
+"""Models: the architectures of students and clients, one file each, and what is done with any model."""
 
 from fedkd.models._base import Architecture
 from fedkd.models._build import build_model
 from fedkd.models._embedding import embed, embeddings
-from fedkd.models._profile import ModelProfile, profile
+from fedkd.models._optimise import batches, make_optimiser
+from fedkd.models._predict import accuracy, hit_rate, predict
+from fedkd.models._profile import ModelProfile, profile, training_bytes
 
-__all__ = ["Architecture", "ModelProfile", "build_model", "embed", "embeddings", "profile"]
+__all__ = [
+    "Architecture",
+    "ModelProfile",
+    "accuracy",
+    "batches",
+    "build_model",
+    "embed",
+    "embeddings",
+    "hit_rate",
+    "make_optimiser",
+    "predict",
+    "profile",
+    "training_bytes",
+]

@@ -5,9 +5,9 @@ from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd
 
-from fedkd import plugins
 from fedkd.config.schema import Plugin
-from fedkd.errors import PluginError
+from fedkd.core import plugins
+from fedkd.core.errors import PluginError
 from fedkd.models._base import Architecture
 
 

@@ -4,8 +4,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from fedkd.devices import to_device
-from fedkd.errors import PluginError
+from fedkd.core.compute import to_device
+from fedkd.core.errors import PluginError
 
 
 def embed(

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 
 @dataclass(frozen=True)
@@ -36,3 +36,37 @@ def profile(model: nn.Module, shape: tuple[int, int, int]) -> ModelProfile:
         flops=int(counter.get_total_flops()),
         megabytes=sum(tensor.numel() * tensor.element_size() for tensor in model.state_dict().values()) / 1e6,
     )
+
+
+def training_bytes(model: nn.Module, shape: tuple[int, int, int], batch_size: int, momenta: int) -> int:
+    """About how much memory a client's part of a stack takes while it trains, in bytes, without its samples.
+
+    Parameters are there as the client's own before and after, stacked, as they were at the start, as gradients and as
+    the optimiser's ``momenta``. What the layers put out counts four times: with its gradient, and as much again for the
+    libraries' work space.
+    """
+    state = sum(parameter.numel() * parameter.element_size() for parameter in model.parameters())
+    return (5 + momenta) * state + 4 * batch_size * _activation_bytes(model, shape)
+
+
+def _activation_bytes(model: nn.Module, shape: tuple[int, int, int]) -> int:
+    """Bytes of all layers' outputs for one sample."""
+    found: list[int] = []
+
+    def count(module: nn.Module, given: object, output: object) -> None:
+        if isinstance(output, Tensor):
+            found.append(output.numel() * output.element_size())
+
+    handles = [
+        module.register_forward_hook(count) for module in model.modules() if next(module.children(), None) is None
+    ]
+    parameter, training = next(model.parameters()), model.training
+    model.eval()
+    try:
+        with torch.no_grad():
+            model(torch.zeros(1, *shape, device=parameter.device, dtype=parameter.dtype))
+    finally:
+        model.train(training)
+        for handle in handles:
+            handle.remove()
+    return sum(found)

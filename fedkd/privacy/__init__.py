@@ -4,13 +4,13 @@ Noise is drawn from the experiment's seed and in floating point. That is right f
 protection of anybody's data: who knows the seed can take the noise off.
 """
 
-from fedkd.privacy._base import LogitMechanism, PrivateTraining
-from fedkd.privacy._guarantee import Guarantee, Release, sensitivity_of_sum
-from fedkd.privacy._private import Private
-from fedkd.privacy._secure_noise import SecureNoise
 from fedkd.privacy.accounting import DpEvent, GaussianEvent, composed_epsilon, gaussian_epsilon
+from fedkd.privacy.guarantee import Guarantee, Release, sensitivity_of_sum
 from fedkd.privacy.ledger import PrivacyLedger
+from fedkd.privacy.mechanism import LogitMechanism, PrivateTraining
 from fedkd.privacy.preview import preview, private_part
+from fedkd.privacy.private import Private
+from fedkd.privacy.secure_noise import SecureNoise
 
 __all__ = [
     "DpEvent",

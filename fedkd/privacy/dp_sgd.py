@@ -7,9 +7,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from fedkd.privacy._base import PrivateTraining
+from fedkd.core.seeding import ambient_randomness
+from fedkd.privacy.mechanism import PrivateTraining
 from fedkd.privacy.per_sample import check_trainable_privately, clipped_gradient_sum
-from fedkd.seeding import ambient_randomness
 
 CHUNK = 128
 """Most samples whose gradients are held in memory at once; with more of them, caches overflow."""

@@ -2,10 +2,10 @@
 
 from collections.abc import Mapping
 
-from fedkd.privacy._guarantee import Release
-from fedkd.privacy._private import Private, repeated
 from fedkd.privacy.accounting._events import compress
+from fedkd.privacy.guarantee import Release
 from fedkd.privacy.ledger import largest_epsilon
+from fedkd.privacy.private import Private, repeated
 
 NOTHING_PROVED = "privacy: nothing is proved, ε = none"
 

@@ -7,10 +7,10 @@ from typing import Any, ClassVar
 import torch
 from torch import nn
 
-from fedkd.local import parameter_prefix
-from fedkd.local.workspace import STUDENT, Workspace
-from fedkd.students import Answers, Lesson, StudentRule, average_states, parameter_fault, parameters_of
-from fedkd.types import Arrays, ClientReport, state_arrays
+from fedkd.core.messages import Arrays, ClientReport, parameter_prefix, state_arrays
+from fedkd.experiment import STUDENT, Workspace
+from fedkd.server.averaging import average_states, parameter_fault, parameters_of
+from fedkd.server.student_rule import Answers, Lesson, StudentRule
 
 
 @dataclass

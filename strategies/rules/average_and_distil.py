@@ -8,24 +8,19 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from fedkd.aggregation import LogitAggregator, ReportStack, stack_reports
-from fedkd.distillation import DistillationResult, Validation
-from fedkd.evaluation import hit_rate, predict
-from fedkd.local import parameter_prefix
-from fedkd.local.workspace import STUDENT, Workspace
-from fedkd.seeding import torch_generator
-from fedkd.students import (
-    Answers,
-    Lesson,
-    StudentRule,
-    Targets,
-    average_states,
-    build_aggregator,
-    build_distiller,
-    parameter_fault,
-    parameters_of,
-)
-from fedkd.types import UNKNOWN_LABEL, Arrays, ClientReport, Teacher, state_arrays
+from fedkd.aggregation.strategy import LogitAggregator
+from fedkd.aggregation.types import ReportStack, Teacher
+from fedkd.core.messages import UNKNOWN_LABEL, Arrays, ClientReport, parameter_prefix, state_arrays
+from fedkd.core.seeding import torch_generator
+from fedkd.distillation.distiller import DistillationResult
+from fedkd.distillation.validation import Validation
+from fedkd.experiment import STUDENT, Workspace
+from fedkd.models import hit_rate, predict
+from fedkd.server.averaging import average_states, parameter_fault, parameters_of
+from fedkd.server.reports import stack_reports
+from fedkd.server.setup import build_aggregator, build_distiller
+from fedkd.server.student_rule import Answers, Lesson, StudentRule
+from fedkd.server.target_cache import Targets
 
 
 @dataclass

@@ -9,24 +9,29 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from fedkd.aggregation import LogitAggregator, ReportStack, stack_reports
-from fedkd.aggregation.blocks import joined
-from fedkd.distillation import Distiller, Validation
-from fedkd.evaluation import hit_rate, predict
-from fedkd.local import parameter_prefix
-from fedkd.local.workspace import Workspace
-from fedkd.students import (
-    Answers,
-    Lesson,
-    StudentRule,
-    TargetCache,
-    Targets,
-    build_aggregator,
-    build_distiller,
-    teacher_generator,
+from fedkd.aggregation.report_buffer import joined
+from fedkd.aggregation.strategy import LogitAggregator
+from fedkd.aggregation.types import ReportStack, Teacher
+from fedkd.core.compute import fixed_threads
+from fedkd.core.messages import (
+    CONSENSUS,
+    LABELS,
+    PARAMETERS,
+    UNKNOWN_LABEL,
+    Arrays,
+    ClientReport,
+    Consensus,
+    parameter_prefix,
+    state_arrays,
 )
-from fedkd.threads import fixed_threads
-from fedkd.types import UNKNOWN_LABEL, Arrays, ClientReport, Consensus, Teacher, state_arrays
+from fedkd.distillation.distiller import Distiller
+from fedkd.distillation.validation import Validation
+from fedkd.experiment import Workspace
+from fedkd.models import hit_rate, predict
+from fedkd.server.reports import stack_reports
+from fedkd.server.setup import build_aggregator, build_distiller, teacher_generator
+from fedkd.server.student_rule import Answers, Lesson, StudentRule
+from fedkd.server.target_cache import TargetCache, Targets
 
 
 @dataclass
@@ -46,7 +51,7 @@ class Distil(StudentRule):
     pretrain_steps: Annotated[int, Field(ge=0)] = 0
 
     needs: ClassVar[str] = "logits"
-    offers: ClassVar[frozenset[str]] = frozenset({"parameters", "consensus", "labels"})
+    offers: ClassVar[frozenset[str]] = frozenset({PARAMETERS, CONSENSUS, LABELS})
     learns_from_sums: ClassVar[bool] = True
 
     _place: Workspace = field(init=False, repr=False)

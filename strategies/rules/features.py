@@ -9,17 +9,15 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from fedkd.config import Plugin
-from fedkd.distillation import distillation_loss
-from fedkd.errors import RunError
-from fedkd.evaluation import hit_rate, predict
-from fedkd.local.feature_names import FEATURES, LABELS, LOGITS
-from fedkd.local.training import train
-from fedkd.local.workspace import Workspace
-from fedkd.models import build_model
-from fedkd.seeding import torch_generator
-from fedkd.students import Answers, Lesson, StudentRule
-from fedkd.types import EVALUATION, Arrays, ClientReport
+from fedkd.client.training import train
+from fedkd.config.schema import Plugin
+from fedkd.core.errors import RunError
+from fedkd.core.messages import FEATURE_LABELS, FEATURE_LOGITS, FEATURE_VALUES, TEST_FEATURES, Arrays, ClientReport
+from fedkd.core.seeding import torch_generator
+from fedkd.distillation.losses import distillation_loss
+from fedkd.experiment import Workspace
+from fedkd.models import build_model, hit_rate, predict
+from fedkd.server.student_rule import Answers, Lesson, StudentRule
 
 
 @dataclass
@@ -51,32 +49,34 @@ class Features(StudentRule):
         return self._answers.get(client, {})
 
     def fault(self, report: ClientReport) -> str | None:
-        features, logits, labels = (report.arrays.get(name) for name in (FEATURES, LOGITS, LABELS))
+        features, logits, labels = (
+            report.arrays.get(name) for name in (FEATURE_VALUES, FEATURE_LOGITS, FEATURE_LABELS)
+        )
         classes = self._place.data.classes
         if features is None or features.ndim != 2 or features.shape[0] != report.examples or report.examples == 0:
-            return f"{FEATURES} must hold a row for each of the client's {report.examples} samples"
+            return f"{FEATURE_VALUES} must hold a row for each of the client's {report.examples} samples"
         if logits is None or logits.shape != (report.examples, classes):
-            return f"{LOGITS} must be [{report.examples}, {classes}]"
+            return f"{FEATURE_LOGITS} must be [{report.examples}, {classes}]"
         if labels is None or labels.shape != (report.examples,) or not bool(((labels >= 0) & (labels < classes)).all()):
-            return f"{LABELS} must be {report.examples} classes from 0 to {classes - 1}"
+            return f"{FEATURE_LABELS} must be {report.examples} classes from 0 to {classes - 1}"
         return None
 
     def learn(self, answers: Answers) -> Lesson:
-        widths = {report.arrays[FEATURES].shape[1] for report in answers.reports} | self._width
+        widths = {report.arrays[FEATURE_VALUES].shape[1] for report in answers.reports} | self._width
         if len(widths) > 1:
             raise RunError(
-                f"{FEATURES}: all clients must send as many values per sample, got {sorted(widths)}; "
+                f"{FEATURE_VALUES}: all clients must send as many values per sample, got {sorted(widths)}; "
                 "give their models one width"
             )
         features, logits, labels = (
             torch.from_numpy(np.concatenate([report.arrays[name] for report in answers.reports]))
-            for name in (FEATURES, LOGITS, LABELS)
+            for name in (FEATURE_VALUES, FEATURE_LOGITS, FEATURE_LABELS)
         )
         head = self._build(features.shape[1]) if self._head is None else self._head
         self._train(head, features, logits, labels.long(), answers.round)
         self._head = head
         for report in answers.reports:
-            own = torch.from_numpy(report.arrays[FEATURES])
+            own = torch.from_numpy(report.arrays[FEATURE_VALUES])
             self._answers[report.client] = {"server_logits": self._predict(head, own).numpy()}
         return Lesson(student_accuracy=self._accuracy(head, answers))
 
@@ -125,6 +125,6 @@ class Features(StudentRule):
         found = [
             hit_rate(self._predict(head, torch.from_numpy(tests)), self._place.data.test_labels)
             for report in answers.reports
-            if (tests := report.arrays.get(f"{EVALUATION}/features")) is not None
+            if (tests := report.arrays.get(TEST_FEATURES)) is not None
         ]
         return float(np.mean(found)) if found else None

@@ -6,11 +6,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from fedkd.errors import RunError
-from fedkd.local.label_means import INCLUDED, MEANS, SIZES
-from fedkd.local.workspace import Workspace
-from fedkd.students import Answers, Lesson, StudentRule
-from fedkd.types import Arrays, ClientReport
+from fedkd.core.errors import RunError
+from fedkd.core.messages import INCLUDED, MEANS, SIZES, Arrays, ClientReport
+from fedkd.experiment import Workspace
+from fedkd.server.student_rule import Answers, Lesson, StudentRule
 
 
 @dataclass

@@ -3,7 +3,8 @@
 from pathlib import Path
 
 import pytest
-from attack_runs import finished
+
+from tests.support.attack_runs import finished
 
 
 @pytest.fixture(scope="session")

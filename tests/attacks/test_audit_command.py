@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from fedkd import cli
-from fedkd.attacks.plot import save_roc
-from fedkd.attacks.report import AttackResult, AuditReport, Violation
-from fedkd.attacks.table import verdict
-from fedkd.errors import ConfigError, RunError
-from fedkd.report.html import write_report
+from fedkd.app.cli import main as cli
+from fedkd.audit.plot import save_roc
+from fedkd.audit.report import AttackResult, AuditReport, Violation
+from fedkd.audit.table import verdict
+from fedkd.core.errors import ConfigError, RunError
+from fedkd.results.report.run_page import write_report
 
 
 @pytest.fixture

@@ -3,10 +3,10 @@
 from pathlib import Path
 
 import pytest
-from attack_runs import finished
 
-from fedkd.app import audit_run
-from fedkd.config import AuditOptions, Plugin
+from fedkd.app.audit import audit_run
+from fedkd.config.schema import AuditOptions, Plugin
+from tests.support.attack_runs import finished
 
 ATTACKS = AuditOptions(
     attacks=(Plugin("rmia"), Plugin("loss_threshold"), Plugin("label_distribution")),

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from fedkd.attacks.mechanisms import (
+from fedkd.audit.mechanisms import (
     audit_dp_sgd,
     audit_logit_mechanism,
     audit_teacher,
@@ -11,7 +11,8 @@ from fedkd.attacks.mechanisms import (
     teacher_stream,
     training_stream,
 )
-from fedkd.privacy import PrivateTraining, gaussian_epsilon
+from fedkd.privacy.accounting import gaussian_epsilon
+from fedkd.privacy.mechanism import PrivateTraining
 from fedkd.privacy.mechanisms.gaussian_logits import GaussianLogits
 from strategies.gaussian_mean import GaussianMean
 from strategies.gnmax import GNMax

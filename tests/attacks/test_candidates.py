@@ -2,13 +2,13 @@
 
 import pytest
 import torch
-from federations import place_of
 
-from fedkd.attacks.candidates import CandidatePool, Spare, draw_pool
-from fedkd.attacks.queries import CRAFTED, crafted_queries, views_of
-from fedkd.data import unused_samples
-from fedkd.errors import ConfigError
-from fedkd.local.workspace import Workspace
+from fedkd.audit.candidates import CandidatePool, Spare, draw_pool
+from fedkd.audit.queries import CRAFTED, crafted_queries, views_of
+from fedkd.core.errors import ConfigError
+from fedkd.data.roles import unused_samples
+from fedkd.experiment import Workspace
+from tests.support.federations import place_of
 
 
 def pool_of(place: Workspace, client: int = 0, most: int = 1000) -> CandidatePool:

@@ -7,13 +7,16 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from attack_runs import finished
 
-from fedkd.app import audit_run, run_experiment
-from fedkd.attacks import OBSERVATIONS, AuditReport
-from fedkd.config import AuditOptions, Plugin, load_config
-from fedkd.errors import ConfigError, RunError
-from fedkd.records.directory import RunDirectory
+from fedkd.app.audit import audit_run
+from fedkd.app.run import run_experiment
+from fedkd.audit.attack import OBSERVATIONS
+from fedkd.audit.report import AuditReport
+from fedkd.config.load import load_config
+from fedkd.config.schema import AuditOptions, Plugin
+from fedkd.core.errors import ConfigError, RunError
+from fedkd.results.directory import RunDirectory
+from tests.support.attack_runs import finished
 
 QUICK = AuditOptions(shadows=8)
 

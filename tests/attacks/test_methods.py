@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from fedkd import plugins
-from fedkd.attacks import Disclosure, Evidence, MembershipAttack, confidence
-from fedkd.attacks.metrics import auc
+from fedkd.audit.attack import Disclosure, Evidence, MembershipAttack, confidence
+from fedkd.audit.metrics import auc
+from fedkd.core import plugins
 
 CLASSES = 3
 WITH_SHADOWS = ("lira_online", "lira_offline", "rmia")

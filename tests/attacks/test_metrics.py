@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
-from fedkd.attacks import metrics
-from fedkd.attacks.report import Held, violations
+from fedkd.audit import metrics
+from fedkd.audit.report import Held, violations
 
 
 def test_auc_counts_pairs_and_half_of_the_ties() -> None:

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from fedkd.attacks.one_run import one_run_epsilon, one_run_p_value
+from fedkd.audit.one_run import one_run_epsilon, one_run_p_value
 
 
 def test_p_values_by_hand() -> None:

@@ -3,13 +3,13 @@
 import math
 
 import torch
-from codec_cases import back, reports
 
-from fedkd.codecs.float16 import Float16
-from fedkd.codecs.float32 import Float32
-from fedkd.codecs.one_hot import OneHot
-from fedkd.codecs.quantise import Quantise
-from fedkd.codecs.top_k import TopK
+from fedkd.core.codecs.float16 import Float16
+from fedkd.core.codecs.float32 import Float32
+from fedkd.core.codecs.one_hot import OneHot
+from fedkd.core.codecs.quantise import Quantise
+from fedkd.core.codecs.top_k import TopK
+from tests.support.codec_cases import back, reports
 
 
 def test_two_bit_codes_by_hand() -> None:

@@ -9,11 +9,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fedkd.codecs import CodeHistory, LogitCodec
-from fedkd.codecs.float32 import Float32
-from fedkd.codecs.one_hot import OneHot
-from fedkd.codecs.quantise import Quantise
-from fedkd.codecs.top_k import TopK
+from fedkd.core.codecs.float32 import Float32
+from fedkd.core.codecs.one_hot import OneHot
+from fedkd.core.codecs.quantise import Quantise
+from fedkd.core.codecs.top_k import TopK
+from fedkd.core.coding.codec import LogitCodec
+from fedkd.core.coding.history import CodeHistory
 
 PUBLIC, CLASSES = 30, 4
 

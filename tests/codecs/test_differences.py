@@ -3,11 +3,12 @@
 import numpy as np
 import pytest
 import torch
-from codec_cases import CODECS, back, reports, with_compression
 
-from fedkd.codecs import LogitCodec, Previous
-from fedkd.codecs.one_hot import OneHot
-from fedkd.codecs.quantise import Quantise
+from fedkd.core.codecs.one_hot import OneHot
+from fedkd.core.codecs.quantise import Quantise
+from fedkd.core.coding.codec import LogitCodec
+from fedkd.core.coding.types import Previous
+from tests.support.codec_cases import CODECS, back, reports, with_compression
 
 
 @pytest.mark.parametrize("method", ["zlib", "lzma"])

@@ -6,17 +6,17 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from codec_cases import CODECS, KEEP_THE_LABEL, back, reports, rows, with_compression
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from fedkd.codecs import LogitCodec
-from fedkd.codecs.float16 import Float16
-from fedkd.codecs.float32 import Float32
-from fedkd.codecs.one_hot import OneHot
-from fedkd.codecs.quantise import Quantise
-from fedkd.codecs.top_k import TopK
+from fedkd.core.codecs.float16 import Float16
+from fedkd.core.codecs.float32 import Float32
+from fedkd.core.codecs.one_hot import OneHot
+from fedkd.core.codecs.quantise import Quantise
+from fedkd.core.codecs.top_k import TopK
+from fedkd.core.coding.codec import LogitCodec
+from tests.support.codec_cases import CODECS, KEEP_THE_LABEL, back, reports, rows, with_compression
 
 
 @pytest.mark.parametrize(("codec", "bits"), CODECS, ids=repr)

@@ -6,19 +6,19 @@ from typing import Any
 import jaxtyping
 import pytest
 import torch
-from codec_cases import CODECS, reports, with_compression
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from fedkd import plugins
-from fedkd.codecs import LogitCodec
-from fedkd.codecs.float16 import Float16
-from fedkd.codecs.float32 import Float32
-from fedkd.codecs.one_hot import OneHot
-from fedkd.codecs.quantise import Quantise
-from fedkd.codecs.top_k import TopK
-from fedkd.errors import PluginError
+from fedkd.core import plugins
+from fedkd.core.codecs.float16 import Float16
+from fedkd.core.codecs.float32 import Float32
+from fedkd.core.codecs.one_hot import OneHot
+from fedkd.core.codecs.quantise import Quantise
+from fedkd.core.codecs.top_k import TopK
+from fedkd.core.coding.codec import LogitCodec
+from fedkd.core.errors import PluginError
+from tests.support.codec_cases import CODECS, reports, with_compression
 
 
 @pytest.fixture

@@ -1,16 +1,6 @@
-"""Makes the scripts and the engines' helpers importable by name, and this process one that may make messages."""
-
-import sys
-from pathlib import Path
+"""Lets this process make Flower messages."""
 
 import pytest
-
-ROOT = Path(__file__).resolve().parents[2]
-
-# Before the test modules are imported, because they import from there.
-for folder in ("scripts", "tests/engines"):
-    if (path := str(ROOT / folder)) not in sys.path:
-        sys.path.insert(0, path)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -16,14 +16,14 @@ from flwr.app import Context, RecordDict
 from flwr.cli.build import build_fab_from_disk
 from flwr.cli.config_utils import load_and_validate
 from flwr.common.constant import FAB_MAX_SIZE
-from local_grid import LocalGrid
 
 import fedkd
-from fedkd import flower_app
-from fedkd.config import load_config, to_mapping
-from fedkd.errors import ConfigError, RunError
-from fedkd.nodes import DATA_ROOT, NUM_PARTITIONS, PARTITION_ID, STATE_DIR
-from fedkd.requirements import unmet_requirements
+from fedkd.app import flower_app
+from fedkd.app.requirements import unmet_requirements
+from fedkd.config.load import load_config, to_mapping
+from fedkd.core.errors import ConfigError, RunError
+from fedkd.engines.flower.node import DATA_ROOT, NUM_PARTITIONS, PARTITION_ID, STATE_DIR
+from tests.support.local_grid import LocalGrid
 
 ROOT = Path(__file__).resolve().parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
@@ -58,7 +58,7 @@ def test_the_bundle_has_every_module_and_configuration_and_nothing_else(bundle: 
 def test_the_bundle_alone_runs_every_shipped_configuration(bundle: zipfile.ZipFile, tmp_path: Path) -> None:
     bundle.extractall(tmp_path)
     code = (
-        "import fedkd.flower_app as app, fedkd.app, fedkd.shipped as shipped\n"
+        "import fedkd.app.flower_app as app, fedkd.app.run, fedkd.config.shipped as shipped\n"
         f"keys = {DEFAULTS!r}\n"
         "names = shipped.config_names()\n"
         "assert len(names) > 15\n"
@@ -75,7 +75,8 @@ def test_the_bundle_alone_runs_every_shipped_configuration(bundle: zipfile.ZipFi
 
 def test_nodes_do_not_load_what_the_server_alone_needs() -> None:
     """A SuperNode starts a process for every message."""
-    code = "import sys, fedkd.flower_app; print({'fedkd.app', 'strategies', 'matplotlib', 'ray'} & set(sys.modules))"
+    unwanted = {"fedkd.app.run", "strategies", "matplotlib", "ray"}
+    code = f"import sys, fedkd.app.flower_app; print({unwanted} & set(sys.modules))"
     environ = os.environ | {"PYTHONPATH": str(ROOT)}
     done = subprocess.run([sys.executable, "-c", code], env=environ, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"

@@ -21,8 +21,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from flower_run import flower_run
 
-from fedkd.app import run_experiment
-from fedkd.config import load_config
+from fedkd.app.run import run_experiment
+from fedkd.config.load import load_config
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -7,20 +7,21 @@ from typing import Any
 
 import pytest
 from flwr.app import Message
-from local_grid import FIRST_NODE, LocalGrid
 
-from fedkd.app import over_grid, run_experiment
-from fedkd.config import load_config, parse_config, to_json, to_mapping
-from fedkd.engines import federation
-from fedkd.engines.federation import FederationEngine
+from fedkd.app.run import run_experiment
+from fedkd.config.load import load_config, parse_config, to_json, to_mapping
+from fedkd.core.errors import RunError
+from fedkd.core.messages import Job, Outcome
+from fedkd.engines.building import over_grid
+from fedkd.engines.flower import engine as federation
+from fedkd.engines.flower.engine import FederationEngine
+from fedkd.engines.flower.node import at_home, state_folder
+from fedkd.engines.flower.wire import decode_cohort
 from fedkd.engines.inline import InlineEngine
 from fedkd.engines.resources import ClientResources
-from fedkd.errors import RunError
-from fedkd.nodes import at_home, state_folder
-from fedkd.observer import Silent
-from fedkd.records import RoundRecord
-from fedkd.types import Job, Outcome
-from fedkd.wire import decode_cohort
+from fedkd.results.observer import Silent
+from fedkd.results.records import RoundRecord
+from tests.support.local_grid import FIRST_NODE, LocalGrid
 
 REMEMBERING: dict[str, Any] = {
     "seed": 3,
@@ -49,7 +50,7 @@ def deployment(nodes: int, folder: Path | None = None) -> LocalGrid:
 
 def engine(grid: LocalGrid, clients: int, **options: Any) -> FederationEngine:
     config = load_config({"engine": {"timeout": 30.0}}).engine
-    return FederationEngine(grid, config, clients, performer="engine_performers:choose", **options)
+    return FederationEngine(grid, config, clients, performer="tests.support.engine_performers:choose", **options)
 
 
 def texts(outcomes: Iterable[Outcome]) -> dict[int, Any]:
@@ -59,7 +60,7 @@ def texts(outcomes: Iterable[Outcome]) -> dict[int, Any]:
 def test_a_client_is_asked_on_its_own_node_and_a_node_once() -> None:
     grid = deployment(3)
     job = Job("fail_on_even", 1, "{}")
-    expected = texts(InlineEngine(performer="engine_performers:choose").run(job, range(7)))
+    expected = texts(InlineEngine(performer="tests.support.engine_performers:choose").run(job, range(7)))
     with engine(grid, 7) as running:
         assert texts(running.run(job, [6, 0, 3, 5, 1])) == {client: expected[client] for client in (6, 0, 3, 5, 1)}
         assert len(texts(running.run(job, range(7)))) == 7

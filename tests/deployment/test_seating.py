@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 from flwr.app import Error, Message
 from flwr.serverapp import Grid
-from local_grid import FIRST_NODE, LocalGrid
 
-from fedkd.engines.seating import seated_nodes
-from fedkd.errors import RunError
+from fedkd.core.errors import RunError
+from fedkd.engines.flower.discovery import seated_nodes
+from tests.support.local_grid import FIRST_NODE, LocalGrid
 
-PERFORMER = "engine_performers:choose"
+PERFORMER = "tests.support.engine_performers:choose"
 
 
 def seat(partition: Any, partitions: Any) -> dict[str, Any]:

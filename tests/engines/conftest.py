@@ -1,15 +1,6 @@
-"""Makes the helpers beside this file importable by name, here and in the processes that the tests start."""
-
-import sys
-from pathlib import Path
+"""Lets this process make Flower messages."""
 
 import pytest
-
-HERE = str(Path(__file__).parent)
-
-
-# Before the test modules are imported, because they import from here.
-sys.path.insert(0, HERE)
 
 
 @pytest.fixture(scope="session", autouse=True)

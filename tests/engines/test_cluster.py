@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from processes import Program
+
+from tests.support.processes import Program
 
 pytest.importorskip("ray")
 
-from fedkd.app import run_experiment
-from fedkd.config import load_config
+from fedkd.app.run import run_experiment
+from fedkd.config.load import load_config
 
 CLUSTER = """
 import sys
@@ -64,7 +65,7 @@ def test_two_nodes_give_the_inline_engines_student_and_stay_up(cluster: Program,
     address = cluster.stdout.readline().strip()
     nodes = tmp_path / "nodes"
     nodes.mkdir()
-    behaviour = {"name": "cluster_client:Tracked", "folder": str(nodes)}
+    behaviour = {"name": "tests.support.cluster_client:Tracked", "folder": str(nodes)}
     config = CONFIG | {"clients": CONFIG["clients"] | {"behaviour": behaviour}}
     (tmp_path / "config.yaml").write_text(json.dumps(config))
     reference = run_experiment(load_config(config), tmp_path / "inline")

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from processes import Program
+
+from tests.support.processes import Program
 
 pytest.importorskip("ray")
 
@@ -28,7 +29,7 @@ CONFIG: dict[str, Any] = {
 def started(folder: Path, *overrides: str) -> Program:
     """``fedkd run`` as from a shell."""
     (folder / "config.yaml").write_text(json.dumps(CONFIG))
-    command = ("-c", "from fedkd.cli import main; main()", "run", "config.yaml", "--out", "run", *overrides)
+    command = ("-c", "from fedkd.app.cli.main import main; main()", "run", "config.yaml", "--out", "run", *overrides)
     return Program(*command, cwd=folder)
 
 
@@ -43,7 +44,7 @@ def wait_until(happens: Any, program: Program) -> None:
 def test_a_run_that_is_ended_in_the_midst_of_a_clients_work(tmp_path: Path, ending: signal.Signals) -> None:
     """The signal reaches the driver alone, and a worker that would not end by itself is at work."""
     mark = tmp_path / "busy"
-    program = started(tmp_path, f"clients.behaviour={{name: endless_client:Endless, mark: {mark}}}")
+    program = started(tmp_path, f"clients.behaviour={{name: tests.support.endless_client:Endless, mark: {mark}}}")
     wait_until(mark.exists, program)
     os.kill(program.pid, ending)
     _, error = program.communicate(timeout=60)

@@ -12,14 +12,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from faulty_clients import CLIENTS, FAULTS, MIN_REPORTS, ROUNDS, TIMEOUT, Fault
-from processes import Program
+
+from tests.support.faulty_clients import CLIENTS, FAULTS, MIN_REPORTS, ROUNDS, TIMEOUT, Fault
+from tests.support.processes import Program
 
 pytest.importorskip("ray")
 
-from fedkd.app import run_experiment
-from fedkd.config import load_config
-from fedkd.local.workspace import Workspace
+from fedkd.app.run import run_experiment
+from fedkd.config.load import load_config
+from fedkd.experiment import Workspace
 
 CONFIG: dict[str, Any] = {
     "seed": 3,
@@ -41,12 +42,12 @@ COMMAND = """
 import sys
 import fedkd.app
 from fedkd import cli
-from fedkd.engines.simulation import RayEngine
+from fedkd.engines.ray.engine import RayEngine
 
 def build_engine(place, **options):
-    return RayEngine(place.config.engine, place.config.clients.count, performer="faulty_clients:perform")
+    return RayEngine(place.config.engine, place.config.clients.count, performer="tests.support.faulty_clients:perform")
 
-fedkd.app.build_engine = build_engine
+fedkd.app.run.build_engine = build_engine
 cli.main()
 """
 

@@ -9,19 +9,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from federations import federation, place_of
 from flwr.app import ConfigRecord, Context, Error, Message, RecordDict
-from local_grid import LocalGrid
 
 import fedkd
-from fedkd.client_app import app
-from fedkd.config import to_json
-from fedkd.engines.grid import EXPIRY_SECONDS, GridEngine
-from fedkd.errors import RunError
-from fedkd.students import build_aggregator, build_distiller
-from fedkd.types import Job
-from fedkd.wire import COHORT_MESSAGE, Cohort, encode_cohort
-from strategies.federated_distillation import FederatedDistillation
+from fedkd.app.flower_strategy import FederatedDistillation
+from fedkd.config.load import to_json
+from fedkd.core.errors import RunError
+from fedkd.core.messages import Job
+from fedkd.engines.flower.client_app import app
+from fedkd.engines.flower.grid import EXPIRY_SECONDS, GridEngine
+from fedkd.engines.flower.wire import COHORT_MESSAGE, Cohort, encode_cohort
+from fedkd.server.setup import build_aggregator, build_distiller
+from tests.support.federations import federation, place_of
+from tests.support.local_grid import LocalGrid
 
 
 def strategy(*overrides: str) -> FederatedDistillation:
@@ -92,13 +92,13 @@ def test_a_round_in_which_every_reply_is_an_error_is_an_error() -> None:
 def test_a_backend_that_fails_is_an_error_and_not_a_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     """Flower leaves its ServerApp waiting for nodes that never come."""
     pytest.importorskip("ray")
-    from fedkd.engines import flower_simulation
+    from fedkd.engines.ray import simulation as flower_simulation
 
     def fail(*arguments: object, **options: object) -> None:
         raise RuntimeError("no backend")
 
     monkeypatch.setattr(flower_simulation, "run_simulation", fail)
-    simulation = flower_simulation.Simulation(2, {"num_cpus": 1}, performer="fedkd.local:perform", verbose=False)
+    simulation = flower_simulation.Simulation(2, {"num_cpus": 1}, performer="fedkd.client:perform", verbose=False)
     with pytest.raises(RunError, match="simulation did not start: no backend"):
         simulation.start()
     assert not simulation.running
@@ -133,7 +133,7 @@ def test_what_clients_remember_does_not_travel_in_flowers_context(tmp_path: Path
     """Flower sends the context both ways with every message, at the cost of its size."""
     run = federation(tmp_path, "clients.rule=own_model")
     job, context = run.server.job(1), Context(1, 2**63 + 1, {}, RecordDict(), {})
-    cohort = Cohort(job, run.server.sampled(1), "fedkd.local:perform", 60.0)
+    cohort = Cohort(job, run.server.sampled(1), "fedkd.client:perform", 60.0)
     app(Message(encode_cohort(cohort), 2**63 + 1, COHORT_MESSAGE, ttl=60.0), context)
     assert len(list(tmp_path.iterdir())) == 4, "the clients must have something to remember"
     assert len(context.state) == 0
@@ -173,7 +173,7 @@ class Watcher:
 sys.meta_path.insert(0, Watcher())
 import fedkd.app
 from fedkd.config.schema import EngineConfig
-from fedkd.engines.simulation import RayEngine
+from fedkd.engines.ray.engine import RayEngine
 Watcher.names.add("ray")
 try:
     RayEngine(EngineConfig(), 2).__enter__()

@@ -5,19 +5,19 @@ from typing import Any
 
 import numpy as np
 import pytest
-from federations import place_of
 from flwr.app import Error, Message
 from flwr.serverapp import Grid
-from local_grid import FIRST_NODE, LocalGrid
 
-from fedkd.config import to_json
-from fedkd.engines.grid import GridEngine
+from fedkd.client.performer import LOCAL_PERFORMER
+from fedkd.config.load import to_json
+from fedkd.core.errors import RunError
+from fedkd.core.messages import Job, Outcome
+from fedkd.engines.flower.grid import GridEngine
+from fedkd.engines.flower.wire import COHORT_MESSAGE, Cohort, decode_cohort
 from fedkd.engines.inline import InlineEngine
 from fedkd.engines.resources import ClientResources
-from fedkd.errors import RunError
-from fedkd.performing import LOCAL_PERFORMER
-from fedkd.types import Job, Outcome
-from fedkd.wire import COHORT_MESSAGE, Cohort, decode_cohort
+from tests.support.federations import place_of
+from tests.support.local_grid import FIRST_NODE, LocalGrid
 
 
 def by_client(outcomes: Iterable[Outcome]) -> dict[int, tuple[Any, ...]]:
@@ -31,8 +31,16 @@ def by_client(outcomes: Iterable[Outcome]) -> dict[int, tuple[Any, ...]]:
     }
 
 
+CHOOSE = "tests.support.engine_performers:choose"
+
+
 def engine(grid: Grid, nodes: int = 3, **options: Any) -> GridEngine:
-    settings: dict[str, Any] = {"workers": 1, "timeout": 30.0, "performer": "engine_performers:choose", **options}
+    settings: dict[str, Any] = {
+        "workers": 1,
+        "timeout": 30.0,
+        "performer": CHOOSE,
+        **options,
+    }
     return GridEngine(grid, nodes=nodes, **settings)
 
 
@@ -50,7 +58,7 @@ JOB = Job(
 @pytest.mark.parametrize("clients_per_node", [None, 1, 3, 100])
 def test_equals_inline_for_any_cohort_size(clients_per_node: int | None) -> None:
     clients = [9, 2, 5, 0, 7, 4, 1]
-    expected = by_client(InlineEngine(performer="engine_performers:choose").run(JOB, clients))
+    expected = by_client(InlineEngine(performer=CHOOSE).run(JOB, clients))
     with engine(LocalGrid(3), clients_per_node=clients_per_node) as grid_engine:
         assert by_client(grid_engine.run(JOB, clients)) == expected
 
@@ -133,7 +141,7 @@ def test_classes_of_clients_share_cores_and_gpus() -> None:
     """On four cores and one GPU: clients 0 to 3 need three cores, 4 to 13 half a GPU, the others a core."""
     wide, gpu = ClientResources(threads=3), ClientResources(gpu=0.5)
     resources = {**dict.fromkeys(range(4), wide), **dict.fromkeys(range(4, 14), gpu)}
-    expected = by_client(InlineEngine(resources=resources, performer="engine_performers:choose").run(JOB, range(18)))
+    expected = by_client(InlineEngine(resources=resources, performer=CHOOSE).run(JOB, range(18)))
     grid = OneReplyAtATime(5)
     with engine(grid, nodes=5, workers=4, gpus=1, clients_per_node=2, resources=resources) as grid_engine:
         assert by_client(grid_engine.run(JOB, range(18))) == expected

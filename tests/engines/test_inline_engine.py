@@ -6,14 +6,14 @@ import sys
 import numpy as np
 import torch
 
+from fedkd.core.messages import Job
 from fedkd.engines.inline import InlineEngine
 from fedkd.engines.resources import ClientResources
-from fedkd.types import Job
 
 
 def test_outcomes_come_in_order_with_what_clients_computed() -> None:
     job = Job("work", 3, "text", {"weight": np.eye(3, dtype=np.float32)}, probe=True)
-    with InlineEngine(performer="engine_performers:choose") as engine:
+    with InlineEngine(performer="tests.support.engine_performers:choose") as engine:
         outcomes = list(engine.run(job, [4, 0, 2]))
     assert [outcome.client for outcome in outcomes] == [4, 0, 2]
     expected = np.random.default_rng((3, 0)).normal(size=(5, 3)).astype(np.float32)
@@ -22,7 +22,7 @@ def test_outcomes_come_in_order_with_what_clients_computed() -> None:
 
 
 def test_failing_clients_do_not_stop_the_others() -> None:
-    with InlineEngine(performer="engine_performers:fail_on_even") as engine:
+    with InlineEngine(performer="tests.support.engine_performers:fail_on_even") as engine:
         outcomes = list(engine.run(Job("work", 1, "{}"), range(4)))
     assert [outcome.error for outcome in outcomes] == [
         "ValueError: no data on client 0",
@@ -33,13 +33,13 @@ def test_failing_clients_do_not_stop_the_others() -> None:
 
 
 def test_client_that_leaves_python_fails_alone() -> None:
-    with InlineEngine(performer="engine_performers:quit_python") as engine:
+    with InlineEngine(performer="tests.support.engine_performers:quit_python") as engine:
         (outcome,) = engine.run(Job("work", 1, "{}"), [0])
     assert outcome.error == "SystemExit: enough"
 
 
 def test_answer_in_another_clients_name_is_refused() -> None:
-    with InlineEngine(performer="engine_performers:someone_else") as engine:
+    with InlineEngine(performer="tests.support.engine_performers:someone_else") as engine:
         (outcome,) = engine.run(Job("work", 1, "{}"), [0])
     assert (outcome.client, outcome.error) == (0, "ValueError: answered as client 1")
 
@@ -49,10 +49,10 @@ def test_callers_thread_count_holds_between_clients_and_afterwards() -> None:
     torch.set_num_threads(2)
     try:
         job = Job("work", 1, "{}", {"weight": np.eye(3, dtype=np.float32)})
-        for outcome in InlineEngine(performer="engine_performers:work").run(job, range(3)):
+        for outcome in InlineEngine(performer="tests.support.engine_performers:work").run(job, range(3)):
             assert outcome.metrics["threads"] == 1
             assert torch.get_num_threads() == 2
-        list(InlineEngine(performer="engine_performers:fail_on_even").run(job, range(3)))
+        list(InlineEngine(performer="tests.support.engine_performers:fail_on_even").run(job, range(3)))
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)
@@ -61,7 +61,9 @@ def test_callers_thread_count_holds_between_clients_and_afterwards() -> None:
 def test_client_runs_with_its_own_threads_and_its_own_personal_arrays() -> None:
     weight = {"weight": np.eye(3, dtype=np.float32)}
     job = Job("work", 1, "{}", weight, personal={client: {"secret": np.array([client])} for client in (0, 2)})
-    with InlineEngine(resources={1: ClientResources(threads=2)}, performer="engine_performers:work") as engine:
+    with InlineEngine(
+        resources={1: ClientResources(threads=2)}, performer="tests.support.engine_performers:work"
+    ) as engine:
         outcomes = list(engine.run(job, range(3)))
     assert [outcome.metrics["threads"] for outcome in outcomes] == [1, 2, 1]
     seen = [{name: int(array[0]) for name, array in o.arrays.items() if name.startswith("own")} for o in outcomes]
@@ -79,8 +81,8 @@ class Blocker:
 
 sys.meta_path.insert(0, Blocker())
 from fedkd.engines.inline import InlineEngine
-from fedkd.types import Job, Outcome
-with InlineEngine(performer="engine_performers:fail_on_even") as engine:
+from fedkd.core.messages import Job, Outcome
+with InlineEngine(performer="tests.support.engine_performers:fail_on_even") as engine:
     print([outcome.ok for outcome in engine.run(Job("work", 1, "{}"), [1, 2])])
 """
     result = subprocess.run(

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from fedkd.memory import release_memory
+from fedkd.core.compute import release_memory
 
 MEGABYTE = 2**20
 

@@ -12,16 +12,17 @@ from typing import Any
 
 import numpy as np
 import pytest
-from processes import Program
+
+from tests.support.processes import Program
 
 pytest.importorskip("ray")
 
 from fedkd.config.schema import EngineConfig
+from fedkd.core.errors import RunError
+from fedkd.core.messages import Job, Outcome
 from fedkd.engines.inline import InlineEngine
+from fedkd.engines.ray.engine import RayEngine
 from fedkd.engines.resources import ClientResources
-from fedkd.engines.simulation import RayEngine
-from fedkd.errors import RunError
-from fedkd.types import Job, Outcome
 
 JOB = Job(
     "work",
@@ -33,7 +34,7 @@ JOB = Job(
     state_dir="somewhere",
 )
 RESOURCES = {11: ClientResources(threads=2)}
-PERFORMER = "engine_performers:choose"
+PERFORMER = "tests.support.engine_performers:choose"
 
 
 def comparable(outcomes: Iterable[Outcome]) -> dict[int, Any]:
@@ -103,12 +104,12 @@ SCRIPT = """
 import sys
 import numpy as np
 from fedkd.config.schema import EngineConfig
-from fedkd.engines.simulation import RayEngine
-from fedkd.errors import RunError
-from fedkd.types import Job
+from fedkd.engines.ray.engine import RayEngine
+from fedkd.core.errors import RunError
+from fedkd.core.messages import Job
 
 def engine(clients, **options):
-    return RayEngine(EngineConfig(**options), clients, performer="engine_performers:choose")
+    return RayEngine(EngineConfig(**options), clients, performer="tests.support.engine_performers:choose")
 """
 
 
@@ -132,7 +133,8 @@ def failed(round, kind):
 with engine(5, workers=1, timeout=10, clients_per_node=5) as running:
     print(failed(1, "hang_on_client_3"), failed(2, "hang_on_client_3"))
     print(failed(1, "die_on_client_3"), failed(2, "die_on_client_3"))
-    print(failed(1, "chatter"), answers(running) == answers(InlineEngine(performer="engine_performers:choose")))
+    inline = InlineEngine(performer="tests.support.engine_performers:choose")
+    print(failed(1, "chatter"), answers(running) == answers(inline))
 """
     )
     out, err = process.communicate(timeout=240)

@@ -11,7 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fedkd.config.schema import EngineConfig
-from fedkd.engines import ray_cluster
+from fedkd.core.errors import RunError
+from fedkd.engines.ray import cluster as ray_cluster
+from fedkd.engines.ray.engine import RayEngine
 from fedkd.engines.resources import (
     ONE_CORE,
     ClientResources,
@@ -23,8 +25,6 @@ from fedkd.engines.resources import (
     slots,
     worker_count,
 )
-from fedkd.engines.simulation import RayEngine
-from fedkd.errors import RunError
 
 
 def test_one_worker_per_core_but_no_more_than_clients_have_threads() -> None:

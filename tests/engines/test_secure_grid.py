@@ -3,13 +3,13 @@
 from collections.abc import Iterable
 from pathlib import Path
 
-from federations import federation
 from flwr.app import Message
-from local_grid import LocalGrid
 
-from fedkd.engines.grid import GridEngine
+from fedkd.engines.flower.grid import GridEngine
 from fedkd.engines.inline import InlineEngine
-from fedkd.secure import PHASES
+from fedkd.privacy.secure_sum.terms import PHASES
+from tests.support.federations import federation
+from tests.support.local_grid import LocalGrid
 
 OVERRIDES = ("clients.count=6", "privacy.secure_aggregation={}")
 

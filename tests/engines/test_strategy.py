@@ -6,16 +6,17 @@ from dataclasses import replace
 import pytest
 import torch
 from flwr.app import Message
-from local_grid import LocalGrid
 
-from fedkd.app import check
-from fedkd.config import Plugin, load_config
+from fedkd.app.checks import check
+from fedkd.app.flower_strategy import FederatedDistillation
+from fedkd.config.load import load_config
+from fedkd.config.schema import Plugin
+from fedkd.core.errors import RunError
 from fedkd.engines.inline import InlineEngine
-from fedkd.errors import RunError
-from fedkd.local.workspace import Workspace
-from fedkd.server import Server
-from fedkd.students import build_aggregator, build_distiller
-from strategies.federated_distillation import FederatedDistillation
+from fedkd.experiment import Workspace
+from fedkd.server.server import Server
+from fedkd.server.setup import build_aggregator, build_distiller
+from tests.support.local_grid import LocalGrid
 
 
 @pytest.fixture

@@ -12,8 +12,8 @@ from flwr.common.serde import recorddict_to_proto
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fedkd.types import Arrays, Job, Outcome
-from fedkd.wire import (
+from fedkd.core.messages import Arrays, Job, Outcome
+from fedkd.engines.flower.wire import (
     COHORT_MESSAGE,
     Cohort,
     decode_cohort,

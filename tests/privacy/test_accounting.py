@@ -7,10 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fedkd.privacy import GaussianEvent, composed_epsilon, gaussian_epsilon
 from fedkd.privacy.accounting import (
+    GaussianEvent,
     calibrated_noise_multiplier,
+    composed_epsilon,
     gaussian_delta,
+    gaussian_epsilon,
     gaussian_noise_multiplier,
     pld_epsilon,
     rdp_epsilon,

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from fedkd.config.schema import Plugin
 from fedkd.models import build_model
-from fedkd.privacy import PrivateTraining
 from fedkd.privacy.dp_sgd import poisson_batches, private_steps, sampling_rate, train_privately
+from fedkd.privacy.mechanism import PrivateTraining
 from fedkd.privacy.per_sample import check_trainable_privately, clipped_gradient_sum
 
 

@@ -13,13 +13,15 @@ from jaxtyping import Float
 from scipy.stats import beta
 from torch import Tensor
 
-from fedkd import plugins
-from fedkd.aggregation.reports import LOGIT_BOUND
-from fedkd.errors import PluginError
-from fedkd.privacy import Private, Release, composed_epsilon, gaussian_epsilon, sensitivity_of_sum
+from fedkd.core import plugins
+from fedkd.core.errors import PluginError
+from fedkd.core.messages import LOGIT_BOUND
+from fedkd.core.seeding import torch_generator
+from fedkd.privacy.accounting import composed_epsilon, gaussian_epsilon
 from fedkd.privacy.clipping import clip_report, clip_vectors
+from fedkd.privacy.guarantee import Release, sensitivity_of_sum
 from fedkd.privacy.mechanisms.gaussian_logits import GaussianLogits
-from fedkd.seeding import torch_generator
+from fedkd.privacy.private import Private
 
 DELTA = 1e-5
 QUERIES, CLASSES = 4, 3

@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from fedkd.privacy import GaussianEvent, PrivacyLedger, composed_epsilon, gaussian_epsilon
+from fedkd.privacy.accounting import GaussianEvent, composed_epsilon, gaussian_epsilon
+from fedkd.privacy.ledger import PrivacyLedger
 
 DELTA = 1e-5
 ROUND = (GaussianEvent(5.0),)

@@ -5,10 +5,13 @@ import math
 import pytest
 import torch
 
-from fedkd import plugins
-from fedkd.errors import PluginError
-from fedkd.privacy import LogitMechanism, Private, Release, preview, private_part
-from fedkd.privacy.usability import signal_to_noise
+from fedkd.core import plugins
+from fedkd.core.errors import PluginError
+from fedkd.privacy.guarantee import Release
+from fedkd.privacy.mechanism import LogitMechanism
+from fedkd.privacy.preview import preview, private_part
+from fedkd.privacy.private import Private
+from fedkd.privacy.signal_to_noise import signal_to_noise
 from strategies.gaussian_mean import GaussianMean
 from strategies.gnmax import GNMax
 

@@ -13,15 +13,18 @@ from hypothesis.extra.numpy import arrays
 from scipy.special import ndtr
 from torch import Tensor
 
-from fedkd import plugins
-from fedkd.aggregation import LogitAggregator
-from fedkd.privacy import Private, Release, composed_epsilon, gaussian_epsilon
+from fedkd.aggregation.strategy import LogitAggregator
+from fedkd.aggregation.testing import make_stack
+from fedkd.aggregation.types import ReportStack
+from fedkd.aggregation.voting import vote_counts
+from fedkd.core import plugins
+from fedkd.privacy.accounting import composed_epsilon, gaussian_epsilon
 from fedkd.privacy.clipping import clip_vectors
-from fedkd.testing import make_stack
-from fedkd.types import ReportStack
+from fedkd.privacy.guarantee import Release
+from fedkd.privacy.private import Private
 from strategies.confident_gnmax import ConfidentGNMax
 from strategies.gaussian_mean import GaussianMean
-from strategies.gnmax import GNMax, vote_counts
+from strategies.gnmax import GNMax
 
 DELTA = 1e-5
 RELEASE = Release(queries=100, classes=10, clients=50, examples=10, epochs=1, batch_size=1, parameters=1)

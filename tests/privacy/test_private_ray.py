@@ -4,13 +4,14 @@ import json
 from pathlib import Path
 
 import pytest
-from federations import SMALL
+
+from tests.support.federations import SMALL
 
 pytest.importorskip("ray")
 
-from fedkd.app import run_experiment
-from fedkd.config import load_config
-from fedkd.records import Summary
+from fedkd.app.run import run_experiment
+from fedkd.config.load import load_config
+from fedkd.results.records import Summary
 
 
 @pytest.mark.parametrize("mechanism", ["dp_sgd", "gaussian_logits"])

@@ -9,22 +9,25 @@ from typing import Any
 
 import pytest
 import torch
-from federations import SMALL, federation, place_of
 from rich.console import Console as RichConsole
 
-from fedkd import plugins
-from fedkd.app import check, run_experiment
-from fedkd.composition import composition_faults
-from fedkd.config import load_config
-from fedkd.console import Console
-from fedkd.errors import ConfigError, RunError
-from fedkd.local import ClientBehaviour, ClientRule, LocalWork, Upload
-from fedkd.observer import Silent
-from fedkd.privacy import GaussianEvent, PrivacyLedger, composed_epsilon, gaussian_epsilon
+from fedkd.app.checks import check, composition_faults
+from fedkd.app.cli.console import Console
+from fedkd.app.run import run_experiment
+from fedkd.client.behaviour import ClientBehaviour
+from fedkd.client.context import LocalWork
+from fedkd.client.rule import ClientRule, Upload
+from fedkd.config.load import load_config
+from fedkd.core import plugins
+from fedkd.core.errors import ConfigError, RunError
+from fedkd.core.messages import Arrays, Outcome
+from fedkd.privacy.accounting import GaussianEvent, composed_epsilon, gaussian_epsilon
 from fedkd.privacy.clipping import clip_vectors
 from fedkd.privacy.dp_sgd import private_steps, sampling_rate
-from fedkd.records import Summary
-from fedkd.types import Arrays, Outcome
+from fedkd.privacy.ledger import PrivacyLedger
+from fedkd.results.observer import Silent
+from fedkd.results.records import Summary
+from tests.support.federations import SMALL, federation, place_of
 
 DELTA = 1e-5
 GAUSSIAN = "privacy.mechanism={name: gaussian_logits, noise_multiplier: 2.0}"

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from fedkd.app import run_experiment
-from fedkd.config import parse_config
+from fedkd.app.run import run_experiment
+from fedkd.config.load import parse_config
 
 SMALL = {
     "rounds": 2,

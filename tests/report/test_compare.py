@@ -10,15 +10,15 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
-from figure_texts import texts
-from html_pages import page
 from scipy import stats
 
-from fedkd import cli
-from fedkd.errors import RunError
-from fedkd.report.comparison import find_runs, group_runs, paired, write_comparison
-from fedkd.report.comparison._figures import draw_accuracy, draw_bytes, draw_lambda, draw_privacy
-from fedkd.report.comparison._tables import names_of
+from fedkd.app.cli import main as cli
+from fedkd.core.errors import RunError
+from fedkd.results.report.comparison import find_runs, group_runs, paired, write_comparison
+from fedkd.results.report.comparison._figures import draw_accuracy, draw_bytes, draw_lambda, draw_privacy
+from fedkd.results.report.comparison._tables import names_of
+from tests.support.figure_texts import texts
+from tests.support.html_pages import page
 
 
 class Runs:

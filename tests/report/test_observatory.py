@@ -8,10 +8,10 @@ import matplotlib
 import matplotlib.image
 import numpy as np
 import pytest
-from figure_texts import texts
 from matplotlib.lines import Line2D
 
-from fedkd.report.observatory import (
+from fedkd.results.report.figures._lambda import running_median
+from fedkd.results.report.figures.run_figures import (
     FIGURES,
     draw_accuracy,
     draw_decrease_curves,
@@ -20,8 +20,8 @@ from fedkd.report.observatory import (
     draw_lambda,
     save_observatory,
 )
-from fedkd.report.observatory._lambda import running_median
-from fedkd.report.run_log import RunLog
+from fedkd.results.report.run_log import RunLog
+from tests.support.figure_texts import texts
 
 
 def set_steps(run: Path, rows: Sequence[Mapping[str, float | str]]) -> RunLog:

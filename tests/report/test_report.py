@@ -5,15 +5,15 @@ import sys
 from pathlib import Path
 
 import pytest
-from figure_texts import texts
-from html_pages import page
 
-from fedkd import cli
-from fedkd.errors import RunError
-from fedkd.report.comparisons import COMPARISONS
-from fedkd.report.html import write_report
-from fedkd.report.observatory import FIGURES, draw_lambda
-from fedkd.report.run_log import RunLog
+from fedkd.app.cli import main as cli
+from fedkd.core.errors import RunError
+from fedkd.results.report.comparisons import COMPARISONS
+from fedkd.results.report.figures.run_figures import FIGURES, draw_lambda
+from fedkd.results.report.run_log import RunLog
+from fedkd.results.report.run_page import write_report
+from tests.support.figure_texts import texts
+from tests.support.html_pages import page
 
 
 def test_the_report_is_one_file_that_refers_to_nothing(run: Path) -> None:

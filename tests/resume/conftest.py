@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from interrupted import PLAIN, REMEMBERING, Zygote, results
+
+from tests.support.interrupted import PLAIN, REMEMBERING, Zygote, results
 
 
 @pytest.fixture(scope="session")

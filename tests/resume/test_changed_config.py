@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 import yaml
-from interrupted import PLAIN
 
-from fedkd.app import run_experiment
-from fedkd.config import load_config
-from fedkd.errors import ConfigError
-from fedkd.observer import Silent
+from fedkd.app.run import run_experiment
+from fedkd.config.load import load_config
+from fedkd.core.errors import ConfigError
+from fedkd.results.observer import Silent
+from tests.support.interrupted import PLAIN
 
 
 class Notes(Silent):

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from interrupted import PLAIN, Zygote, results
 
-from fedkd import cli
-from fedkd.records.lock import locked
+from fedkd.app.cli import main as cli
+from fedkd.results.lock import locked
+from tests.support.interrupted import PLAIN, Zygote, results
 
 
 def command(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:

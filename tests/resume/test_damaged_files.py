@@ -3,7 +3,8 @@
 from pathlib import Path
 
 import pytest
-from interrupted import PLAIN, REMEMBERING, Zygote, results
+
+from tests.support.interrupted import PLAIN, REMEMBERING, Zygote, results
 
 
 def damage(path: Path) -> None:

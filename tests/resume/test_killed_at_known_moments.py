@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from interrupted import PLAIN, REMEMBERING, Plan, Zygote, results
+
+from tests.support.interrupted import PLAIN, REMEMBERING, Plan, Zygote, results
 
 BEGINNING: tuple[Plan, ...] = (
     {"rename": "config.yaml", "after": False},

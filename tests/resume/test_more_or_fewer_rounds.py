@@ -4,12 +4,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from interrupted import PLAIN, Zygote, results
 
-from fedkd.app import run_experiment
-from fedkd.config import load_config
-from fedkd.errors import ConfigError
-from fedkd.resuming import check_changes
+from fedkd.app.resume import check_changes
+from fedkd.app.run import run_experiment
+from fedkd.config.load import load_config
+from fedkd.core.errors import ConfigError
+from tests.support.interrupted import PLAIN, Zygote, results
 
 
 def test_more_rounds_give_what_they_would_have_given_from_the_start(

@@ -4,11 +4,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from interrupted import PLAIN, Zygote, results
 
-from fedkd.app import run_experiment
-from fedkd.config import load_config
-from fedkd.errors import RunError
+from fedkd.app.run import run_experiment
+from fedkd.config.load import load_config
+from fedkd.core.errors import RunError
+from tests.support.interrupted import PLAIN, Zygote, results
 
 
 def test_a_new_run_does_not_overwrite_one(stopped: Path) -> None:

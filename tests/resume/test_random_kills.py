@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 import yaml
-from interrupted import PLAIN, REMEMBERING, Plan, Zygote, results
+
+from tests.support.interrupted import PLAIN, REMEMBERING, Plan, Zygote, results
 
 ROUNDS = 10
 

@@ -3,16 +3,16 @@
 from pathlib import Path
 
 import pytest
-from interrupted import PLAIN
 
-from fedkd.app import run_experiment
-from fedkd.config import load_config
-from fedkd.errors import RunError
-from fedkd.records.directory import RunDirectory
+from fedkd.app.run import run_experiment
+from fedkd.config.load import load_config
+from fedkd.core.errors import RunError
+from fedkd.results.directory import RunDirectory
+from tests.support.interrupted import PLAIN
 
 MOODY_CLIENT = """
 from pathlib import Path
-from fedkd.local import ClientBehaviour
+from fedkd.client import ClientBehaviour
 
 class Moody(ClientBehaviour):
     def respond(self, work, rule):

@@ -7,21 +7,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from federations import SMALL, federation
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-import fedkd.app
-from fedkd import plugins
-from fedkd.app import run_experiment
-from fedkd.config import load_config
+import fedkd.app.run
+from fedkd.app.run import run_experiment
+from fedkd.config.load import load_config
+from fedkd.core import plugins
 from fedkd.engines.inline import InlineEngine
-from fedkd.privacy import GaussianEvent, PrivacyLedger, Release, composed_epsilon, gaussian_epsilon
-from fedkd.privacy.accounting._compose import pld_epsilon, rdp_epsilon
+from fedkd.privacy.accounting import GaussianEvent, composed_epsilon, gaussian_epsilon, pld_epsilon, rdp_epsilon
+from fedkd.privacy.guarantee import Release
+from fedkd.privacy.ledger import PrivacyLedger
 from fedkd.privacy.mechanisms.distributed_skellam import LEAST_VARIANCE, DistributedSkellam
-from fedkd.secure import FixedPoint
-from fedkd.secure_round import sum_securely
+from fedkd.privacy.secure_sum.fixed_point import FixedPoint
+from fedkd.server.secure_round import sum_securely
+from tests.support.federations import SMALL, federation
 
 DELTA = 1e-5
 RELEASE = Release(queries=200, classes=10, clients=60, examples=100, epochs=1, batch_size=32, parameters=1000)
@@ -206,7 +207,7 @@ def test_a_run_reports_what_it_spent_and_pays_again_for_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("draw_observatory", "draw_label_distribution"):
-        monkeypatch.setattr(fedkd.app, name, lambda *arguments: None)
+        monkeypatch.setattr(fedkd.app.run, name, lambda *arguments: None)
     config = load_config(SMALL, [*SECURE, NOISE])
     summary = run_experiment(config, tmp_path / "run")
     event = plugins.build(plugins.MECHANISM, "distributed_skellam", {"noise_multiplier": 2.0}).dp_event(RELEASE)

@@ -7,8 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fedkd.secure import FixedPoint
-from fedkd.secure.fixed_point import to_words
+from fedkd.privacy.secure_sum.fixed_point import FixedPoint, to_words
 
 
 def test_by_hand() -> None:

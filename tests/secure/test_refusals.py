@@ -4,11 +4,12 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from secure_parties import Parties, parties, session_of
 
-from fedkd.secure import Phase, ProtocolError
-from fedkd.secure.messages import ids
-from fedkd.types import Arrays
+from fedkd.core.messages import Arrays
+from fedkd.privacy.secure_sum import ProtocolError
+from fedkd.privacy.secure_sum.messages import ids
+from fedkd.privacy.secure_sum.terms import Phase
+from tests.support.secure_parties import Parties, parties, session_of
 
 
 def flip(arrays: Arrays, name: str, place: tuple[int, ...] = (0,)) -> Arrays:

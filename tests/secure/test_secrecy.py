@@ -3,12 +3,13 @@
 import numpy as np
 import pytest
 from scipy import stats
-from secure_parties import parties, session_of
 
-from fedkd.secure import SeededEntropy, SystemEntropy, Terms
-from fedkd.secure.fixed_point import Words
-from fedkd.secure.masks import pair_mask, self_mask
-from fedkd.secure.shares import LIMBS
+from fedkd.privacy.secure_sum.entropy import SeededEntropy, SystemEntropy
+from fedkd.privacy.secure_sum.fixed_point import Words
+from fedkd.privacy.secure_sum.masks import pair_mask, self_mask
+from fedkd.privacy.secure_sum.shares import LIMBS
+from fedkd.privacy.secure_sum.terms import Terms
+from tests.support.secure_parties import parties, session_of
 
 SIZE = 20_000
 

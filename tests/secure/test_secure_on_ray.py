@@ -7,25 +7,26 @@ import sys
 from pathlib import Path
 
 import pytest
-from federations import SMALL, federation, place_of
-from secure_rounds import SECURE, SIX, check_that_nothing_is_unmasked, play, rounds
 
-import fedkd.app
-from fedkd.app import build_engine, run_experiment
-from fedkd.config import load_config
+import fedkd.app.run
+from fedkd.app.run import run_experiment
+from fedkd.config.load import load_config
 from fedkd.config.schema import EngineConfig
-from fedkd.secure import PHASES
+from fedkd.engines.building import build_engine
+from fedkd.privacy.secure_sum.terms import PHASES
+from tests.support.federations import SMALL, federation, place_of
+from tests.support.secure_rounds import SECURE, SIX, check_that_nothing_is_unmasked, play, rounds
 
 pytest.importorskip("ray")
 
-from fedkd.engines.simulation import RayEngine
+from fedkd.engines.ray.engine import RayEngine
 
 
 @pytest.fixture(autouse=True)
 def _no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
     """They take longer than all the rest of a run, and are drawn of what is compared."""
     for name in ("draw_observatory", "draw_label_distribution"):
-        monkeypatch.setattr(fedkd.app, name, lambda *arguments: None)
+        monkeypatch.setattr(fedkd.app.run, name, lambda *arguments: None)
 
 
 def test_the_server_never_holds_an_unmasked_report(tmp_path: Path) -> None:
@@ -58,7 +59,7 @@ def test_a_killed_run_resumes_and_ray_ends_with_the_same_student(tmp_path: Path)
 def test_processes_killed_at_each_step_are_dropouts_of_it(tmp_path: Path) -> None:
     parts = federation(tmp_path, SIX, SECURE)
     config = EngineConfig(workers=1, clients_per_node=1)
-    with RayEngine(config, clients=6, performer="secure_performers:dying") as engine:
+    with RayEngine(config, clients=6, performer="tests.support.secure_performers:dying") as engine:
         records = [play(parts, round, engine).record.secure for round in range(1, len(PHASES) + 1)]
     for record, phase in zip(records, PHASES, strict=True):
         assert record is not None

@@ -1,18 +1,17 @@
 """What secure aggregation does not go with is refused, all at once, with reasons and remedies."""
 
 import pytest
-from federations import SMALL, place_of
 
-from fedkd import plugins
-from fedkd.aggregation import LogitAggregator, sums
-from fedkd.app import check
-from fedkd.composition import composition_faults
-from fedkd.config import load_config
-from fedkd.errors import ConfigError
-from fedkd.secure_rules import secure_lines
-from fedkd.server import Server
-from fedkd.students import build_aggregator, build_distiller
-from strategies.federated_distillation import FederatedDistillation
+from fedkd.aggregation.strategy import LogitAggregator, sums
+from fedkd.app.checks import check, composition_faults
+from fedkd.app.flower_strategy import FederatedDistillation
+from fedkd.app.secure_checks import secure_lines
+from fedkd.config.load import load_config
+from fedkd.core import plugins
+from fedkd.core.errors import ConfigError
+from fedkd.server.server import Server
+from fedkd.server.setup import build_aggregator, build_distiller
+from tests.support.federations import SMALL, place_of
 
 SECURE = "privacy.secure_aggregation={}"
 NOISE = "privacy.mechanism={name: distributed_skellam, noise_multiplier: 2.0}"
@@ -155,8 +154,8 @@ def test_unknown_keys_have_the_nearest_right_one() -> None:
 
 def test_a_server_without_a_place_for_secrets_says_so() -> None:
     server = Server.build(place_of(SECURE))
+    from fedkd.core.errors import RunError
     from fedkd.engines.inline import InlineEngine
-    from fedkd.errors import RunError
 
     with pytest.raises(RunError, match="the job has no state_dir"):
         server.play(server.job(1), InlineEngine().run)

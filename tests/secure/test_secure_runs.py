@@ -9,26 +9,26 @@ from typing import Any
 
 import pytest
 import torch
-from federations import SMALL, federation
-from secure_rounds import SECURE, SIX, Wire, check_that_nothing_is_unmasked, plain_summands, play, rounds
 
-import fedkd.app
-from fedkd.app import run_experiment
-from fedkd.config import load_config
+import fedkd.app.run
+from fedkd.app.run import run_experiment
+from fedkd.config.load import load_config
+from fedkd.core.errors import RunError
+from fedkd.core.messages import Job, Outcome
 from fedkd.engines.inline import InlineEngine
-from fedkd.errors import RunError
-from fedkd.observer import Silent
-from fedkd.records import Summary
-from fedkd.secure import PHASES
-from fedkd.secure_round import sum_once, sum_securely
-from fedkd.types import Job, Outcome
+from fedkd.privacy.secure_sum.terms import PHASES
+from fedkd.results.observer import Silent
+from fedkd.results.records import Summary
+from fedkd.server.secure_round import sum_once, sum_securely
+from tests.support.federations import SMALL, federation
+from tests.support.secure_rounds import SECURE, SIX, Wire, check_that_nothing_is_unmasked, plain_summands, play, rounds
 
 
 @pytest.fixture(autouse=True)
 def _no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
     """They take longer than all the rest of a run, and are drawn of what is compared."""
     for name in ("draw_observatory", "draw_label_distribution"):
-        monkeypatch.setattr(fedkd.app, name, lambda *arguments: None)
+        monkeypatch.setattr(fedkd.app.run, name, lambda *arguments: None)
 
 
 def run(out: Path, *overrides: str, **options: Any) -> Summary:
@@ -125,7 +125,7 @@ def test_the_server_never_holds_an_unmasked_report(tmp_path: Path) -> None:
 
 def test_clients_that_raise_at_each_step_drop_out_there(tmp_path: Path) -> None:
     parts = federation(tmp_path, "clients.count=12", "privacy.secure_aggregation.threshold=0.58")
-    failing = InlineEngine(performer="secure_performers:raising")
+    failing = InlineEngine(performer="tests.support.secure_performers:raising")
     record = play(parts, 1, failing).record
     assert record.secure is not None
     assert [(drop.client, drop.phase) for drop in record.secure.dropouts] == list(enumerate(PHASES))
@@ -143,7 +143,7 @@ def test_clients_that_raise_at_each_step_drop_out_there(tmp_path: Path) -> None:
 def test_too_few_survivors_stop_the_run_and_keep_its_rounds(tmp_path: Path) -> None:
     parts = federation(tmp_path, SIX, "privacy.secure_aggregation.threshold=0.83")
     with pytest.raises(RunError, match=r"4 clients are left after the step share, the threshold is 5 \(client 0, adv"):
-        play(parts, 1, InlineEngine(performer="secure_performers:raising"))
+        play(parts, 1, InlineEngine(performer="tests.support.secure_performers:raising"))
     out = tmp_path / "run"
     with pytest.raises(
         RunError, match=r"round 1: the secure sum failed: 0 clients are left after the step mask"
@@ -159,7 +159,7 @@ def test_min_reports_counts_the_reports_in_the_sum(tmp_path: Path) -> None:
         tmp_path, "clients.count=12", "privacy.secure_aggregation.threshold=0.58", "clients.min_reports=10"
     )
     with pytest.raises(RunError, match=r"9 valid reports, clients\.min_reports is 10 \(client 0, advertise: OSError"):
-        play(parts, 1, InlineEngine(performer="secure_performers:raising"))
+        play(parts, 1, InlineEngine(performer="tests.support.secure_performers:raising"))
     # Nothing was unmasked, so the round can be done again with all clients.
     record = play(parts, 1).record
     assert record.secure is not None
@@ -220,7 +220,7 @@ def test_where_secrets_come_from_does_not_show_in_the_result(tmp_path: Path, ent
 
 def test_a_sum_that_is_known_is_not_asked_for_again_and_not_given_over_other_clients(tmp_path: Path) -> None:
     overrides = ("clients.count=12", "privacy.secure_aggregation.threshold=0.58", "rounds=2")
-    failing, healthy = InlineEngine(performer="secure_performers:raising"), InlineEngine()
+    failing, healthy = InlineEngine(performer="tests.support.secure_performers:raising"), InlineEngine()
     whole = play(federation(tmp_path / "whole", *overrides), 1, failing)
 
     broken = federation(tmp_path / "run", *overrides)

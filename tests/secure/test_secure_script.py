@@ -11,7 +11,11 @@ ROOT = Path(__file__).parents[2]
 def test_it_says_how_exact_and_how_large(tmp_path: Path) -> None:
     options = ["--clients", "3,5", "--samples", "20", "--out", str(tmp_path)]
     done = subprocess.run(
-        [sys.executable, "scripts/secure_sum.py", *options], cwd=ROOT, capture_output=True, text=True, check=False
+        [sys.executable, "scripts/benchmark.py", "secure_sum", *options],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     rows = json.loads((tmp_path / "secure_sum.json").read_text())

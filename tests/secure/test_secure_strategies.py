@@ -7,9 +7,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from fedkd import plugins
-from fedkd.aggregation import LogitAggregator, ReportStack, ReportSum, Teacher, sums
-from fedkd.testing import PropertyError, check_aggregator
+from fedkd.aggregation.strategy import LogitAggregator, sums
+from fedkd.aggregation.testing import PropertyError, check_aggregator
+from fedkd.aggregation.types import ReportStack, ReportSum, Teacher
+from fedkd.core import plugins
 
 
 @dataclass

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from secure_parties import Parties, parties, threshold_for
 
-from fedkd.secure import PHASES, FixedPoint, Phase, ProtocolError, Terms
-from fedkd.secure.fixed_point import Words, to_words
+from fedkd.privacy.secure_sum import ProtocolError
+from fedkd.privacy.secure_sum.fixed_point import FixedPoint, Words, to_words
+from fedkd.privacy.secure_sum.terms import PHASES, Phase, Terms
+from tests.support.secure_parties import Parties, parties, threshold_for
 
 
 def lost_at(phase: Phase, count: int, share: float) -> dict[Phase, list[int]]:

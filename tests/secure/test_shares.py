@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from fedkd.secure import Entropy, SeededEntropy, SystemEntropy
-from fedkd.secure.shares import PRIME, combine, split
+from fedkd.privacy.secure_sum.entropy import Entropy, SeededEntropy, SystemEntropy
+from fedkd.privacy.secure_sum.shares import PRIME, combine, split
 
 SECRET = bytes(range(32))
 

@@ -4,7 +4,8 @@ import json
 from pathlib import Path
 
 import pytest
-from scripts_run import run_script
+
+from tests.support.scripts_run import run_script
 
 
 def test_the_algorithm_study_runs_small_and_adds_up(tmp_path: Path) -> None:
@@ -32,7 +33,7 @@ def test_the_algorithm_study_runs_small_and_adds_up(tmp_path: Path) -> None:
 
 def test_the_memory_of_many_clients_is_measured_on_top_of_the_libraries() -> None:
     small = ("--clients", "4", "--rounds", "1", "--models", "cnn,mlp", "--samples", "10", "--dataset", "digits")
-    found = json.loads(run_script("scripts/memory.py", *small, "--json"))
+    found = json.loads(run_script("scripts/benchmark.py", "memory", *small, "--json"))
     assert found["failures"] == 0
     assert found["peak_gb"] == pytest.approx(found["libraries_gb"] + found["on_top_of_libraries_gb"])
     assert 0 < found["on_top_of_libraries_gb"] < found["libraries_gb"]

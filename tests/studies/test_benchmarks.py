@@ -2,7 +2,7 @@
 
 import json
 
-from scripts_run import run_script
+from tests.support.scripts_run import run_script
 
 
 def test_the_balancer_benchmark_prints_flat_json() -> None:
@@ -18,7 +18,7 @@ def test_the_privacy_benchmark_prints_flat_json() -> None:
 
 
 def test_the_stacking_benchmark_prints_flat_json() -> None:
-    found = json.loads(run_script("scripts/benchmark.py", "stacked", "--json", "--repeats", "1"))
+    found = json.loads(run_script("scripts/benchmark.py", "vectorised", "--json", "--repeats", "1"))
     assert found.pop("on_gpu") in (0.0, 1.0)
     assert {name.partition("_")[0] for name in found} >= {"cnn", "mlp"}
     assert all(isinstance(value, float) and value > 0 for value in found.values())

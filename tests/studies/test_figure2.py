@@ -15,8 +15,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fedkd.balancing import build
-from fedkd.types import GradientGeometry
+from fedkd.distillation.balancer import build_balancer
+from fedkd.distillation.geometry import GradientGeometry
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = ROOT / "scripts/figure2.py"
@@ -38,7 +38,7 @@ def geometry(dist: float, task: float, angle: float) -> GradientGeometry:
 
 
 def least(found: GradientGeometry) -> float:
-    return build("gradual").update(found)
+    return build_balancer("gradual").update(found)
 
 
 @given(NORMS, NORMS, ACUTE | OBTUSE, st.floats(0, 1), st.floats(0, 1), st.floats(0, 1))

@@ -4,9 +4,9 @@ import json
 from pathlib import Path
 
 import pytest
-from scripts_run import run_script
 
-from fedkd.config import DistillationConfig
+from fedkd.config.schema import DistillationConfig
+from tests.support.scripts_run import run_script
 
 
 def test_the_lambda_study_runs_small(tmp_path: Path) -> None:

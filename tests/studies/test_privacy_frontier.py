@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 import torch
 
-from fedkd.config import load_config, to_mapping
-from fedkd.data import prepare
+from fedkd.config.load import load_config, to_mapping
+from fedkd.data.roles import prepare
 
 ROOT = Path(__file__).parents[2]
 CONFIGS = ROOT / "configs/privacy"
@@ -30,14 +30,8 @@ TINY = (
 )
 
 
-@pytest.fixture
-def scripts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(str(ROOT / "scripts"))
-
-
-@pytest.mark.usefixtures("scripts")
 def test_tuning_sees_no_private_and_no_test_sample_of_any_seed() -> None:
-    unused = importlib.import_module("_unused_data")
+    unused = importlib.import_module("studies.privacy_frontier.unused_data")
     frontier = load_config(CONFIGS / "none.yaml")
     source = unused.UnusedFashionMnist(
         seeds=(0, 1), public_size=frontier.data.public.size, private_size=frontier.data.private_size, test_size=500
@@ -48,7 +42,7 @@ def test_tuning_sees_no_private_and_no_test_sample_of_any_seed() -> None:
     assert len(found.test_labels) == 500
     left = torch.cat([found.train_images, found.test_images]).flatten(1)
     tuned_on = {row.numpy().tobytes() for row in left}
-    whole = importlib.import_module("fedkd.data.sources.fashion_mnist").FashionMnist().load(Path())
+    whole = importlib.import_module("fedkd.data.datasets.fashion_mnist").FashionMnist().load(Path())
     assert not tuned_on & {row.numpy().tobytes() for row in whole.test_images.flatten(1)}
     train = {row.numpy().tobytes() for row in whole.train_images.flatten(1)}
     assert tuned_on <= train
@@ -62,7 +56,6 @@ def test_tuning_sees_no_private_and_no_test_sample_of_any_seed() -> None:
         assert not tuned_on & private
 
 
-@pytest.mark.usefixtures("scripts")
 def test_the_shipped_settings_are_those_that_tuning_chose() -> None:
     chosen = json.loads((ROOT / "docs/results/privacy_tuning.json").read_text())["chosen"]
     for epsilon in (8, 4, 2):
@@ -73,9 +66,8 @@ def test_the_shipped_settings_are_those_that_tuning_chose() -> None:
         assert found == (chosen["epochs"], chosen["batch_size"], chosen["learning_rate"], chosen["clip_norm"])
 
 
-@pytest.mark.usefixtures("scripts")
 def test_tuning_prefers_few_epochs_where_accuracy_is_the_same() -> None:
-    tuning = importlib.import_module("_frontier_tuning")
+    tuning = importlib.import_module("studies.privacy_frontier.tuning")
     means = dict.fromkeys(tuning.SETTINGS, 0.6) | {
         "everything, 40 steps, rate 0.2": 0.80,
         "everything, 20 steps, rate 0.6": 0.798,
@@ -126,9 +118,8 @@ def result(student: float, epsilon: float | None) -> dict[str, Any]:
     }
 
 
-@pytest.mark.usefixtures("scripts")
 def test_a_row_by_hand() -> None:
-    table = importlib.import_module("_frontier_table")
+    table = importlib.import_module("studies.privacy_frontier.tables")
     roc = [[0.0, 0.0, 0.0, 0.0], [0.0, 0.2, 0.1, 0.3], [0.5, 0.6, 0.5, 0.7], [1.0, 1.0, 0.9, 1.0]]
     row = table.summarise(
         "dp_sgd_2", [0, 1], [result(0.8, 2.0), result(0.7, 1.9)], [0, 1], [audit(0.6, roc, []), audit(0.7, roc, [])]
@@ -147,9 +138,8 @@ def test_a_row_by_hand() -> None:
     assert "stands" in table.ceilings([row])[0]
 
 
-@pytest.mark.usefixtures("scripts")
 def test_a_refuted_claim_is_called_so() -> None:
-    table = importlib.import_module("_frontier_table")
+    table = importlib.import_module("studies.privacy_frontier.tables")
     violation = {
         "attack": "lira_online",
         "observation": "queried",
@@ -165,9 +155,8 @@ def test_a_refuted_claim_is_called_so() -> None:
     assert table.ceilings([table.summarise("none", [0], [result(0.8, None)], [0], [audit(0.99, [], [])])]) == []
 
 
-@pytest.mark.usefixtures("scripts")
 def test_what_nobody_gets_to_know_is_left_blank() -> None:
-    table = importlib.import_module("_frontier_table")
+    table = importlib.import_module("studies.privacy_frontier.tables")
     row = table.measured("client_accuracy", [None, None])
     assert row == {"client_accuracy": None, "client_accuracy_ci95": None}
     assert table.percent(row, "client_accuracy") == "–"

@@ -4,7 +4,8 @@ import json
 from pathlib import Path
 
 import pytest
-from scripts_run import run_script
+
+from tests.support.scripts_run import run_script
 
 TINY = (
     *("engine.kind=inline", "rounds=2", "clients.count=2", "data.private_size=60", "data.public.size=40"),

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from studies.reference_results import ACCURACIES, Card, absent_data, read_card
 
-from fedkd.cards import ACCURACIES, Card, absent_data, read_card
-from fedkd.composition import composition_faults
-from fedkd.config import load_config
-from fedkd.errors import ConfigError, RunError
+from fedkd.app.checks import composition_faults
+from fedkd.config.load import load_config
+from fedkd.core.errors import ConfigError, RunError
 from fedkd.models import build_model
 
 ROOT = Path(__file__).resolve().parents[2]

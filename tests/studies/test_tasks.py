@@ -4,8 +4,9 @@ import math
 from pathlib import Path
 
 import pytest
+from studies.tasks import Results, run_tasks
 
-from fedkd.studies import Results, mean_and_ci, run_tasks
+from fedkd.results.report.statistics import mean_and_ci
 
 
 def test_a_mean_and_its_interval_by_hand() -> None:

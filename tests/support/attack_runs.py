@@ -3,13 +3,13 @@
 from pathlib import Path
 from typing import Any
 
-from fedkd.app import run_experiment
-from fedkd.config import load_config
+from fedkd.app.run import run_experiment
+from fedkd.config.load import load_config
 
 LEARNT_BY_HEART: dict[str, Any] = {
     "rounds": 2,
     "data": {
-        "dataset": {"name": "noise_images:NoiseImages"},
+        "dataset": {"name": "tests.support.noise_images:NoiseImages"},
         "private_size": 120,
         "client_validation": 0.0,
         "partition": {"scheme": "iid"},

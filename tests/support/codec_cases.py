@@ -4,12 +4,12 @@ import torch
 from hypothesis import strategies as st
 from torch import Tensor
 
-from fedkd.codecs import LogitCodec
-from fedkd.codecs.float16 import Float16
-from fedkd.codecs.float32 import Float32
-from fedkd.codecs.one_hot import OneHot
-from fedkd.codecs.quantise import Quantise
-from fedkd.codecs.top_k import TopK
+from fedkd.core.codecs.float16 import Float16
+from fedkd.core.codecs.float32 import Float32
+from fedkd.core.codecs.one_hot import OneHot
+from fedkd.core.codecs.quantise import Quantise
+from fedkd.core.codecs.top_k import TopK
+from fedkd.core.coding.codec import LogitCodec
 
 CODECS: list[tuple[LogitCodec, int]] = [
     (Float32(), 5 * 32),

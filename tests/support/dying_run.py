@@ -31,12 +31,12 @@ from typing import Any, NoReturn
 
 import torch
 
-import fedkd.app
-from fedkd.config import load_config
-from fedkd.errors import FedkdError
-from fedkd.observer import Silent
-from fedkd.records import RoundRecord
-from fedkd.records.directory import RunDirectory
+import fedkd.app.run
+from fedkd.config.load import load_config
+from fedkd.core.errors import FedkdError
+from fedkd.results.directory import RunDirectory
+from fedkd.results.observer import Silent
+from fedkd.results.records import RoundRecord
 
 Plan = dict[str, Any]
 
@@ -122,7 +122,7 @@ def run(request: dict[str, Any]) -> dict[str, Any]:
     if not plan.get("privileges", True):
         give_up_privileges()
     try:
-        fedkd.app.run_experiment(load_config(request["config"]), out, watcher, resume=request["resume"])
+        fedkd.app.run.run_experiment(load_config(request["config"]), out, watcher, resume=request["resume"])
     except FedkdError as error:
         return {"error": str(error), "notices": watcher.notices}
     return {"error": None, "notices": watcher.notices, "moments": moments.counted}
@@ -153,12 +153,12 @@ def main() -> None:
     torch.optim.SGD([torch.zeros(1, requires_grad=True)])
     # The figures take longer than all the rest, and are drawn of what is compared.
     for name in ("draw_observatory", "draw_label_distribution"):
-        setattr(fedkd.app, name, lambda *arguments: None)
+        setattr(fedkd.app.run, name, lambda *arguments: None)
     for line in sys.stdin:
         request = json.loads(line)
         # The forks then find the data in memory. What is wrong with a configuration they tell themselves.
         with suppress(FedkdError):
-            fedkd.app.check(load_config(request["config"]))
+            fedkd.app.run.check(load_config(request["config"]))
         print(json.dumps(serve(request)), flush=True)
 
 

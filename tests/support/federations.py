@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fedkd.config import load_config, to_json
+from fedkd.config.load import load_config, to_json
+from fedkd.core.messages import Job, Outcome
 from fedkd.engines.inline import InlineEngine
-from fedkd.local.workspace import Workspace, workspace
-from fedkd.server import RoundResult, Server
-from fedkd.types import Job, Outcome
+from fedkd.experiment import Workspace, workspace
+from fedkd.server.server import RoundResult, Server
 
 SMALL: dict[str, Any] = {
     "rounds": 3,

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from processes import Program
+from tests.support.processes import Program
 
 Plan = dict[str, Any]
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from fedkd.data import DataSource, ImageSet
+from fedkd.data.source import DataSource, ImageSet
 
 CLASSES = 8
 

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from jaxtyping import Int
 from torch import Tensor
 
-from fedkd.local import ClientBehaviour, LocalWork
+from fedkd.client.behaviour import ClientBehaviour
+from fedkd.client.context import LocalWork
 
 
 @dataclass(frozen=True)

@@ -9,13 +9,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from federations import federation
-from pretend_gpu import NAME, PretendGpu
 
-from fedkd import controls
+from fedkd.app import controls
+from fedkd.core.messages import state_arrays
 from fedkd.engines.inline import InlineEngine
-from fedkd.local.workspace import Workspace, workspace
-from fedkd.types import state_arrays
+from fedkd.experiment import Workspace, workspace
+from tests.support.federations import federation
+from tests.support.pretend_gpu import NAME, PretendGpu
 
 
 def result(overrides: list[str], *, with_controls: bool) -> tuple[object, ...]:

@@ -5,9 +5,13 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from fedkd.secure import ClientSession, Directory, Identity, Phase, SecureServer, SeededEntropy, Terms
-from fedkd.secure.fixed_point import Words
-from fedkd.types import Arrays
+from fedkd.core.messages import Arrays
+from fedkd.privacy.secure_sum.client import ClientSession
+from fedkd.privacy.secure_sum.entropy import SeededEntropy
+from fedkd.privacy.secure_sum.fixed_point import Words
+from fedkd.privacy.secure_sum.identities import Directory, Identity
+from fedkd.privacy.secure_sum.server import SecureServer
+from fedkd.privacy.secure_sum.terms import Phase, Terms
 
 RUN = b"run".ljust(32)
 Step = Callable[[ClientSession], Arrays]

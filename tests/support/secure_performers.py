@@ -3,9 +3,9 @@
 import os
 import signal
 
-from fedkd.local import perform
-from fedkd.secure import PHASES
-from fedkd.types import Job, Outcome
+from fedkd.client.round import perform
+from fedkd.core.messages import Job, Outcome
+from fedkd.privacy.secure_sum.terms import PHASES
 
 KILLED = dict(enumerate(PHASES, start=1))
 """The step at which client 2's process is killed, by round."""

@@ -7,16 +7,16 @@ from typing import Any
 
 import numpy as np
 import torch
-from federations import Federation, federation
 from scipy import stats
 
-from fedkd import plugins
+from fedkd.client.secure_terms import fixed_point_of
+from fedkd.core import plugins
+from fedkd.core.messages import Job, Outcome
 from fedkd.engines import Engine
 from fedkd.engines.inline import InlineEngine
-from fedkd.local.securing import fixed_point_of
-from fedkd.secure.fixed_point import to_words
-from fedkd.server import RoundResult
-from fedkd.types import Job, Outcome
+from fedkd.privacy.secure_sum.fixed_point import to_words
+from fedkd.server.server import RoundResult
+from tests.support.federations import Federation, federation
 
 SECURE = "privacy.secure_aggregation={}"
 SIX = "clients.count=6"

@@ -7,8 +7,8 @@ import json
 import sys
 from pathlib import Path
 
-from fedkd.observer import Observer, Silent
-from fedkd.sweep import SilentSweep, run_sweep
+from fedkd.app.sweep import SilentSweep, run_sweep
+from fedkd.results.observer import Observer, Silent
 
 
 class RayWitness(SilentSweep):

@@ -9,13 +9,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from fedkd.privacy import LogitMechanism, Private, SecureNoise
-from fedkd.privacy._guarantee import Guarantee, Release
-from fedkd.privacy._noise import check_noise, fixed_noise, noise_for_target
-from fedkd.privacy._secure_noise import Steps
 from fedkd.privacy.accounting import DpEvent, GaussianEvent
-from fedkd.privacy.usability import mean_sentence
-from fedkd.secure import FixedPoint
+from fedkd.privacy.calibration import check_noise, fixed_noise, noise_for_target
+from fedkd.privacy.guarantee import Guarantee, Release
+from fedkd.privacy.mechanism import LogitMechanism
+from fedkd.privacy.private import Private
+from fedkd.privacy.secure_noise import SecureNoise, Steps
+from fedkd.privacy.secure_sum.fixed_point import FixedPoint
+from fedkd.privacy.signal_to_noise import mean_sentence
 
 LEAST_VARIANCE = 2.0**20
 """Of the whole noise, in squared steps; the proof's excess over Gaussian noise is 4 divided by it."""

@@ -9,11 +9,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from fedkd.privacy import LogitMechanism, Private, PrivateTraining
-from fedkd.privacy._guarantee import Guarantee, Release
-from fedkd.privacy._noise import check_noise, fixed_noise, noise_for_target
 from fedkd.privacy.accounting import DpEvent, GaussianEvent
+from fedkd.privacy.calibration import check_noise, fixed_noise, noise_for_target
 from fedkd.privacy.dp_sgd import private_steps, sampling_rate
+from fedkd.privacy.guarantee import Guarantee, Release
+from fedkd.privacy.mechanism import LogitMechanism, PrivateTraining
+from fedkd.privacy.private import Private
 
 
 @dataclass(frozen=True)

@@ -9,13 +9,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from fedkd.aggregation.reports import LOGIT_BOUND
-from fedkd.privacy import LogitMechanism, Private
-from fedkd.privacy._guarantee import Guarantee, Release, sensitivity_of_sum
-from fedkd.privacy._noise import check_noise, fixed_noise, noise_for_target
+from fedkd.core.messages import LOGIT_BOUND
 from fedkd.privacy.accounting import DpEvent, GaussianEvent
+from fedkd.privacy.calibration import check_noise, fixed_noise, noise_for_target
 from fedkd.privacy.clipping import clip_report, clip_vectors
-from fedkd.privacy.usability import mean_sentence
+from fedkd.privacy.guarantee import Guarantee, Release, sensitivity_of_sum
+from fedkd.privacy.mechanism import LogitMechanism
+from fedkd.privacy.private import Private
+from fedkd.privacy.signal_to_noise import mean_sentence
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from fedkd.codecs.one_hot import OneHot
-from fedkd.privacy import LogitMechanism
+from fedkd.core.codecs.one_hot import OneHot
+from fedkd.privacy.mechanism import LogitMechanism
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from fedkd.privacy import LogitMechanism
+from fedkd.privacy.mechanism import LogitMechanism
 
 
 @dataclass(frozen=True)

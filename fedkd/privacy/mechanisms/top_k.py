@@ -6,8 +6,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from fedkd.codecs.top_k import TopK as TopKCodec
-from fedkd.privacy import LogitMechanism
+from fedkd.core.codecs.top_k import TopK as TopKCodec
+from fedkd.privacy.mechanism import LogitMechanism
 
 
 @dataclass(frozen=True)

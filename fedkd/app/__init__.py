@@ -1,0 +1,1 @@
+"""Carrying experiments out: from a configuration to a run directory."""

@@ -1,0 +1,53 @@
+"""The audit of a finished run, from its folder to its ``audit.json``."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fedkd.app.checks import check
+from fedkd.config.schema import AuditOptions
+from fedkd.core.errors import RunError
+from fedkd.experiment import Workspace
+from fedkd.results.directory import AUDIT, RunDirectory
+from fedkd.results.lock import locked
+from fedkd.results.observer import Observer, Silent
+
+if TYPE_CHECKING:
+    from fedkd.audit.report import AuditReport
+
+
+def audit_run(
+    folder: Path,
+    options: AuditOptions | None = None,
+    observer: Observer | None = None,
+    *,
+    verbose: bool = False,
+) -> "AuditReport":
+    """Attack the finished run in ``folder`` and write its ``audit.json``.
+
+    ``options`` are those of ``privacy.audit`` in the run's own configuration where not given; all attacks are run where
+    none are named. Raises ``ConfigError`` for what cannot be audited, ``RunError`` for a folder without a finished run.
+    """
+    if not RunDirectory.holds_run(folder):
+        raise RunError(f"{folder} holds no run, and there is nothing to audit; name the folder of a finished one")
+    directory = RunDirectory(folder)
+    chosen = directory.config.privacy.audit if options is None else options
+    with locked(folder):
+        return _audit(directory, check(directory.config), chosen, Silent() if observer is None else observer, verbose)
+
+
+def _audit(
+    directory: RunDirectory, place: Workspace, options: AuditOptions, watch: Observer, verbose: bool
+) -> "AuditReport":
+    # Statistics and figures, for which no run without an audit should wait.
+    from fedkd.audit.audit import audit
+    from fedkd.audit.engine import AuditEngine
+
+    with AuditEngine(place, options, verbose) as engine:
+        report = audit(directory, place, options, engine.run, watch.progress)
+    where = directory.path / AUDIT
+    if report.attacks:
+        best = max(report.attacks, key=lambda each: each.auc)
+        watch.noticed(f"audit: {best.attack} from {best.observation} does best, AUC {best.auc:.3f}; all in {where}")
+    else:
+        watch.noticed(f"audit: {where}")
+    return report

@@ -1,0 +1,243 @@
+"""Shows a run to a person: a header, a line per round, a bar inside long stages, and a closing table."""
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from types import TracebackType
+
+from rich.console import Console as RichConsole
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from fedkd.results.records import Overview, RoundRecord, Summary
+from fedkd.results.report.comparisons import COMPARISONS
+
+_COLUMNS = (
+    ("round", 7),
+    ("student", 9),
+    ("teacher", 9),
+    ("clients*", 10),
+    ("mean λ", 8),
+    ("MB up", 9),
+    ("seconds", 9),
+)
+
+
+class Console:
+    """An observer that prints with rich.
+
+    On a terminal a transient bar shows the stage that is running; elsewhere (a file, a pipe, CI) there are plain lines
+    without control characters. A context manager: leaving it removes the bar, whatever happened.
+
+    ``command`` is the command that started the run, repeated in the closing advice; ``rich`` is where to print.
+    """
+
+    def __init__(self, command: str = "", rich: RichConsole | None = None) -> None:
+        self._command = command
+        self._rich = rich or RichConsole(highlight=False)
+        self._progress: Progress | None = None
+        self._task: TaskID | None = None
+        self._stage = ""
+        self._rounds = 0
+
+    def __enter__(self) -> "Console":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Remove the bar, if one is shown."""
+        if self._progress is not None:
+            self._progress.stop()
+        self._progress, self._task, self._stage = None, None, ""
+
+    def started(self, overview: Overview) -> None:
+        """Print what is about to run."""
+        self._rounds = overview.rounds
+        table = Table.grid(padding=(0, 2))
+        table.add_column(style="bold", no_wrap=True)
+        table.add_column(overflow="fold")
+        for name, text in _header(overview):
+            table.add_row(name, text)
+        self._rich.print(table)
+        self._rich.print()
+        self._rich.print(self._cells(title for title, _ in _COLUMNS), style="bold")
+        self.progress("starting the engine", 0, 0)
+
+    def noticed(self, text: str) -> None:
+        """Print a sentence that a user who resumes a run should read."""
+        self.close()
+        self._rich.print(text, style="yellow", markup=False, soft_wrap=True)
+
+    def progress(self, stage: str, done: int, total: int) -> None:
+        """Move the bar; ``total`` 0 means that the end is not known."""
+        if not self._rich.is_terminal or self._rich.is_dumb_terminal:
+            return
+        if stage != self._stage or self._progress is None:
+            self.close()
+            self._stage = stage
+            self._progress = Progress(
+                SpinnerColumn(),
+                TextColumn("{task.description}", markup=False),
+                BarColumn(bar_width=None),
+                MofNCompleteColumn(),
+                TimeElapsedColumn(),
+                console=self._rich,
+                transient=True,
+            )
+            self._task = self._progress.add_task(stage, total=total or None)
+            self._progress.start()
+        if self._task is not None:
+            self._progress.update(self._task, completed=done, total=total or None)
+
+    def round_ended(self, record: RoundRecord, seconds: float) -> None:
+        """Print the round's line, and one line per reason for which clients were dropped."""
+        self.close()
+        self._rich.print(
+            self._cells(
+                (
+                    f"{record.round}/{self._rounds}",
+                    _percent(record.student_accuracy),
+                    _percent(record.teacher_accuracy),
+                    _percent(record.client_accuracy),
+                    "–" if record.mean_lambda is None else f"{record.mean_lambda:.3f}",
+                    f"{record.bytes_up / 1e6:.2f}",
+                    f"{seconds:.1f}",
+                )
+            ),
+            markup=False,
+        )
+        reasons: dict[str, list[int]] = {}
+        for failure in record.failures:
+            reasons.setdefault(failure.reason, []).append(failure.client)
+        for reason, clients in reasons.items():
+            who = f"client {clients[0]}" if len(clients) == 1 else f"{len(clients)} clients"
+            self._rich.print(f"  {who} dropped from round {record.round}: {reason}", style="yellow", markup=False)
+
+    def control_ended(self, name: str, accuracy: float) -> None:
+        """Print the control's result."""
+        self.close()
+        self._rich.print(f"control {name}: {_percent(accuracy)}", style="dim", markup=False)
+
+    def finished(self, summary: Summary, overview: Overview) -> None:
+        """Print the comparison, what it says, and what to do next."""
+        self.close()
+        self._rich.print()
+        self._rich.print(_comparison(summary))
+        for line in _remarks(summary, overview):
+            self._rich.print(line, markup=False)
+        self._rich.print()
+        for line in _advice(summary, overview, self._command):
+            self._rich.print(line, markup=False, soft_wrap=True)
+
+    def _cells(self, texts: Iterable[str]) -> str:
+        """The texts in columns, as many from the left as the terminal is wide."""
+        line = ""
+        for text, (_, width) in zip(texts, _COLUMNS, strict=True):
+            if len(line) + width > self._rich.width:
+                break
+            line += text.rjust(width)
+        return line
+
+
+def _percent(share: float | None) -> str:
+    return "–" if share is None else f"{100 * share:.1f}%"
+
+
+def _share(share: float | None) -> str:
+    return "no samples" if share is None else _percent(share)
+
+
+def _header(overview: Overview) -> Iterator[tuple[str, str]]:
+    shape = "×".join(map(str, overview.shape))
+    yield "data", f"{overview.dataset}, {shape}, {overview.classes} classes, {overview.test_samples:,} test samples"
+    yield (
+        "public",
+        f"{overview.public_samples:,} samples, {overview.labelled_samples:,} of them with labels to train on and "
+        f"{overview.validation_samples:,} with labels for validation",
+    )
+    yield (
+        "clients",
+        f"{overview.clients} ({overview.clients_per_round} a round) with {overview.private_samples:,} private samples, "
+        f"{overview.smallest_client:,} to {overview.largest_client:,} each; {overview.partition}",
+    )
+    yield "student", f"{overview.student}, {overview.student_parameters:,} parameters"
+    yield "teacher", f"{overview.teacher}; λ by {overview.balancer}"
+    yield "engine", overview.engine
+    yield "controls", ", ".join(overview.controls) or "none"
+    yield "results", overview.out
+    if overview.privacy:
+        yield "privacy", "\n".join(line.removeprefix("privacy: ") for line in overview.privacy)
+
+
+def _comparison(summary: Summary) -> Table:
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
+    table.add_column("", no_wrap=True)
+    table.add_column("test accuracy", justify="right", min_width=6)
+    table.add_column("student leads by", justify="right", min_width=6)
+    table.add_column("", overflow="fold")
+    results = {"student": summary.student_accuracy, **summary.controls}
+    for name, text in COMPARISONS.items():
+        if name in results:
+            lead = "" if name == "student" else _lead(summary.student_accuracy, results[name])
+            table.add_row(name, _percent(results[name]), lead, text, style="bold" if name == "student" else None)
+    return table
+
+
+def _lead(student: float | None, other: float | None) -> str:
+    return "" if student is None or other is None else f"{100 * (student - other):+.1f} points"
+
+
+def _remarks(summary: Summary, overview: Overview) -> Iterator[str]:
+    if (share := summary.student_accuracy) is not None:
+        error = 100 * (share * (1 - share) / overview.test_samples) ** 0.5
+        yield f"One standard error of the student is {error:.1f} points, on {overview.test_samples:,} test samples."
+        bar = summary.controls.get("public_only")
+        if bar is not None and share <= bar:
+            yield (
+                f"The student does not beat public_only ({_percent(share)} against {_percent(bar)}): here the clients "
+                "added nothing to what the server's own labelled samples give."
+            )
+    if summary.client_accuracy is not None:
+        yield (
+            "* The clients' own models, each on validation samples of its own client: "
+            f"{_percent(summary.client_accuracy)}; on the test set {_percent(summary.client_test_accuracy)}. The first "
+            "is no match for the student's: a client's samples are as skewed as what it trained on."
+        )
+    if (report := summary.validation) is not None:
+        yield (
+            f"Validation ({report.samples} samples): student {_percent(report.accuracy)}, teacher "
+            f"{_percent(report.teacher_accuracy)}, the same answer on {_percent(report.agreement)} "
+            f"(KL {report.divergence:.2f} nats)."
+        )
+        yield (
+            f"  The student is right on {_share(report.accuracy_where_teacher_right)} where the teacher is right, on "
+            f"{_share(report.accuracy_where_teacher_wrong)} where it is wrong; its entropy is "
+            f"{report.student_entropy:.2f} nats."
+        )
+    if summary.diagnosis is not None:
+        yield f"Diagnosis: {summary.diagnosis.text}"
+    if summary.epsilon is None or summary.guarantee is None:
+        yield "Privacy: ε = none; nothing is proved."
+    else:
+        yield f"Privacy: ε = {summary.epsilon:.4g} at δ = {summary.delta:g}, protecting {summary.guarantee.scope()}."
+    if summary.failures:
+        yield f"{summary.failures} client reports were dropped; the reasons are in rounds.jsonl."
+
+
+def _advice(summary: Summary, overview: Overview, command: str) -> Iterator[str]:
+    out = Path(overview.out)
+    yield (
+        f"{summary.rounds} rounds, {summary.bytes_up / 1e6:.2f} MB up, {summary.bytes_down / 1e6:.2f} MB down, "
+        f"{summary.wall_seconds:.0f} s; results in {out}"
+    )
+    if any((out / "plots").glob("*.png")):
+        yield f"  plots  {out / 'plots'}"
+        yield f"  next   fedkd report {out}    (everything about this run in one page)"
+    if command:
+        other = "stacked" if overview.teacher.startswith("mean_probabilities") else "mean_probabilities"
+        yield f"  next   {command} teacher.name={other}    (another teacher; fedkd list teachers)"
+        skew, word = ("1.0", "less") if overview.partition == "dirichlet(0.1)" else ("0.1", "more")
+        yield f"  next   {command} data.partition.alpha={skew}    ({word} skew; fedkd run --help shows every key)"

@@ -1,0 +1,94 @@
+"""What can be named in a configuration: the plug-ins of each kind, with their options."""
+
+import dataclasses
+import sys
+from typing import Any, get_type_hints
+
+from rich.console import Console as RichConsole
+from rich.padding import Padding
+from rich.text import Text
+
+from fedkd.core import plugins
+from fedkd.core.errors import FedkdError
+from fedkd.data.source import DataSource, resolve_root
+from fedkd.models import profile
+
+REFERENCE_SHAPE = (1, 28, 28)
+REFERENCE_CLASSES = 10
+"""At these a model's size and cost are stated."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Entry:
+    """One plug-in: its name, one line about it, its options as (name, default or kind), and what else is known."""
+
+    name: str
+    text: str
+    options: tuple[tuple[str, str], ...]
+    note: str = ""
+
+
+def catalogue(plural: str, root: str | None = None) -> list[Entry]:
+    """Every plug-in of the kind called ``plural`` (``teachers``, ``models``, ...), sorted by name.
+
+    ``root`` is where data sets are looked for, as ``data.root``. Raises ``ValueError`` for an unknown kind.
+    """
+    kinds = {kind.plural: kind for kind in plugins.KINDS}
+    if plural not in kinds:
+        raise ValueError(f"kind must be one of {', '.join(kinds)}; got {plural!r}")
+    kind = kinds[plural]
+    return [_entry(kind, name, root) for name in plugins.names(kind)]
+
+
+def print_catalogue(plural: str, console: RichConsole | None = None) -> None:
+    """Print the catalogue of one kind."""
+    screen = console or RichConsole(highlight=False)
+    for entry in catalogue(plural):
+        screen.print(entry.name, style="bold", markup=False)
+        options = ", ".join(f"{name} = {value}" for name, value in entry.options)
+        for line in (entry.text, options and f"options: {options}", entry.note):
+            if line:
+                screen.print(Padding(Text(line), (0, 0, 0, 2)))
+
+
+def _entry(kind: plugins.PluginKind, name: str, root: str | None) -> Entry:
+    cls = plugins.resolve(kind, name)
+    options = tuple((field.name, _default(cls, field)) for field in plugins.options_of(cls))
+    return Entry(name, _first_line(cls), options, _note(kind, name, root))
+
+
+def _note(kind: plugins.PluginKind, name: str, root: str | None) -> str:
+    if kind is plugins.DATASET:
+        source: DataSource = plugins.build(kind, name)
+        folder = resolve_root(root)
+        return "found here" if source.available(folder) else f"not here; downloaded into {folder} on first use"
+    if kind is plugins.MODEL:
+        return _cost(name)
+    return ""
+
+
+def _cost(name: str) -> str:
+    at = f"at {'×'.join(map(str, REFERENCE_SHAPE))} and {REFERENCE_CLASSES} classes"
+    try:
+        model = plugins.build(plugins.MODEL, name).build(REFERENCE_SHAPE, REFERENCE_CLASSES)
+    except FedkdError as error:
+        return f"{at}: {error}"
+    cost = profile(model, REFERENCE_SHAPE)
+    return f"{at}: {cost.parameters:,} parameters, {cost.flops / 1e6:,.1f} MFLOPs per sample, {cost.megabytes:.2f} MB"
+
+
+def _first_line(cls: type) -> str:
+    # A dataclass without a docstring gets its signature as one.
+    doc = cls.__doc__ or ""
+    if not doc.strip() or doc.startswith(f"{cls.__name__}("):
+        doc = sys.modules[cls.__module__].__doc__ or ""
+    return doc.strip().split("\n\n")[0].replace("\n", " ").strip()
+
+
+def _default(cls: type, field: "dataclasses.Field[Any]") -> str:
+    if field.default is not dataclasses.MISSING:
+        return str(field.default)
+    if field.default_factory is not dataclasses.MISSING:
+        return str(field.default_factory())
+    hint = get_type_hints(cls)[field.name]
+    return f"({getattr(hint, '__name__', hint)}, required)"

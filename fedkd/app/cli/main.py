@@ -1,0 +1,314 @@
+"""The ``fedkd`` command. Heavy imports happen inside the commands, so that ``fedkd --help`` answers at once."""
+
+import enum
+import os
+import shlex
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import click
+import typer
+from rich.console import Console as RichConsole
+from rich.table import Table
+from typer.core import TyperCommand
+
+from fedkd import __version__
+from fedkd.config import shipped
+from fedkd.core.errors import ConfigError, FedkdError, PluginError
+
+EXIT_RUN_FAILED = 1
+EXIT_BAD_INPUT = 2
+EXIT_SIGNALLED = 128
+"""Added to the number of the signal that ended a run, as shells expect: 130 for Ctrl-C, 143 for SIGTERM."""
+
+app = typer.Typer(
+    name="fedkd",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    help="Simulate federated knowledge distillation. Start with: fedkd run quickstart",
+)
+
+
+class Kind(enum.StrEnum):
+    """What ``fedkd list`` can list."""
+
+    teachers = enum.auto()
+    balancers = enum.auto()
+    clients = enum.auto()
+    mechanisms = enum.auto()
+    attacks = enum.auto()
+    datasets = enum.auto()
+    models = enum.auto()
+    temperatures = enum.auto()
+    codecs = enum.auto()
+    client_rules = "client-rules"
+    student_rules = "student-rules"
+
+
+class RunCommand(TyperCommand):
+    """``fedkd run``, whose help ends with every configuration key, read off the schema only when it is asked for."""
+
+    def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        super().format_help(ctx, formatter)
+        from fedkd.config.describe import describe_keys
+
+        table = Table(title="Configuration keys", title_justify="left", box=None, padding=(0, 2, 0, 0))
+        table.add_column("key", style="cyan", no_wrap=True)
+        table.add_column("default", overflow="fold")
+        table.add_column("meaning", overflow="fold")
+        for key in describe_keys():
+            table.add_row(key.path, key.default, key.text)
+        console = RichConsole(markup=False, highlight=False)
+        console.print(table)
+        console.print(
+            "A plug-in's options sit beside its name: teacher.name=NAME teacher.OPTION=VALUE; see fedkd list."
+        )
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"fedkd {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """The options of ``fedkd`` itself."""
+
+
+@app.command(cls=RunCommand)
+def run(
+    config: Annotated[str | None, typer.Argument(metavar="CONFIG")] = None,
+    overrides: Annotated[list[str] | None, typer.Argument(metavar="[KEY.PATH=VALUE]...")] = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Where results go; runs/CONFIG-N, a new one, when not given.")
+    ] = None,
+    resume: Annotated[
+        bool,
+        typer.Option("--resume", help="Go on with the run in --out DIR, where there is one; CONFIG may be left out."),
+    ] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Also show Flower's and Ray's own output.")] = False,
+) -> None:
+    """Run one experiment and compare its student with the controls.
+
+    CONFIG is a YAML file, or the name of a shipped one: quickstart, fashion_mnist.
+
+    KEY.PATH=VALUE changes one of its keys: clients.count=20 teacher.name=mean_probabilities
+    """
+    from fedkd.app.checks import check
+    from fedkd.app.cli.console import Console
+    from fedkd.app.run import run_experiment
+    from fedkd.config.load import load_config
+    from fedkd.results.directory import RunDirectory
+
+    source, changes = _run_source(config, overrides or [], out, resume)
+    experiment = load_config(source, changes)
+    if not (resume and out is not None and RunDirectory.holds_run(out)):
+        check(experiment)
+    folder = RunDirectory.fresh(source.stem) if out is None else _usable_folder(out, resume)
+    shown = source if out is not None and source.parent == out else config
+    with _terminated_gently(), Console(command=f"fedkd run {shown}") as console:
+        try:
+            run_experiment(experiment, folder, console, verbose=verbose, resume=resume)
+        except KeyboardInterrupt as interrupt:
+            console.close()
+            typer.echo(
+                f"\nInterrupted; {_finished_rounds(folder)} in {folder}\nGo on with: fedkd run --resume --out {folder}",
+                err=True,
+            )
+            number = interrupt.args[0] if interrupt.args else signal.SIGINT
+            raise typer.Exit(EXIT_SIGNALLED + number) from None
+
+
+@app.command()
+def sweep(
+    config: Annotated[str, typer.Argument(metavar="CONFIG")],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="The folder of the sweep; each cell has a folder in it.")],
+    overrides: Annotated[list[str] | None, typer.Argument(metavar="[KEY.PATH=VALUE]...")] = None,
+    grid: Annotated[
+        list[str] | None,
+        typer.Option(metavar="KEY=A,B,C", help="A key and the values it takes in turn; may be given several times."),
+    ] = None,
+    seeds: Annotated[
+        str, typer.Option(metavar="0,1,2", help="The seeds of every cell; CONFIG's own when not given.")
+    ] = "",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check all cells and list them; run nothing.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Also show Flower's and Ray's own output.")] = False,
+) -> None:
+    """Run every combination of some keys' values for several seeds, and print means with 95 % confidence intervals.
+
+    Values are YAML; a comma inside brackets belongs to its value: --grid "clients.models=[cnn,mlp],[mlp]".
+
+    Started again, it goes on where it was: finished cells are left alone.
+    """
+    from fedkd.app.cli.sweep_console import SweepConsole
+    from fedkd.app.sweep import plan_sweep, run_sweep
+    from fedkd.config.sweep import parse_grid, parse_seeds
+
+    source, axes = shipped.config_path(config), parse_grid(grid or [])
+    wanted = parse_seeds(seeds) if seeds else ()
+    with SweepConsole() as console:
+        if dry_run:
+            console.planned(plan_sweep(source, axes, wanted, out, overrides or []))
+            return
+        try:
+            with _terminated_gently():
+                result = run_sweep(source, axes, wanted, out, overrides or [], console, verbose=verbose)
+        except KeyboardInterrupt as interrupt:
+            console.close()
+            typer.echo(
+                f"\nInterrupted; finished cells and rounds are kept in {out}\nGo on with: {_this_command()}", err=True
+            )
+            number = interrupt.args[0] if interrupt.args else signal.SIGINT
+            raise typer.Exit(EXIT_SIGNALLED + number) from None
+        console.finished(result)
+    typer.echo(f"\nResults in {out}: a folder per cell, sweep.json, sweep.csv")
+    if result.failed:
+        typer.echo(f"{len(result.failed)} of {len(result.cells)} cells failed; again: {_this_command()}", err=True)
+        raise typer.Exit(EXIT_RUN_FAILED)
+    typer.echo(f"  next   fedkd compare {shlex.quote(str(out))} --out {shlex.quote(str(out / 'report.html'))}")
+
+
+@app.command()
+def compare(
+    folders: Annotated[
+        list[Path], typer.Argument(metavar="DIR...", help="Folders of runs, of sweeps, or of folders of these.")
+    ],
+    out: Annotated[Path, typer.Option(metavar="FILE", help="The page to write.")],
+) -> None:
+    """Set runs side by side in one self-contained page: tables and plots, means over seeds with 95 % intervals.
+
+    Runs that differ only in their seed form a group.
+    """
+    from fedkd.results.report.comparison import write_comparison
+
+    typer.echo(write_comparison(folders, out))
+
+
+@app.command()
+def report(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The folder of a run, finished or not.")],
+) -> None:
+    """Write DIR/report.html: one run's result, plots, rounds and configuration in one file."""
+    from fedkd.results.report.run_page import write_report
+
+    typer.echo(write_report(folder))
+
+
+@app.command()
+def audit(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The folder of a finished run.")],
+    options: Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...")] = None,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Also show Flower's and Ray's own output.")] = False,
+) -> None:
+    """Attack a finished run: who was a member, which classes clients have. Writes DIR/audit.json and a plot.
+
+    KEY=VALUE changes a key of privacy.audit, the others are as the run's configuration has them: shadows=64 rounds=5
+    attacks=[lira_online,rmia]. All attacks are run where none are named; interrupted, the same command goes on.
+    """
+    from fedkd.app.audit import audit_run
+    from fedkd.app.cli.console import Console
+    from fedkd.audit.table import print_audit
+    from fedkd.config.load import load_config
+    from fedkd.core.errors import RunError
+
+    if not (folder / "config.yaml").is_file():
+        raise RunError(f"{folder} holds no run, and there is nothing to audit; name the folder of a finished one")
+    chosen = load_config(folder / "config.yaml", [f"privacy.audit.{option}" for option in options or []])
+    with Console() as console:
+        found = audit_run(folder, chosen.privacy.audit, console, verbose=verbose)
+    print_audit(found)
+
+
+@app.command("list")
+def list_(kind: Annotated[Kind, typer.Argument(metavar="KIND")]) -> None:
+    """List what can be named in a configuration, with its options.
+
+    KIND is one of teachers, balancers, temperatures, clients, client-rules, student-rules, mechanisms, attacks, codecs,
+    datasets, models.
+    """
+    from fedkd.app.cli.listing import print_catalogue
+
+    print_catalogue(kind.value)
+
+
+@app.command()
+def doctor() -> None:
+    """Say what this machine has, and what will be slow on it."""
+    from fedkd.app.cli.doctor import print_diagnosis
+
+    print_diagnosis()
+
+
+def main() -> None:
+    """The console command: prints fedkd's own errors without a traceback."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            # A terminal that cannot show λ shows a question mark instead of stopping the run.
+            stream.reconfigure(errors="replace")
+    try:
+        app()
+    except FedkdError as error:
+        typer.echo(f"Error: {error}", err=True)
+        sys.exit(EXIT_BAD_INPUT if isinstance(error, ConfigError | PluginError) else EXIT_RUN_FAILED)
+    except BrokenPipeError:
+        # The reader (head, less) has seen enough; keep the interpreter from complaining as it flushes.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(EXIT_RUN_FAILED)
+
+
+def _this_command() -> str:
+    return shlex.join(["fedkd", *sys.argv[1:]])
+
+
+@contextmanager
+def _terminated_gently() -> Iterator[None]:
+    """Inside the block, SIGTERM, as batch systems send it, does what Ctrl-C does."""
+
+    def interrupt(number: int, frame: object) -> NoReturn:
+        raise KeyboardInterrupt(number)
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _run_source(config: str | None, overrides: list[str], out: Path | None, resume: bool) -> tuple[Path, list[str]]:
+    """The configuration file to run, and the changes to it; that of the run in ``out`` when none is named."""
+    if resume and out is None:
+        raise ConfigError(["--resume: needs the folder of the run to go on with, got none; name it with --out DIR"])
+    if config is not None and not (resume and "=" in config and not Path(config).exists()):
+        return shipped.config_path(config), overrides
+    if not resume or out is None:
+        raise ConfigError(["CONFIG: needed unless a run is resumed; give a YAML file or a shipped name: quickstart"])
+    if not (out / "config.yaml").is_file():
+        raise ConfigError([f"--out: {out} holds no run to resume, and CONFIG is not given; name the one or the other"])
+    # The first of the changes stands where CONFIG would.
+    return out / "config.yaml", [*([] if config is None else [config]), *overrides]
+
+
+def _usable_folder(folder: Path, resume: bool) -> Path:
+    from fedkd.results.directory import RunDirectory
+
+    if RunDirectory.is_free(folder) or (resume and RunDirectory.holds_run(folder)):
+        return folder
+    if RunDirectory.holds_run(folder):
+        raise ConfigError([f"--out: {folder} holds a run; add --resume to go on with it, or name another folder"])
+    raise ConfigError([f"--out: must be a new or an empty folder, got {folder}; name another one or remove it"])
+
+
+def _finished_rounds(folder: Path) -> str:
+    rounds = folder / "rounds.jsonl"
+    count = len(rounds.read_text(encoding="utf-8").splitlines()) if rounds.is_file() else 0
+    return "1 finished round is kept" if count == 1 else f"{count} finished rounds are kept"

@@ -1,0 +1,128 @@
+"""Controls: what the same data, model, local epochs and number of rounds give without federated distillation."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from fedkd.client.training import train
+from fedkd.config.load import to_json
+from fedkd.config.schema import ExperimentConfig, Plugin
+from fedkd.core import plugins
+from fedkd.core.compute import fixed_threads
+from fedkd.core.errors import RunError
+from fedkd.core.messages import UNKNOWN_LABEL, Job, Outcome
+from fedkd.core.seeding import torch_generator
+from fedkd.distillation.distiller import Distiller
+from fedkd.experiment import Workspace, workspace
+from fedkd.models import accuracy
+from fedkd.server.server import Server
+
+Progress = Callable[[int, int], None]
+RunJob = Callable[[Job, Sequence[int]], Iterable[Outcome]]
+
+
+def public_only(place: Workspace, progress: Progress) -> tuple[list[float], float | None]:
+    """Test accuracy after each round of a student trained on the labelled public samples alone, with the same steps.
+
+    Also its accuracy on the server's validation samples after the last round, where there are any.
+    """
+    config, data = place.config, place.resident
+    fixed = plugins.build(plugins.BALANCER, "fixed", {"value": 0.0})
+    constant = plugins.build(plugins.TEMPERATURE, "constant", {})
+    distiller = Distiller(
+        place.initial_model(),
+        fixed,
+        config.distillation,
+        temperature=constant,
+        seed=config.seed,
+        rounds=config.rounds,
+    )
+    history = []
+    with fixed_threads(config.engine.server_threads):
+        for round in range(1, config.rounds + 1):
+            distiller.fit_labels(data.public.images, data.public.labels, round=round)
+            history.append(accuracy(distiller.student, data.test_images, data.test_labels))
+            progress(round, config.rounds)
+        held_out = data.public.validation
+        if not bool(held_out.any()):
+            return history, None
+        return history, accuracy(distiller.student, data.public.images[held_out], data.public.truth[held_out])
+
+
+def centralised(place: Workspace, progress: Progress) -> list[float]:
+    """Test accuracy after each round of one model trained on all private and all labelled public samples together."""
+    config, data = place.config, place.resident
+    model = place.initial_model()
+    labelled = (data.public.labels != UNKNOWN_LABEL).nonzero().squeeze(1)
+    pooled = torch.cat([client.train for client in data.clients])
+    images = torch.cat([data.images[pooled], data.public.images[labelled]])
+    labels = torch.cat([data.labels[pooled], data.public.labels[labelled]])
+    history = []
+    with fixed_threads(config.engine.server_threads):
+        for round in range(1, config.rounds + 1):
+            train(
+                model,
+                images,
+                labels,
+                config.clients,
+                epochs=config.clients.epochs,
+                generator=torch_generator(config.seed, round=round, purpose="centralised"),
+            )
+            history.append(accuracy(model, data.test_images, data.test_labels))
+            progress(round, config.rounds)
+    return history
+
+
+def fedavg(place: Workspace, run: RunJob, progress: Progress) -> list[float]:
+    """Test accuracy after each round of federated averaging (McMahan et al. 2017, arXiv 1602.05629, Algorithm 1).
+
+    Honest clients with the student's architecture and plain cross-entropy; else the same data, optimiser and epochs.
+    Raises ``RunError`` when a round brings no model.
+    """
+    server = Server.build(workspace(to_json(_averaging(place.config))))
+    history = []
+    for round in range(1, place.config.rounds + 1):
+        job = server.job(round)
+        record = server.finish_round(job, run(job, server.sampled(round))).record
+        if record.student_accuracy is not None:
+            history.append(record.student_accuracy)
+        progress(round, place.config.rounds)
+    return history
+
+
+def _averaging(config: ExperimentConfig) -> ExperimentConfig:
+    """The experiment with federated averaging as its algorithm."""
+    plain = ExperimentConfig()
+    resources = {name: wanted for name, wanted in config.engine.resources.items() if name == config.student.model.name}
+    clients = replace(
+        config.clients,
+        models=(),
+        rule=Plugin("parameters"),
+        logit_adjustment=0.0,
+        behaviour=plain.clients.behaviour,
+        attackers=plain.clients.attackers,
+    )
+    return replace(
+        config,
+        clients=clients,
+        student=replace(config.student, rule=Plugin("average")),
+        exchange=plain.exchange,
+        privacy=plain.privacy,
+        controls=(),
+        engine=replace(config.engine, resources=resources),
+    )
+
+
+def local_only(place: Workspace, run: RunJob, progress: Progress) -> list[float]:
+    """The mean, over all clients, of the test accuracy of a model trained on the client's own data alone."""
+    clients = range(place.config.clients.count)
+    found: dict[int, float] = {}
+    for outcome in run(Job("local", 1, to_json(place.config)), clients):
+        if outcome.ok:
+            found[outcome.client] = float(outcome.metrics["accuracy"])
+        progress(len(found), len(clients))
+    if not found:
+        raise RunError("the local_only control got no accuracy from any client; leave local_only out of controls")
+    return [float(np.mean([found[client] for client in sorted(found)]))]

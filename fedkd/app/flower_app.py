@@ -1,0 +1,102 @@
+"""fedkd as a Flower app: what ``flwr run`` starts, simulated or deployed. See docs/deployment.md.
+
+A SuperNode imports this file anew for every message, so that what the server alone needs is imported where it is used.
+"""
+
+import shlex
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from flwr.app import Context
+from flwr.serverapp import Grid, ServerApp
+
+from fedkd import __version__
+from fedkd.app.requirements import unmet_requirements
+from fedkd.config import shipped
+from fedkd.config.load import load_config
+from fedkd.config.schema import ExperimentConfig
+from fedkd.core.errors import ConfigError, RunError
+from fedkd.engines.flower import client_app as client_side
+
+COLUMNS = 120
+"""Width of what is printed into Flower's log, which is no terminal."""
+
+_BUNDLE = Path(__file__).resolve().parents[2]
+
+# Flower finds these two by reading the file, so they are assigned here, under these names.
+server_app = ServerApp()
+client_app = client_side.app
+
+
+@server_app.main()
+def main(grid: Grid, context: Context) -> None:
+    """Run the experiment that ``[tool.flwr.app.config]`` and ``flwr run --run-config`` describe, on the grid's nodes.
+
+    Whatever keeps it from ending well is raised, for Flower to record the run as failed with it.
+    """
+    try:
+        _run(grid, context.run_config)
+    except SystemExit as error:
+        # Flower would take it for a good end.
+        raise RunError(f"the run was ended by sys.exit({error.code!r}) in one of its plug-ins") from error
+
+
+def _run(grid: Grid, keys: Mapping[str, Any]) -> None:
+    if problems := unmet_requirements():
+        raise RunError(
+            f"{sys.executable}, in which this SuperLink was started, cannot run the app: {'; '.join(problems)}. "
+            "Stop the SuperLink, and start it from the environment of fedkd"
+        )
+    from rich.console import Console as RichConsole
+
+    from fedkd.app.cli.console import Console
+    from fedkd.app.run import run_experiment
+    from fedkd.engines.building import over_grid
+
+    config, name = experiment_of(keys)
+    out = run_folder(keys, name)
+    console = RichConsole(width=COLUMNS, highlight=False)
+    console.print(f"fedkd {__version__} in {_BUNDLE}, Python in {sys.prefix}", markup=False, soft_wrap=True)
+    console.print(f"results in {out}", markup=False, soft_wrap=True)
+    with Console(rich=console) as observer:
+        run_experiment(
+            config,
+            out,
+            observer,
+            resume=bool(keys["resume"]),
+            engine=over_grid(grid, join=float(keys["join-timeout"])),
+        )
+
+
+def experiment_of(keys: Mapping[str, Any]) -> tuple[ExperimentConfig, str]:
+    """The experiment of the run-config keys ``config`` and ``overrides``, and the name of its file.
+
+    A relative path means a file of the bundle, then one of the folder in which the SuperLink was started. Raises
+    ``ConfigError`` with every fault.
+    """
+    given = str(keys["config"])
+    path = _BUNDLE / given if (_BUNDLE / given).is_file() else shipped.config_path(given)
+    if not path.is_file():
+        raise ConfigError(
+            [
+                f"config: no such file on this machine, got {given!r}; give a shipped name, a file below configs/, "
+                "which travel along, or the absolute path of a file on the SuperLink's machine"
+            ]
+        )
+    try:
+        overrides = shlex.split(str(keys["overrides"]))
+    except ValueError as error:
+        raise ConfigError([f"overrides: {error}, got {keys['overrides']!r}; close the quotation"]) from error
+    return load_config(path, overrides), path.stem
+
+
+def run_folder(keys: Mapping[str, Any], name: str) -> Path:
+    """The absolute path of the run directory: ``out``, or a new one below ``runs`` where the SuperLink was started."""
+    from fedkd.results.directory import RunDirectory
+
+    given = str(keys["out"])
+    if bool(keys["resume"]) and not given:
+        raise ConfigError(["resume: needs the folder of the run to go on with, got none; name it with out"])
+    return Path(given).expanduser().resolve() if given else RunDirectory.fresh(name).resolve()

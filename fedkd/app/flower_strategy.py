@@ -1,0 +1,137 @@
+"""Federated distillation as a Flower strategy, for anyone's ServerApp."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from logging import INFO, getLogger
+
+import torch
+from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord
+from flwr.serverapp import Grid
+from flwr.serverapp.strategy import Strategy
+
+from fedkd.aggregation.strategy import LogitAggregator
+from fedkd.client.performer import LOCAL_PERFORMER
+from fedkd.config.schema import Plugin
+from fedkd.core.errors import ConfigError
+from fedkd.core.messages import Job, state_arrays
+from fedkd.distillation.distiller import Distiller
+from fedkd.engines.flower.wire import (
+    COHORT_MESSAGE,
+    Cohort,
+    decode_parameters,
+    decode_unaddressed_reply,
+    encode_cohort,
+    encode_metrics,
+    encode_parameters,
+)
+from fedkd.experiment import Workspace
+from fedkd.server.server import Server
+from strategies.rules.distil import Distil
+
+
+class FederatedDistillation(Strategy):
+    """Clients answer on the public set, ``aggregator`` makes a teacher of the answers, ``trainer`` distils the student.
+
+    The clients' side is ``fedkd.engines.flower.client_app``; ``mechanism`` names the logit mechanism it applies. The
+    clients of a round are divided evenly among the nodes of the grid. The arrays of ``start`` are the student's state.
+    ``state_dir`` is where clients keep what they need between rounds, for those that do.
+
+    Raises ``ConfigError`` under secure aggregation, which takes more messages a round than Flower's loop has, and
+    ``RunError`` from ``aggregate_train`` when fewer than ``clients.min_reports`` reports are valid.
+    """
+
+    def __init__(
+        self,
+        place: Workspace,
+        aggregator: LogitAggregator,
+        trainer: Distiller,
+        mechanism: Plugin | None = None,
+        *,
+        state_dir: str | None = None,
+    ) -> None:
+        if place.config.privacy.secure_aggregation is not None:
+            raise ConfigError(
+                [
+                    "privacy.secure_aggregation: a secure sum takes five messages a round and Flower's loop has one; "
+                    "set it to null, or run the experiment with fedkd run"
+                ]
+            )
+        if mechanism is not None:
+            privacy = replace(place.config.privacy, mechanism=mechanism)
+            place = replace(place, config=replace(place.config, privacy=privacy))
+        self._rule = Distil()
+        self._rule.use(place, aggregator, trainer)
+        self._server = Server(place, self._rule, state_dir=state_dir)
+        self._job: Job | None = None
+
+    def initial_arrays(self) -> ArrayRecord:
+        """The student as it is, before the first round for ``start``."""
+        return encode_parameters(state_arrays(self._rule.student.state_dict()))
+
+    def configure_train(
+        self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
+    ) -> Iterable[Message]:
+        """A message per node and class of clients; a list, because a grid may go through it twice."""
+        nodes = sorted(grid.get_node_ids())
+        if not nodes:
+            return []
+        state = {name: torch.from_numpy(array.copy()) for name, array in decode_parameters(arrays).items()}
+        self._rule.student.load_state_dict(state)
+        self._job = self._server.job(server_round)
+        asked = self._server.sampled(server_round)
+        by_threads: dict[int, list[int]] = {}
+        for client in asked:
+            by_threads.setdefault(self._server.place.resources_of(client).threads, []).append(client)
+        parameters = encode_parameters(self._job.parameters)
+        return [
+            Message(encode_cohort(cohort, parameters), node, COHORT_MESSAGE)
+            for threads, clients in sorted(by_threads.items())
+            for cohort, node in zip(self._cohorts(self._job, clients, threads, len(nodes)), nodes, strict=False)
+        ]
+
+    def _cohorts(self, job: Job, clients: Sequence[int], threads: int, nodes: int) -> list[Cohort]:
+        """Clients that use equally many threads, divided evenly among the nodes."""
+        seconds = self._server.place.config.engine.timeout
+        return [
+            Cohort(job, tuple(clients[start::nodes]), LOCAL_PERFORMER, seconds, threads)
+            for start in range(min(nodes, len(clients)))
+        ]
+
+    def aggregate_train(
+        self, server_round: int, replies: Iterable[Message]
+    ) -> tuple[ArrayRecord | None, MetricRecord | None]:
+        """The distilled student, and the numbers of the round."""
+        if self._job is None or self._job.round != server_round:
+            return None, None
+        outcomes = [outcome for reply in replies for outcome in decode_unaddressed_reply(reply)]
+        record = self._server.finish_round(self._job, outcomes).record
+        metrics = encode_metrics(
+            {
+                "student_accuracy": record.student_accuracy,
+                "validation_accuracy": record.validation_accuracy,
+                "teacher_accuracy": record.teacher_accuracy,
+                "mean_lambda": record.mean_lambda,
+                "failures": len(record.failures),
+            }
+        )
+        return self.initial_arrays(), metrics
+
+    def configure_evaluate(
+        self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
+    ) -> Iterable[Message]:
+        """No messages: the student is evaluated on the server."""
+        return []
+
+    def aggregate_evaluate(self, server_round: int, replies: Iterable[Message]) -> MetricRecord | None:
+        """Nothing to aggregate."""
+        return None
+
+    def summary(self) -> None:
+        """Log what the strategy is made of."""
+        getLogger("flwr").log(
+            INFO,
+            "Federated distillation: %s teacher, %s balancer, %d clients a round",
+            type(self._rule.aggregator).__name__,
+            type(self._rule.trainer.balancer).__name__,
+            self._server.place.config.clients.per_round,
+        )

@@ -1,0 +1,136 @@
+"""What secure aggregation does not go with, and why."""
+
+from collections.abc import Iterator
+
+from fedkd.aggregation.strategy import LogitAggregator, sums
+from fedkd.client.behaviour import ClientBehaviour
+from fedkd.client.rule import ClientRule
+from fedkd.client.secure_terms import fixed_point_of, threshold_of
+from fedkd.config.schema import ExperimentConfig, SecureAggregationConfig
+from fedkd.core import plugins
+from fedkd.core.errors import ConfigError
+from fedkd.experiment import Workspace
+from fedkd.privacy.private import Private
+from fedkd.privacy.secure_noise import SecureNoise
+from fedkd.privacy.secure_sum.terms import Terms
+from fedkd.server.student_rule import StudentRule
+
+KEY = "privacy.secure_aggregation"
+
+
+def secure_faults(config: ExperimentConfig) -> Iterator[str]:
+    """What keeps an experiment from being summed securely; without secure aggregation, what cannot do without it."""
+    section = config.privacy.secure_aggregation
+    mechanism = config.privacy.mechanism.name
+    if section is None:
+        if issubclass(plugins.resolve(plugins.MECHANISM, mechanism), SecureNoise):
+            yield (
+                f"privacy.mechanism: {mechanism} adds each client's share of the noise inside a secure sum, and {KEY} "
+                "is null, so that the server would see reports with too little noise; set "
+                f"{KEY}={{}}, or privacy.mechanism=gaussian_logits"
+            )
+        return
+    yield from _term_faults(config, section)
+    yield from _rule_faults(config)
+    yield from _teacher_faults(config)
+    if config.exchange.uplink.name != "float32" or config.exchange.uplink.options:
+        yield (
+            f"exchange.uplink: masked reports are words modulo 2^32 that look random, which no codec can shorten, got "
+            f"{config.exchange.uplink.name}; set exchange.uplink=float32 and {KEY}.bits for coarser numbers"
+        )
+    behaviour: type[ClientBehaviour] = plugins.resolve(plugins.CLIENT, config.clients.attackers.behaviour.name)
+    if behaviour.needs_others and config.clients.attackers.share > 0:
+        yield (
+            f"clients.attackers.behaviour: {config.clients.attackers.behaviour.name} is simulated where all reports "
+            f"are known, and under {KEY} they are known nowhere; choose another behaviour"
+        )
+    if "teacher_only" in config.controls:
+        yield (
+            "controls: teacher_only is measured on the clients' answers on the test images, which would go to the "
+            f"server beside the secure sum, got teacher_only with {KEY}; leave it out"
+        )
+
+
+def check_secure_sum(place: Workspace) -> None:
+    """Raises ``ConfigError`` where a sum of reports with their noise would overflow, once data and noise are known."""
+    config = place.config
+    if config.privacy.secure_aggregation is None:
+        return
+    queries = place.data.public.subset(config.data.public.round_size, config.seed, 1).numel()
+    try:
+        fixed_point_of(config, queries=queries, classes=place.data.classes)
+    except ValueError as error:
+        raise ConfigError([f"{KEY}: {error}"]) from error
+
+
+def secure_lines(place: Workspace) -> tuple[str, ...]:
+    """What to read about it before a run."""
+    section, clients = place.config.privacy.secure_aggregation, place.config.clients.per_round
+    if section is None:
+        return ()
+    mechanism = place.mechanism
+    alone = "" if isinstance(mechanism, Private) else "; by itself it proves no ε"
+    secrets = "the seed, which whoever knows it can open" if section.entropy == "seed" else "the operating system"
+    return (
+        f"privacy: secure aggregation: the server learns the sum of at least {threshold_of(section, clients)} of "
+        f"{clients} reports and no single one, with up to {section.colluders} clients on its side{alone}; secrets from "
+        f"{secrets}",
+    )
+
+
+def _term_faults(config: ExperimentConfig, section: SecureAggregationConfig) -> Iterator[str]:
+    clients = config.clients.per_round
+    threshold = threshold_of(section, clients)
+    try:
+        Terms(b"", 1, tuple(range(clients)), threshold, section.colluders)
+    except ValueError as error:
+        yield (
+            f"{KEY}: {error} ({section.threshold:g} of {clients} clients a round are {threshold}); "
+            "raise clients.count, clients.fraction or the threshold"
+        )
+        return
+    if not issubclass(plugins.resolve(plugins.MECHANISM, config.privacy.mechanism.name), SecureNoise):
+        try:
+            fixed_point_of(config, queries=1, classes=1)
+        except ValueError as error:
+            yield f"{KEY}.bits: {error}"
+
+
+def _rule_faults(config: ExperimentConfig) -> Iterator[str]:
+    client: ClientRule = plugins.build(plugins.CLIENT_RULE, config.clients.rule.name, config.clients.rule.options)
+    student: type[StudentRule] = plugins.resolve(plugins.STUDENT_RULE, config.student.rule.name)
+    if not (student.teaches and student.learns_from_sums):
+        yield (
+            f"student.rule: {config.student.rule.name} needs every client's report, and {KEY} gives their sum alone; "
+            "set student.rule=distil"
+        )
+    if client.sends != "logits":
+        yield (
+            f"clients.rule: {config.clients.rule.name} sends {client.sends}, and {KEY} sums what a teacher makes of "
+            "logits; choose a rule that sends logits"
+        )
+    if client.abstains:
+        yield (
+            f"clients.rule: {config.clients.rule.name} abstains from samples, and in a sum under {KEY} nobody can tell "
+            "who did; choose a rule that always answers"
+        )
+
+
+def _teacher_faults(config: ExperimentConfig) -> Iterator[str]:
+    name = config.teacher.name
+    teacher: type[LogitAggregator] = plugins.resolve(plugins.TEACHER, name)
+    if teacher.needs_label_counts:
+        yield (
+            f"teacher.name: {name} has clients disclose how many samples of each class they hold, beside the sum of "
+            f"{KEY}; choose mean_probabilities, era, vote or gnmax"
+        )
+    elif teacher.needs_individual_reports:
+        yield (
+            f"teacher.name: {name} compares or weighs single reports, and under {KEY} the server has none; choose "
+            "mean_probabilities, era, vote or gnmax"
+        )
+    elif not sums(teacher):
+        yield (
+            f"teacher.name: {name} sums numbers without a bound, which overflow the words of {KEY}; choose "
+            "mean_probabilities, or gaussian_mean, which clips logits"
+        )

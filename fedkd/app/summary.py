@@ -1,0 +1,102 @@
+"""What is said of a run before and after it."""
+
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from platform import python_version
+
+from fedkd import __version__
+from fedkd.app.secure_checks import secure_lines
+from fedkd.core.errors import RunError
+from fedkd.distillation.diagnosis import diagnose
+from fedkd.experiment import Workspace
+from fedkd.privacy.preview import smallest_release
+from fedkd.results.directory import ControlResult, parameter_digest
+from fedkd.results.records import Overview, Summary
+from fedkd.results.tally import Tally
+from fedkd.server.privacy_budget import plan_of, privacy_lines
+from fedkd.server.server import Server
+
+
+def overview_of(place: Workspace, out: Path) -> Overview:
+    """What is known before the first round."""
+    config, data = place.config, place.data
+    sizes = [client.train.numel() + client.validation.numel() for client in data.clients]
+    partition = config.data.partition
+    detail = f"{partition.scheme}({partition.alpha:g})" if partition.scheme in {"dirichlet", "quantity"} else None
+    return Overview(
+        dataset=config.data.dataset.name,
+        classes=data.classes,
+        shape=data.shape,
+        private_samples=sum(sizes),
+        public_samples=data.public.labels.numel(),
+        labelled_samples=data.public.labelled.numel(),
+        validation_samples=int(data.public.validation.sum()),
+        test_samples=data.test_labels.numel(),
+        clients=len(sizes),
+        clients_per_round=config.clients.per_round,
+        smallest_client=min(sizes),
+        largest_client=max(sizes),
+        partition=detail or partition.scheme,
+        student=config.student.model.name,
+        student_parameters=sum(parameter.numel() for parameter in place.initial_model().parameters()),
+        teacher=config.teacher.name,
+        balancer=config.distillation.balancer.name,
+        engine=config.engine.kind,
+        rounds=config.rounds,
+        controls=config.controls,
+        out=str(out),
+        privacy=(*privacy_lines(place), *secure_lines(place)),
+    )
+
+
+def summarise(
+    place: Workspace, server: Server, tally: Tally, controls: Mapping[str, ControlResult], seconds: float
+) -> Summary:
+    """The result of a run whose rounds and controls are all done; ``seconds`` is the wall time it took."""
+    config, last, student = place.config, tally.last, server.rule.student
+    if last is None:
+        raise RunError("no round was run, and there is nothing to sum up; set rounds to at least 1")
+    diagnosis = last.diagnosis
+    if last.validation is not None:
+        bar = controls["public_only"].validation_accuracy if "public_only" in controls else None
+        diagnosis = diagnose(
+            last.validation, public_only=bar, previous=tally.validation_before, classes=place.data.classes
+        )
+    private, delta = server.private, config.privacy.delta
+    # In the order of the configuration, whatever order they ended in.
+    histories: dict[str, list[float]] = {name: controls[name].history for name in config.controls if name in controls}
+    return Summary(
+        student_accuracy=last.student_accuracy,
+        teacher_accuracy=last.teacher_accuracy,
+        client_accuracy=last.client_accuracy,
+        client_test_accuracy=tally.client_test_accuracy,
+        controls={name: history[-1] for name, history in histories.items()},
+        control_history=histories,
+        bytes_up=tally.bytes_up,
+        bytes_down=tally.bytes_down,
+        traffic={"up": tally.sent, "down": tally.received},
+        epsilon=None if private is None else server.ledger.epsilon(delta),
+        delta=delta,
+        rounds=tally.rounds,
+        clients=config.clients.count,
+        failures=tally.failures,
+        wall_seconds=round(seconds, 3),
+        student_sha256=None if student is None else parameter_digest(student.state_dict()),
+        versions=versions(),
+        validation=last.validation,
+        diagnosis=diagnosis,
+        guarantee=None if private is None else private.guarantee(smallest_release(plan_of(place))),
+        client_epsilon={} if private is None else server.ledger.per_client_bounds(delta),
+    )
+
+
+def versions() -> dict[str, str]:
+    """The versions that a result depends on."""
+    found = {"fedkd": __version__, "python": python_version()}
+    for package in ("torch", "torchvision", "numpy", "flwr", "ray", "dp-accounting"):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "not installed"
+    return found

@@ -1,0 +1,130 @@
+"""The base classes of every attack, and what attackers see."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar, Literal, final
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from fedkd.audit.metrics import Scores
+
+Observation = Literal["queried", "transcript", "consensus", "student"]
+"""Where an attacker stands; see ``OBSERVATIONS``."""
+
+OBSERVATIONS: dict[Observation, str] = {
+    "queried": "the server put the candidates among the public samples and reads the client's answers on them",
+    "transcript": "whoever reads the client's answers on the public set, in which no candidate is",
+    "consensus": "another client, which reads the teacher's targets on candidates put among the public samples",
+    "student": "whoever is given the student after the last round",
+}
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What an attacker on one client has to go by, at one observation point.
+
+    ``answers`` are the logits on every candidate, in every observed round, on every view of it; where one only sees the
+    public set, those of a copy distilled from what was seen. ``shadows`` are the same from repetitions of the client's
+    part, by its own mechanism and with fresh randomness, each with a random half of the candidates among its training
+    data, which are ``included``. ``others`` are the answers of the other clients, none of which hold a candidate; empty
+    where they are not to be seen. ``labels`` are the candidates' classes.
+    """
+
+    observation: Observation
+    answers: Float[Tensor, "rounds views candidates classes"]
+    shadows: Float[Tensor, "shadows rounds views candidates classes"]
+    included: Bool[Tensor, "shadows candidates"]
+    others: Float[Tensor, "others rounds views candidates classes"]
+    labels: Int[Tensor, " candidates"]
+
+
+KNOWLEDGE = (
+    "the candidates and their classes, but not which are members; the client's other training samples; everything that "
+    "clients are sent; the mechanism and the algorithm, but no random draw of a client or the server"
+)
+"""What every attacker knows besides what it sees."""
+
+
+class Attack:
+    """An attack; its dataclass fields are its options. Subclass ``MembershipAttack`` or ``InferenceAttack``."""
+
+
+class MembershipAttack(Attack, ABC):
+    """Tells which candidates a client trained on.
+
+    ``observations`` are the points from which it makes sense; ``needs_shadows`` and ``needs_others`` say what it cannot
+    do without.
+    """
+
+    observations: ClassVar[frozenset[Observation]] = frozenset(OBSERVATIONS)
+    needs_shadows: ClassVar[bool] = True
+    needs_others: ClassVar[bool] = False
+
+    @abstractmethod
+    def score(self, evidence: Evidence) -> Float[Tensor, " candidates"]:
+        """The larger, the more a candidate looks like a member."""
+
+    @final
+    def scores(self, evidence: Evidence) -> Scores:
+        """``score``, checked; raises ``ValueError`` where the attack lacks what it needs, or gives no numbers."""
+        name = type(self).__name__
+        if self.needs_shadows and evidence.shadows.shape[0] < 4:
+            raise ValueError(f"{name} needs at least 4 shadows, got {evidence.shadows.shape[0]}; raise shadows")
+        if self.needs_others and evidence.others.shape[0] < 2:
+            raise ValueError(f"{name} needs at least 2 other clients, got {evidence.others.shape[0]}; leave it out")
+        found = self.score(evidence).double().numpy()
+        if found.shape != evidence.labels.shape or np.isnan(found).any():
+            raise ValueError(f"{name} must give every candidate a number, got shape {found.shape} or NaN")
+        return np.asarray(found, dtype=np.float64)
+
+
+@dataclass(frozen=True)
+class Disclosure:
+    """What one client's released answers are, and what is to be inferred from them.
+
+    ``answers`` are on the public samples of the last round, ``crafted`` on the crafted queries that a malicious server
+    put in their place (``fedkd.audit.queries``); ``copy`` are the logits, on images that are in no role, of a model
+    distilled from ``answers``, and ``original`` those of the client's own model. ``shares`` are those of the classes
+    among the client's training samples: the truth to compare with, which the attack must not use.
+    """
+
+    client: int
+    answers: Float[Tensor, "queries classes"]
+    crafted: Float[Tensor, "crafted classes"]
+    copy: Float[Tensor, "images classes"]
+    original: Float[Tensor, "images classes"]
+    shares: Float[Tensor, " classes"]
+
+
+class InferenceAttack(Attack, ABC):
+    """Infers something else than membership, and measures how well, over all attacked clients."""
+
+    observation: ClassVar[Observation] = "transcript"
+
+    @abstractmethod
+    def measure(self, disclosures: list[Disclosure]) -> Mapping[str, float]:
+        """Figures by name; what they mean is in the class's docstring."""
+
+
+def confidence(
+    logits: Float[Tensor, "*batch candidates classes"], labels: Int[Tensor, " candidates"]
+) -> Float[Tensor, "*batch candidates"]:
+    """φ = log p_y − log(1 − p_y) in float64 (Carlini et al. 2022, arXiv 2112.03570, section V-C), never ±∞.
+
+    Computed as z_y − log Σ_{c≠y} exp z_c from the logits z.
+    """
+    exact = logits.double()
+    places = labels.expand(exact.shape[:-1]).unsqueeze(-1)
+    own = exact.gather(-1, places).squeeze(-1)
+    rest = exact.scatter(-1, places, -torch.inf).logsumexp(dim=-1)
+    return own - rest
+
+
+def flattened(phi: Float[Tensor, "*worlds rounds views candidates"]) -> npt.NDArray[np.float64]:
+    """Rounds and views as one axis of measurements: ``[*worlds, measurements, candidates]``."""
+    return np.asarray(phi.flatten(-3, -2).numpy(), dtype=np.float64)

@@ -1,0 +1,23 @@
+"""A copy of a client's model, from its answers on the public set."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from fedkd.audit.attack import Disclosure, InferenceAttack
+
+
+@dataclass(frozen=True)
+class ModelExtraction(InferenceAttack):
+    """Distils a copy from the answers on the public set, and compares it with the client's model on unseen images.
+
+    ``agreement`` is the share of images with the same top class (Jagielski et al. 2020, arXiv 1909.01838, calls it
+    fidelity); ``most_frequent`` the same for a copy that always names the model's most frequent answer.
+    """
+
+    def measure(self, disclosures: list[Disclosure]) -> Mapping[str, float]:
+        same, trivial = 0.0, 0.0
+        for each in disclosures:
+            truth, guess = each.original.argmax(dim=-1), each.copy.argmax(dim=-1)
+            same += float((truth == guess).double().mean())
+            trivial += float((truth == truth.mode().values).double().mean())
+        return {"agreement": same / len(disclosures), "most_frequent": trivial / len(disclosures)}

@@ -1,0 +1,179 @@
+"""What an audit found."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fedkd.audit import metrics
+from fedkd.audit.attack import KNOWLEDGE
+from fedkd.audit.metrics import Scores
+from fedkd.core.files import replace_file
+from fedkd.results.directory import AUDIT
+
+CEILING_RATES = (0.001, 0.01, 0.1)
+"""False-positive rates at which attacks are held against the ceiling; the first only with enough non-members."""
+
+
+@dataclass(frozen=True)
+class AttackResult:
+    """How well one attack told members from non-members, from one observation point, over all attacked clients.
+
+    Every interval has the audit's confidence level. ``tpr_at_1pct_fpr`` is the share of members found by the loosest
+    threshold that takes at most 1 % of non-members for members, ``tpr_at_01pct_fpr`` the same for 0.1 %, None below
+    3,000 non-members. ``epsilon_lower_bound`` is an ε that is too small for what was seen, at the run's δ; None where
+    there are too few candidates for one. ``covered`` says whether the run's ε is about this observation. ``roc`` holds
+    (FPR, TPR, lower and upper limit of TPR).
+    """
+
+    attack: str
+    observation: str
+    auc: float
+    auc_interval: tuple[float, float]
+    tpr_at_1pct_fpr: float
+    tpr_interval: tuple[float, float]
+    epsilon_lower_bound: float | None
+    members: int
+    non_members: int
+    shadows: int
+    roc: tuple[tuple[float, float, float, float], ...]
+    tpr_at_01pct_fpr: float | None = None
+    tpr_01pct_interval: tuple[float, float] | None = None
+    covered: bool = False
+
+
+@dataclass(frozen=True)
+class Violation:
+    """An attack whose true-positive rate has a lower limit above the ceiling at the upper limit of its false ones.
+
+    The limits hold for all attacks and rates that were looked at together.
+    """
+
+    attack: str
+    observation: str
+    fpr: float
+    tpr: float
+    tpr_lower: float
+    fpr_upper: float
+    ceiling: float
+
+
+@dataclass(frozen=True)
+class Inference:
+    """What an attack that is not about membership measured."""
+
+    attack: str
+    observation: str
+    values: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class AuditReport:
+    """``audit.json``.
+
+    ``epsilon``, at ``delta`` and for ``unit``, is what the run claims, None where nothing is proved; ``ceiling`` holds
+    the violations of that claim. ``adversary`` says, for each observation, who sees what, ``knowledge`` what they all
+    know besides. ``verified`` says whether repeating the last round gave the run's own student, bit by bit; None where
+    that was not tried. ``skipped`` says what was asked for and could not be done, and why.
+    """
+
+    attacks: tuple[AttackResult, ...]
+    inferences: tuple[Inference, ...]
+    epsilon: float | None
+    delta: float
+    unit: str | None
+    ceiling: tuple[Violation, ...]
+    seconds: float
+    settings: Mapping[str, Any]
+    clients: tuple[int, ...]
+    adversary: Mapping[str, str] = field(default_factory=dict)
+    knowledge: str = KNOWLEDGE
+    verified: bool | None = None
+    skipped: tuple[str, ...] = ()
+
+    def write(self, folder: Path) -> Path:
+        """Write ``folder/audit.json``; raises ``RunError`` when it cannot be written."""
+        path = folder / AUDIT
+        replace_file(path, (json.dumps(asdict(self), indent=1, ensure_ascii=False) + "\n").encode())
+        return path
+
+    def result(self, attack: str, observation: str) -> AttackResult:
+        """One attack's result; raises ``KeyError`` for one that was not run."""
+        for each in self.attacks:
+            if (each.attack, each.observation) == (attack, observation):
+                return each
+        raise KeyError(f"no result of {attack} from {observation}")
+
+
+def measure(
+    attack: str,
+    observation: str,
+    scores: Scores,
+    members: npt.NDArray[np.bool_],
+    *,
+    shadows: int,
+    delta: float,
+    level: float,
+    covered: bool,
+    seed: int,
+) -> AttackResult:
+    """The result of an attack from its scores and the truth."""
+    inside, outside = scores[members], scores[~members]
+    coarse = metrics.at_fpr(inside, outside, 0.01)
+    fine = metrics.at_fpr(inside, outside, 0.001) if outside.size >= metrics.FINE_FPR_NON_MEMBERS else None
+    enough = min(inside.size, outside.size) >= 2
+    return AttackResult(
+        attack=attack,
+        observation=observation,
+        auc=metrics.auc(inside, outside),
+        auc_interval=metrics.auc_interval(inside, outside, level=level),
+        tpr_at_1pct_fpr=coarse.tpr,
+        tpr_interval=metrics.clopper_pearson(coarse.true, coarse.members, level=level),
+        epsilon_lower_bound=(
+            metrics.epsilon_lower_bound(inside, outside, delta=delta, level=level, seed=seed) if enough else None
+        ),
+        members=inside.size,
+        non_members=outside.size,
+        shadows=shadows,
+        roc=tuple(metrics.roc(inside, outside, level=level)),
+        tpr_at_01pct_fpr=None if fine is None else fine.tpr,
+        tpr_01pct_interval=None if fine is None else metrics.clopper_pearson(fine.true, fine.members, level=level),
+        covered=covered,
+    )
+
+
+@dataclass(frozen=True)
+class Held:
+    """One attack's scores, to be held against the ceiling."""
+
+    attack: str
+    observation: str
+    members: Scores
+    non_members: Scores
+
+
+def violations(held: Sequence[Held], *, epsilon: float, delta: float, level: float) -> tuple[Violation, ...]:
+    """The attacks and rates at which a claim of (ε, δ) is refuted, all of them together with confidence ``level``.
+
+    A threshold is chosen by its false-positive rate alone, and each limit gets its share of the error (Bonferroni).
+    """
+    tests = [
+        (each, rate)
+        for each in held
+        for rate in CEILING_RATES
+        if rate > 0.001 or each.non_members.size >= metrics.FINE_FPR_NON_MEMBERS
+    ]
+    found = []
+    share = 1 - (1 - level) / max(len(tests), 1)
+    for each, rate in tests:
+        point = metrics.at_fpr(each.members, each.non_members, rate)
+        low = metrics.clopper_pearson(point.true, point.members, level=share)[0]
+        high = metrics.clopper_pearson(point.false, point.non_members, level=share)[1]
+        bar = metrics.ceiling(high, epsilon=epsilon, delta=delta)
+        if low > bar:
+            found.append(Violation(each.attack, each.observation, point.fpr, point.tpr, low, high, bar))
+    return tuple(found)

@@ -1,0 +1,234 @@
+"""The clients' part of an audit: what a client answered, and what it would have answered with other training data."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Int
+from torch import Tensor
+
+from fedkd.audit.candidates import CandidatePool
+from fedkd.audit.plan import ACTUAL, Plan, load_plan, load_tensors, save_tensors
+from fedkd.audit.queries import views_of
+from fedkd.client.behaviour import ClientBehaviour
+from fedkd.client.context import LocalWork
+from fedkd.client.rule import ClientRule, Upload
+from fedkd.client.setup import asked_positions, build_behaviour
+from fedkd.config.schema import Plugin
+from fedkd.core import plugins
+from fedkd.core.messages import CONSENSUS, LOGITS, UNKNOWN_LABEL, Consensus, Job
+from fedkd.data import ClientData
+from fedkd.experiment import Workspace, codec, workspace
+from fedkd.models import predict
+
+
+@dataclass(frozen=True)
+class World:
+    """A client's part of the run with its own training data (shadow ``ACTUAL``), or with a shadow's."""
+
+    client: int
+    shadow: int
+
+    def number(self, clients: int) -> int:
+        """The world as one number, which engines take for a client's id."""
+        return (self.shadow + 1) * clients + self.client
+
+    @classmethod
+    def of(cls, number: int, clients: int) -> "World":
+        """The inverse of ``number``."""
+        return cls(number % clients, number // clients - 1)
+
+    def path(self, folder: Path, kind: str = "world") -> Path:
+        """Where its answers are kept, or what else there is of it."""
+        name = "actual" if self.shadow == ACTUAL else f"shadow_{self.shadow:05d}"
+        return folder / kind / f"client_{self.client:06d}_{name}.pt"
+
+
+def compute_world(folder: Path, number: int) -> None:
+    """Compute a world of the plan in ``folder``, and write its file."""
+    plan = load_plan(str(folder))
+    place = workspace(plan.config)
+    world = World.of(number, place.config.clients.count)
+    save_tensors(world.path(folder), _answers(plan, place, world))
+
+
+def load_world(folder: Path, world: World) -> dict[str, Any]:
+    """The answers of a world: in each observed round one entry of the lists ``rounds``, ``public`` and ``inserted``.
+
+    ``rounds`` are their numbers, ``public`` [asked, classes] what the client released; ``inserted`` maps each attacked
+    client to what it would have released with that client's candidates among the public samples. ``arrays``,
+    ``message``, ``crafted`` and ``original``, the model's logits on unseen images, belong to the last round.
+    """
+    return load_tensors(world.path(folder))
+
+
+def inserted_places(place: Workspace, positions: Int[Tensor, " asked"]) -> Int[Tensor, " places"]:
+    """Where, among the samples asked about, candidates may be put: those on which no teacher is fitted."""
+    public = place.data.public
+    return ((public.labels[positions] == UNKNOWN_LABEL) & ~public.validation[positions]).nonzero().flatten()
+
+
+def _answers(plan: Plan, place: Workspace, world: World) -> dict[str, Any]:
+    """Go through the rounds, and keep what is released in the observed ones."""
+    config = place.config
+    rule: ClientRule = plugins.build(plugins.CLIENT_RULE, config.clients.rule.name, config.clients.rule.options)
+    behaviour = build_behaviour(place, world.client)
+    pool = plan.pool_of(world.client)
+    theirs = place if world.shadow == ACTUAL or pool is None else _with_shadow_data(place, pool, world.shadow)
+    stream = "" if world.shadow == ACTUAL else f" of shadow {world.shadow}"
+    pools = plan.pools if world.shadow == ACTUAL or pool is None else (pool,)
+    memory: dict[str, Tensor] = {}
+    found: dict[str, Any] = {"rounds": [], "public": [], "inserted": []}
+    for step, job in enumerate(plan.jobs):
+        if world.client not in place.sampled(job.round):
+            continue
+        desk = _Desk(plan, theirs, job, world.client, stream, memory, pools, rule.sends == LOGITS)
+        if len(plan.jobs) - step > plan.observed:
+            desk.work_through(rule, behaviour)
+            continue
+        for name, value in desk.observe(rule, behaviour, last=job is plan.jobs[-1]).items():
+            if isinstance(found.get(name), list):
+                found[name].append(value)
+            else:
+                found[name] = value
+    return found
+
+
+@dataclass
+class _Desk:
+    """One round of one world."""
+
+    plan: Plan
+    place: Workspace
+    job: Job
+    client: int
+    stream: str
+    memory: dict[str, Tensor]
+    pools: tuple[CandidatePool, ...]
+    sends_logits: bool
+
+    def work_through(self, rule: ClientRule, behaviour: ClientBehaviour) -> None:
+        """A round that only changes what the client remembers."""
+        self._respond(rule, behaviour, self.place.data.public.images[:1])
+
+    def observe(self, rule: ClientRule, behaviour: ClientBehaviour, *, last: bool) -> dict[str, Any]:
+        positions = asked_positions(self.place, self.job)
+        public = self.place.data.public.images[positions]
+        candidates = [views_of(pool.images, self.plan.views).flatten(0, 1) for pool in self.pools]
+        extra = [self.plan.crafted, self.plan.unseen] if last else []
+        work, upload = self._respond(rule, behaviour, torch.cat([public, *candidates, *extra]))
+        logits = self._logits(upload, work.queries)
+        sizes = [len(part) for part in (public, *candidates, *extra)]
+        own, *others = logits.split(sizes)
+        places = inserted_places(self.place, positions)
+        released, message = self._release(work, own, None if upload.mask is None else upload.mask[: len(own)])
+        found: dict[str, Any] = {"rounds": self.job.round, "public": released, "inserted": {}}
+        masks = [None] * len(sizes) if upload.mask is None else list(upload.mask.split(sizes))
+        for index, pool in enumerate(self.pools):
+            found["inserted"][pool.client] = self._insert(work, own, others[index], places, masks[0], masks[index + 1])
+        if last:
+            found["arrays"] = {name: torch.from_numpy(np.array(array)) for name, array in upload.arrays.items()}
+            found["message"] = message
+            swapped = self._insert(work, own, others[-2], places, masks[0], masks[-2])
+            found["crafted"] = swapped[places[: len(others[-2])]]
+            found["original"] = others[-1]
+        return found
+
+    def _respond(self, rule: ClientRule, behaviour: ClientBehaviour, queries: Tensor) -> tuple[LocalWork, Upload]:
+        data, received = self.place.data, {**self.job.parameters, **self.job.personal.get(self.client, {})}
+        labels = data.labels[data.clients[self.client].train]
+        work = LocalWork(
+            self.place,
+            self.client,
+            self.job.round,
+            received,
+            queries,
+            labels,
+            memory=self.memory,
+            stream=self.stream,
+        )
+        work.consensus = _consensus(self.place, work)
+        work.labels = behaviour.labels(work)
+        upload = behaviour.respond(work, rule)
+        self.memory = work.memory
+        return work, upload
+
+    def _logits(self, upload: Upload, queries: Tensor) -> Tensor:
+        """The client's answers; those of the model itself where that is what it sends."""
+        if upload.logits is not None:
+            return upload.logits
+        if upload.model is None:
+            raise ValueError("the client sends neither logits nor a model, and there is nothing to ask")
+        return predict(upload.model, queries)
+
+    def _insert(
+        self,
+        work: LocalWork,
+        own: Tensor,
+        answers: Tensor,
+        places: Tensor,
+        own_mask: Bool[Tensor, " asked"] | None,
+        mask: Bool[Tensor, " answers"] | None,
+    ) -> Tensor:
+        """What is released with the first of ``places`` taken by other images; as many samples are asked about."""
+        rows, kept = own.clone(), None if own_mask is None else own_mask.clone()
+        taken = places[: len(answers)]
+        rows[taken] = answers
+        if kept is not None and mask is not None:
+            kept[taken] = mask
+        return self._release(work, rows, kept)[0]
+
+    def _release(self, work: LocalWork, logits: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """What the server reads of logits after mechanism and codec, and the message; 0 where the client abstains.
+
+        Whoever was sent the model itself asks it directly, and there is no message.
+        """
+        if not self.sends_logits:
+            return logits, None
+        config = self.place.config
+        private = self.place.mechanism.privatise(logits, work.generator("privacy mechanism"))
+        up = codec(config.exchange.uplink)
+        data = up.encode(private, mask).data
+        decoded = up.decode(data, samples=len(logits), classes=logits.shape[1])
+        return decoded.logits, torch.from_numpy(np.frombuffer(data, dtype=np.uint8).copy())
+
+
+def _with_shadow_data(place: Workspace, pool: CandidatePool, shadow: int) -> Workspace:
+    """The workspace of a client that trains on what it is known to have and on a shadow's half of the candidates."""
+    chosen = pool.included(shadow, place.config.seed)
+    data = place.data
+    images = torch.cat([data.images[pool.known], pool.images[chosen]])
+    labels = torch.cat([data.labels[pool.known], pool.labels[chosen]])
+    nothing = torch.zeros(0, dtype=torch.long)
+    clients = tuple(
+        ClientData(torch.arange(len(labels)) if client == pool.client else nothing, nothing)
+        for client in range(len(data.clients))
+    )
+    return replace(place, data=replace(data, images=images, labels=labels, clients=clients))
+
+
+def _consensus(place: Workspace, work: LocalWork) -> Consensus | None:
+    """The targets of the round before, as far as the server sent some."""
+    if CONSENSUS not in work.received:
+        return None
+    config, public = place.config, place.data.public
+    positions = public.subset(config.data.public.round_size, config.seed, work.round - 1)
+    decoded = codec(config.exchange.downlink).decode(
+        work.received[CONSENSUS].tobytes(), samples=positions.numel(), classes=place.data.classes
+    )
+    mask = torch.ones(positions.numel(), dtype=torch.bool) if decoded.mask is None else decoded.mask
+    return Consensus(positions, decoded.logits.log_softmax(dim=-1), mask)
+
+
+def without_differences(spec: Plugin) -> Plugin:
+    """The codec with every message complete in itself; what is read from it is the same."""
+    return Plugin(spec.name, {name: value for name, value in spec.options.items() if name != "delta"})
+
+
+def all_worlds(clients: tuple[int, ...], attacked: tuple[int, ...], shadows: int) -> Iterator[World]:
+    """What really happened to all clients, and the shadows of those that are attacked."""
+    yield from (World(client, ACTUAL) for client in clients)
+    yield from (World(client, shadow) for shadow in range(shadows) for client in attacked)

@@ -1,0 +1,101 @@
+"""One client's work in one round."""
+
+from dataclasses import dataclass, field
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from fedkd.client.training import Loss, Trainer, adjusted_cross_entropy, cross_entropy, train
+from fedkd.core.messages import Arrays, Consensus, parameter_prefix
+from fedkd.core.seeding import torch_generator
+from fedkd.experiment import Workspace
+from fedkd.models import predict
+
+MODEL = "model/"
+"""Where a client's own model is among what it remembers."""
+
+
+@dataclass
+class LocalWork:
+    """What a client has and knows in a round, and what it can do with it.
+
+    ``received`` is what the server sent, by name; ``consensus`` the last targets on public samples, where the rule
+    receives them; ``queries`` the images the client is asked about; ``memory`` what it keeps between rounds: tensors by
+    name, which the rule may change; ``labels`` those of its training samples, for it to train on; with ``probe`` the
+    simulator wants to measure on the test images too, in arrays named ``evaluation/...`` that no algorithm sees.
+    ``trainer`` is what the client trains models with, called like ``fedkd.client.training.train``: on a GPU it may
+    train those of many clients at once. Images are on the experiment's device, everything else on the CPU.
+    ``stream`` names a repetition that is to draw other random numbers.
+    """
+
+    workspace: Workspace
+    client: int
+    round: int
+    received: Arrays
+    queries: Float[Tensor, "queries channels height width"]
+    labels: Int[Tensor, " train"]
+    consensus: Consensus | None = None
+    memory: dict[str, Tensor] = field(default_factory=dict)
+    probe: bool = False
+    trainer: Trainer = train
+    stream: str = ""
+
+    @property
+    def images(self) -> Float[Tensor, "train channels height width"]:
+        """The client's private training images."""
+        return self.workspace.resident.images[self.workspace.data.clients[self.client].train]
+
+    def received_model(self) -> nn.Module:
+        """A model with the parameters the server sent for the client's architecture."""
+        architecture = self.workspace.architecture_of(self.client)
+        prefix = parameter_prefix(architecture)
+        state = {name.removeprefix(prefix): value for name, value in self.received.items() if name.startswith(prefix)}
+        if not state:
+            raise ValueError(f"the server sent no parameters of model {architecture}; the student rule offers none")
+        return self.workspace.model(state, architecture)
+
+    def own_model(self) -> nn.Module:
+        """The client's own model as ``keep`` left it; the initial one of its architecture before that."""
+        model = self.workspace.initial_model(self.workspace.architecture_of(self.client))
+        state = {name.removeprefix(MODEL): value for name, value in self.memory.items() if name.startswith(MODEL)}
+        if state:
+            model.load_state_dict(state)
+        return model
+
+    def keep(self, model: nn.Module) -> None:
+        """Remember ``model`` as the client's own, for the next round in which it takes part."""
+        self.memory |= {MODEL + name: value.detach().cpu() for name, value in model.state_dict().items()}
+
+    def train(self, model: nn.Module, loss: Loss | None = None) -> nn.Module:
+        """``model`` after this round's local epochs on the client's private training samples.
+
+        By cross-entropy, adjusted as ``clients.logit_adjustment`` says, unless a rule brings a loss of its own; by
+        DP-SGD where the privacy mechanism rests on it.
+        """
+        clients = self.workspace.config.clients
+        if loss is None:
+            loss = cross_entropy
+            if clients.logit_adjustment > 0:
+                loss = adjusted_cross_entropy(self.labels, self.workspace.data.classes, clients.logit_adjustment)
+        generator = self.generator("local training")
+        self.trainer(
+            model,
+            self.images,
+            self.labels,
+            clients,
+            epochs=clients.epochs,
+            generator=generator,
+            loss=loss,
+            private=self.workspace.mechanism.training,
+        )
+        return model
+
+    def answer(self, model: nn.Module) -> Float[Tensor, "queries classes"]:
+        """The model's logits on the queries."""
+        return predict(model, self.queries)
+
+    def generator(self, purpose: str) -> torch.Generator:
+        """This client's own randomness for one purpose in this round."""
+        seed, named = self.workspace.config.seed, purpose + self.stream
+        return torch_generator(seed, round=self.round, client=self.client, purpose=named)

@@ -1,0 +1,86 @@
+"""Doing one client's share of a job, the same way in every engine."""
+
+import importlib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from typing import Any, Protocol, runtime_checkable
+
+from fedkd.core.messages import Job, Outcome
+
+Performer = Callable[[Job, int], Outcome]
+
+LOCAL_PERFORMER = "fedkd.client:performer"
+"""Import path of what does a client's work."""
+
+
+@runtime_checkable
+class CohortPerformer(Protocol):
+    """A performer that can also do the work of several clients at once."""
+
+    def __call__(self, job: Job, client: int) -> Outcome:
+        """One client's outcome; may raise anything."""
+
+    def parts(self, job: Job, clients: Sequence[int]) -> list[tuple[int, ...]]:
+        """The clients, in their order, in parts that are worked on at once; may raise anything."""
+
+    def together(self, job: Job, clients: Sequence[int]) -> list[Outcome]:
+        """The outcomes of a part, in its order; what a client raises is its ``error``."""
+
+
+def load_performer(path: str) -> Performer:
+    """The function at ``module:function``; raises ``ImportError`` or ``AttributeError`` when there is none."""
+    module, _, name = path.partition(":")
+    performer: Any = getattr(importlib.import_module(module), name)
+    return performer  # type: ignore[no-any-return]
+
+
+def warm_up(path: str) -> None:
+    """Load what a performer needs, which takes seconds once per process; what goes wrong shows when it is used."""
+    with suppress(Exception):
+        load_performer(path)
+
+
+def attempt(performer: Performer, job: Job, client: int) -> Outcome:
+    """The client's outcome; whatever it raises becomes its ``error``, so that it harms no other client.
+
+    Of the personal arrays it is given its own only.
+    """
+    own = {client: job.personal[client]} if client in job.personal else {}
+    try:
+        outcome = performer(replace(job, personal=own), client)
+    except (Exception, SystemExit) as error:
+        return Outcome(client, error=describe(error))
+    if outcome.client != client:
+        return Outcome(client, error=f"ValueError: answered as client {outcome.client}")
+    return outcome
+
+
+def attempt_all(
+    performer: Performer, job: Job, clients: Sequence[int], *, awaited: Callable[[], bool] = lambda: True
+) -> Iterator[Outcome]:
+    """The outcomes of clients, in their order, as ``attempt`` gives them; several at once where the performer can.
+
+    Before each client, or each part that is worked on at once, ``awaited`` says whether anybody still wants an answer.
+    """
+    for part in _parts(performer, job, clients):
+        if not awaited():
+            yield from (Outcome(client, error="the round's time was over before this client's turn") for client in part)
+        elif len(part) > 1 and isinstance(performer, CohortPerformer):
+            yield from performer.together(job, part)
+        else:
+            yield from (attempt(performer, job, client) for client in part)
+
+
+def _parts(performer: Performer, job: Job, clients: Sequence[int]) -> list[tuple[int, ...]]:
+    if isinstance(performer, CohortPerformer):
+        # What is wrong with the job itself, every client will say.
+        with suppress(Exception):
+            return performer.parts(job, clients)
+    return [(client,) for client in clients]
+
+
+def describe(error: BaseException) -> str:
+    """``ValueError: message``, or the type alone when there is no message."""
+    text = str(error)
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__

@@ -1,0 +1,51 @@
+"""The client's part of an algorithm."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from fedkd.client.context import LocalWork
+from fedkd.core.messages import Arrays
+
+
+@dataclass(frozen=True)
+class Upload:
+    """What a client is about to send, before the privacy mechanism and the codec.
+
+    ``logits`` and ``mask`` (False where it abstains; None: nowhere) are its answers to the queries; ``arrays`` is
+    anything else, by name. ``model`` stays at home: on it the simulator measures how well the client does for itself.
+    """
+
+    logits: Float[Tensor, "queries classes"] | None = None
+    mask: Bool[Tensor, " queries"] | None = None
+    arrays: Arrays = field(default_factory=dict)
+    model: nn.Module | None = None
+
+
+class ClientRule(ABC):
+    """What a client does in a round of an algorithm; the student rule is the server's part.
+
+    ``sends`` names what it answers with (``logits``, ``parameters``, or the name of an array). ``remembers`` is True
+    when it keeps something between rounds, for which it then has ``LocalWork.memory``. ``abstains`` is True when its
+    uploads have masks; ``only_trains`` is True when ``LocalWork.train`` is all that it does with private data, so that
+    training privately makes everything it sends private.
+    """
+
+    sends: ClassVar[str] = "logits"
+    remembers: ClassVar[bool] = False
+    abstains: ClassVar[bool] = False
+    only_trains: ClassVar[bool] = False
+
+    @property
+    def receives(self) -> frozenset[str]:
+        """What it needs of the server: ``parameters``, ``consensus``, ``labels`` (of the public samples, once), or the
+        name of an array.
+        """
+        return frozenset()
+
+    @abstractmethod
+    def respond(self, work: LocalWork) -> Upload:
+        """What the client sends. May change ``work.memory``, and nothing else."""

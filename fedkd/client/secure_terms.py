@@ -1,0 +1,84 @@
+"""The secure sum of an experiment's round: its terms, how reports are written as words, and a client's steps in it."""
+
+import hashlib
+from dataclasses import replace
+
+from fedkd.aggregation.strategy import LogitAggregator
+from fedkd.config.load import to_json
+from fedkd.config.schema import EngineConfig, ExperimentConfig, SecureAggregationConfig
+from fedkd.core import plugins
+from fedkd.core.errors import RunError
+from fedkd.core.messages import Job
+from fedkd.experiment import Workspace
+from fedkd.privacy.secure_noise import SecureNoise
+from fedkd.privacy.secure_sum.fixed_point import FixedPoint
+from fedkd.privacy.secure_sum.identities import Directory
+from fedkd.privacy.secure_sum.messages import PREFIX
+from fedkd.privacy.secure_sum.terms import Phase, Terms
+
+
+def job_kind(phase: Phase) -> str:
+    """The ``Job.kind`` of a step."""
+    return PREFIX + phase
+
+
+def is_secure(job: Job) -> bool:
+    """Whether the job is a step of a secure sum."""
+    return job.kind.startswith(PREFIX)
+
+
+def threshold_of(section: SecureAggregationConfig, clients: int) -> int:
+    """The least number of clients in a sum: the nearest whole number to threshold × clients, at most all."""
+    return min(clients, int(section.threshold * clients + 0.5))
+
+
+def section_of(config: ExperimentConfig) -> SecureAggregationConfig:
+    """``privacy.secure_aggregation``; raises ``RunError`` where it is null."""
+    section = config.privacy.secure_aggregation
+    if section is None:
+        raise RunError("a secure sum was asked for and privacy.secure_aggregation is null; set it, or ask for a round")
+    return section
+
+
+def terms_of(place: Workspace, round: int) -> Terms:
+    """The terms of a round's sum, which every client works out for itself."""
+    section, clients = section_of(place.config), place.sampled(round)
+    return Terms(_run_of(place), round, clients, threshold_of(section, len(clients)), section.colluders)
+
+
+def directory_of(place: Workspace) -> Directory:
+    """Everybody's public signing keys."""
+    return Directory.seeded(place.config.seed)
+
+
+def fixed_point_of(config: ExperimentConfig, *, queries: int, classes: int) -> FixedPoint:
+    """How a report of ``queries`` × ``classes`` numbers is written; raises ``ValueError`` when a sum may overflow."""
+    section, clients = section_of(config), config.clients.per_round
+    spec = config.privacy.mechanism
+    mechanism = plugins.build(plugins.MECHANISM, spec.name, spec.options)
+    if isinstance(mechanism, SecureNoise):
+        honest = threshold_of(section, clients) - section.colluders
+        return mechanism.fixed_point(section.bits, queries=queries, classes=classes, clients=clients, honest=honest)
+    bound = _aggregator(config).summand_bound
+    if section.bits is None:
+        return FixedPoint.finest(clients, bound)
+    return FixedPoint(section.bits, clients, bound)
+
+
+def _run_of(place: Workspace) -> bytes:
+    """A digest of everything that clients' reports depend on, which stays when a run is resumed elsewhere or longer."""
+    config, plain = place.config, EngineConfig()
+    same = replace(
+        config,
+        rounds=1,
+        controls=(),
+        clients=replace(config.clients, min_reports=1),
+        data=replace(config.data, root=None),
+        engine=replace(plain, device=config.engine.device, resources=config.engine.resources),
+    )
+    return hashlib.sha256(f"{to_json(same)}\n{place.data.public.digest}".encode()).digest()
+
+
+def _aggregator(config: ExperimentConfig) -> LogitAggregator:
+    built: LogitAggregator = plugins.build(plugins.TEACHER, config.teacher.name, config.teacher.options)
+    return built

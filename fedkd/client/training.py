@@ -1,0 +1,137 @@
+"""Training of one model on tensors that are already in memory."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from fedkd.config.schema import ClientsConfig
+from fedkd.core.compute import to_device
+from fedkd.core.seeding import ambient_randomness
+from fedkd.models import batches, make_optimiser
+from fedkd.privacy.dp_sgd import train_privately
+from fedkd.privacy.mechanism import PrivateTraining
+
+Loss = Callable[[nn.Module, Tensor, Tensor], Tensor]
+"""From a model, a batch of images and its labels to the loss."""
+
+
+@dataclass(frozen=True)
+class SampleLoss:
+    """A loss that is a mean over samples of what depends on a sample's logits: clients can train by it as one stack.
+
+    ``terms(logits, labels, *tensors)`` are the samples' terms, [samples] or [samples, ...], the mean of which is the
+    loss; ``tensors`` are what they need besides. Clients whose ``terms`` are equal can be stacked.
+    """
+
+    terms: Callable[..., Tensor]
+    tensors: tuple[Tensor, ...] = ()
+
+    def __call__(self, model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+        return self.terms(model(images), labels, *self.on(labels.device).tensors).mean()
+
+    def on(self, device: torch.device) -> "SampleLoss":
+        """The same loss with its tensors on ``device``."""
+        return SampleLoss(self.terms, tuple(to_device(tensor, device) for tensor in self.tensors))
+
+
+def _cross_entropies(logits: Tensor, labels: Tensor) -> Tensor:
+    return nn.functional.cross_entropy(logits, labels, reduction="none")
+
+
+def _adjusted_cross_entropies(logits: Tensor, labels: Tensor, offset: Tensor) -> Tensor:
+    return _cross_entropies(logits + offset, labels)
+
+
+cross_entropy = SampleLoss(_cross_entropies)
+"""The mean cross-entropy of the model's logits."""
+
+
+def adjusted_cross_entropy(labels: Int[Tensor, " samples"], classes: int, strength: float) -> SampleLoss:
+    """Cross-entropy on z + τ·log π, with π the shares of the classes among ``labels`` and τ ``strength``.
+
+    Against label skew: a class that a client has little of is pushed down no more than its share explains, so the model
+    keeps what it knew of classes that the client lacks (Menon et al. 2021, arXiv 2007.07314, Eq. 10; Zhang et al. 2022,
+    arXiv 2209.00189, for federated clients). Counts are raised by 1, so that shares are not 0.
+    """
+    counts = torch.bincount(labels, minlength=classes) + 1.0
+    return SampleLoss(_adjusted_cross_entropies, (strength * (counts / counts.sum()).log(),))
+
+
+@runtime_checkable
+class Trainer(Protocol):
+    """What trains a model as ``train`` does."""
+
+    def __call__(
+        self,
+        model: nn.Module,
+        images: Float[Tensor, "samples channels height width"],
+        labels: Int[Tensor, " samples"],
+        config: ClientsConfig,
+        *,
+        epochs: int,
+        generator: torch.Generator,
+        loss: Loss = cross_entropy,
+        private: PrivateTraining | None = None,
+    ) -> None: ...
+
+
+def train(
+    model: nn.Module,
+    images: Float[Tensor, "samples channels height width"],
+    labels: Int[Tensor, " samples"],
+    config: ClientsConfig,
+    *,
+    epochs: int,
+    generator: torch.Generator,
+    loss: Loss = cross_entropy,
+    private: PrivateTraining | None = None,
+) -> None:
+    """Train ``model`` in place by ``loss``.
+
+    With ``config.proximal`` μ > 0 adds FedProx's μ/2·‖w − w_received‖² (Li et al. 2020, arXiv 1812.06127, Eq. 2), where
+    w_received are the parameters at the call.
+
+    With ``private`` by DP-SGD, which raises ``ValueError`` for a loss other than cross-entropy, and for a model or
+    samples that it cannot train (``fedkd.privacy.dp_sgd``).
+    """
+    device = next(model.parameters()).device
+    optimiser = make_optimiser(model.parameters(), config)
+    if private is not None:
+        if loss is not cross_entropy:
+            raise ValueError(
+                "DP-SGD trains by plain cross-entropy: another loss need not be a sum over samples, and may use label "
+                "counts; set clients.logit_adjustment=0 and choose a client rule without a loss of its own, or set "
+                "privacy.mechanism=none"
+            )
+        train_privately(
+            model,
+            images,
+            labels,
+            optimiser,
+            private,
+            epochs=epochs,
+            batch_size=config.batch_size,
+            generator=generator,
+            proximal=config.proximal,
+        )
+        return
+    anchor = [parameter.detach().clone() for parameter in model.parameters()] if config.proximal else []
+    images, labels = to_device(images, device), to_device(labels, device)
+    loss = loss.on(device) if isinstance(loss, SampleLoss) else loss
+    everything = torch.arange(labels.numel(), device=device)
+    model.train()
+    with ambient_randomness(generator):
+        for _ in range(epochs):
+            for batch in batches(everything, config.batch_size, generator):
+                inputs = images[batch].contiguous(memory_format=torch.channels_last)
+                value = loss(model, inputs, labels[batch])
+                optimiser.zero_grad()
+                value.backward()
+                for parameter, start in zip(model.parameters(), anchor, strict=False):
+                    if parameter.grad is not None:
+                        parameter.grad.add_(parameter.detach() - start, alpha=config.proximal)
+                optimiser.step()

@@ -1,0 +1,59 @@
+"""The rules that tie several keys of a configuration together."""
+
+from collections.abc import Iterator
+
+from fedkd.config.schema import ExperimentConfig
+
+
+def broken_rules(config: ExperimentConfig) -> Iterator[str]:
+    """One message for each rule between keys that ``config`` breaks, checkable without loading data."""
+    data, public, clients = config.data, config.data.public, config.clients
+    if public.labelled > public.size:
+        yield (
+            f"data.public.labelled: must not exceed data.public.size = {public.size}, got {public.labelled}; "
+            "lower it or raise data.public.size"
+        )
+    if public.dataset is not None and public.labelled > 0:
+        yield (
+            "data.public.labelled: must be 0 when data.public.dataset names another data set (its classes are not the "
+            f"task's), got {public.labelled}; set it to 0, and data.public.pseudo_labels: true to train on the "
+            "teacher's classes"
+        )
+    if data.private_size is not None and data.private_size < clients.count * data.partition.min_samples:
+        yield (
+            f"clients.count: {clients.count} clients of at least data.partition.min_samples = "
+            f"{data.partition.min_samples} need {clients.count * data.partition.min_samples} private samples, "
+            f"got data.private_size = {data.private_size}; use fewer clients or more samples"
+        )
+    if clients.min_reports > clients.per_round:
+        yield (
+            f"clients.min_reports: must not exceed the {clients.per_round} clients sampled "
+            f"per round, got {clients.min_reports}; lower it or raise clients.fraction"
+        )
+    names = {model.name for model in clients.models or (config.student.model,)}
+    for name in sorted(set(config.engine.resources) - names):
+        yield (
+            f"engine.resources: {name!r} is no client's architecture ({', '.join(sorted(names))}); "
+            "name one of these, or remove it"
+        )
+    if "public_only" in config.controls and public.labelled == 0:
+        yield (
+            "controls: public_only trains on the labelled public samples and data.public.labelled is 0; "
+            "leave it out or raise data.public.labelled"
+        )
+    if config.distillation.geometry.mode == "logits" and not config.distillation.mixed:
+        yield (
+            "distillation.geometry.mode: logits compares gradients on the same samples, so both losses must see one "
+            "batch, got 'logits' with distillation.mixed = false; set distillation.mixed=true or another mode"
+        )
+    if config.engine.device == "cuda" and not _has_gpu():
+        yield "engine.device: cuda needs a GPU that torch can see and there is none, got 'cuda'; set engine.device=cpu"
+    if len(set(config.controls)) != len(config.controls):
+        yield f"controls: each may be listed once, got {list(config.controls)}; remove the repetition"
+
+
+def _has_gpu() -> bool:
+    # Here, for a configuration is read long before anything is computed.
+    import torch
+
+    return torch.cuda.is_available()

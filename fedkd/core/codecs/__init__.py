@@ -1,0 +1,1 @@
+"""Codecs, one file each; a file's name is the codec's name."""

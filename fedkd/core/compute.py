@@ -1,0 +1,63 @@
+"""What computing on a GPU takes besides tensors that are there."""
+
+import ctypes
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+import torch
+from threadpoolctl import threadpool_limits
+from torch import Tensor
+
+
+def to_device(tensor: Tensor, device: torch.device | str) -> Tensor:
+    """``tensor`` on ``device``, itself if it is there already; to a GPU through pinned memory, without waiting."""
+    target = torch.device(device)
+    if tensor.device.type != "cpu" or target.type != "cuda":
+        return tensor.to(target)
+    return tensor.pin_memory().to(target, non_blocking=True)
+
+
+@contextmanager
+def fixed_arithmetic(device: torch.device) -> Iterator[None]:
+    """Let a GPU compute the same from run to run, as far as its libraries can; the caller's settings are put back.
+
+    Deterministic algorithms where there are some (torch warns of an operation without), no trial of convolution
+    algorithms, and float32 instead of TF32, which rounds to 10 bits. Nothing changes for the CPU.
+    """
+    if device.type != "cuda":
+        yield
+        return
+    # cuBLAS reads it once, when it is first used.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    before, warned = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    tf32 = torch.backends.cuda.matmul.allow_tf32
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.backends.cuda.matmul.allow_tf32 = False
+    try:
+        with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):
+            yield
+    finally:
+        torch.backends.cuda.matmul.allow_tf32 = tf32
+        torch.use_deterministic_algorithms(before, warn_only=warned)
+
+
+def release_memory() -> None:
+    """Give memory that has been freed back to the system, where the C library can (glibc); a matter of milliseconds.
+
+    Training leaves the heap with free space between blocks that are still in use, which the library would keep.
+    """
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)
+
+
+@contextmanager
+def fixed_threads(count: int) -> Iterator[None]:
+    """Run the block with ``count`` threads in torch and in NumPy's BLAS, then put the caller's numbers back."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        with threadpool_limits(count, user_api="blas"):
+            yield
+    finally:
+        torch.set_num_threads(before)

@@ -1,0 +1,79 @@
+"""Writes that leave the old content or the new one, whatever happens in between."""
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from fedkd.core.errors import RunError
+
+PARTIAL = ".partial"
+"""Ends the name of a file that is being written; what a crash leaves of it is never read."""
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turns an ``OSError`` of a write to ``path`` into a ``RunError`` that says what to do."""
+    try:
+        yield
+    except OSError as error:
+        raise RunError(
+            f"{path} cannot be written ({error}); see that its folder can be written and that the disk has room"
+        ) from error
+
+
+def replace_file(path: Path, content: bytes) -> None:
+    """Give ``path`` new content in one step that survives a crash and a loss of power; raises ``RunError``."""
+    partial = path.with_name(path.name + PARTIAL)
+    with writing(path):
+        try:
+            with partial.open("wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(partial, path)
+            sync_folder(path.parent)
+        except OSError:
+            with suppress(OSError):
+                partial.unlink(missing_ok=True)
+            raise
+
+
+def append(path: Path, content: bytes) -> None:
+    """Add ``content`` at the end of a file, on disk on return. A crash may leave a part of it; raises ``RunError``."""
+    with writing(path), path.open("ab") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def replace_end(path: Path, size: int, content: bytes) -> None:
+    """Put ``content`` where what follows the first ``size`` bytes was, on disk on return.
+
+    A crash leaves these first bytes and anything after them; raises ``RunError``.
+    """
+    with writing(path), path.open("r+b") as file:
+        file.truncate(size)
+        file.seek(size)
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def sync_folder(folder: Path) -> None:
+    """Make renamed and removed names in a folder last; raises ``OSError``."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write a result atomically."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".partial")
+    partial.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    os.replace(partial, path)

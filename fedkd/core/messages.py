@@ -1,0 +1,150 @@
+"""The types that travel between the parts of fedkd."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+Arrays = dict[str, npt.NDArray[Any]]
+"""Named NumPy arrays: a model's state, or what a client sends."""
+
+# The names of all arrays that travel between server and clients. What follows a slash is the sender's own.
+
+LOGITS, LABEL_COUNTS = "logits", "label_counts"
+"""A client's message with its logits on the public samples, and how many private samples of each class it has."""
+
+ASKED, LABELS, CONSENSUS = "asked", "labels", "consensus"
+"""Which of a round's public samples clients answer on, the labels of the public samples, and the last targets."""
+
+PARAMETERS = "parameters"
+"""First part of the names of a model's parameters; see ``parameter_prefix``."""
+
+MEANS, SIZES, INCLUDED = "label_means/values", "label_means/sizes", "included"
+"""Means per label and their sample counts; what a client is sent when its own last answer is part of the means."""
+
+FEATURE_VALUES, FEATURE_LOGITS, FEATURE_LABELS = "features/values", "features/logits", "features/labels"
+"""What a client sends of each of its private samples, where an algorithm exchanges features."""
+
+EVALUATION = "evaluation"
+"""First part of the names of what a simulated client hands over for evaluation, which no algorithm sees."""
+
+TEST_LOGITS, TEST_MASK, TEST_FEATURES = (f"{EVALUATION}/{name}" for name in ("logits", "mask", "features"))
+"""A client's logits on the test images, where it answers on them, and their features."""
+
+LOGIT_BOUND = 1e4
+"""Largest absolute logit a report may hold; softmax saturates three orders of magnitude earlier."""
+
+UNKNOWN_LABEL = -1
+"""The label of a public sample whose class the server does not know."""
+
+
+@dataclass(frozen=True)
+class Traffic:
+    """Bytes of one client in one round and direction: what is serialised for it, without envelopes."""
+
+    logits: int = 0
+    parameters: int = 0
+    other: int = 0
+
+    @property
+    def total(self) -> int:
+        return self.logits + self.parameters + self.other
+
+    def __add__(self, more: "Traffic") -> "Traffic":
+        return Traffic(self.logits + more.logits, self.parameters + more.parameters, self.other + more.other)
+
+
+@dataclass(frozen=True)
+class ClientReport:
+    """What one client sends in one round, after validation.
+
+    ``logits`` are float32 and finite, one row per public sample it was asked about (none where the algorithm exchanges
+    something else); ``mask`` is False where the client abstains (None: nowhere); ``examples`` is the number of private
+    training samples; ``arrays`` is what else it sent, by name; ``sent`` the bytes of all that; ``codes`` what
+    stands for the logits in the message.
+    """
+
+    client: int
+    round: int
+    logits: Float[Tensor, "samples classes"]
+    examples: int
+    sent: Traffic = Traffic()
+    mask: Bool[Tensor, " samples"] | None = None
+    arrays: Arrays = field(default_factory=dict)
+    codes: npt.NDArray[np.unsignedinteger[Any]] | None = None
+
+
+@dataclass(frozen=True)
+class Consensus:
+    """Targets on public samples, as clients are sent them.
+
+    ``positions`` are those of the samples in the public set; ``mask`` is False where there is no target. ``personal``
+    holds targets of single clients, which replace the common ones for them.
+    """
+
+    positions: Int[Tensor, " samples"]
+    log_probabilities: Float[Tensor, "samples classes"]
+    mask: Bool[Tensor, " samples"]
+    personal: Mapping[int, Float[Tensor, "samples classes"]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Job:
+    """One piece of work that every addressed client does.
+
+    ``kind`` is ``round`` (a round of the algorithm), ``local`` (train alone for all rounds, answer with test accuracy)
+    or a step of a round's secure sum (``fedkd.client.secure_terms``). ``config`` is the resolved configuration as JSON;
+    ``parameters`` is what all clients are sent, ``personal`` what single clients are sent besides; ``probe`` also asks
+    for logits on the test images, for evaluation only. ``state_dir`` is where clients keep what they need between
+    rounds (None: nowhere); ``accepted`` is the last round of which each client's report was accepted (absent: none), at
+    whose end it goes on; ``wants`` names the arrays that clients are to send besides what their rule does.
+    """
+
+    kind: str
+    round: int
+    config: str
+    parameters: Arrays = field(default_factory=dict)
+    personal: Mapping[int, Arrays] = field(default_factory=dict)
+    probe: bool = False
+    state_dir: str | None = None
+    accepted: Mapping[int, int] = field(default_factory=dict)
+    wants: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A client's answer to a ``Job``: arrays and numbers, or the reason why there are none."""
+
+    client: int
+    arrays: Arrays = field(default_factory=dict)
+    metrics: Mapping[str, float | int | str] = field(default_factory=dict)
+    error: str | None = None
+
+    @property
+    def ok(self) -> bool:
+        return self.error is None
+
+
+def state_arrays(state: Mapping[str, Tensor]) -> Arrays:
+    """A model's state as NumPy arrays on the CPU."""
+    return {name: np.array(tensor.detach().cpu().numpy()) for name, tensor in state.items()}
+
+
+def traffic_of(arrays: Arrays) -> Traffic:
+    """The bytes of arrays, by what they are; what serves evaluation only is not counted."""
+    sizes = {"logits": 0, "parameters": 0, "other": 0}
+    for name, array in arrays.items():
+        group = name.partition("/")[0]
+        if group != EVALUATION:
+            kind = "logits" if group in {LOGITS, CONSENSUS} else "parameters" if group == PARAMETERS else "other"
+            sizes[kind] += array.nbytes
+    return Traffic(**sizes)
+
+
+def parameter_prefix(architecture: int) -> str:
+    """What the names of an architecture's parameters begin with, among what is sent."""
+    return f"{PARAMETERS}/{architecture}/"

@@ -1,0 +1,20 @@
+"""λ on a straight line over the steps of a round."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from pydantic import Field
+
+from fedkd.distillation.balancer import LambdaBalancer
+from fedkd.distillation.geometry import GradientGeometry
+
+
+@dataclass(kw_only=True)
+class Linear(LambdaBalancer):
+    """λ from ``start`` at a round's first step to ``end`` at its last."""
+
+    start: Annotated[float, Field(ge=0, le=1)] = 1.0
+    end: Annotated[float, Field(ge=0, le=1)] = 0.0
+
+    def propose(self, geometry: GradientGeometry) -> float:
+        return self.start + (self.end - self.start) * geometry.progress

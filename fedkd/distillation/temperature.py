@@ -1,0 +1,56 @@
+"""The base class of every temperature schedule."""
+
+import math
+from abc import ABC, abstractmethod
+from typing import Annotated, Any, final
+
+from jaxtyping import Float
+from pydantic import Field
+from torch import Tensor
+
+from fedkd.core import plugins
+
+Temperature = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+"""The type of an option that is a temperature."""
+
+
+class TemperatureSchedule(ABC):
+    """Sets T, by which teacher's and student's logits are divided in L_dist.
+
+    A schedule implements ``at``; callers call the instance, which checks. A schedule depends on nothing but its
+    arguments, so there is no state to save.
+    """
+
+    @abstractmethod
+    def at(self, progress: float, teacher: Float[Tensor, "samples classes"]) -> float:
+        """T for a step; may assume ``progress`` in [0, 1], and must not change ``teacher``."""
+
+    @final
+    def __call__(self, progress: float, teacher: Float[Tensor, "samples classes"]) -> float:
+        """T > 0 for a step.
+
+        ``progress`` runs from 0 at the first step of the first round to 1 at the last step of the last; ``teacher`` is
+        the round's log-probabilities on the samples that are distilled on, the same tensor at every step of a round.
+        Raises ``ValueError`` for a progress outside [0, 1], or when the schedule gives no positive, finite number.
+        """
+        if not 0.0 <= progress <= 1.0:
+            raise ValueError(f"progress must lie in [0, 1], got {progress}; it is the share of all steps")
+        temperature = self.at(progress, teacher)
+        if not (math.isfinite(temperature) and temperature > 0):
+            raise ValueError(
+                f"{type(self).__name__} set the temperature {temperature} at progress {progress}; "
+                "it must be positive and finite"
+            )
+        return temperature
+
+
+def check_temperature(name: str, value: float) -> None:
+    """Raise ``ValueError`` unless the option ``name`` is a positive, finite number."""
+    if not (math.isfinite(value) and value > 0):
+        raise ValueError(f"{name} must be positive and finite, got {value}; 1 leaves distributions as they are")
+
+
+def build_temperature(name: str, **options: Any) -> TemperatureSchedule:
+    """The schedule ``name`` (a file of ``temperatures/``, or ``module:Class``); raises ``PluginError``."""
+    schedule: TemperatureSchedule = plugins.build(plugins.TEMPERATURE, name, options)
+    return schedule

@@ -1,0 +1,1 @@
+"""Clients behind any Flower grid."""

@@ -1,0 +1,47 @@
+"""The Flower ClientApp: does a cohort's work, client by client or all at once."""
+
+import time
+
+from flwr.app import Context, Message
+from flwr.clientapp import ClientApp
+
+from fedkd.client.performer import attempt_all, describe, load_performer
+from fedkd.core.compute import fixed_threads, release_memory
+from fedkd.engines.flower.node import at_home, seat_of
+from fedkd.engines.flower.wire import decode_cohort, decode_ready, encode_outcomes, encode_ready_reply
+
+LONG_SECONDS = 1.0
+"""Work after which tidying up memory takes no time worth mentioning."""
+
+app = ClientApp()
+
+
+@app.train("cohort")
+def perform_cohort(message: Message, context: Context) -> Message:
+    """Run the job for each client of the cohort; one that fails spoils no other.
+
+    A message that has expired is not worked on any more: nobody waits for its reply.
+    """
+    cohort = decode_cohort(message.content)
+    performer = load_performer(cohort.performer)
+    job = at_home(cohort.job, cohort.state_key, context.node_config)
+    begun = time.monotonic()
+    expiry = message.metadata.created_at + cohort.seconds
+    with fixed_threads(cohort.threads):
+        outcomes = list(attempt_all(performer, job, cohort.clients, awaited=lambda: time.time() < expiry))
+    content = encode_outcomes(outcomes)
+    if time.monotonic() - begun > LONG_SECONDS:
+        del outcomes
+        release_memory()
+    return Message(content, reply_to=message)
+
+
+@app.query("ready")
+def report_ready(message: Message, context: Context) -> Message:
+    """Load what does the work, which takes seconds once per process; say whether that went well, and who this is."""
+    try:
+        load_performer(decode_ready(message.content))
+        seat = seat_of(context.node_config)
+    except Exception as error:
+        return Message(encode_ready_reply(describe(error)), reply_to=message)
+    return Message(encode_ready_reply(None, seat), reply_to=message)

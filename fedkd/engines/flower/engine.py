@@ -1,0 +1,113 @@
+"""The federation that a ServerApp is given: simulated nodes, or those of a real deployment."""
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from flwr.serverapp import Grid
+from flwr.superlink.grid import InMemoryGrid
+
+from fedkd.client.performer import LOCAL_PERFORMER
+from fedkd.client.state import require_state_here, state_key
+from fedkd.config.schema import EngineConfig
+from fedkd.core.errors import RunError
+from fedkd.core.messages import Job, Outcome
+from fedkd.engines.flower.discovery import JOIN_SECONDS, seated_nodes
+from fedkd.engines.flower.grid import START_SECONDS, GridEngine, push
+from fedkd.engines.flower.wire import READY_MESSAGE, decode_ready_reply, decode_seat, encode_ready
+from fedkd.engines.resources import ClientResources, cores, gpu_count
+
+
+class FederationEngine:
+    """Runs clients on the nodes behind a ServerApp's grid, however many there are.
+
+    Simulated nodes are all alike, so cohorts go to any of them, and clients keep their state where the job says. In a
+    deployment a client lives on one node, client c on node c mod N, and its state stays there, under a key that the
+    server keeps with the run. ``join`` is how many seconds nodes may take to connect. The rest is as in ``RayEngine``.
+    Entering raises ``RunError`` when the nodes do not fit the clients or cannot work; it never waits without end.
+    """
+
+    def __init__(
+        self,
+        grid: Grid,
+        config: EngineConfig,
+        clients: int,
+        *,
+        costs: Mapping[int, float] | None = None,
+        resources: Mapping[int, ClientResources] | None = None,
+        performer: str = LOCAL_PERFORMER,
+        join: float = JOIN_SECONDS,
+    ) -> None:
+        self._grid = grid
+        self._config = config
+        self._clients = clients
+        self._costs = costs
+        self._resources = resources
+        self._performer = performer
+        self._join = join
+        self._simulated = isinstance(grid, InMemoryGrid)
+        self._nodes = 0
+        self._engine: GridEngine | None = None
+
+    def __enter__(self) -> Self:
+        config = self._config
+        homes = None
+        if self._simulated:
+            self._nodes = _simulated_nodes(self._grid, self._performer)
+        else:
+            seated = seated_nodes(self._grid, self._clients, self._performer, join=self._join)
+            self._nodes = len(seated)
+            homes = {client: seated[client % len(seated)] for client in range(self._clients)}
+        self._engine = GridEngine(
+            self._grid,
+            nodes=self._nodes,
+            workers=config.workers or cores(),
+            gpus=gpu_count() if config.device == "cuda" else 0,
+            timeout=config.timeout,
+            clients_per_node=config.clients_per_node,
+            costs=self._costs,
+            resources=self._resources,
+            performer=self._performer,
+            homes=homes,
+        )
+        self._engine.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._engine = None
+
+    def run(self, job: Job, clients: Sequence[int]) -> Iterator[Outcome]:
+        """One outcome per client, as replies arrive; see ``GridEngine.run``."""
+        if self._engine is None:
+            raise RunError("the engine is not running; use it in a with statement")
+        key = None
+        if job.state_dir is not None:
+            if self._simulated:
+                require_state_here(Path(job.state_dir))
+            else:
+                key = state_key(Path(job.state_dir), self._nodes)
+        yield from self._engine.run(job, clients, state_key=key)
+
+
+def _simulated_nodes(grid: Grid, performer: str) -> int:
+    """How many nodes Flower simulates, which one of them knows: they appear one by one while the ServerApp starts."""
+    deadline = time.monotonic() + START_SECONDS
+    while not (nodes := list(grid.get_node_ids())):
+        if time.monotonic() > deadline:
+            raise RunError(f"Flower simulated no node within {START_SECONDS:g} s; set num-supernodes to at least 1")
+        time.sleep(0.01)
+    (identifier,) = push(grid, [(nodes[0], encode_ready(performer))], READY_MESSAGE, START_SECONDS)
+    while not (replies := list(grid.pull_messages([identifier]))):
+        if time.monotonic() > deadline:
+            raise RunError(
+                f"no simulated node answered within {START_SECONDS:g} s; free some cores, or set "
+                "client-resources-num-cpus to no more than there are"
+            )
+        time.sleep(0.05)
+    if (reason := decode_ready_reply(replies[0])) is not None:
+        raise RunError(f"a simulated node cannot work: {reason}")
+    return decode_seat(replies[0]).partitions or 1

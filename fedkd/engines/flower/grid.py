@@ -1,0 +1,244 @@
+"""Clients behind any Flower grid: cohorts down, stacked outcomes up."""
+
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import cycle
+from types import TracebackType
+from typing import Self
+
+from flwr.app import ArrayRecord, Message, RecordDict
+from flwr.serverapp import Grid
+
+from fedkd.client.performer import LOCAL_PERFORMER
+from fedkd.core.errors import RunError
+from fedkd.core.messages import Job, Outcome
+from fedkd.engines.cohorts import divide
+from fedkd.engines.flower.wire import (
+    COHORT_MESSAGE,
+    READY_MESSAGE,
+    Cohort,
+    decode_ready_reply,
+    decode_reply,
+    encode_cohort,
+    encode_parameters,
+    encode_ready,
+    failures,
+    payload_bytes,
+)
+from fedkd.engines.resources import ONE_CORE, ClientResources, admitted, require_slots, slots
+
+COHORTS_PER_WORKER = 4
+"""Enough for a worker that is done early to take over work, few enough that messages stay cheap."""
+
+REPLY_BYTES = 25_000_000
+"""About how large a reply may become before cohorts are made smaller; on its way it is in memory about five times."""
+
+START_SECONDS = 300.0
+"""How long nodes and workers may take to appear."""
+
+EXPIRY_SECONDS = 60.0
+"""How long after its timeout a message still exists, so that late replies are not taken for errors."""
+
+
+@dataclass(frozen=True)
+class _Planned:
+    """Clients of one class whose work travels in one message; to ``node``, or to any when that is None."""
+
+    members: tuple[int, ...]
+    need: ClientResources
+    node: int | None = None
+
+
+def push(grid: Grid, messages: Iterable[tuple[int, RecordDict]], kind: str, seconds: float) -> list[str]:
+    """Send contents to nodes; the messages' ids, empty for a node that is not there any more.
+
+    They expire when nobody has waited for them for long.
+    """
+    identifiers: list[str] = []
+    for node, content in messages:
+        # One by one, because some grids leave out the ids of those that they could not send.
+        sent = list(grid.push_messages([Message(content, node, kind, ttl=seconds + EXPIRY_SECONDS)]))
+        identifiers.append(sent[0] if sent and sent[0] else "")
+    return identifiers
+
+
+class GridEngine:
+    """Sends a job to Flower nodes, a cohort of clients per message, and collects the outcomes as they arrive.
+
+    ``nodes`` is how many nodes to wait for; ``workers`` how many of them work at once, a core each; ``gpus`` how many
+    GPUs they share. ``clients_per_node`` fixes the size of a cohort (default: about ``cohorts_per_worker``, of equal
+    expected cost); ``costs`` maps clients to their relative cost (default: all equal), ``resources`` to what they need
+    (default: one core each): a cohort's clients need the same, and cohorts wait while others leave them too little.
+    ``answer_bytes`` is about what a client will send, as long as none has sent more. ``timeout`` is the time in seconds
+    that one job may take. Node ids serve as addresses only: they are random in every run.
+
+    ``homes`` maps clients to the nodes that they live on, which are there and ready (default: any node takes any
+    client). Then a node gets its clients of one class in one message, at once: sharing its cores is its own affair.
+    """
+
+    def __init__(
+        self,
+        grid: Grid,
+        *,
+        nodes: int,
+        workers: int,
+        timeout: float,
+        gpus: float = 0.0,
+        clients_per_node: int | None = None,
+        cohorts_per_worker: int = COHORTS_PER_WORKER,
+        costs: Mapping[int, float] | None = None,
+        resources: Mapping[int, ClientResources] | None = None,
+        answer_bytes: int = 1,
+        performer: str = LOCAL_PERFORMER,
+        start_timeout: float = START_SECONDS,
+        homes: Mapping[int, int] | None = None,
+    ) -> None:
+        self._grid = grid
+        self._homes = homes
+        self._expected_nodes = nodes
+        self._workers = workers
+        self._gpus = gpus
+        self._timeout = timeout
+        self._clients_per_node = clients_per_node
+        self._cohorts_per_worker = cohorts_per_worker
+        self._costs = costs
+        self._resources = resources or {}
+        self._performer = performer
+        self._start_timeout = start_timeout
+        self._addresses: Iterator[int] = iter(())
+        self._reply_bytes = answer_bytes
+
+    def __enter__(self) -> Self:
+        """Wait for the nodes and for the first workers.
+
+        Raises ``RunError`` when they do not come or cannot work, or when a client needs more than all of them have.
+        """
+        if self._homes is not None:
+            return self
+        require_slots(self._resources, self._workers, self._gpus)
+        deadline = time.monotonic() + self._start_timeout
+        while len(nodes := list(self._grid.get_node_ids())) < self._expected_nodes:
+            if time.monotonic() > deadline:
+                raise RunError(
+                    f"only {len(nodes)} of {self._expected_nodes} Flower nodes appeared within "
+                    f"{self._start_timeout:g} s; start more nodes, or lower clients.count"
+                )
+            time.sleep(0.01)
+        self._addresses = cycle(nodes)
+        self._check_workers(min(self._workers, len(nodes)), deadline)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+    def run(self, job: Job, clients: Sequence[int], *, state_key: str | None = None) -> Iterator[Outcome]:
+        """One outcome per client, cohort by cohort as replies arrive.
+
+        A client whose reply is an error, is malformed, or does not come within the timeout has ``error`` set; so has
+        one whose node is gone. ``state_key`` is as in ``Cohort``.
+        """
+        sizes = [payload_bytes(arrays) for arrays in (job.parameters, *job.personal.values())]
+        self._reply_bytes = max(self._reply_bytes, *sizes)
+        parameters = encode_parameters(job.parameters)
+        deadline = time.monotonic() + self._timeout
+        queue = self._plan(clients)
+        waiting: dict[str, _Planned] = {}
+
+        def advance() -> Iterator[Outcome]:
+            for lost in self._advance(queue, waiting, job, parameters, deadline, state_key):
+                yield from failures(lost.members, "its Flower node is not there any more")
+
+        yield from advance()
+        for reply, cohort in self._replies(waiting, deadline):
+            yield from advance()
+            outcomes = decode_reply(reply, cohort.members)
+            self._reply_bytes = max(self._reply_bytes, *(payload_bytes(outcome.arrays) for outcome in outcomes))
+            yield from outcomes
+        for cohort in (*waiting.values(), *queue):
+            yield from failures(cohort.members, f"no reply within engine.timeout = {self._timeout:g} s")
+
+    def _plan(self, clients: Sequence[int]) -> list[_Planned]:
+        """Cohorts of one class each, those that need most first, so that the others fill what they leave."""
+        classes: dict[ClientResources, list[int]] = {}
+        for client in clients:
+            classes.setdefault(self._resources.get(client, ONE_CORE), []).append(client)
+        if self._homes is not None:
+            return [
+                _Planned(tuple(sorted(client for client in classes[need] if self._homes[client] == node)), need, node)
+                for need in sorted(classes, reverse=True)
+                for node in dict.fromkeys(self._homes[client] for client in classes[need])
+            ]
+        return [
+            _Planned(members, need)
+            for need in sorted(classes, reverse=True)
+            for members in self._cohorts(classes[need], slots(need, self._workers, self._gpus))
+        ]
+
+    def _cohorts(self, clients: Sequence[int], at_once: int) -> list[tuple[int, ...]]:
+        if self._clients_per_node is not None:
+            count = -(-len(clients) // self._clients_per_node)
+            return divide(clients, count, costs=self._costs, size=self._clients_per_node)
+        room = max(1, REPLY_BYTES // self._reply_bytes)
+        count = max(self._cohorts_per_worker * at_once, -(-len(clients) // room))
+        return divide(clients, count, costs=self._costs, size=room)
+
+    def _advance(
+        self,
+        queue: list[_Planned],
+        waiting: dict[str, _Planned],
+        job: Job,
+        parameters: ArrayRecord,
+        deadline: float,
+        state_key: str | None,
+    ) -> list[_Planned]:
+        """Send the cohorts that can start now, and move them from ``queue`` to ``waiting``; those nobody took are the
+        result."""
+        positions = list(range(len(queue)))
+        if self._homes is None:
+            wanted, working = ([cohort.need for cohort in some] for some in (queue, waiting.values()))
+            positions = admitted(wanted, working, self._workers, self._gpus)
+        starting = [queue[position] for position in positions]
+        for position in reversed(positions):
+            del queue[position]
+        seconds = deadline - time.monotonic()
+        contents = (
+            encode_cohort(
+                Cohort(job, cohort.members, self._performer, seconds, cohort.need.threads, state_key), parameters
+            )
+            for cohort in starting
+        )
+        addresses = [next(self._addresses) if cohort.node is None else cohort.node for cohort in starting]
+        identifiers = push(self._grid, zip(addresses, contents, strict=True), COHORT_MESSAGE, seconds)
+        sent = list(zip(identifiers, starting, strict=True))
+        waiting.update((identifier, cohort) for identifier, cohort in sent if identifier)
+        return [cohort for identifier, cohort in sent if not identifier]
+
+    def _replies(self, waiting: dict[str, _Planned], deadline: float) -> Iterator[tuple[Message, _Planned]]:
+        """Replies as they arrive, each with the cohort it answers for, which leaves ``waiting``."""
+        while waiting:
+            begun = time.monotonic()
+            for reply in self._grid.pull_messages(list(waiting)):
+                if (asked := waiting.pop(reply.metadata.reply_to_message_id, None)) is not None:
+                    yield reply, asked
+            now = time.monotonic()
+            if now > deadline:
+                return
+            # A pull looks through all stored messages, so with many of them it must not be done all the time.
+            if waiting:
+                time.sleep(min(max(0.01, 2 * (now - begun)), 0.5))
+
+    def _check_workers(self, count: int, deadline: float) -> None:
+        """Ask ``count`` nodes, one per worker, whether they can work."""
+        seconds = max(deadline - time.monotonic(), 1.0)
+        messages = [(next(self._addresses), encode_ready(self._performer)) for _ in range(count)]
+        waiting = dict.fromkeys(push(self._grid, messages, READY_MESSAGE, seconds), _Planned((), ONE_CORE))
+        for reply, _ in self._replies(waiting, deadline):
+            if (reason := decode_ready_reply(reply)) is not None:
+                raise RunError(f"a worker cannot start: {reason}")
+        if waiting:
+            raise RunError(
+                f"{len(waiting)} of {count} workers did not start within {self._start_timeout:g} s; "
+                "free some cores, or lower engine.workers"
+            )

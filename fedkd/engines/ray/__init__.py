@@ -1,0 +1,1 @@
+"""Clients in parallel on Ray, by Flower's simulation."""

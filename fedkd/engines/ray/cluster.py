@@ -1,0 +1,193 @@
+"""Starting Ray on this machine, or attaching to a running one: quietly, locally, and undone afterwards."""
+
+import importlib.util
+import logging
+import os
+import signal
+import site
+import socket
+import sys
+import sysconfig
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from fedkd.core.errors import RunError
+
+OBJECT_STORE_BYTES = 256 * 2**20
+"""Shared memory for messages in flight; larger ones spill to disk."""
+
+_ELSEWHERE = "192.0.2.1"
+"""An address that is nobody's (RFC 5737), which tells by which of its own this machine would go there."""
+
+_SILENT = logging.CRITICAL + 1
+_LOGGERS = ("flwr", "ray")
+
+
+def prepare_environment(*, local: bool, verbose: bool) -> None:
+    """Switches that Flower and Ray read when they are imported; those the user has set are left alone.
+
+    No telemetry, update checks or usage statistics. With ``local``, Ray listens on the loopback interface only (it has
+    one switch for that, named after the systems on which it is the default). Unless ``verbose``, Ray's messages about
+    its processes are not copied to the terminal.
+    """
+    switches = {"FLWR_TELEMETRY_ENABLED": "0", "FLWR_DISABLE_UPDATE_CHECK": "1", "RAY_USAGE_STATS_ENABLED": "0"}
+    if local:
+        switches["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
+        # By default Ray's workers yield to everything else, so that on a busy machine a run hardly gets on.
+        switches["RAY_worker_niceness"] = "0"
+        # How long Ray's agents outlive a driver that was killed, hoping for its successor: a minute by default.
+        switches["RAY_gcs_rpc_server_reconnect_timeout_s"] = "10"
+    if not verbose:
+        switches["RAY_DEDUP_LOGS_SKIP_REGEX"] = "."
+    for name, value in switches.items():
+        os.environ.setdefault(name, value)
+
+
+@contextmanager
+def hushed(verbose: bool) -> Iterator[None]:
+    """Keep Flower's and Ray's loggers and warnings quiet inside the block, unless ``verbose``; then as they were."""
+    loggers = [logging.getLogger(name) for name in _LOGGERS]
+    levels = [logger.level for logger in loggers]
+    try:
+        if not verbose:
+            for logger in loggers:
+                logger.setLevel(_SILENT)
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
+@contextmanager
+def quiet_warnings(verbose: bool) -> Iterator[None]:
+    """No Python warnings inside the block, unless ``verbose``; filters that imports change are put back."""
+    with warnings.catch_warnings():
+        if not verbose:
+            warnings.simplefilter("ignore")
+        yield
+
+
+def start_ray(*, workers: int, gpus: int, verbose: bool) -> None:
+    """Start a Ray on the loopback interface with one CPU per worker; raises ``RunError`` when it does not start."""
+    with _python_path(), _own_signals():
+        _init(
+            address="local",
+            num_cpus=workers,
+            num_gpus=gpus,
+            object_store_memory=OBJECT_STORE_BYTES,
+            include_dashboard=False,
+            log_to_driver=verbose,
+            logging_level=logging.INFO if verbose else _SILENT,
+        )
+
+
+def attach_ray(address: str, *, verbose: bool) -> None:
+    """Connect to the Ray cluster at ``host:port``; raises ``RunError`` when nothing answers there."""
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host, int(port)), timeout=5).close()
+    except (OSError, ValueError) as error:
+        raise RunError(
+            f"engine.address: nothing answers at {address!r} ({error}); start one with `ray start --head`, "
+            "or leave engine.address out"
+        ) from error
+    with _own_signals():
+        _init(
+            address=address,
+            runtime_env={"env_vars": {"PYTHONPATH": module_path()}},
+            log_to_driver=verbose,
+            logging_level=logging.INFO if verbose else _SILENT,
+        )
+
+
+def on_loopback_only(address: str) -> bool:
+    """Whether what is at ``address`` can be reached on the loopback interface and not at this machine's own address.
+
+    Ray takes a name of the former for the latter, by which the other machines of a cluster see this one, unless it has
+    been told to keep to the loopback interface.
+    """
+    host, _, port = address.rpartition(":")
+    if host not in {"127.0.0.1", "localhost", "::1"}:
+        return False
+    try:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as route:
+            route.connect((_ELSEWHERE, 9))  # sends nothing
+            own = route.getsockname()[0]
+        socket.create_connection((own, int(port)), timeout=5).close()
+    except (OSError, ValueError):
+        return True
+    return False
+
+
+def cluster_size() -> tuple[int, int]:
+    """CPUs and GPUs of the whole cluster that this process is connected to."""
+    import ray
+
+    resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+    return int(resources.get("CPU", 0)), int(resources.get("GPU", 0))
+
+
+def require_ray() -> None:
+    """Raise ``RunError`` when Ray is not installed, or in use already by this process."""
+    if importlib.util.find_spec("ray") is None:
+        raise RunError(
+            "engine.kind = ray needs the package ray, which is not installed; "
+            "pip install 'fedkd[ray]', or set engine.kind=inline"
+        )
+    import ray
+
+    if ray.is_initialized():
+        raise RunError(
+            "Ray is already running in this process; call ray.shutdown() first, or start it on its own with "
+            "`ray start --head` and set engine.address"
+        )
+
+
+def _init(**options: Any) -> None:
+    import ray
+
+    try:
+        ray.init(**options)
+    except Exception as error:
+        raise RunError(f"Ray did not start: {type(error).__name__}: {error}") from error
+
+
+def module_path() -> str:
+    """A ``PYTHONPATH`` by which another process imports what this one can."""
+    # What belongs to this Python's installation stays here: a worker on another machine has its own, perhaps elsewhere.
+    installed = (*(sysconfig.get_path(name) for name in ("stdlib", "platstdlib")), *site.getsitepackages())
+    entries = (Path(entry).absolute() for entry in sys.path)
+    own = [str(entry) for entry in entries if not any(entry.is_relative_to(each) for each in installed)]
+    inherited = os.environ.get("PYTHONPATH")
+    return os.pathsep.join(dict.fromkeys([*own, inherited] if inherited else own))
+
+
+@contextmanager
+def _python_path() -> Iterator[None]:
+    """Let processes started inside the block import what this one can."""
+    before = os.environ.get("PYTHONPATH")
+    os.environ["PYTHONPATH"] = module_path()
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["PYTHONPATH"]
+        else:
+            os.environ["PYTHONPATH"] = before
+
+
+@contextmanager
+def _own_signals() -> Iterator[None]:
+    """Put back the SIGTERM handler that Ray replaces."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -1,0 +1,147 @@
+"""What a process keeps between jobs: the data and empty models, all functions of the configuration alone."""
+
+import copy
+import json
+from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache
+from typing import Any
+
+import torch
+from torch import nn
+
+from fedkd.config.load import parse_config, to_json
+from fedkd.config.schema import ExperimentConfig, Plugin, ResourceConfig
+from fedkd.core import plugins
+from fedkd.core.coding.codec import LogitCodec
+from fedkd.core.messages import Arrays
+from fedkd.core.seeding import numpy_generator, torch_generator
+from fedkd.data import ExperimentData
+from fedkd.data.roles import prepare
+from fedkd.models import build_model, training_bytes
+from fedkd.privacy.mechanism import LogitMechanism
+
+STUDENT = 0
+"""The place of the student's architecture among ``Workspace.architectures``."""
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """The data of an experiment, and models of its architectures."""
+
+    config: ExperimentConfig
+    data: ExperimentData
+
+    @property
+    def device(self) -> torch.device:
+        """Where models are trained: ``engine.device``."""
+        return torch.device(self.config.engine.device)
+
+    @property
+    def resident(self) -> ExperimentData:
+        """The data with their images on the experiment's device: one copy per process."""
+        return self.data.on(self.device)
+
+    @cached_property
+    def architectures(self) -> tuple[Plugin, ...]:
+        """The different architectures in the experiment, the student's first."""
+        found = [self.config.student.model]
+        found += [model for model in self.config.clients.models if model not in found]
+        return tuple(spec for place, spec in enumerate(found) if spec not in found[:place])
+
+    def architecture_of(self, client: int) -> int:
+        """The place of a client's architecture: ``clients.models`` in turn, by client id."""
+        models = self.config.clients.models
+        return self.architectures.index(models[client % len(models)]) if models else STUDENT
+
+    def resources_of(self, client: int) -> ResourceConfig:
+        """What a client needs while it works, by the name of its architecture."""
+        name = self.architectures[self.architecture_of(client)].name
+        return self.config.engine.resources.get(name, ResourceConfig())
+
+    @cached_property
+    def attackers(self) -> frozenset[int]:
+        """The clients that behave as ``clients.attackers`` says: a share of all, drawn from the seed."""
+        clients = self.config.clients
+        count = int(clients.attackers.share * clients.count + 0.5)
+        draw = numpy_generator(self.config.seed, purpose="attackers")
+        return frozenset(int(client) for client in draw.choice(clients.count, size=count, replace=False))
+
+    @cached_property
+    def parameter_counts(self) -> tuple[int, ...]:
+        """How many parameters a model of each architecture trains."""
+        models = [self.initial_model(place) for place in range(len(self.architectures))]
+        return tuple(sum(each.numel() for each in model.parameters() if each.requires_grad) for model in models)
+
+    @cached_property
+    def training_bytes(self) -> tuple[int, ...]:
+        """About how much memory training a model of each architecture in a stack takes, in bytes, without samples."""
+        clients = self.config.clients
+        momenta = 2 if clients.optimiser == "adam" else 1
+        models = [self.initial_model(place) for place in range(len(self.architectures))]
+        return tuple(training_bytes(model, self.data.shape, clients.batch_size, momenta) for model in models)
+
+    @property
+    def mechanism(self) -> LogitMechanism:
+        """A new instance of the privacy mechanism."""
+        spec = self.config.privacy.mechanism
+        built: LogitMechanism = plugins.build(plugins.MECHANISM, spec.name, spec.options)
+        return built
+
+    def sampled(self, round: int) -> tuple[int, ...]:
+        """The ids of the clients that take part in a round, in rising order."""
+        clients = self.config.clients
+        draw = numpy_generator(self.config.seed, round=round, purpose="client sampling")
+        chosen = draw.choice(clients.count, size=clients.per_round, replace=False)
+        return tuple(sorted(int(client) for client in chosen))
+
+    def initial_model(self, architecture: int = STUDENT) -> nn.Module:
+        """A model before the first round, on the experiment's device; the same for all who have the architecture."""
+        if architecture not in self._skeletons:
+            purpose = "student initialisation" if architecture == STUDENT else f"initialisation of model {architecture}"
+            model = build_model(
+                self.architectures[architecture],
+                self.data.shape,
+                self.data.classes,
+                torch_generator(self.config.seed, purpose=purpose),
+            )
+            placed = model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+            self._skeletons[architecture] = placed
+        # A copy takes a fraction of the time that drawing the parameters does.
+        return copy.deepcopy(self._skeletons[architecture])
+
+    @cached_property
+    def _skeletons(self) -> dict[int, nn.Module]:
+        """The initial models that have been asked for, never handed out themselves."""
+        return {}
+
+    def model(self, state: Arrays, architecture: int = STUDENT) -> nn.Module:
+        """A model with the given state (the initial one when ``state`` is empty)."""
+        model = self.initial_model(architecture)
+        if state:
+            model.load_state_dict({name: torch.from_numpy(array.copy()) for name, array in state.items()})
+        return model
+
+
+@lru_cache(maxsize=4)
+def workspace(config_json: str) -> Workspace:
+    """The workspace of a configuration given as JSON; its data are loaded once per process."""
+    config = parse_config(json.loads(config_json))
+    return Workspace(config, _data(to_json(_only_data(config))))
+
+
+def _only_data(config: ExperimentConfig) -> ExperimentConfig:
+    """The default configuration with those keys of ``config`` on which the data depend."""
+    plain = ExperimentConfig(seed=config.seed, data=config.data)
+    return replace(plain, clients=replace(plain.clients, count=config.clients.count))
+
+
+@lru_cache(maxsize=2)
+def _data(config_json: str) -> ExperimentData:
+    raw: dict[str, Any] = json.loads(config_json)
+    return prepare(parse_config(raw))
+
+
+def codec(spec: Plugin) -> LogitCodec:
+    """The codec that a part of the configuration names."""
+    built: LogitCodec = plugins.build(plugins.CODEC, spec.name, spec.options)
+    return built

@@ -1,0 +1,53 @@
+"""How a mechanism is told its noise: as a multiplier, or as the ε it has to reach."""
+
+import math
+from collections.abc import Callable, Mapping
+
+from fedkd.privacy.accounting import DpEvent, calibrated_noise_multiplier
+from fedkd.privacy.accounting._events import compress
+from fedkd.privacy.guarantee import Release
+from fedkd.privacy.ledger import largest_epsilon
+from fedkd.privacy.private import repeated
+
+
+def check_noise(noise_multiplier: float | None, target_epsilon: float | None) -> None:
+    """Raises ``ValueError`` unless exactly one of the two is given, and makes sense."""
+    if (noise_multiplier is None) == (target_epsilon is None):
+        raise ValueError(
+            "give either noise_multiplier, the noise's standard deviation over the sensitivity, or target_epsilon, "
+            f"the ε of the whole run; got {noise_multiplier} and {target_epsilon}"
+        )
+    for name, value in (("noise_multiplier", noise_multiplier), ("target_epsilon", target_epsilon)):
+        if value is not None and not (value > 0 and math.isfinite(value)):
+            raise ValueError(f"{name} must be finite and greater than 0, got {value}")
+
+
+def fixed_noise(noise: float | None, name: str = "noise_multiplier") -> float:
+    """The noise; raises ``ValueError`` where it still has to be found from the target."""
+    if noise is None:
+        raise ValueError(f"{name} is not known yet; take what calibrated() returns")
+    return noise
+
+
+def noise_for_target(
+    event: Callable[[Release, float], DpEvent],
+    releases: Mapping[int, tuple[Release, int]],
+    *,
+    epsilon: float,
+    delta: float,
+) -> float:
+    """The noise with which no client's ε after its rounds exceeds ``epsilon``; up to 0.1 % too large.
+
+    ``event(release, noise)`` is what a round takes, the less the more noise; ``releases`` holds each client's round and
+    how many.
+    """
+    different = sorted(set(releases.values()), key=lambda each: (each[0].examples, -each[1]))
+
+    def spent(each: tuple[Release, int], noise: float) -> DpEvent:
+        return compress(repeated(event(each[0], noise), each[1]))
+
+    # The client with the fewest samples nearly always gives most; the others are only checked.
+    noise = calibrated_noise_multiplier(lambda z: spent(different[0], z), epsilon=epsilon, delta=delta)
+    while largest_epsilon((spent(each, noise) for each in different), delta) > epsilon:
+        noise *= 1.001
+    return noise

@@ -1,0 +1,60 @@
+"""What teachers with noise have in common: their options and what they protect."""
+
+import math
+from typing import Annotated
+
+from pydantic import Field
+
+from fedkd.privacy.guarantee import Guarantee
+
+Noise = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+SENSITIVITY = math.sqrt(2)
+"""A client that changes its vote takes 1 from one class's count and adds 1 to another's."""
+
+
+def vote_guarantee(noise: float) -> Guarantee:
+    """What the noisy majority protects."""
+    return Guarantee(
+        unit="client",
+        neighbouring="replace_one",
+        adversary="central",
+        sensitivity=SENSITIVITY,
+        noise=noise,
+        query="the vote counts of each public sample",
+        excludes="the reports themselves, which the server sees, and what is measured on them for evaluation",
+    )
+
+
+def vote_usability(noise: float, clients: int) -> str:
+    """How clear a majority must be to survive the noise."""
+    # The difference of two noised counts has standard deviation σ√2; 1.645 of them are exceeded one time in twenty.
+    lead = 1.645 * math.sqrt(2) * noise
+    verdict = (
+        "even a unanimous vote may lose; use more clients or less noise"
+        if lead > clients
+        else f"that is {lead / clients:.0%} of the clients"
+    )
+    return f"a class beats another with 95 % certainty when it leads by {lead:.3g} of {clients} votes: {verdict}"
+
+
+def noise_option(noise: float | None, target_epsilon: float | None, *, default: float) -> float | None:
+    """A teacher's σ, None where it follows from the target; raises ``ValueError`` where both are given."""
+    if noise is not None and target_epsilon is not None:
+        raise ValueError(
+            f"noise must be left out where target_epsilon is given, from which it follows; got {noise} and "
+            f"{target_epsilon}"
+        )
+    if target_epsilon is not None:
+        check_positive("target_epsilon", target_epsilon)
+        return None
+    found = default if noise is None else noise
+    check_positive("noise", found)
+    return found
+
+
+def check_positive(name: str, value: float) -> None:
+    """Raises ``ValueError`` for an option that must be finite and positive."""
+    if not (value > 0 and math.isfinite(value)):
+        raise ValueError(f"{name} must be finite and greater than 0, got {value}")

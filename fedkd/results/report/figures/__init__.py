@@ -1,0 +1,32 @@
+"""A run's figures, by modules that are imported when something is drawn.
+
+Matplotlib takes a third of a second to import, for which no client's first step should wait.
+"""
+
+from pathlib import Path
+
+from fedkd.data import ExperimentData
+
+
+def draw_label_distribution(data: ExperimentData, folder: Path) -> None:
+    """``plots/label_distribution.png`` of the run in ``folder``, unless it is there."""
+    path = folder / "plots" / "label_distribution.png"
+    if path.is_file():
+        return
+    from fedkd.results.report.figures._label_distribution import save_label_distribution
+
+    save_label_distribution(data, path)
+
+
+def draw_observatory(folder: Path) -> None:
+    """The figures of ``run_figures``, which need a run's summary."""
+    from fedkd.results.report.figures.run_figures import save_observatory
+
+    save_observatory(folder)
+
+
+def observatory_files(folder: Path) -> list[Path]:
+    """Where ``draw_observatory`` puts them."""
+    from fedkd.results.report.figures.run_figures import FIGURES
+
+    return [folder / "plots" / f"{name}.png" for name in FIGURES]

@@ -1,0 +1,45 @@
+"""The two gradients over distillation steps: their angle and their norms."""
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from fedkd.results.report.figures._geometry import place
+from fedkd.results.report.figures._rounds import ROOM_ABOVE, STEP_AXIS, mark_rounds
+from fedkd.results.report.run_log import RunLog
+from fedkd.results.report.style import BLUE, GREY, ORANGE, PURPLE, dress, new_figure, say
+
+_NORMS = (
+    ("norm_dist", BLUE, r"$\|\nabla L_\mathrm{dist}\|$, distillation"),
+    ("norm_cls", ORANGE, r"$\|\nabla L_\mathrm{cls}\|$, labels"),
+)
+
+
+def draw_gradients(log: RunLog) -> Figure:
+    """cos φ above; ‖∇L_dist‖ and ‖∇L_cls‖ on a logarithmic scale below, at the steps where they were taken."""
+    figure = new_figure(height=5.6)
+    above, below = figure.subplots(2, 1, sharex=True)
+    dress(above, f"Angle between the gradients of distillation and labels{place(log)}", "", "cos φ", gap=ROOM_ABOVE)
+    dress(below, f"Norms of the two gradients{place(log)}", STEP_AXIS, "norm (log scale)")
+    steps = log.steps
+    taken = np.flatnonzero(np.isfinite(steps["cos"]))
+    if taken.size == 0:
+        for axes in (above, below):
+            say(axes, "No step's gradients are recorded.")
+        return figure
+    above.axhline(0, color=GREY, linewidth=1)
+    above.plot(taken, steps["cos"][taken], color=PURPLE, linewidth=1)
+    above.set_ylim(-1.05, 1.05)
+    above.set_yticks([-1, -0.5, 0, 0.5, 1], ["−1 opposed", "−0.5", "0 orthogonal", "0.5", "1 aligned"])
+    drawn = False
+    for name, colour, label in _NORMS:
+        norm = steps[name]
+        positive = np.flatnonzero(np.nan_to_num(norm) > 0)
+        if positive.size:
+            below.plot(positive, norm[positive], color=colour, linewidth=1, label=label)
+            drawn = True
+    if drawn:
+        below.set_yscale("log")
+        figure.legend(loc="outside lower right", ncols=2, frameon=False)
+    mark_rounds(above, steps)
+    mark_rounds(below, steps, named=False)
+    return figure

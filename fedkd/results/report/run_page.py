@@ -1,0 +1,228 @@
+"""``report.html``: everything about one run on one page."""
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from math import isfinite
+from pathlib import Path
+from typing import Any
+
+from fedkd.core.errors import RunError
+from fedkd.results.report import page
+from fedkd.results.report.comparisons import COMPARISONS
+from fedkd.results.report.figures.run_figures import save_observatory
+from fedkd.results.report.run_log import RunLog
+
+_HEADER = {
+    "data set": ("data.dataset.name",),
+    "partition": ("data.partition.scheme",),
+    "clients": ("clients.count",),
+    "student": ("student.model.name",),
+    "teacher": ("teacher.name",),
+    "λ by": ("distillation.balancer.name",),
+    "distillation steps per round": ("distillation.steps",),
+    "privacy mechanism": ("privacy.mechanism.name",),
+    "rounds": ("rounds",),
+    "seed": ("seed",),
+    "engine": ("engine.kind",),
+}
+_CAPTIONS = {
+    "accuracy": "Accuracy of student, teacher and controls after each round.",
+    "lambda": "λ at each distillation step: what the balancer chose, and its running median within each round.",
+    "gradients": "The cosine of the angle between the two gradients, and their norms, where they were taken.",
+    "decrease_curves": "q(λ), the first-order decrease of λ·L_dist + (1−λ)·L_cls per unit of learning rate, "
+    "at five steps of the first and of the last round.",
+    "taylor_fidelity": "Each dot is a step whose loss was measured again, on the same batch, after the update. The "
+    "prediction is of first order in that update; on the line it holds.",
+    "label_distribution": "How many private samples of each class each client holds.",
+}
+_ROUND_COLUMNS = (
+    "round",
+    "student",
+    "validation",
+    "teacher",
+    "mean λ",
+    "L_dist",
+    "L_cls",
+    "T",
+    "MB up",
+    "MB down",
+    "clients",
+    "dropped",
+    "seconds",
+)
+
+
+def write_report(run_dir: Path) -> Path:
+    """Draw the run's figures and write ``run_dir/report.html``, one file without outside references; return its path.
+
+    An unfinished run gets what there is, and a note that says so. Raises ``RunError`` when the folder holds no run,
+    one of its files is damaged, or it cannot be written to.
+    """
+    log = RunLog.read(run_dir)
+    target = run_dir / "report.html"
+    partial = run_dir / "report.html.partial"
+    try:
+        plots = [*save_observatory(run_dir), run_dir / "plots" / "label_distribution.png"]
+        partial.write_text(_page(log, [path for path in plots if path.is_file()]), encoding="utf-8")
+        os.replace(partial, target)
+    except OSError as error:
+        raise RunError(f"{run_dir} cannot be written ({error}); make it writable, or copy the run elsewhere") from error
+    return target
+
+
+def _page(log: RunLog, plots: list[Path]) -> str:
+    return page.document(
+        f"Run {log.path.resolve().name}",
+        [
+            _state(log),
+            page.table((), _header(log)),
+            page.section("Result", *_result(log)),
+            page.section("Attacks", *_attacks(log)),
+            page.section("Plots", *(page.picture(path, _CAPTIONS[path.stem]) for path in plots)),
+            page.section("Rounds", _rounds(log)),
+            page.section("Failures", _failures(log)),
+            page.section("Versions", _versions(log)),
+            page.section("Configuration", page.preformatted(log.config_text)),
+        ],
+    )
+
+
+def _state(log: RunLog) -> str:
+    if log.summary is not None:
+        return ""
+    planned = log.at("rounds")
+    return page.notice(
+        f"This run is not finished: {len(log.rounds)} of {planned} rounds are recorded, and there is no summary.json. "
+        "Controls, privacy and versions are recorded at the end."
+    )
+
+
+def _header(log: RunLog) -> Iterator[tuple[str, str]]:
+    for name, paths in _HEADER.items():
+        found = [value for path in paths if (value := log.at(path)) is not None]
+        if found:
+            yield name, ", ".join(map(str, found))
+
+
+def _result(log: RunLog) -> Iterator[str]:
+    if log.summary is None:
+        if not log.rounds:
+            yield page.paragraph("No round is finished.")
+            return
+        last = log.rounds[-1]
+        yield page.paragraph(
+            f"After round {last['round']} the student's test accuracy is {_percent(last.get('student_accuracy'))}."
+        )
+        return
+    summary = log.summary
+    student = summary["student_accuracy"]
+    results = {"student": student, **summary.get("controls", {})}
+    rows = [
+        (
+            name,
+            _percent(results[name]),
+            "" if name == "student" or student is None else f"{100 * (student - results[name]):+.1f} points",
+            COMPARISONS.get(name, ""),
+        )
+        for name in [*COMPARISONS, *(results.keys() - COMPARISONS.keys())]
+        if name in results
+    ]
+    yield page.table(("", "test accuracy", "student leads by", ""), rows, numbers=(1, 2))
+    epsilon, delta = summary.get("epsilon"), summary.get("delta")
+    privacy = "no ε is claimed" if epsilon is None else f"ε = {epsilon:.3g} at δ = {delta:g}"
+    yield page.paragraph(
+        f"{summary['rounds']} rounds, {summary['clients']} clients, {summary['failures']} reports dropped; "
+        f"{_megabytes(summary['bytes_up'])} MB up, {_megabytes(summary['bytes_down'])} MB down; "
+        f"{summary['wall_seconds']:.0f} s; privacy: {privacy}."
+    )
+    yield page.paragraph(f"SHA-256 of the student's parameters: {summary['student_sha256']}")
+
+
+def _attacks(log: RunLog) -> Iterator[str]:
+    """What an audit found, where there was one."""
+    try:
+        audit = json.loads((log.path / "audit.json").read_text(encoding="utf-8"))
+        rows = [_attack_row(each) for each in audit["attacks"]]
+        epsilon, broken = audit["epsilon"], audit["ceiling"]
+    except FileNotFoundError:
+        return
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise RunError(f"{log.path / 'audit.json'} is damaged ({error}); repeat fedkd audit {log.path}") from error
+    columns = ("attack", "observation", "AUC", "TPR at 1 % FPR", "ε at least", "members", "non-members", "shadows")
+    if rows:
+        yield page.table(columns, rows, numbers=range(2, len(columns)))
+    if broken:
+        yield page.notice(f"{len(broken)} of these figures refute the claim of ε = {epsilon:.3g}.")
+    picture = log.path / "plots" / "audit_roc.png"
+    if picture.is_file():
+        yield page.picture(
+            picture, "ROC of each attack by observation point, and the ceiling e^ε·FPR + δ of the claim."
+        )
+
+
+def _attack_row(each: Mapping[str, Any]) -> tuple[str, ...]:
+    low, high = each["auc_interval"]
+    least, most = each["tpr_interval"]
+    return (
+        each["attack"],
+        each["observation"],
+        f"{each['auc']:.3f} [{low:.3f}, {high:.3f}]",
+        f"{each['tpr_at_1pct_fpr']:.3f} [{least:.3f}, {most:.3f}]",
+        _number(each["epsilon_lower_bound"], ".2f"),
+        str(each["members"]),
+        str(each["non_members"]),
+        str(each["shadows"]),
+    )
+
+
+def _rounds(log: RunLog) -> str:
+    rows = [
+        (
+            str(record["round"]),
+            _percent(record.get("student_accuracy")),
+            _percent(record.get("validation_accuracy")),
+            _percent(record.get("teacher_accuracy")),
+            _number(record.get("mean_lambda"), ".3f"),
+            _number(record.get("loss_dist"), ".4g"),
+            _number(record.get("loss_cls"), ".4g"),
+            _number(record.get("temperature"), ".3g"),
+            _megabytes(record.get("bytes_up")),
+            _megabytes(record.get("bytes_down")),
+            str(len(record.get("clients", ()))),
+            str(len(record.get("failures", ()))),
+            _number(log.seconds.get(int(record["round"])), ".1f"),
+        )
+        for record in log.rounds
+    ]
+    return page.table(_ROUND_COLUMNS, rows, numbers=range(len(_ROUND_COLUMNS))) if rows else ""
+
+
+def _failures(log: RunLog) -> str:
+    """One row per round and reason."""
+    rows: list[tuple[str, str, str]] = []
+    for record in log.rounds:
+        reasons: dict[str, list[str]] = {}
+        for failure in record.get("failures", ()):
+            reasons.setdefault(str(failure["reason"]), []).append(str(failure["client"]))
+        rows.extend((str(record["round"]), ", ".join(clients), reason) for reason, clients in reasons.items())
+    if not rows:
+        return page.paragraph("No client's report was dropped.")
+    return page.table(("round", "clients dropped", "reason"), rows)
+
+
+def _versions(log: RunLog) -> str:
+    versions = {} if log.summary is None else log.summary.get("versions", {})
+    return page.table((), [(name, str(version)) for name, version in versions.items()]) if versions else ""
+
+
+def _percent(share: float | None) -> str:
+    return "–" if share is None or not isfinite(share) else f"{100 * share:.1f}%"
+
+
+def _megabytes(count: float | None) -> str:
+    return "–" if count is None else f"{count / 1e6:.2f}"
+
+
+def _number(value: float | None, form: str) -> str:
+    return "–" if value is None or not isfinite(value) else format(value, form)

@@ -1,0 +1,20 @@
+"""Student rules: the server's part of an algorithm."""
+
+from fedkd.server.averaging import average_states, parameter_fault, parameters_of
+from fedkd.server.setup import build_aggregator, build_distiller, teacher_generator
+from fedkd.server.student_rule import Answers, Lesson, StudentRule
+from fedkd.server.target_cache import TargetCache, Targets
+
+__all__ = [
+    "Answers",
+    "Lesson",
+    "StudentRule",
+    "TargetCache",
+    "Targets",
+    "average_states",
+    "build_aggregator",
+    "build_distiller",
+    "parameter_fault",
+    "parameters_of",
+    "teacher_generator",
+]

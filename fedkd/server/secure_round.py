@@ -1,0 +1,192 @@
+"""A round whose reports the server only knows the sum of: the protocol's steps as jobs of an engine."""
+
+import io
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from jaxtyping import Float
+from pydantic import TypeAdapter
+from torch import Tensor
+
+from fedkd.client.secure_terms import directory_of, fixed_point_of, job_kind, terms_of
+from fedkd.core.errors import RunError
+from fedkd.core.files import replace_file, writing
+from fedkd.core.messages import Arrays, Job, Outcome, Traffic
+from fedkd.experiment import Workspace
+from fedkd.privacy.secure_sum import ProtocolError
+from fedkd.privacy.secure_sum.messages import PREFIX
+from fedkd.privacy.secure_sum.server import Answer, SecureServer
+from fedkd.privacy.secure_sum.terms import PHASES, Phase
+from fedkd.results.records import Failure, SecureDropout, SecureRecord
+
+RunJob = Callable[[Job, Sequence[int]], Iterable[Outcome]]
+
+_WITHOUT_REPORT = PHASES[: PHASES.index("confirm")]
+"""A client that drops out at one of these steps is not in the sum; at a later one it is."""
+
+
+KEPT = 3
+"""Sums kept: as many rounds as a run may go back to, and the one going on."""
+
+
+@dataclass(frozen=True)
+class Account:
+    """How a secure sum went: its record, the clients whose reports are not in it, and what it cost each client."""
+
+    record: SecureRecord
+    failures: tuple[Failure, ...]
+    sent: dict[int, Traffic]
+    received: dict[int, Traffic]
+
+
+@dataclass(frozen=True)
+class SecureResult:
+    """The sum ``[samples, classes]``, in float64, and how it came about."""
+
+    total: Float[Tensor, "samples classes"]
+    account: Account
+
+    @property
+    def survivors(self) -> tuple[int, ...]:
+        """Whose reports are in the sum."""
+        return self.account.record.survivors
+
+
+def sum_once(place: Workspace, job: Job, queries: int, run: RunJob) -> SecureResult:
+    """As ``sum_securely``, but a sum that is known already is taken from where it was kept, beside the clients' state.
+
+    A round that was interrupted after that is then done again without asking for a second sum, which clients refuse if
+    it is over others than the first.
+    """
+    key = terms_of(place, job.round).run
+    store = None if job.state_dir is None else SumStore(job.state_dir)
+    if store is not None and (kept := store.load(key, job.round)) is not None:
+        return kept
+    result = sum_securely(place, job, queries, run)
+    if store is not None:
+        store.save(key, job.round, result)
+    return result
+
+
+def sum_securely(place: Workspace, job: Job, queries: int, run: RunJob) -> SecureResult:
+    """Have the clients sum their answers to a round's ``job``, on ``queries`` public samples.
+
+    ``run`` does a job for some clients. A client that fails at any step, or whose message is refused, drops out; raises
+    ``RunError`` when fewer than the threshold or ``clients.min_reports`` are left.
+    """
+    terms, classes = terms_of(place, job.round), place.data.classes
+    fixed_point = fixed_point_of(place.config, queries=queries, classes=classes)
+    server = SecureServer(terms, directory_of(place), queries * classes)
+    post = _Post(job, run)
+    try:
+        server.take_keys(post.ask("advertise", server.alive))
+        server.take_shares(post.ask("share", server.alive, server.share_request()))
+        inboxes = {client: server.mask_request(client) for client in server.alive}
+        server.take_masked(post.ask("mask", server.alive, personal=inboxes))
+        # Before anything is unmasked: no client helps to sum the same round over others.
+        if len(server.survivors) < (needed := place.config.clients.min_reports):
+            raise ProtocolError(f"{len(server.survivors)} valid reports, clients.min_reports is {needed}")
+        server.take_confirmations(post.ask("confirm", server.alive, server.confirm_request()))
+        server.take_revealed(post.ask("unmask", server.alive, server.unmask_request()))
+        total = server.total()
+    except ProtocolError as error:
+        reasons = "; ".join(f"client {each.client}, {each.phase}: {each.reason}" for each in server.dropouts[:5])
+        raise RunError(
+            f"round {job.round}: the secure sum failed: {error}{f' ({reasons})' if reasons else ''}; "
+            "the rounds before it are kept"
+        ) from error
+    dropouts = tuple(SecureDropout(each.client, each.phase, each.reason) for each in server.dropouts)
+    return SecureResult(
+        torch.from_numpy(fixed_point.decode(total).reshape(queries, classes)),
+        Account(
+            record=SecureRecord(
+                threshold=terms.threshold,
+                survivors=server.survivors,
+                dropouts=dropouts,
+                rejected=tuple(SecureDropout(each.client, each.phase, each.reason) for each in server.rejected),
+                error_bound=fixed_point.error_of(len(server.survivors)),
+            ),
+            failures=tuple(
+                Failure(each.client, f"secure sum, {each.phase}: {each.reason}")
+                for each in sorted(dropouts, key=lambda each: each.client)
+                if each.phase in _WITHOUT_REPORT
+            ),
+            sent=post.sent,
+            received=post.received,
+        ),
+    )
+
+
+class _Post:
+    """Carries requests to clients and answers back, and weighs them."""
+
+    def __init__(self, job: Job, run: RunJob) -> None:
+        self._job, self._run = job, run
+        self.sent: dict[int, Traffic] = {}
+        self.received: dict[int, Traffic] = {}
+
+    def ask(
+        self,
+        phase: Phase,
+        clients: Sequence[int],
+        shared: Arrays | None = None,
+        personal: Mapping[int, Arrays] | None = None,
+    ) -> Iterator[Answer]:
+        """Each client's answer to a step's request, as they come."""
+        common, own = dict(shared or {}), dict(personal or {})
+        for client in clients:
+            weight = _bytes(common) + _bytes(own.get(client, {}))
+            self.received[client] = self.received.get(client, Traffic()) + Traffic(other=weight)
+        if phase == "mask":
+            # The step in which clients do the round's work.
+            common = {**self._job.parameters, **common}
+            own = {client: {**self._job.personal.get(client, {}), **own.get(client, {})} for client in clients}
+        job = replace(self._job, kind=job_kind(phase), parameters=common, personal=own, probe=False)
+        for outcome in self._run(job, clients):
+            if outcome.error is not None:
+                yield outcome.client, outcome.error
+                continue
+            masked = _bytes({name: array for name, array in outcome.arrays.items() if name == f"{PREFIX}masked"})
+            rest = _bytes(outcome.arrays) - masked
+            self.sent[outcome.client] = self.sent.get(outcome.client, Traffic()) + Traffic(logits=masked, other=rest)
+            yield outcome.client, outcome.arrays
+
+
+def _bytes(arrays: Arrays) -> int:
+    return sum(array.nbytes for array in arrays.values())
+
+
+_ACCOUNT = TypeAdapter(Account)
+
+
+class SumStore:
+    """The sums of the last rounds, a file each, on the server's side."""
+
+    def __init__(self, state_dir: str) -> None:
+        self._folder = Path(state_dir) / "secure_sums"
+
+    def load(self, run: bytes, round: int) -> SecureResult | None:
+        """The sum of a round of a run; None where there is none, or not a whole one."""
+        try:
+            content = torch.load(self._path(round), weights_only=True)
+            if content["run"] != run.hex():
+                return None
+            return SecureResult(content["total"], _ACCOUNT.validate_json(content["account"]))
+        except Exception:  # the clients know whether it may be asked for again
+            return None
+
+    def save(self, run: bytes, round: int, result: SecureResult) -> None:
+        """Keep a sum, on disk on return; raises ``RunError`` when it cannot be written."""
+        account = _ACCOUNT.dump_json(result.account).decode()
+        buffer = io.BytesIO()
+        torch.save({"run": run.hex(), "total": result.total, "account": account}, buffer)
+        with writing(self._folder):
+            self._folder.mkdir(parents=True, exist_ok=True)
+        replace_file(self._path(round), buffer.getvalue())
+        for old in sorted(self._folder.glob("round_*.pt"))[:-KEPT]:
+            old.unlink(missing_ok=True)
+
+    def _path(self, round: int) -> Path:
+        return self._folder / f"round_{round:05d}.pt"

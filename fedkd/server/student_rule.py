@@ -1,0 +1,117 @@
+"""The base class of every student rule."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import torch
+from jaxtyping import Bool, Int
+from torch import Tensor, nn
+
+from fedkd.aggregation.types import ReportSum
+from fedkd.core.messages import Arrays, ClientReport, Consensus
+from fedkd.distillation.distiller import DistillationResult
+from fedkd.experiment import Workspace
+from fedkd.server.target_cache import Targets
+
+Progress = Callable[[int, int], None]
+
+
+def _ignore(done: int, total: int) -> None:
+    """Progress that nobody watches."""
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What a round brought in.
+
+    ``reports`` are the valid ones, sorted by client id; their logits are on the public samples at ``asked``, which are
+    among ``chosen``, the samples of this round. With ``probe`` the simulator wants the teacher measured on the test
+    images as well; ``tests`` then holds, by client, its logits and mask there: for evaluation, and for nothing else.
+    Under secure aggregation there are no reports, but ``summed``, their sum on ``asked``.
+    """
+
+    round: int
+    reports: Sequence[ClientReport]
+    chosen: Int[Tensor, " chosen"]
+    asked: Int[Tensor, " asked"]
+    tests: Mapping[int, ClientReport] = field(default_factory=dict)
+    progress: Progress = _ignore
+    probe: bool = False
+    summed: ReportSum | None = None
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """What the server made of a round.
+
+    ``targets`` are the teacher on public samples; ``consensus`` is what clients are sent of it; ``distilled`` tells of
+    the student's training on it. ``ensemble_accuracy`` is the teacher's on the test images, where it was measured, and
+    ``student_accuracy`` that of a server's model that takes no images.
+    """
+
+    targets: Targets | None = None
+    consensus: Consensus | None = None
+    distilled: DistillationResult | None = None
+    ensemble_accuracy: float | None = None
+    student_accuracy: float | None = None
+
+
+class StudentRule(ABC):
+    """What the server does in a round of an algorithm; the client rule is the clients' part.
+
+    ``needs`` names what the clients have to send (``logits``, ``parameters``, or the name of an array), ``offers`` what
+    clients may receive (``parameters``, ``consensus``, or the name of an array). The rule's dataclass fields are its
+    options; what it works with is made in ``begin``.
+    """
+
+    needs: ClassVar[str] = "logits"
+    offers: ClassVar[frozenset[str]] = frozenset()
+    teaches: ClassVar[bool] = True
+    """Whether the rule uses the configured teacher."""
+    learns_from_sums: ClassVar[bool] = False
+    """Whether ``Answers.summed`` is enough for it."""
+    averages_architectures: ClassVar[bool] = False
+    """Whether it offers parameters for clients with architectures other than the student's."""
+
+    @property
+    def needs_labels(self) -> bool:
+        """Whether it trains on labelled public samples before the first round."""
+        return False
+
+    @abstractmethod
+    def begin(self, place: Workspace) -> None:
+        """Get ready for the first round."""
+
+    @abstractmethod
+    def learn(self, answers: Answers) -> Lesson:
+        """Take in a round's reports."""
+
+    @property
+    def student(self) -> nn.Module | None:
+        """The server's model; None for an algorithm without one."""
+        return None
+
+    def to_ask(self, round: int, chosen: Int[Tensor, " chosen"]) -> Bool[Tensor, " chosen"]:
+        """Which of a round's public samples the clients have to answer on."""
+        return torch.ones(chosen.numel(), dtype=torch.bool)
+
+    def broadcast(self) -> Arrays:
+        """What every client is sent at a round's start, besides the consensus."""
+        return {}
+
+    def personal(self, client: int) -> Arrays:
+        """What one client alone is sent at a round's start."""
+        return {}
+
+    def fault(self, report: ClientReport) -> str | None:
+        """Why the rule cannot use a report; None when it can."""
+        return None
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything the next round depends on."""
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take up what ``state_dict`` returned."""

@@ -1,0 +1,144 @@
+"""Ratios of cost, each measured side by side in one run: what the machine does meanwhile hits both sides alike.
+
+python scripts/benchmark.py balancer|engine|privacy|vectorised [--json]
+"""
+
+import argparse
+import json
+import statistics
+import time
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import nn
+
+from benchmarks.engine import engine
+from benchmarks.privacy import privacy
+from benchmarks.vectorised import vectorised
+from fedkd.config.schema import DistillationConfig, Plugin
+from fedkd.core.compute import fixed_threads
+from fedkd.core.seeding import torch_generator
+from fedkd.distillation.balanced_step import Descent, Losses
+from fedkd.distillation.balancer import build_balancer
+from fedkd.distillation.losses import classification_loss, distillation_loss
+from fedkd.distillation.validation import student_error
+from fedkd.models import build_model
+
+BATCH, LABELLED, VALIDATION, TEMPERATURE = 32, 16, 400, 3.0
+WARM_UP = 20
+
+
+def balancer(repeats: int) -> dict[str, float]:
+    """A distillation step with the default balancer, and with exact geometry, over a plain step with a fixed λ.
+
+    Where the default balancer asks for validation passes, its share (400 samples every 25 steps) is added to its step.
+    The plain step is what one would write by hand: one forward pass over both batches together, one backward pass over
+    λ·L_dist + (1−λ)·L_cls. ``mixed`` is exact geometry on one mixed batch, where both losses share one graph.
+    """
+    found: dict[str, float] = {}
+    for name in ("cnn", "resnet8"):
+        plain, default, exact, mixed, validation = _medians(
+            [
+                _plain_step(name),
+                _balanced_step(name, DistillationConfig().balancer.name),
+                _balanced_step(name, "energy_share"),
+                _balanced_step(name, "energy_share", mixed=True),
+                _validation_pass(name),
+            ],
+            repeats,
+        )
+        if build_balancer(DistillationConfig().balancer.name).asks_for != "nothing":
+            default += validation / DistillationConfig().validate_every
+        found[f"default_ratio_{name}"] = default / plain
+        found[f"exact_ratio_{name}"] = exact / plain
+        found[f"mixed_exact_ratio_{name}"] = mixed / plain
+    found["default_ratio"] = max(found["default_ratio_cnn"], found["default_ratio_resnet8"])
+    found["exact_ratio"] = max(value for key, value in found.items() if "exact_ratio" in key)
+    return found
+
+
+def _medians(steps: list[Callable[[], object]], repeats: int) -> list[float]:
+    """The median seconds of each step, over rounds in which every step is taken once."""
+    times: list[list[float]] = [[] for _ in steps]
+    for repeat in range(repeats + WARM_UP):
+        for place, step in enumerate(steps):
+            begun = time.perf_counter()
+            step()
+            if repeat >= WARM_UP:
+                times[place].append(time.perf_counter() - begun)
+    return [statistics.median(each) for each in times]
+
+
+def _problem(name: str) -> tuple[nn.Module, torch.Tensor, torch.Tensor, torch.Tensor]:
+    draw = torch_generator(0, purpose="benchmark")
+    model = build_model(Plugin(name), (1, 28, 28), 10, draw).to(memory_format=torch.channels_last)
+    images = torch.randn(BATCH + LABELLED, 1, 28, 28, generator=draw).contiguous(memory_format=torch.channels_last)
+    target = torch.randn(BATCH + LABELLED, 10, generator=draw).log_softmax(1)
+    return model, images, target, torch.arange(LABELLED) % 10
+
+
+def _plain_step(name: str) -> Callable[[], object]:
+    model, images, target, labels = _problem(name)
+    optimiser = torch.optim.SGD(model.parameters(), lr=1e-4, momentum=0.9)
+
+    def step() -> None:
+        logits = model(images)
+        dist = distillation_loss(logits[:BATCH], target[:BATCH], TEMPERATURE)
+        loss = 0.5 * dist + 0.5 * classification_loss(logits[BATCH:], labels)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        loss.item()
+
+    return step
+
+
+def _balanced_step(name: str, balancer: str, *, mixed: bool = False) -> Callable[[], object]:
+    model, images, target, labels = _problem(name)
+    parameters = list(model.parameters())
+    descent = Descent(parameters, torch.optim.SGD(parameters, lr=1e-4, momentum=0.9), build_balancer(balancer))
+
+    def step() -> None:
+        if mixed:
+            logits = model(images)
+            dist = distillation_loss(logits, target, TEMPERATURE)
+            losses = Losses(dist, classification_loss(logits[BATCH:], labels), logits, logits)
+        else:
+            public, labelled = model(images[:BATCH]), model(images[BATCH:])
+            dist = distillation_loss(public, target[:BATCH], TEMPERATURE)
+            losses = Losses(dist, classification_loss(labelled, labels), public, labelled)
+        descent.step(losses, round=1, step=0, steps=1, temperature=TEMPERATURE)
+
+    return step
+
+
+def _validation_pass(name: str) -> Callable[[], object]:
+    model, _, _, _ = _problem(name)
+    images = torch.randn(VALIDATION, 1, 28, 28, generator=torch_generator(0, purpose="validation"))
+    labels = torch.zeros(VALIDATION, dtype=torch.long)
+    return lambda: student_error(model, images, labels)
+
+
+BENCHMARKS = {
+    "balancer": (balancer, 300),
+    "engine": (engine, 9),
+    "privacy": (privacy, 5),
+    "vectorised": (vectorised, 5),
+}
+"""Each with how often its sides are timed, unless told otherwise."""
+
+
+def main(argv: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=sorted(BENCHMARKS))
+    parser.add_argument("--json", action="store_true", help="print one flat JSON object")
+    parser.add_argument("--repeats", type=int, help="how often each side is timed; medians are compared")
+    arguments = parser.parse_args(argv)
+    benchmark, usual = BENCHMARKS[arguments.what]
+    with fixed_threads(1):
+        found = {name: round(value, 3) for name, value in benchmark(arguments.repeats or usual).items()}
+    if arguments.json:
+        print(json.dumps(found))
+    else:
+        print("\n".join(f"{name:28} {value:8.3f}" for name, value in found.items()))
+    return 0

@@ -1,0 +1,79 @@
+"""What it saves to train a cohort as one stacked model; see benchmark.py."""
+
+import statistics
+import sys
+import time
+from collections.abc import Callable, Sequence
+
+import torch
+
+from fedkd.client.training import train
+from fedkd.client.vectorised import Training, train_stacked
+from fedkd.config.schema import ClientsConfig, Plugin
+from fedkd.core.compute import fixed_arithmetic
+from fedkd.core.seeding import torch_generator
+from fedkd.models import build_model
+
+SHAPE, CLASSES, SAMPLES = (1, 28, 28), 10, 96
+CLIENTS = {"cuda": (10, 100), "cpu": (4,)}
+MODELS = {"cuda": ("cnn", "mlp", "lenet5", "resnet8"), "cpu": ("cnn", "mlp")}
+
+
+def vectorised(repeats: int) -> dict[str, float]:
+    """How many times faster a cohort's local epoch is as one stack than client by client, on the GPU if there is one.
+
+    ``MODEL_N`` is for N clients of 64 to 128 samples each, in batches of 32; ``on_gpu`` is 0 where there is none, and
+    the figures are then of the CPU, where fedkd does not stack.
+    """
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if device.type == "cpu":
+        print("no GPU that torch can see: these are figures of the CPU", file=sys.stderr)
+    found = {"on_gpu": float(device.type == "cuda")}
+    with fixed_arithmetic(device):
+        for name in MODELS[device.type]:
+            for clients in CLIENTS[device.type]:
+                found[f"{name}_{clients}"] = _speed_up(name, clients, repeats, device)
+    return found
+
+
+def _speed_up(name: str, clients: int, repeats: int, device: torch.device) -> float:
+    loop: list[float] = []
+    stack: list[float] = []
+    # The first time of each is not counted.
+    for _ in range(repeats + 1):
+        loop.append(_seconds(_one_by_one, _trainings(name, clients, device), device))
+        stack.append(_seconds(train_stacked, _trainings(name, clients, device), device))
+    return statistics.median(loop[1:]) / statistics.median(stack[1:])
+
+
+def _seconds(work: Callable[[Sequence[Training]], None], trainings: Sequence[Training], device: torch.device) -> float:
+    _finish(device)
+    begun = time.perf_counter()
+    work(trainings)
+    _finish(device)
+    return time.perf_counter() - begun
+
+
+def _finish(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+
+
+def _one_by_one(trainings: Sequence[Training]) -> None:
+    for training in trainings:
+        train(**training.arguments)
+
+
+def _trainings(name: str, clients: int, device: torch.device) -> list[Training]:
+    """The clients' models and data, which are on the device already; shuffles are drawn on the CPU."""
+    config = ClientsConfig()
+    found = []
+    for client in range(clients):
+        draw = torch_generator(0, client=client, purpose="benchmark")
+        count = SAMPLES + 32 * (client % 3 - 1)
+        model = build_model(Plugin(name), SHAPE, CLASSES, torch_generator(0, purpose="model"))
+        images = torch.randn(count, *SHAPE, generator=draw).to(device)
+        labels = torch.randint(CLASSES, (count,), generator=draw)
+        placed = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        found.append(Training(placed, images, labels, config, config.epochs, draw))
+    return found

@@ -1,0 +1,1 @@
+"""The studies whose results are published under docs/results."""

@@ -1,0 +1,1 @@
+"""Privacy against accuracy, with attacks on every row."""

@@ -1,0 +1,250 @@
+"""The table of privacy_frontier.py."""
+
+import csv
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fedkd.results.report.statistics import mean_and_ci
+
+Row = dict[str, Any]
+
+NOTHING: Row = {"unit": None, "adversary": None, "neighbouring": None, "noise": None, "noise_multiplier": None}
+FALSE_POSITIVES = tuple(float(rate) for rate in np.round(np.geomspace(1e-3, 1.0, 61), 5))
+"""Where curves of different seeds are averaged."""
+COLUMNS = (
+    "mechanism",
+    "protects",
+    "adversary",
+    "neighbouring",
+    "ε",
+    "δ",
+    "accountant",
+    "releases",
+    "noise σ",
+    "student acc (%)",
+    "client acc (%)",
+    "strongest attack and observation",
+    "AUC",
+    "TPR at 1 % FPR (%)",
+    "ε lower bound",
+    "ceiling at 1 % FPR (%)",
+    "MB up",
+    "CPU s",
+)
+
+
+def spent(folder: Path) -> Row:
+    """What the ledger of a run tells of the client that gave most: releases, and how they are accounted for."""
+    path = folder / "privacy_ledger.json"
+    if not path.is_file():
+        return {"releases": None, "accountant": None}
+    charges = json.loads(path.read_text(encoding="utf-8"))["charges"]
+    releases: dict[int, int] = {}
+    for charge in charges:
+        releases[charge["client"]] = releases.get(charge["client"], 0) + sum(part["count"] for part in charge["event"])
+    sampled = any(part["sampling_rate"] < 1 for charge in charges for part in charge["event"])
+    return {"releases": max(releases.values()), "accountant": "PLD" if sampled else "exact"}
+
+
+def summarise(
+    name: str, seeds: Sequence[int], runs: Sequence[Row], attacked: Sequence[int], audits: Sequence[Row]
+) -> Row:
+    """A row of the table: means over seeds, each with the half-width of its 95 % interval; attacks on some of them."""
+    guarantee = runs[0]["guarantee"] or NOTHING
+    epsilons = [run["epsilon"] for run in runs]
+    return {
+        "row": name,
+        "mechanism": name.rstrip("_0123456789"),
+        "seeds": list(seeds),
+        "attacked_seeds": list(attacked),
+        "protects": guarantee["unit"],
+        "adversary": guarantee["adversary"],
+        "neighbouring": guarantee["neighbouring"],
+        "epsilon": None if None in epsilons else max(epsilons),
+        "delta": runs[0]["delta"],
+        "accountant": runs[0]["accountant"],
+        "releases": runs[0]["releases"],
+        "noise": guarantee["noise"],
+        **measured("student_accuracy", [run["student"] for run in runs]),
+        **measured("client_accuracy", [run["clients"] for run in runs]),
+        "attacks": attacks(audits, None if None in epsilons else max(epsilons), runs[0]["delta"]),
+        "violations": [violation for audit in audits for violation in audit["ceiling"]],
+        "megabytes_up": float(np.mean([run["bytes_up"] for run in runs])) / 1e6,
+        "cpu_seconds": float(np.mean([run["cpu_seconds"] for run in runs])),
+        "audit_cpu_seconds": float(np.mean([audit["cpu_seconds"] for audit in audits])),
+    }
+
+
+def attacks(audits: Sequence[Row], epsilon: float | None, delta: float) -> list[Row]:
+    """One row per attack and observation, the strongest first."""
+    found = []
+    for kind in kinds(audits):
+        same = [each for audit in audits for each in audit["attacks"] if (each["attack"], each["observation"]) == kind]
+        bounds = [each["epsilon_lower_bound"] for each in same if each["epsilon_lower_bound"] is not None]
+        covered = all(each["covered"] for each in same)
+        found.append(
+            {
+                "attack": kind[0],
+                "observation": kind[1],
+                "covered": covered,
+                **measured("auc", [each["auc"] for each in same]),
+                **measured("tpr_at_1pct_fpr", [each["tpr_at_1pct_fpr"] for each in same]),
+                "epsilon_lower_bound": max(bounds, default=None),
+                "ceiling_at_1pct_fpr": ceiling(0.01, epsilon, delta) if covered and epsilon is not None else None,
+                "members": sum(each["members"] for each in same),
+                "non_members": sum(each["non_members"] for each in same),
+                "shadows": same[0]["shadows"],
+            }
+        )
+    return sorted(found, key=lambda row: -row["auc"])
+
+
+def kinds(audits: Sequence[Row]) -> list[tuple[str, str]]:
+    """The attacks and observations that every seed has, in order."""
+    return [
+        (each["attack"], each["observation"])
+        for each in audits[0]["attacks"]
+        if all(
+            any((other["attack"], other["observation"]) == (each["attack"], each["observation"]) for other in rest)
+            for rest in (audit["attacks"] for audit in audits)
+        )
+    ]
+
+
+def curves(audits: Sequence[Row]) -> Row:
+    """Per attack and observation the TPR at ``FALSE_POSITIVES``, mean over seeds; the largest that is not exceeded."""
+    found = {"fpr": list(FALSE_POSITIVES)}
+    for attack, observation in kinds(audits):
+        same = [
+            each["roc"]
+            for audit in audits
+            for each in audit["attacks"]
+            if (each["attack"], each["observation"]) == (attack, observation)
+        ]
+        found[f"{attack} {observation}"] = np.mean([at_rates(roc) for roc in same], axis=0).round(5).tolist()
+    return found
+
+
+def at_rates(roc: Sequence[Sequence[float]]) -> list[float]:
+    """The largest TPR at no more than each of ``FALSE_POSITIVES``."""
+    return [max((point[1] for point in roc if point[0] <= rate), default=0.0) for rate in FALSE_POSITIVES]
+
+
+def ceiling(fpr: float, epsilon: float, delta: float) -> float:
+    """The largest TPR that (ε, δ)-differential privacy allows at a false-positive rate."""
+    return min(1.0, math.exp(min(epsilon, 700.0)) * fpr + delta)
+
+
+def controls(runs: Sequence[Row]) -> dict[str, Row]:
+    """The controls' accuracies."""
+    return {name: measured("accuracy", [run["controls"][name] for run in runs]) for name in runs[0]["controls"]}
+
+
+def measured(name: str, values: Sequence[float | None]) -> Row:
+    """The mean, and the half-width of its 95 % interval, None for a single value; None for what nobody gets to know."""
+    known = [value for value in values if value is not None]
+    if not known:
+        return {name: None, f"{name}_ci95": None}
+    mean, half = mean_and_ci(known)
+    return {name: mean, f"{name}_ci95": half if math.isfinite(half) else None}
+
+
+def ceilings(rows: Sequence[Row]) -> list[str]:
+    """For every row with a proof, whether an attack refutes it."""
+    lines = []
+    for row in rows:
+        if row["epsilon"] is None:
+            continue
+        tried = [attack for attack in row["attacks"] if attack["covered"]]
+        claim = f"{row['row']}: ε = {row['epsilon']:.3g}"
+        if row["violations"]:
+            worst = row["violations"][0]
+            lines.append(
+                f"{claim} REFUTED: {worst['attack']} from {worst['observation']} has a true-positive rate of at least "
+                f"{worst['tpr_lower']:.3f} at a false-positive rate of at most {worst['fpr_upper']:.3f}, and the "
+                f"ceiling is {worst['ceiling']:.3f}"
+            )
+        else:
+            runs = len(row["attacked_seeds"])
+            lines.append(
+                f"{claim} stands: no lower confidence limit of {len(tried)} attacks on {runs} runs is above e^ε·FPR + δ"
+            )
+    return lines
+
+
+def write_csv(path: Path, rows: Sequence[Row]) -> None:
+    """One line per row and attack."""
+    of_row = [key for key in rows[0] if key not in {"attacks", "violations"}]
+    of_attack = list(rows[0]["attacks"][0])
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow([*of_row, *of_attack])
+        for row in rows:
+            for attack in row["attacks"]:
+                cells = [row[key] for key in of_row] + [attack[key] for key in of_attack]
+                writer.writerow([_cell(cell) for cell in cells])
+
+
+def markdown(rows: Sequence[Row], bars: Mapping[str, Row]) -> str:
+    """The table with the strongest attack of each row, and the controls."""
+    lines = [f"| {' | '.join(COLUMNS)} |", f"|{'---|' * len(COLUMNS)}"]
+    lines += [f"| {' | '.join(_cells(row))} |" for row in rows]
+    seeds = len(rows[0]["seeds"])
+    attacked = len(rows[0]["attacked_seeds"])
+    told = f"Mean ± 95 % confidence interval over {seeds} seeds; attacks on {attacked} of them."
+    lines += ["", told if seeds > 1 else "One seed."]
+    if bars:
+        lines += ["", "| control | test accuracy (%) |", "|---|---|"]
+        lines += [f"| `{name}` | {percent(bar, 'accuracy')} |" for name, bar in bars.items()]
+    return "\n".join(lines) + "\n"
+
+
+def _cells(row: Row) -> list[str]:
+    strongest = row["attacks"][0]
+    bound, bar = strongest["epsilon_lower_bound"], strongest["ceiling_at_1pct_fpr"]
+    return [
+        f"`{row['mechanism']}`",
+        row["protects"] or "–",
+        row["adversary"] or "–",
+        (row["neighbouring"] or "–").replace("_", " "),
+        "none" if row["epsilon"] is None else f"{row['epsilon']:.3g}",
+        "–" if row["epsilon"] is None else f"{row['delta']:g}",
+        row["accountant"] or "–",
+        "–" if row["releases"] is None else str(row["releases"]),
+        "–" if row["noise"] is None else f"{row['noise']:.3g}",
+        percent(row, "student_accuracy"),
+        percent(row, "client_accuracy"),
+        f"{strongest['attack']}, {strongest['observation']}",
+        _shown(strongest["auc"], strongest["auc_ci95"], 3),
+        percent(strongest, "tpr_at_1pct_fpr"),
+        "–" if bound is None else f"{bound:.2f}",
+        "–" if bar is None else f"{100 * bar:.1f}",
+        f"{row['megabytes_up']:.2f}",
+        f"{row['cpu_seconds']:.0f}",
+    ]
+
+
+def percent(row: Row, name: str) -> str:
+    """A mean and its interval in per cent."""
+    half = row[f"{name}_ci95"]
+    if row[name] is None:
+        return "–"
+    return _shown(100 * row[name], None if half is None else 100 * half, 1)
+
+
+def _shown(mean: float, half: float | None, digits: int) -> str:
+    return f"{mean:.{digits}f}" if half is None else f"{mean:.{digits}f} ± {half:.{digits}f}"
+
+
+def _cell(value: Any) -> Any:
+    if value is None:
+        return ""
+    if isinstance(value, list):
+        return " ".join(map(str, value))
+    return f"{value:.5g}" if isinstance(value, float) else value

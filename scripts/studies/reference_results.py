@@ -1,0 +1,186 @@
+"""Reproduction cards: configurations that say which published figure they are held against.
+
+A card is a configuration with a ``card`` block, which is no part of the experiment and is not handed on by ``extends``:
+
+    card:
+      title: FedAvg on Fashion-MNIST
+      source: Zhang et al. 2025, JMLR 26(50), arXiv 2312.04992, leaderboard
+      published: 85.85
+      measure: student
+      band: [84.0, 87.0]
+      why: how the band was chosen, before anything was measured
+      differs: [what differs from the published setting]
+"""
+
+import difflib
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+
+from fedkd.app.checks import composition_faults
+from fedkd.config.load import load_config, read_yaml
+from fedkd.config.schema import ExperimentConfig, Plugin, Seed
+from fedkd.core import plugins
+from fedkd.core.errors import ConfigError, RunError
+from fedkd.data.source import DataSource, resolve_root
+
+Measure = Literal["student", "clients_test", "megabytes_up_ratio_to_fedavg", "megabytes_up_ratio_to_float32"]
+Text = Annotated[str, Field(min_length=1)]
+Number = Annotated[float, Field(allow_inf_nan=False)]
+
+ACCURACIES = {"student": "student_accuracy", "clients_test": "client_test_accuracy"}
+"""The measures that are accuracies in per cent after the last round, and where ``summary.json`` has them."""
+
+RATIOS: dict[str, tuple[str, ...]] = {
+    "megabytes_up_ratio_to_fedavg": (
+        "clients.rule={name: parameters}",
+        "student.rule={name: average}",
+        "privacy.mechanism={name: none}",
+    ),
+    "megabytes_up_ratio_to_float32": ("exchange.uplink={name: float32}",),
+}
+"""The measures that compare all bytes that clients send with those of a second run, and what is different there."""
+
+
+@dataclass(frozen=True)
+class Card:
+    """A published figure, and when a measurement is taken to agree with it.
+
+    ``measure`` is ``student`` (the server's model) or ``clients_test`` (the mean of the clients' models): accuracy on
+    the test set after the last round, in per cent; or ``megabytes_up_ratio_to_fedavg`` or ``_to_float32``: the bytes
+    that all clients send in all rounds, as a share of what they send in the same setting under FedAvg, or with their
+    logits written as float32. ``band`` are the ends, included, between which the mean over ``seeds`` must lie; ``why``
+    says how it was chosen.
+    """
+
+    title: Text
+    source: Text
+    published: Number
+    measure: Measure
+    band: tuple[Number, Number]
+    why: Text
+    differs: tuple[Text, ...] = ()
+    seeds: Annotated[tuple[Seed, ...], Field(min_length=1)] = (0, 1, 2)
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
+
+    @property
+    def baseline(self) -> tuple[str, ...] | None:
+        """The overrides that make the run to compare with; None where the figure needs no other run."""
+        return RATIOS.get(self.measure)
+
+    def measured(self, summary: Mapping[str, Any], baseline: Mapping[str, Any] | None = None) -> float:
+        """The figure that a run came to, from its ``summary.json`` and that of the run to compare it with.
+
+        Raises ``RunError`` when the runs have no such figure.
+        """
+        if self.measure in ACCURACIES:
+            share = summary[ACCURACIES[self.measure]]
+            if share is None:
+                raise RunError(
+                    f"card.measure: this experiment has no accuracy of the kind {self.measure!r}; name another"
+                )
+            return 100.0 * float(share)
+        if failures := summary["failures"] + (0 if baseline is None else baseline["failures"]):
+            raise RunError(
+                f"{failures} failed reports sent nothing, so the bytes do not compare; see failures in rounds.jsonl"
+            )
+        if baseline is None or baseline["bytes_up"] == 0:
+            raise RunError(
+                f"card.measure: {self.measure} needs a second run whose clients send something; name another"
+            )
+        return float(summary["bytes_up"] / baseline["bytes_up"])
+
+    def met(self, mean: float) -> bool:
+        """Whether a mean lies in the band."""
+        return self.band[0] <= mean <= self.band[1]
+
+
+def read_card(path: Path) -> tuple[Card, ExperimentConfig]:
+    """The card in a YAML file and its experiment; under a ratio, the run to compare with is checked as well.
+
+    Raises ``ConfigError`` with every fault of the card and of the experiment, the parts that do not fit together among
+    them.
+    """
+    raw = read_yaml(path).get("card")
+    problems: list[str] = []
+    card: Card | None = None
+    try:
+        card = _parse(raw)
+    except ConfigError as error:
+        problems.extend(error.problems)
+    config: ExperimentConfig | None = None
+    try:
+        config = load_config(path)
+        problems.extend(composition_faults(config))
+        if card is not None and card.baseline is not None and not problems:
+            problems.extend(composition_faults(load_config(path, card.baseline)))
+    except ConfigError as error:
+        problems.extend(error.problems)
+    if problems or card is None or config is None:
+        raise ConfigError([f"{path.name}: {problem}" for problem in problems])
+    return card, config
+
+
+def absent_data(config: ExperimentConfig) -> list[str]:
+    """The data sets of an experiment that are not on this machine."""
+    root = resolve_root(config.data.root)
+    wanted = [spec for spec in (config.data.dataset, config.data.public.dataset) if spec is not None]
+    return [spec.name for spec in wanted if not _source(spec).available(root)]
+
+
+def _source(spec: Plugin) -> DataSource:
+    source: DataSource = plugins.build(plugins.DATASET, spec.name, spec.options)
+    return source
+
+
+def _parse(raw: Any) -> Card:
+    if not isinstance(raw, Mapping):
+        keys = ", ".join(field.name for field in fields(Card))
+        raise ConfigError([f"card: must be a mapping with the keys {keys}, got {raw!r}; add it to the file"])
+    try:
+        card = TypeAdapter(Card).validate_python(dict(raw))
+    except ValidationError as error:
+        # A band that makes no sense is told beside the faults of other keys.
+        broken = _broken_band(raw["band"], raw["published"]) if _are_numbers(raw) else ()
+        raise ConfigError([*(_explain(fault) for fault in error.errors()), *broken]) from None
+    problems = list(_broken_band(card.band, card.published))
+    if len(set(card.seeds)) != len(card.seeds):
+        problems.append(f"card.seeds: each may be listed once, got {list(card.seeds)}; remove the repetition")
+    if problems:
+        raise ConfigError(problems)
+    return card
+
+
+def _are_numbers(raw: Mapping[str, Any]) -> bool:
+    band = raw.get("band")
+    values = [*band, raw.get("published")] if isinstance(band, list) and len(band) == 2 else [None]
+    return all(isinstance(value, int | float) and math.isfinite(value) for value in values)
+
+
+def _broken_band(band: tuple[float, float], published: float) -> Iterator[str]:
+    low, high = band
+    if not low < high:
+        yield f"card.band: its first end must be below its second, got [{low:g}, {high:g}]; exchange or widen them"
+    elif not low <= published <= high:
+        yield (
+            f"card.band: must hold the published figure {published:g}, got [{low:g}, {high:g}]; "
+            "choose the band around that figure"
+        )
+
+
+def _explain(fault: Any) -> str:
+    path = ".".join(str(part) for part in ("card", *fault["loc"]))
+    if fault["type"] == "unexpected_keyword_argument":
+        names = [field.name for field in fields(Card)]
+        close = difflib.get_close_matches(str(fault["loc"][-1]), names, n=1)
+        hint = f"did you mean {close[0]!r}?" if close else f"the keys here are {', '.join(names)}"
+        return f"{path}: unknown key, got {fault['input']!r}; {hint}"
+    message = fault["msg"][:1].lower() + fault["msg"][1:]
+    if fault["type"] in ("missing", "missing_argument"):
+        return f"{path}: every card needs it; add it"
+    return f"{path}: {message}, got {fault['input']!r}; see studies.reference_results for what it takes"

@@ -1,0 +1,1 @@
+"""How much attackers harm each strategy."""

@@ -1,0 +1,103 @@
+"""What the robustness study is made of: attacks, defences, and presets of data and training."""
+
+from typing import Any
+
+from fedkd.config.load import load_config, to_json
+from fedkd.config.schema import ExperimentConfig
+from fedkd.experiment import Workspace, workspace
+
+NONE = "none"
+ABSENT = "absent"
+"""No attack either: the clients that would attack stay away, and what they know is missing."""
+ATTACKS: dict[str, tuple[str, dict[str, Any]]] = {
+    "free_rider": ("free_rider", {}),
+    "label_noise": ("label_noise", {"kind": "next"}),
+    "second_class": ("second_class", {}),
+    "little_is_enough": ("little_is_enough", {}),
+    "lma": ("lma", {}),
+    "cpa": ("cpa", {}),
+    "hips": ("hips", {}),
+}
+TRAINED = ("free_rider", "label_noise")
+"""Attacks whose answers come from a model of their own, and are not made of honest answers."""
+DEFENCES: dict[str, tuple[str, dict[str, Any]]] = {
+    "mean_probabilities": ("mean_probabilities", {}),
+    "median": ("median", {}),
+    "trimmed_mean": ("trimmed_mean", {"trim": 3}),
+    "geometric_median": ("geometric_median", {}),
+    "krum": ("krum", {"byzantine": 3}),
+    "multi_krum": ("multi_krum", {"byzantine": 3}),
+    "cronus": ("cronus", {"share": 0.3}),
+    "exp_guard": ("exp_guard", {}),
+    "vote": ("vote", {}),
+    "stacked": ("stacked", {}),
+}
+"""Those that have to be told how many clients may lie are told three of ten, whether or not they do."""
+ROUNDS_BEFORE = 8
+"""Into how many parts the public set is cut for teachers with memory."""
+PRESETS: dict[str, dict[str, Any]] = {
+    "full": {
+        "base": {
+            "data": {
+                "dataset": "fashion_mnist",
+                "private_size": 30_000,
+                "public": {"size": 8_000, "labelled": 500},
+            },
+            "clients": {"count": 10, "epochs": 3, "models": ["cnn"]},
+            "student": {"model": "mlp"},
+            "distillation": {
+                "steps": 400,
+                "batch_size": 64,
+                "learning_rate": 0.05,
+                "clip_norm": 5.0,
+                "balancer": {"name": "fixed", "value": 1.0},
+            },
+        },
+        "partitions": {"alpha=1": {"alpha": 1.0}, "alpha=0.1": {"alpha": 0.1}},
+        "attacks": (*ATTACKS, ABSENT),
+        "defences": tuple(DEFENCES),
+        "shares": (0.1, 0.3),
+        "seeds": (0, 1, 2),
+    },
+    "small": {
+        "base": {
+            "data": {"dataset": "digits", "private_size": 800, "public": {"size": 400, "labelled": 100}},
+            "clients": {"count": 10, "epochs": 3},
+            "student": {"model": "mlp"},
+            "distillation": {"steps": 100, "balancer": {"name": "fixed", "value": 1.0}},
+        },
+        "partitions": {"iid": {"scheme": "iid"}},
+        "attacks": ("label_noise", "hips", ABSENT),
+        "defences": ("mean_probabilities", "median", "stacked"),
+        "shares": (0.3,),
+        "seeds": (0, 1),
+    },
+}
+
+PRESETS["core"] = PRESETS["full"] | {
+    "attacks": ("label_noise", "lma", "hips", ABSENT),
+    "defences": ("mean_probabilities", "median", "trimmed_mean", "multi_krum", "cronus", "exp_guard", "stacked"),
+    "shares": (0.3,),
+}
+"""The heart of the full table, in minutes."""
+
+
+def configured(preset: str, partition: str, seed: int, share: float = 0.0) -> ExperimentConfig:
+    """The experiment of one partition and seed; ``share`` decides who attacks."""
+    spec = PRESETS[preset]
+    chosen = [f"data.partition.{key}={value}" for key, value in spec["partitions"][partition].items()]
+    return load_config(spec["base"], [f"seed={seed}", f"clients.attackers.share={share}", *chosen])
+
+
+def place_of(preset: str, partition: str, seed: int, share: float = 0.0) -> Workspace:
+    return workspace(to_json(configured(preset, partition, seed, share)))
+
+
+def cases_of(preset: str) -> list[tuple[str, float]]:
+    """Attack and share of attackers; the first is nobody."""
+    spec = PRESETS[preset]
+    return [(NONE, 0.0), *((attack, share) for share in spec["shares"] for attack in spec["attacks"])]
+
+
+def case_name(attack: str, share: float) -> str:
+    return NONE if attack == NONE else f"{attack} {share:.0%}"

@@ -1,0 +1,84 @@
+"""What clients do in the tests of the engines; imported by path, here and in Ray's workers."""
+
+import os
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from fedkd.core.messages import Job, Outcome
+
+
+def work(job: Job, client: int) -> Outcome:
+    """A little of everything: several dtypes, shapes that differ between clients, randomness keyed by client."""
+    generator = np.random.default_rng((job.round, client))
+    weight = job.parameters["weight"]
+    return Outcome(
+        client,
+        {
+            "logits": generator.normal(size=(5, 3)).astype(np.float32) @ weight,
+            "mask": generator.random(5) > 0.5,
+            "ragged": np.arange(client % 3, dtype=np.int64),
+            "encoded": np.frombuffer(bytes(range(client)) * 2, dtype=np.uint8),
+            "scalar": np.array(client / 7, dtype=np.float16),
+            **{f"own {owner}": array["secret"] for owner, array in job.personal.items()},
+        },
+        {
+            "threads": torch.get_num_threads(),
+            "loss": client / 3,
+            "probe": int(job.probe),
+            "text": job.config,
+            "dir": str(job.state_dir),
+        },
+    )
+
+
+def fail_on_even(job: Job, client: int) -> Outcome:
+    if client % 2 == 0:
+        raise ValueError(f"no data on client {client}")
+    return Outcome(client)
+
+
+def die_on_client_3(job: Job, client: int) -> Outcome:
+    """Take the whole process down, as a segmentation fault would, in round 1 only."""
+    if client == 3 and job.round == 1:
+        os._exit(7)
+    return Outcome(client, metrics={"pid": os.getpid()})
+
+
+def hang_on_client_3(job: Job, client: int) -> Outcome:
+    """Never come back, in round 1 only."""
+    if client == 3 and job.round == 1:
+        time.sleep(3600)
+    return Outcome(client)
+
+
+def quit_python(job: Job, client: int) -> Outcome:
+    sys.exit("enough")
+
+
+def someone_else(job: Job, client: int) -> Outcome:
+    return Outcome(client + 1)
+
+
+def choose(job: Job, client: int) -> Outcome:
+    """The performer that ``job.kind`` names."""
+    performer = globals()[job.kind]
+    outcome: Outcome = performer(job, client)
+    return outcome
+
+
+def chatter(job: Job, client: int) -> Outcome:
+    """Write to both streams, as a library might."""
+    print("client says hello")
+    print("client warns", file=sys.stderr)
+    return Outcome(client)
+
+
+def mark_and_sleep(job: Job, client: int) -> Outcome:
+    """Leave a file that shows that work has begun, then be busy for long."""
+    Path(job.config, f"{client}.started").touch()
+    time.sleep(3600)
+    return Outcome(client)
