@@ -7,7 +7,7 @@ import torch
 from pydantic import Field
 
 from fedkd.client.behaviour import ClientBehaviour
-from fedkd.client.context import LocalWork
+from fedkd.client.context import ClientContext
 from fedkd.client.forging import Confidence, forged, one_hot
 from fedkd.client.rule import ClientRule, Upload
 
@@ -22,9 +22,9 @@ class FixedClass(ClientBehaviour):
     target: Annotated[int, Field(ge=0)] = 0
     confidence: Confidence = 20.0
 
-    def respond(self, work: LocalWork, rule: ClientRule) -> Upload:
-        classes = work.workspace.data.classes
+    def respond(self, context: ClientContext, rule: ClientRule) -> Upload:
+        classes = context.experiment.data.classes
         if self.target >= classes:
             raise ValueError(f"target must be one of the {classes} classes, 0 to {classes - 1}; got {self.target}")
-        named = torch.full((len(work.queries),), self.target)
-        return forged(rule.respond(work), lambda logits: one_hot(named, classes, self.confidence))
+        named = torch.full((len(context.queries),), self.target)
+        return forged(rule.respond(context), lambda logits: one_hot(named, classes, self.confidence))

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from fedkd.client.behaviour import ClientBehaviour
-from fedkd.client.context import LocalWork
+from fedkd.client.context import ClientContext
 from fedkd.client.rule import ClientRule, Upload
 from fedkd.core.messages import ASKED
 
@@ -25,25 +25,27 @@ class FreeRider(ClientBehaviour):
 
     answer: Literal["start", "consensus"] = "start"
 
-    def respond(self, work: LocalWork, rule: ClientRule) -> Upload:
-        config = work.workspace.config
+    def respond(self, context: ClientContext, rule: ClientRule) -> Upload:
+        config = context.experiment.config
         idle = replace(config, clients=replace(config.clients, epochs=0))
-        upload = rule.respond(replace(work, workspace=replace(work.workspace, config=idle)))
-        if self.answer == "start" or upload.logits is None or work.consensus is None:
+        upload = rule.respond(replace(context, experiment=replace(context.experiment, config=idle)))
+        if self.answer == "start" or upload.logits is None or context.consensus is None:
             return upload
-        return replace(upload, logits=with_consensus(upload.logits, work))
+        return replace(upload, logits=with_consensus(upload.logits, context))
 
 
-def with_consensus(logits: Float[Tensor, "queries classes"], work: LocalWork) -> Float[Tensor, "queries classes"]:
+def with_consensus(
+    logits: Float[Tensor, "queries classes"], context: ClientContext
+) -> Float[Tensor, "queries classes"]:
     """``logits`` with the consensus in their place, where there is one on a query."""
-    config, consensus = work.workspace.config, work.consensus
+    config, consensus = context.experiment.config, context.consensus
     if consensus is None:
         return logits
-    asked = work.workspace.data.public.subset(config.data.public.round_size, config.seed, work.round)
-    if (marks := work.received.get(ASKED)) is not None:
+    asked = context.experiment.data.public.subset(config.data.public.round_size, config.seed, context.round)
+    if (marks := context.received.get(ASKED)) is not None:
         # Of the round's samples the server asks for some only; their positions are what the bits say.
         asked = asked[torch.from_numpy(np.unpackbits(marks, count=asked.numel()).astype(bool))]
-    places = {int(position): place for place, position in enumerate(asked)}
+    places = {int(position): index for index, position in enumerate(asked)}
     answers = logits.clone()
     for position, target, known in zip(consensus.positions, consensus.log_probabilities, consensus.mask, strict=True):
         if bool(known) and int(position) in places:

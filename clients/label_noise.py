@@ -9,7 +9,7 @@ from pydantic import Field
 from torch import Tensor
 
 from fedkd.client.behaviour import ClientBehaviour
-from fedkd.client.context import LocalWork
+from fedkd.client.context import ClientContext
 from fedkd.core.seeding import torch_generator
 
 
@@ -25,9 +25,9 @@ class LabelNoise(ClientBehaviour):
     share: Annotated[float, Field(gt=0, le=1)] = 1.0
     kind: Literal["symmetric", "next"] = "symmetric"
 
-    def labels(self, work: LocalWork) -> Int[Tensor, " train"]:
-        draw = torch_generator(work.workspace.config.seed, client=work.client, purpose="label noise")
-        return flip(work.labels, work.workspace.data.classes, self.share, self.kind, draw)
+    def labels(self, context: ClientContext) -> Int[Tensor, " train"]:
+        draw = torch_generator(context.experiment.config.seed, client=context.client, purpose="label noise")
+        return flip(context.labels, context.experiment.data.classes, self.share, self.kind, draw)
 
 
 def flip(

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from fedkd.client.behaviour import ClientBehaviour
-from fedkd.client.context import LocalWork
+from fedkd.client.context import ClientContext
 from fedkd.client.rule import ClientRule, Upload
 
 
@@ -14,8 +14,8 @@ from fedkd.client.rule import ClientRule, Upload
 class NotANumber(ClientBehaviour):
     """Sends NaN in place of every logit and of every real number else, as after a training run that diverged."""
 
-    def respond(self, work: LocalWork, rule: ClientRule) -> Upload:
-        upload = rule.respond(work)
+    def respond(self, context: ClientContext, rule: ClientRule) -> Upload:
+        upload = rule.respond(context)
         arrays = {
             name: np.full_like(array, np.nan) if np.issubdtype(array.dtype, np.floating) else array
             for name, array in upload.arrays.items()

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 
 from fedkd.client.behaviour import ClientBehaviour
-from fedkd.client.context import LocalWork
+from fedkd.client.context import ClientContext
 from fedkd.client.forging import Confidence, forged, one_hot
 from fedkd.client.rule import ClientRule, Upload
 
@@ -19,7 +19,7 @@ class RandomClass(ClientBehaviour):
 
     confidence: Confidence = 20.0
 
-    def respond(self, work: LocalWork, rule: ClientRule) -> Upload:
-        classes = work.workspace.data.classes
-        drawn = torch.randint(classes, (len(work.queries),), generator=work.generator("random class"))
-        return forged(rule.respond(work), lambda logits: one_hot(drawn, classes, self.confidence))
+    def respond(self, context: ClientContext, rule: ClientRule) -> Upload:
+        classes = context.experiment.data.classes
+        drawn = torch.randint(classes, (len(context.queries),), generator=context.generator("random class"))
+        return forged(rule.respond(context), lambda logits: one_hot(drawn, classes, self.confidence))

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from fedkd.client.behaviour import ClientBehaviour
-from fedkd.client.context import LocalWork
+from fedkd.client.context import ClientContext
 from fedkd.client.forging import forged
 from fedkd.client.rule import ClientRule, Upload
 
@@ -18,5 +18,5 @@ class Scaled(ClientBehaviour):
 
     factor: float = -10.0
 
-    def respond(self, work: LocalWork, rule: ClientRule) -> Upload:
-        return forged(rule.respond(work), lambda logits: logits * self.factor)
+    def respond(self, context: ClientContext, rule: ClientRule) -> Upload:
+        return forged(rule.respond(context), lambda logits: logits * self.factor)

@@ -6,7 +6,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from fedkd.client.behaviour import ClientBehaviour
-from fedkd.client.context import LocalWork
+from fedkd.client.context import ClientContext
 from fedkd.client.forging import Confidence, forged, one_hot
 from fedkd.client.rule import ClientRule, Upload
 
@@ -21,8 +21,8 @@ class SecondClass(ClientBehaviour):
 
     confidence: Confidence = 20.0
 
-    def respond(self, work: LocalWork, rule: ClientRule) -> Upload:
-        return forged(rule.respond(work), lambda logits: second_class(logits, self.confidence))
+    def respond(self, context: ClientContext, rule: ClientRule) -> Upload:
+        return forged(rule.respond(context), lambda logits: second_class(logits, self.confidence))
 
 
 def second_class(logits: Float[Tensor, "samples classes"], confidence: float) -> Float[Tensor, "samples classes"]:

@@ -7,7 +7,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from fedkd.client.behaviour import ClientBehaviour
-from fedkd.client.context import LocalWork
+from fedkd.client.context import ClientContext
 from fedkd.client.forging import forged
 from fedkd.client.rule import ClientRule, Upload
 
@@ -19,9 +19,9 @@ class Shuffled(ClientBehaviour):
     As a collection the answers look honest: the same rows, the same shares of classes, the same certainty.
     """
 
-    def respond(self, work: LocalWork, rule: ClientRule) -> Upload:
-        order = torch.randperm(len(work.queries), generator=work.generator("shuffled answers"))
-        return forged(rule.respond(work), lambda logits: shuffled(logits, order))
+    def respond(self, context: ClientContext, rule: ClientRule) -> Upload:
+        order = torch.randperm(len(context.queries), generator=context.generator("shuffled answers"))
+        return forged(rule.respond(context), lambda logits: shuffled(logits, order))
 
 
 def shuffled(

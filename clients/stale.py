@@ -7,7 +7,7 @@ import torch
 from pydantic import Field
 
 from fedkd.client.behaviour import ClientBehaviour
-from fedkd.client.context import LocalWork
+from fedkd.client.context import ClientContext
 from fedkd.client.rule import ClientRule, Upload
 
 OLD_MODEL, OLD_ARRAY = "stale/model/", "stale/array/"
@@ -26,27 +26,29 @@ class Stale(ClientBehaviour):
 
     remembers: ClassVar[bool] = True
 
-    def respond(self, work: LocalWork, rule: ClientRule) -> Upload:
-        state = {name.removeprefix(OLD_MODEL): kept for name, kept in work.memory.items() if name.startswith(OLD_MODEL)}
+    def respond(self, context: ClientContext, rule: ClientRule) -> Upload:
+        state = {
+            name.removeprefix(OLD_MODEL): kept for name, kept in context.memory.items() if name.startswith(OLD_MODEL)
+        }
         if not state:
-            return self._honest(work, rule)
-        model = work.workspace.initial_model(work.workspace.architecture_of(work.client))
+            return self._honest(context, rule)
+        model = context.experiment.initial_model(context.experiment.architecture_of(context.client))
         model.load_state_dict(state)
         arrays = {
             name.removeprefix(OLD_ARRAY): kept.numpy()
-            for name, kept in work.memory.items()
+            for name, kept in context.memory.items()
             if name.startswith(OLD_ARRAY)
         }
-        return Upload(logits=work.answer(model) if rule.sends == "logits" else None, arrays=arrays, model=model)
+        return Upload(logits=context.answer(model) if rule.sends == "logits" else None, arrays=arrays, model=model)
 
-    def _honest(self, work: LocalWork, rule: ClientRule) -> Upload:
-        upload = rule.respond(work)
-        if work.round < self.since:
+    def _honest(self, context: ClientContext, rule: ClientRule) -> Upload:
+        upload = rule.respond(context)
+        if context.round < self.since:
             return upload
         if upload.model is None:
             raise ValueError("behaviour stale needs a rule that keeps a model; the clients' rule has none")
-        work.memory |= {
+        context.memory |= {
             OLD_MODEL + name: kept.detach().cpu().clone() for name, kept in upload.model.state_dict().items()
         }
-        work.memory |= {OLD_ARRAY + name: torch.from_numpy(array.copy()) for name, array in upload.arrays.items()}
+        context.memory |= {OLD_ARRAY + name: torch.from_numpy(array.copy()) for name, array in upload.arrays.items()}
         return upload

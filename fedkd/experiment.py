@@ -21,15 +21,20 @@ from fedkd.models import build_model, training_bytes
 from fedkd.privacy.mechanism import LogitMechanism
 
 STUDENT = 0
-"""The place of the student's architecture among ``Workspace.architectures``."""
+"""The place of the student's architecture among ``Experiment.architectures``."""
 
 
 @dataclass(frozen=True)
-class Workspace:
+class Experiment:
     """The data of an experiment, and models of its architectures."""
 
     config: ExperimentConfig
     data: ExperimentData
+
+    @classmethod
+    def of(cls, config_json: str) -> "Experiment":
+        """The experiment of a configuration given as JSON; its parts are made once per process."""
+        return _experiment(config_json)
 
     @property
     def device(self) -> torch.device:
@@ -46,7 +51,7 @@ class Workspace:
         """The different architectures in the experiment, the student's first."""
         found = [self.config.student.model]
         found += [model for model in self.config.clients.models if model not in found]
-        return tuple(spec for place, spec in enumerate(found) if spec not in found[:place])
+        return tuple(spec for index, spec in enumerate(found) if spec not in found[:index])
 
     def architecture_of(self, client: int) -> int:
         """The place of a client's architecture: ``clients.models`` in turn, by client id."""
@@ -69,7 +74,7 @@ class Workspace:
     @cached_property
     def parameter_counts(self) -> tuple[int, ...]:
         """How many parameters a model of each architecture trains."""
-        models = [self.initial_model(place) for place in range(len(self.architectures))]
+        models = [self.initial_model(index) for index in range(len(self.architectures))]
         return tuple(sum(each.numel() for each in model.parameters() if each.requires_grad) for model in models)
 
     @cached_property
@@ -77,7 +82,7 @@ class Workspace:
         """About how much memory training a model of each architecture in a stack takes, in bytes, without samples."""
         clients = self.config.clients
         momenta = 2 if clients.optimiser == "adam" else 1
-        models = [self.initial_model(place) for place in range(len(self.architectures))]
+        models = [self.initial_model(index) for index in range(len(self.architectures))]
         return tuple(training_bytes(model, self.data.shape, clients.batch_size, momenta) for model in models)
 
     @property
@@ -123,10 +128,9 @@ class Workspace:
 
 
 @lru_cache(maxsize=4)
-def workspace(config_json: str) -> Workspace:
-    """The workspace of a configuration given as JSON; its data are loaded once per process."""
+def _experiment(config_json: str) -> Experiment:
     config = parse_config(json.loads(config_json))
-    return Workspace(config, _data(to_json(_only_data(config))))
+    return Experiment(config, _data(to_json(_only_data(config))))
 
 
 def _only_data(config: ExperimentConfig) -> ExperimentConfig:

@@ -1,6 +1,6 @@
 """Run one experiment: what ``fedkd run`` does, as a script to copy.
 
-python scripts/simulate.py configs/quickstart.yaml --out runs/mine clients.count=20 teacher.name=mean_probabilities
+python scripts/simulate.py configs/quickstart.yaml --out runs/mine clients.count=20 strategy.name=mean_probabilities
 """
 
 import argparse

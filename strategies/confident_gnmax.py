@@ -18,7 +18,7 @@ from fedkd.privacy.accounting import DpEvent, GaussianEvent
 from fedkd.privacy.calibration import noise_for_target
 from fedkd.privacy.guarantee import Guarantee, Release
 from fedkd.privacy.private import Private
-from fedkd.privacy.teacher_noise import SENSITIVITY, Noise, check_positive, vote_guarantee, vote_usability
+from fedkd.privacy.teacher_noise import SENSITIVITY, Noise, check_positive, vote_guarantee, vote_signal_to_noise
 
 
 @dataclass
@@ -77,11 +77,10 @@ class ConfidentGNMax(LogitAggregator, Private):
             GaussianEvent(self.noise / SENSITIVITY, count=self._most_answers(release.queries)),
         )
 
-    def usability(self, release: Release) -> str:
+    def signal_to_noise(self, release: Release) -> str:
         most = self._most_answers(release.queries)
-        return (
-            f"at most {most} of {release.queries} samples are answered; {vote_usability(self.noise, release.clients)}"
-        )
+        votes = vote_signal_to_noise(self.noise, release.clients)
+        return f"at most {most} of {release.queries} samples are answered; {votes}"
 
     def calibrated(self, releases: Mapping[int, tuple[Release, int]], delta: float) -> "ConfidentGNMax":
         if self.target_epsilon is None:

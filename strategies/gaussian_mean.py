@@ -88,7 +88,7 @@ class GaussianMean(LogitAggregator, Private):
     def dp_event(self, release: Release) -> DpEvent:
         return (GaussianEvent(fixed_noise(self.noise, "noise") / self.sensitivity(release.queries)),)
 
-    def usability(self, release: Release) -> str:
+    def signal_to_noise(self, release: Release) -> str:
         noise_multiplier = fixed_noise(self.noise, "noise") / self.sensitivity(release.queries)
         return mean_sentence(release, noise_multiplier, "central")
 

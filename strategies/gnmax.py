@@ -16,7 +16,7 @@ from fedkd.privacy.accounting import DpEvent, GaussianEvent
 from fedkd.privacy.calibration import fixed_noise, noise_for_target
 from fedkd.privacy.guarantee import Guarantee, Release
 from fedkd.privacy.private import Private
-from fedkd.privacy.teacher_noise import SENSITIVITY, Noise, noise_option, vote_guarantee, vote_usability
+from fedkd.privacy.teacher_noise import SENSITIVITY, Noise, noise_option, vote_guarantee, vote_signal_to_noise
 
 
 @dataclass
@@ -60,8 +60,8 @@ class GNMax(LogitAggregator, Private):
     def dp_event(self, release: Release) -> DpEvent:
         return (GaussianEvent(fixed_noise(self.noise, "noise") / SENSITIVITY, count=release.queries),)
 
-    def usability(self, release: Release) -> str:
-        return vote_usability(fixed_noise(self.noise, "noise"), release.clients)
+    def signal_to_noise(self, release: Release) -> str:
+        return vote_signal_to_noise(fixed_noise(self.noise, "noise"), release.clients)
 
     def calibrated(self, releases: Mapping[int, tuple[Release, int]], delta: float) -> "GNMax":
         if self.target_epsilon is None:

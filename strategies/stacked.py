@@ -10,7 +10,7 @@ from pydantic import Field
 from torch import Tensor
 
 from fedkd.aggregation.pooling import Array, Labels, fit, held_out_loss, out_of_fold, pool
-from fedkd.aggregation.report_buffer import let_go
+from fedkd.aggregation.report_buffer import release_pages
 from fedkd.aggregation.strategy import LogitAggregator
 from fedkd.aggregation.types import ReportStack, Teacher
 from fedkd.core.messages import UNKNOWN_LABEL
@@ -104,7 +104,7 @@ def _parts(stack: ReportStack) -> list[slice]:
 def _experts(stack: ReportStack, part: slice | Tensor) -> Array:
     """Log-probabilities ``[clients + 1, samples, classes]`` on some samples: the clients', and those of their mean."""
     logits, mask = stack.logits[:, part].contiguous(), None if stack.mask is None else stack.mask[:, part]
-    let_go(stack.logits)
+    release_pages(stack.logits)
     votes = replace(stack, logits=logits, mask=mask, labels=stack.labels[part]).votes.double().unsqueeze(-1)
     mean = (votes * logits.softmax(dim=-1).double()).sum(dim=0) / votes.sum(dim=0)
     reports = logits.double().log_softmax(dim=-1).clamp_min(LOG_FLOOR) * votes

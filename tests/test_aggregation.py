@@ -17,11 +17,11 @@ from fedkd.aggregation.types import ReportStack, Teacher
 from fedkd.core import plugins
 from fedkd.core.messages import UNKNOWN_LABEL
 
-NAMES = plugins.names(plugins.TEACHER)
+NAMES = plugins.names(plugins.STRATEGY)
 
 
 def build(name: str, **options: object) -> LogitAggregator:
-    aggregator: LogitAggregator = plugins.build(plugins.TEACHER, name, options)
+    aggregator: LogitAggregator = plugins.build(plugins.STRATEGY, name, options)
     return aggregator
 
 
@@ -105,7 +105,7 @@ def test_every_teacher_has_the_properties_of_one(name: str) -> None:
     [
         ("cronus", {"share": 0.45}),
         ("exp_guard", {"step": 20.0}),
-        ("krum", {"byzantine": 3}),
+        ("krum", {"malicious": 3}),
         ("multi_krum", {"keep": 2}),
         ("trimmed_mean", {"trim": 0}),
         ("trimmed_mean", {"trim": 5}),
@@ -146,7 +146,7 @@ def test_a_strategy_from_outside_passes_the_same_checks(tmp_path: Path, monkeypa
     (tmp_path / "my_mod.py").write_text(OWN)
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delitem(sys.modules, "my_mod", raising=False)
-    check_aggregator(lambda: plugins.build(plugins.TEACHER, "my_mod:MyTeacher", {}))
+    check_aggregator(lambda: plugins.build(plugins.STRATEGY, "my_mod:MyTeacher", {}))
 
 
 class FirstClient(LogitAggregator):

@@ -10,12 +10,12 @@ from scipy.stats import norm
 from torch import Tensor
 
 from fedkd.client.behaviour import AdversaryView, ClientBehaviour
-from fedkd.client.context import LocalWork
+from fedkd.client.context import ClientContext
 from fedkd.client.rule import ClientRule, Upload
 from fedkd.config.load import load_config, to_json
 from fedkd.core import plugins
 from fedkd.core.messages import Consensus
-from fedkd.experiment import Workspace, workspace
+from fedkd.experiment import Experiment
 
 SMALL: dict[str, Any] = {
     "data": {"dataset": "digits", "private_size": 200, "public": {"size": 30, "labelled": 10}},
@@ -26,18 +26,18 @@ COLLUDING = ("cpa", "hips", "little_is_enough", "lma")
 
 
 def build(name: str, **options: object) -> ClientBehaviour:
-    behaviour: ClientBehaviour = plugins.build(plugins.CLIENT, name, options)
+    behaviour: ClientBehaviour = plugins.build(plugins.BEHAVIOUR, name, options)
     return behaviour
 
 
-def place(*overrides: str) -> Workspace:
-    return workspace(to_json(load_config(SMALL, list(overrides))))
+def experiment(*overrides: str) -> Experiment:
+    return Experiment.of(to_json(load_config(SMALL, list(overrides))))
 
 
-def work_of(client: int = 1, round: int = 1, **changes: Any) -> LocalWork:
-    at = place()
+def work_of(client: int = 1, round: int = 1, **changes: Any) -> ClientContext:
+    at = experiment()
     labels = at.data.labels[at.data.clients[client].train]
-    return replace(LocalWork(at, client, round, {}, at.data.public.images, labels), **changes)
+    return replace(ClientContext(at, client, round, {}, at.data.public.images, labels), **changes)
 
 
 def own_rule() -> ClientRule:
@@ -51,12 +51,12 @@ class Says(ClientRule):
     def __init__(self, logits: Tensor | None) -> None:
         self.logits = logits
 
-    def respond(self, work: LocalWork) -> Upload:
+    def respond(self, context: ClientContext) -> Upload:
         return Upload(logits=self.logits)
 
 
-def sent(behaviour: ClientBehaviour, work: LocalWork, rule: ClientRule) -> Tensor:
-    logits = behaviour.respond(work, rule).logits
+def sent(behaviour: ClientBehaviour, context: ClientContext, rule: ClientRule) -> Tensor:
+    logits = behaviour.respond(context, rule).logits
     assert logits is not None
     return logits
 
@@ -170,16 +170,16 @@ def test_attackers_among_themselves_start_from_their_own_answer(name: str) -> No
 
 
 def test_honest_clients_do_what_the_rule_says() -> None:
-    work, logits = work_of(), torch.randn(30, 10)
-    assert build("honest").respond(work, Says(logits)).logits is logits
-    assert torch.equal(build("honest").labels(work), work.labels)
+    context, logits = work_of(), torch.randn(30, 10)
+    assert build("honest").respond(context, Says(logits)).logits is logits
+    assert torch.equal(build("honest").labels(context), context.labels)
     assert not build("honest").needs_others
 
 
 def test_random_names_one_class_with_certainty_and_another_one_next_time() -> None:
     rule = Says(torch.zeros(30, 10))
     first, again, later, other = (
-        sent(build("random"), work, rule) for work in (work_of(), work_of(), work_of(round=2), work_of(client=2))
+        sent(build("random"), context, rule) for context in (work_of(), work_of(), work_of(round=2), work_of(client=2))
     )
     assert first.softmax(dim=1).amax(dim=1).min() > 0.9999
     assert len(set(first.argmax(dim=1).tolist())) > 4
@@ -220,7 +220,7 @@ def test_there_is_nothing_to_forge_in_an_upload_without_logits(name: str) -> Non
 
 def test_not_a_number_breaks_every_real_number() -> None:
     class Both(ClientRule):
-        def respond(self, work: LocalWork) -> Upload:
+        def respond(self, context: ClientContext) -> Upload:
             return Upload(
                 logits=torch.zeros(3, 2), arrays={"w": torch.ones(2).numpy(), "count": torch.arange(2).numpy()}
             )
@@ -233,12 +233,12 @@ def test_not_a_number_breaks_every_real_number() -> None:
 
 
 def test_label_noise_by_hand() -> None:
-    work = work_of()
-    assert torch.equal(build("label_noise", kind="next").labels(work), (work.labels + 1) % 10)
-    flipped = build("label_noise").labels(work)
-    assert bool((flipped != work.labels).all())
-    assert set(((flipped - work.labels) % 10).tolist()) <= set(range(1, 10))
-    assert len(set(((flipped - work.labels) % 10).tolist())) > 3
+    context = work_of()
+    assert torch.equal(build("label_noise", kind="next").labels(context), (context.labels + 1) % 10)
+    flipped = build("label_noise").labels(context)
+    assert bool((flipped != context.labels).all())
+    assert set(((flipped - context.labels) % 10).tolist()) <= set(range(1, 10))
+    assert len(set(((flipped - context.labels) % 10).tolist())) > 3
     assert torch.equal(build("label_noise").labels(work_of(round=5)), flipped)
 
 
@@ -254,8 +254,8 @@ def test_label_noise_flips_the_share_that_it_is_told() -> None:
 
 
 def test_a_free_rider_does_not_train() -> None:
-    work = work_of()
-    initial = work.answer(work.workspace.initial_model())
+    context = work_of()
+    initial = context.answer(context.experiment.initial_model())
     torch.testing.assert_close(sent(build("free_rider"), work_of(), own_rule()), initial)
     assert not torch.allclose(sent(build("honest"), work_of(), own_rule()), initial)
 
@@ -264,14 +264,14 @@ def test_a_free_rider_hands_the_consensus_back() -> None:
     targets = torch.randn(3, 10).log_softmax(dim=-1)
     consensus = Consensus(torch.tensor([0, 4, 7]), targets, torch.tensor([True, False, True]))
     own = torch.randn(30, 10)
-    work = work_of(round=2, consensus=consensus)
-    found = sent(build("free_rider", answer="consensus"), work, Says(own))
+    context = work_of(round=2, consensus=consensus)
+    found = sent(build("free_rider", answer="consensus"), context, Says(own))
     assert torch.equal(found[[0, 7]], targets[[0, 2]])
     assert torch.equal(found[[1, 4]], own[[1, 4]])
     assert torch.equal(sent(build("free_rider", answer="consensus"), work_of(), Says(own)), own)
     # Where the server asks about samples 4 and 7 only, those are the queries.
     marks = np.packbits([position in (4, 7) for position in range(30)])
-    fewer = work_of(round=2, consensus=consensus, queries=work.queries[[4, 7]], received={"asked": marks})
+    fewer = work_of(round=2, consensus=consensus, queries=context.queries[[4, 7]], received={"asked": marks})
     found = sent(build("free_rider", answer="consensus"), fewer, Says(own[:2]))
     assert torch.equal(found, torch.stack([own[0], targets[2]]))
 

@@ -9,7 +9,7 @@ import pytest
 from fedkd.app.run import run_experiment
 from fedkd.config.load import load_config, to_json
 from fedkd.core import plugins
-from fedkd.experiment import workspace
+from fedkd.experiment import Experiment
 from fedkd.results.observer import Silent
 from fedkd.results.records import Summary
 
@@ -17,7 +17,7 @@ SMALL: dict[str, Any] = {
     "rounds": 2,
     "data": {"private_size": 400, "public": {"size": 200, "labelled": 40}, "partition": {"scheme": "iid"}},
     "clients": {"count": 6, "epochs": 3},
-    "teacher": "mean_probabilities",
+    "strategy": "mean_probabilities",
     "student": {"model": "mlp"},
     "distillation": {"steps": 40, "balancer": {"name": "fixed", "value": 1.0}},
     "engine": {"kind": "inline"},
@@ -34,7 +34,7 @@ def rounds_of(out: Path) -> list[dict[str, Any]]:
 
 def test_the_seed_draws_the_attackers() -> None:
     def attackers(*overrides: str) -> frozenset[int]:
-        return workspace(to_json(load_config(SMALL, overrides))).attackers
+        return Experiment.of(to_json(load_config(SMALL, overrides))).attackers
 
     assert attackers() == frozenset()
     assert len(attackers("clients.attackers.share=0.34")) == 2
@@ -42,13 +42,13 @@ def test_the_seed_draws_the_attackers() -> None:
     assert len(drawn) > 2
 
 
-@pytest.mark.parametrize("name", [name for name in plugins.names(plugins.CLIENT) if name != "honest"])
+@pytest.mark.parametrize("name", [name for name in plugins.names(plugins.BEHAVIOUR) if name != "honest"])
 def test_every_behaviour_goes_through_two_rounds(tmp_path: Path, name: str) -> None:
     attacked = ("clients.attackers.share=0.34", f"clients.attackers.behaviour={name}")
     run(tmp_path / "run", *attacked)
     rows = rounds_of(tmp_path / "run")
     assert len(rows) == 2
-    attackers = workspace(to_json(load_config(SMALL, attacked))).attackers
+    attackers = Experiment.of(to_json(load_config(SMALL, attacked))).attackers
     failed = {failure["client"] for row in rows for failure in row["failures"]}
     # The server throws out what is no number, and nothing else.
     assert failed == (attackers if name == "not_a_number" else set())
@@ -60,7 +60,7 @@ def test_colluding_attackers_undo_the_mean_and_stacking_hardly_notices(tmp_path:
         run(
             out,
             "rounds=1",
-            f"teacher.name={teacher}",
+            f"strategy.name={teacher}",
             f"clients.attackers.share={share}",
             "clients.attackers.behaviour=cpa",
         )

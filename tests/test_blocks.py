@@ -14,12 +14,12 @@ import pytest
 import torch
 
 from fedkd.aggregation import report_buffer as module
-from fedkd.aggregation.report_buffer import joined, let_go, new_block, stacked
+from fedkd.aggregation.report_buffer import joined, new_block, release_pages, stack_views
 from fedkd.aggregation.types import ReportStack
 from fedkd.aggregation.voting import vote_shares, voted_mean
 from fedkd.core.coding.types import Decoded
 from fedkd.core.errors import RunError
-from fedkd.core.messages import TEST_LOGITS, Outcome
+from fedkd.core.messages import TEST_LOGITS, Reply
 from fedkd.server.reports import Expectation, collect_reports, stack_reports
 from strategies.mean_probabilities import MeanProbabilities
 from strategies.stacked import Stacked
@@ -28,7 +28,7 @@ CLASSES, TESTS = 3, 5
 
 
 @pytest.fixture(params=["memory", "disk"])
-def place(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+def storage(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """Blocks in ordinary memory, or all of them in files."""
     if request.param == "disk":
         monkeypatch.setattr(module, "IN_MEMORY_BYTES", 0)
@@ -44,13 +44,13 @@ def open_files() -> list[str]:
     return [line for line in lines if folder in line and line.endswith("(deleted)")]
 
 
-def outcome(client: int, *, tests: bool = False, round: int = 1) -> Outcome:
+def reply(client: int, *, tests: bool = False, round: int = 1) -> Reply:
     logits = np.random.default_rng(client).normal(size=(4, CLASSES)).astype(np.float32)
     arrays = {"logits": np.frombuffer(logits.tobytes(), np.uint8)}
     if tests:
         # As out of a message, which cannot be written to.
         arrays[TEST_LOGITS] = np.broadcast_to(np.float32(client), (TESTS, CLASSES))
-    return Outcome(client, arrays, {"round": round, "examples": client, "public_digest": "x"})
+    return Reply(client, arrays, {"round": round, "examples": client, "public_digest": "x"})
 
 
 def decode(client: int, message: bytes) -> Decoded:
@@ -65,55 +65,55 @@ def expecting(*clients: int, tests: int = 0) -> Expectation:
 @pytest.mark.parametrize("tests", [0, TESTS])
 @pytest.mark.parametrize("missing", [(), (2,), (2, 3), (9,), (2, 5, 9)])
 def test_reports_lie_side_by_side_whoever_is_missing_and_whatever_came_first(
-    place: str, missing: tuple[int, ...], tests: int
+    storage: str, missing: tuple[int, ...], tests: int
 ) -> None:
     clients = (2, 3, 5, 7, 9)
-    came = [outcome(client, tests=tests > 0, round=99 if client in missing else 1) for client in (9, 2, 7, 5, 3)]
+    came = [reply(client, tests=tests > 0, round=99 if client in missing else 1) for client in (9, 2, 7, 5, 3)]
     reports, failures = collect_reports(came, expecting(*clients, tests=tests))
     there = [client for client in clients if client not in missing]
     assert [report.client for report in reports] == there
     assert [failure.client for failure in failures] == list(missing)
-    expected = torch.stack([decode(client, outcome(client).arrays["logits"].tobytes()).logits for client in there])
+    expected = torch.stack([decode(client, reply(client).arrays["logits"].tobytes()).logits for client in there])
     stack = stack_reports(reports, torch.full((4,), -1), round=1)
     assert torch.equal(stack.logits, expected)
     # Nothing was copied: the stack is the reports.
     assert stack.logits.data_ptr() == reports[0].logits.data_ptr()
     if tests:
         behind = [torch.from_numpy(report.arrays[TEST_LOGITS]) for report in reports]
-        assert torch.equal(stacked(behind), torch.tensor(there).float()[:, None, None].expand(-1, TESTS, CLASSES))
-        longer = stacked([joined(report.logits, more) for report, more in zip(reports, behind, strict=True)])
-        assert torch.equal(longer, torch.cat([expected, stacked(behind)], dim=1))
+        assert torch.equal(stack_views(behind), torch.tensor(there).float()[:, None, None].expand(-1, TESTS, CLASSES))
+        longer = stack_views([joined(report.logits, more) for report, more in zip(reports, behind, strict=True)])
+        assert torch.equal(longer, torch.cat([expected, stack_views(behind)], dim=1))
         assert longer.data_ptr() == stack.logits.data_ptr()
 
 
 def test_codes_that_nobody_needs_are_not_kept() -> None:
-    (kept,), _ = collect_reports([outcome(2)], expecting(2))
-    (dropped,), _ = collect_reports([outcome(2)], replace(expecting(2), keeps_codes=False))
+    (kept,), _ = collect_reports([reply(2)], expecting(2))
+    (dropped,), _ = collect_reports([reply(2)], replace(expecting(2), keeps_codes=False))
     assert kept.codes is not None
     assert dropped.codes is None
 
 
-def test_tests_of_another_shape_stay_where_they_are(place: str) -> None:
-    odd = outcome(3, tests=True)
+def test_tests_of_another_shape_stay_where_they_are(storage: str) -> None:
+    odd = reply(3, tests=True)
     odd.arrays[TEST_LOGITS] = np.zeros((TESTS + 1, CLASSES), np.float32)
-    reports, failures = collect_reports([outcome(2, tests=True), odd], expecting(2, 3, tests=TESTS))
+    reports, failures = collect_reports([reply(2, tests=True), odd], expecting(2, 3, tests=TESTS))
     assert not failures
     assert reports[1].arrays[TEST_LOGITS].shape == (TESTS + 1, CLASSES)
-    assert torch.equal(reports[0].logits, decode(2, outcome(2).arrays["logits"].tobytes()).logits)
+    assert torch.equal(reports[0].logits, decode(2, reply(2).arrays["logits"].tobytes()).logits)
 
 
-def test_parts_from_elsewhere_are_copied(place: str) -> None:
+def test_parts_from_elsewhere_are_copied(storage: str) -> None:
     parts = [torch.full((2, 2), float(value)) for value in range(3)]
-    assert torch.equal(stacked(parts), torch.stack(parts))
+    assert torch.equal(stack_views(parts), torch.stack(parts))
     backwards = list(reversed(torch.arange(12.0).view(3, 2, 2)))
-    assert torch.equal(stacked(backwards), torch.stack(backwards))
+    assert torch.equal(stack_views(backwards), torch.stack(backwards))
     uneven = [torch.arange(40.0)[start : start + 4] for start in (0, 4, 12)]
-    assert torch.equal(stacked(uneven), torch.stack(uneven))
+    assert torch.equal(stack_views(uneven), torch.stack(uneven))
     strided = list(torch.arange(24.0).view(2, 4, 3).transpose(1, 2))
-    assert torch.equal(stacked(strided), torch.stack(strided))
+    assert torch.equal(stack_views(strided), torch.stack(strided))
     assert torch.equal(joined(parts[0], parts[1]), torch.cat(parts[:2]))
     with pytest.raises(ValueError, match="one shape"):
-        stacked([torch.zeros(2), torch.zeros(3)])
+        stack_views([torch.zeros(2), torch.zeros(3)])
 
 
 def test_a_block_on_disk_keeps_what_is_in_it_and_leaves_nothing_behind(
@@ -126,7 +126,7 @@ def test_a_block_on_disk_keeps_what_is_in_it_and_leaves_nothing_behind(
     assert len([line for line in Path("/proc/self/maps").read_text().splitlines() if str(tmp_path) in line]) == 1
     for block in (small, large):
         block[:] = torch.arange(block.numel()).view_as(block)
-        let_go(block)
+        release_pages(block)
         assert torch.equal(block, torch.arange(block.numel()).view_as(block).float())
     del large, block
     gc.collect()
@@ -180,7 +180,7 @@ def test_a_teacher_is_the_same_from_disk(
         mask=torch.rand(6, 40, generator=draw) > 0.3 if masked else None,
     )
     monkeypatch.setattr(module, "IN_MEMORY_BYTES", 0)
-    spilled = replace(stack, logits=stacked([logits.clone() for logits in stack.logits]))
+    spilled = replace(stack, logits=stack_views([logits.clone() for logits in stack.logits]))
     assert torch.equal(teacher(spilled).log_probabilities, teacher(stack).log_probabilities)
 
 
@@ -206,17 +206,17 @@ import resource, sys
 import numpy as np, torch
 from fedkd.aggregation import Expectation, blocks, collect_reports, stack_reports
 from fedkd.core.codecs.float32 import Float32
-from fedkd.core.messages import Outcome
+from fedkd.core.messages import Reply
 from strategies.mean_probabilities import MeanProbabilities
 
 CLIENTS, SAMPLES, CLASSES = 400, 4000, 10
 codec = Float32()
 
-def outcomes():
+def replies():
     for client in range(CLIENTS):
         logits = torch.randn(SAMPLES, CLASSES, generator=torch.Generator().manual_seed(client))
         message = np.frombuffer(codec.encode(logits).data, np.uint8)
-        yield Outcome(client, {"logits": message}, {"round": 1, "examples": 1, "public_digest": "x"})
+        yield Reply(client, {"logits": message}, {"round": 1, "examples": 1, "public_digest": "x"})
 
 def decode(client, message):
     return codec.decode(message, samples=SAMPLES, classes=CLASSES)
@@ -226,7 +226,7 @@ torch.set_num_threads(1)
 warm = MeanProbabilities()
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 expected = Expectation(1, tuple(range(CLIENTS)), CLASSES, "x", decode, keeps_codes=False)
-reports, _ = collect_reports(outcomes(), expected)
+reports, _ = collect_reports(replies(), expected)
 teacher = warm(stack_reports(reports, torch.full((SAMPLES,), -1), round=1))
 peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 print((peak - before) * 1024 / (CLIENTS * SAMPLES * CLASSES * 4), float(teacher.log_probabilities.double().sum()))

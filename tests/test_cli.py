@@ -83,8 +83,8 @@ WRONG = {
         ["data.public.size=400", "data.private_size=5000"],
         ["data.private_size", "5000", "digits"],
     ),
-    "unknown teacher": (["teacher.name=staked"], ["teacher", "staked", "did you mean 'stacked'"]),
-    "bad teacher option": (["teacher.fold=3"], ["teacher.fold", "unknown option", "folds"]),
+    "unknown teacher": (["strategy.name=staked"], ["teacher", "staked", "did you mean 'stacked'"]),
+    "bad teacher option": (["strategy.fold=3"], ["teacher.fold", "unknown option", "folds"]),
     "more clients than samples": (
         ["clients.count=90", "data.private_size=60"],
         ["clients.count", "90", "60", "fewer clients"],
@@ -112,9 +112,9 @@ def test_a_gpu_is_refused_exactly_where_there_is_none(refused, tmp_path: Path) -
 
 
 def test_all_faults_are_shown_together(refused) -> None:  # type: ignore[no-untyped-def]
-    message = refused("rounds=0", "teacher.name=nobody", "clients.cuont=3", "data.partition.alpha=-1")
+    message = refused("rounds=0", "strategy.name=nobody", "clients.cuont=3", "data.partition.alpha=-1")
     assert "4 problems" in message
-    for path in ("rounds", "teacher.name", "clients.cuont", "data.partition.alpha"):
+    for path in ("rounds", "strategy.name", "clients.cuont", "data.partition.alpha"):
         assert re.search(rf"^  - {re.escape(path)}: ", message, re.MULTILINE)
 
 

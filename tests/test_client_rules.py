@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from fedkd.client.context import LocalWork
+from fedkd.client.context import ClientContext
 from fedkd.client.label_means import label_means, others_means
 from fedkd.client.rule import ClientRule, Upload
 from fedkd.core import plugins
@@ -25,7 +25,7 @@ from fedkd.core.messages import (
     parameter_prefix,
     state_arrays,
 )
-from fedkd.experiment import Workspace
+from fedkd.experiment import Experiment
 from fedkd.models import accuracy, embeddings, predict
 from tests.support.federations import place_of
 
@@ -37,14 +37,14 @@ def rule(name: str, **options: object) -> ClientRule:
     return built
 
 
-def work(place: Workspace, round: int = 1, received: Arrays | None = None, **more: Any) -> LocalWork:
-    data, client = place.data, more.pop("client", 0)
+def context(experiment: Experiment, round: int = 1, received: Arrays | None = None, **more: Any) -> ClientContext:
+    data, client = experiment.data, more.pop("client", 0)
     labels = data.labels[data.clients[client].train]
-    return LocalWork(place, client, round, received or {}, data.public.images, labels, **more)
+    return ClientContext(experiment, client, round, received or {}, data.public.images, labels, **more)
 
 
-def parameters(place: Workspace, shift: float = 0.0) -> Arrays:
-    state = state_arrays(place.initial_model().state_dict())
+def parameters(experiment: Experiment, shift: float = 0.0) -> Arrays:
+    state = state_arrays(experiment.initial_model().state_dict())
     return {parameter_prefix(0) + name: array + np.float32(shift) for name, array in state.items()}
 
 
@@ -53,16 +53,16 @@ def logits_of(upload: Upload) -> Tensor:
     return upload.logits
 
 
-def trained(place: Workspace, model: nn.Module, round: int) -> Tensor:
+def trained(experiment: Experiment, model: nn.Module, round: int) -> Tensor:
     """What an epoch of local training in a round makes of a model, on the public samples."""
-    return predict(work(place, round).train(model), place.data.public.images)
+    return predict(context(experiment, round).train(model), experiment.data.public.images)
 
 
 def test_broadcast_starts_from_what_it_is_sent_and_remembers_nothing() -> None:
-    place = place_of()
+    experiment = place_of()
     for shift in (0.0, 0.1):
-        given = work(place, 2, parameters(place, shift))
-        expected = trained(place, given.received_model(), 2)
+        given = context(experiment, 2, parameters(experiment, shift))
+        expected = trained(experiment, given.received_model(), 2)
         upload = rule("broadcast").respond(given)
         assert torch.equal(logits_of(upload), expected)
         assert (upload.arrays, upload.mask, given.memory) == ({}, None, {})
@@ -71,15 +71,16 @@ def test_broadcast_starts_from_what_it_is_sent_and_remembers_nothing() -> None:
 
 def test_broadcast_without_parameters_says_what_is_missing() -> None:
     with pytest.raises(ValueError, match="sent no parameters of model 0"):
-        rule("broadcast").respond(work(place_of()))
+        rule("broadcast").respond(context(place_of()))
 
 
 def test_parameters_are_sent_whole_under_the_architectures_name() -> None:
-    place = place_of("clients.models=[{name: mlp, hidden: [4]}]")
+    experiment = place_of("clients.models=[{name: mlp, hidden: [4]}]")
     sent = {
-        parameter_prefix(1) + name: array for name, array in state_arrays(place.initial_model(1).state_dict()).items()
+        parameter_prefix(1) + name: array
+        for name, array in state_arrays(experiment.initial_model(1).state_dict()).items()
     }
-    upload = rule("parameters").respond(work(place, received=parameters(place) | sent))
+    upload = rule("parameters").respond(context(experiment, received=parameters(experiment) | sent))
     assert {name: array.shape for name, array in upload.arrays.items()} == {
         name: array.shape for name, array in sent.items()
     }
@@ -91,22 +92,22 @@ def test_parameters_are_sent_whole_under_the_architectures_name() -> None:
 
 
 def test_an_own_model_goes_on_from_where_it_was() -> None:
-    place = place_of()
+    experiment = place_of()
     memory: dict[str, Tensor] = {}
-    model = place.initial_model()
+    model = experiment.initial_model()
     for round in (1, 2, 5):
-        expected = trained(place, model, round)
+        expected = trained(experiment, model, round)
         # What the server's student is does not matter to it.
-        upload = rule("own_model").respond(work(place, round, parameters(place, 0.5), memory=memory))
+        upload = rule("own_model").respond(context(experiment, round, parameters(experiment, 0.5), memory=memory))
         assert torch.equal(logits_of(upload), expected)
         assert upload.arrays == {}
-    forgetful = rule("own_model").respond(work(place, 5))
+    forgetful = rule("own_model").respond(context(experiment, 5))
     assert not torch.equal(logits_of(forgetful), logits_of(upload))
 
 
-def consensus_on(place: Workspace, label: int, mask: Tensor | None = None) -> Consensus:
+def consensus_on(experiment: Experiment, label: int, mask: Tensor | None = None) -> Consensus:
     """A consensus that everything is ``label``, with 0.91 against 0.01."""
-    samples = place.data.public.labels.numel()
+    samples = experiment.data.public.labels.numel()
     target = torch.full((samples, 10), 0.01)
     target[:, label] = 0.91
     return Consensus(
@@ -121,50 +122,52 @@ def divergence(upload: Upload, consensus: Consensus) -> float:
 
 @pytest.mark.parametrize("loss", ["kl", "l1"])
 def test_digesting_moves_a_model_towards_the_consensus(loss: str) -> None:
-    place = place_of(STILL)
-    consensus = consensus_on(place, 3)
+    experiment = place_of(STILL)
+    consensus = consensus_on(experiment, 3)
     found = []
     for epochs in (0, 1, 10):
         digesting = rule("own_model", digest_loss=loss, digest_epochs=epochs, digest_learning_rate=0.05)
-        found.append(divergence(digesting.respond(work(place, consensus=consensus)), consensus))
+        found.append(divergence(digesting.respond(context(experiment, consensus=consensus)), consensus))
     assert found[2] < found[1] < found[0]
     assert found[2] < found[0] / 2
 
 
 def test_only_samples_with_a_target_are_digested() -> None:
-    place = place_of(STILL)
+    experiment = place_of(STILL)
     digesting = rule("own_model", digest_epochs=3, digest_learning_rate=0.05)
-    untouched = logits_of(digesting.respond(work(place)))
-    nowhere = consensus_on(place, 3, torch.zeros(40, dtype=torch.bool))
-    assert torch.equal(logits_of(digesting.respond(work(place, consensus=nowhere))), untouched)
+    untouched = logits_of(digesting.respond(context(experiment)))
+    nowhere = consensus_on(experiment, 3, torch.zeros(40, dtype=torch.bool))
+    assert torch.equal(logits_of(digesting.respond(context(experiment, consensus=nowhere))), untouched)
     half = torch.arange(40) < 20
     lies = torch.where(
-        half.unsqueeze(1), consensus_on(place, 3).log_probabilities, consensus_on(place, 7).log_probabilities
+        half.unsqueeze(1), consensus_on(experiment, 3).log_probabilities, consensus_on(experiment, 7).log_probabilities
     )
     uploads = [
-        digesting.respond(work(place, consensus=replace(consensus_on(place, 3, half), log_probabilities=targets)))
-        for targets in (consensus_on(place, 3).log_probabilities, lies)
+        digesting.respond(
+            context(experiment, consensus=replace(consensus_on(experiment, 3, half), log_probabilities=targets))
+        )
+        for targets in (consensus_on(experiment, 3).log_probabilities, lies)
     ]
     assert torch.equal(logits_of(uploads[0]), logits_of(uploads[1]))
     assert not torch.equal(logits_of(uploads[0]), untouched)
 
 
 def test_public_labels_are_learned_before_the_first_round_only() -> None:
-    place = place_of("clients.learning_rate=0.1")
-    labels = place.data.public.labels
+    experiment = place_of("clients.learning_rate=0.1")
+    labels = experiment.data.public.labels
     pretraining = rule("own_model", pretrain_epochs=30)
     assert pretraining.receives == {"consensus", "labels"}
     assert rule("own_model").receives == {"consensus"}
     known = labels >= 0
-    images = place.data.public.images[known]
+    images = experiment.data.public.images[known]
     sent = {"labels": labels.numpy().astype(np.int16)}
-    first = work(place, received=sent)
-    without, upload = rule("own_model").respond(work(place)), pretraining.respond(first)
+    first = context(experiment, received=sent)
+    without, upload = rule("own_model").respond(context(experiment)), pretraining.respond(first)
     assert upload.model is not None
     assert without.model is not None
     assert accuracy(upload.model, images, labels[known]) > accuracy(without.model, images, labels[known]) + 0.3
-    again = logits_of(pretraining.respond(work(place, 2, sent, memory=dict(first.memory))))
-    assert torch.equal(again, logits_of(rule("own_model").respond(work(place, 2, memory=dict(first.memory)))))
+    again = logits_of(pretraining.respond(context(experiment, 2, sent, memory=dict(first.memory))))
+    assert torch.equal(again, logits_of(rule("own_model").respond(context(experiment, 2, memory=dict(first.memory)))))
 
 
 def test_label_means_by_hand() -> None:
@@ -187,8 +190,8 @@ def test_the_others_means_by_hand() -> None:
 
 
 def test_mean_logits_are_those_of_the_trained_model() -> None:
-    place = place_of()
-    given = work(place)
+    experiment = place_of()
+    given = context(experiment)
     upload = rule("label_logits").respond(given)
     assert upload.model is not None
     expected = label_means(predict(upload.model, given.images), given.labels, 10)
@@ -202,14 +205,14 @@ def means_of(upload: Upload) -> np.ndarray[Any, Any]:
 
 
 def test_a_clients_own_share_is_taken_off_the_means_where_it_is_in_them() -> None:
-    place = place_of("clients.learning_rate=0.2")
+    experiment = place_of("clients.learning_rate=0.2")
     distilling = rule("label_logits", weight=5.0)
-    first = work(place)
+    first = context(experiment)
     own = dict(distilling.respond(first).arrays)
     assert "included" in distilling.receives
 
     def second(received: Arrays) -> np.ndarray[Any, Any]:
-        return means_of(distilling.respond(work(place, 2, received, memory=dict(first.memory))))
+        return means_of(distilling.respond(context(experiment, 2, received, memory=dict(first.memory))))
 
     marked = {INCLUDED: np.ones(1, np.uint8)}
     # Of means of nobody else nothing is left, and training is as without any.
@@ -224,13 +227,13 @@ def test_a_clients_own_share_is_taken_off_the_means_where_it_is_in_them() -> Non
 
 @pytest.mark.parametrize(("name", "width"), [("label_logits", 10), ("prototypes", 8)])
 def test_a_weight_of_0_ignores_the_others_and_a_large_one_follows_them(name: str, width: int) -> None:
-    place = place_of("clients.learning_rate=0.02", "clients.epochs=10")
+    experiment = place_of("clients.learning_rate=0.02", "clients.epochs=10")
     target = np.zeros((10, width), np.float32)
     target[:, 0] = 3.0
     received = {MEANS: target, SIZES: np.full(10, 5)}
 
     def distance(weight: float, received: Arrays) -> float:
-        upload = rule(name, weight=weight).respond(work(place, received=received))
+        upload = rule(name, weight=weight).respond(context(experiment, received=received))
         present = upload.arrays[SIZES] > 0
         found = means_of(upload)[present]
         if name == "label_logits":
@@ -242,8 +245,8 @@ def test_a_weight_of_0_ignores_the_others_and_a_large_one_follows_them(name: str
 
 
 def test_prototypes_are_mean_embeddings() -> None:
-    place = place_of()
-    given = work(place)
+    experiment = place_of()
+    given = context(experiment)
     upload = rule("prototypes").respond(given)
     assert upload.model is not None
     seen, _ = embeddings(upload.model, given.images)
@@ -253,8 +256,8 @@ def test_prototypes_are_mean_embeddings() -> None:
 
 
 def test_features_logits_and_labels_of_every_private_sample_are_sent() -> None:
-    place = place_of()
-    given = work(place, probe=True)
+    experiment = place_of()
+    given = context(experiment, probe=True)
     upload = rule("features").respond(given)
     assert upload.model is not None
     seen, logits = embeddings(upload.model, given.images)
@@ -262,22 +265,24 @@ def test_features_logits_and_labels_of_every_private_sample_are_sent() -> None:
     assert (upload.arrays[FEATURE_LOGITS] == logits.numpy()).all()
     assert upload.arrays[FEATURE_LABELS].tolist() == given.labels.tolist()
     tests = upload.arrays["evaluation/features"]
-    assert tests.shape == (place.data.test_labels.numel(), 8)
-    assert "evaluation/features" not in rule("features").respond(work(place)).arrays
+    assert tests.shape == (experiment.data.test_labels.numel(), 8)
+    assert "evaluation/features" not in rule("features").respond(context(experiment)).arrays
 
 
 def test_the_servers_answers_draw_a_clients_model() -> None:
-    place = place_of("clients.learning_rate=0.05", "clients.epochs=5")
-    given = work(place)
+    experiment = place_of("clients.learning_rate=0.05", "clients.epochs=5")
+    given = context(experiment)
     answers = np.zeros((len(given.labels), 10), np.float32)
     answers[:, 6] = 8.0
     shares = []
     for weight in (0.0, 3.0):
-        upload = rule("features", weight=weight).respond(work(place, received={"server_logits": answers}))
+        upload = rule("features", weight=weight).respond(context(experiment, received={"server_logits": answers}))
         shares.append(float(torch.from_numpy(upload.arrays[FEATURE_LOGITS]).softmax(dim=1)[:, 6].mean()))
     alone = rule("features").respond(given).arrays[FEATURE_LOGITS]
     ignoring = (
-        rule("features", weight=0.0).respond(work(place, received={"server_logits": answers})).arrays[FEATURE_LOGITS]
+        rule("features", weight=0.0)
+        .respond(context(experiment, received={"server_logits": answers}))
+        .arrays[FEATURE_LOGITS]
     )
     assert (alone == ignoring).all()
     assert shares[1] > shares[0] + 0.2
@@ -285,8 +290,8 @@ def test_the_servers_answers_draw_a_clients_model() -> None:
 
 @pytest.mark.parametrize("name", ["own_model", "label_logits", "prototypes", "features"])
 def test_rules_with_a_model_of_their_own_say_that_they_remember(name: str) -> None:
-    place = place_of()
-    first = work(place)
+    experiment = place_of()
+    first = context(experiment)
     one = rule(name).respond(first)
     assert rule(name).remembers
     assert "model/1.weight" in first.memory

@@ -20,7 +20,7 @@ FITTING: list[tuple[str, ...]] = [
     ("clients.rule=selective",),
     ("clients.rule={name: selective, base: broadcast}",),
     # What is not used cannot be wrong.
-    ("clients.rule=parameters", "student.rule=average", "teacher=stacked", "data.public.labelled=0"),
+    ("clients.rule=parameters", "student.rule=average", "strategy=stacked", "data.public.labelled=0"),
     ("clients.rule=features", "student.rule=features", "clients.attackers.behaviour=lma"),
 ]
 
@@ -55,8 +55,8 @@ BAD: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
         ("clients.rule parameters", "student.rule average", "got cnn, resnet8", "student.rule=average_and_distil"),
     ),
     "a fitted teacher without labels": (
-        ("teacher=stacked", "data.public.labelled=0"),
-        ("teacher.name: stacked is fitted on labelled public samples", "data.public.labelled is 0", "raise it"),
+        ("strategy=stacked", "data.public.labelled=0"),
+        ("strategy.name: stacked is fitted on labelled public samples", "data.public.labelled is 0", "raise it"),
     ),
     "forged logits where none are sent": (
         (*AVERAGING, "clients.attackers={share: 0.5, behaviour: lma}"),
@@ -71,8 +71,8 @@ BAD: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
         ("privacy.mechanism", "clients.rule parameters sends parameters", "privacy.mechanism=none"),
     ),
     "a cache of parameters": (
-        (*AVERAGING, "exchange.cache_rounds=2"),
-        ("exchange.cache_rounds: it saves logits", "clients.rule parameters sends parameters, got 2"),
+        (*AVERAGING, "communication.cache_rounds=2"),
+        ("communication.cache_rounds: it saves logits", "clients.rule parameters sends parameters, got 2"),
     ),
 }
 
@@ -97,8 +97,13 @@ def test_parts_that_do_not_fit_are_named_with_a_remedy(case: str) -> None:
 
 
 def test_all_misfits_are_told_at_once_with_what_the_data_refuse() -> None:
-    overrides = ("clients.rule=parameters", "clients.models=[cnn]", "exchange.cache_rounds=1", "data.private_size=9000")
+    overrides = (
+        "clients.rule=parameters",
+        "clients.models=[cnn]",
+        "communication.cache_rounds=1",
+        "data.private_size=9000",
+    )
     with pytest.raises(ConfigError) as caught:
         check(load_config(SMALL, overrides))
     starts = [problem.split(":")[0] for problem in caught.value.problems]
-    assert starts == ["clients.rule", "clients.models", "exchange.cache_rounds", "data.private_size"]
+    assert starts == ["clients.rule", "clients.models", "communication.cache_rounds", "data.private_size"]

@@ -22,7 +22,7 @@ def test_defaults_alone_are_a_valid_experiment() -> None:
 
 
 def test_a_resolved_config_reads_back_as_itself() -> None:
-    config = load_config({"teacher": {"name": "stacked", "ridge": 0.5}, "controls": ["fedavg"], "seed": 7})
+    config = load_config({"strategy": {"name": "stacked", "ridge": 0.5}, "controls": ["fedavg"], "seed": 7})
     assert parse_config(yaml.safe_load(yaml.safe_dump(to_mapping(config)))) == config
     assert to_json(config) == to_json(parse_config(to_mapping(config)))
 
@@ -31,16 +31,16 @@ def test_overrides_reach_into_sections_and_plugins(tmp_path: Path) -> None:
     path = tmp_path / "c.yaml"
     path.write_text("student:\n  model: cnn\nteacher: {name: stacked}\n")
     config = load_config(
-        path, ["clients.count=20", "teacher.ridge=1e-2", "clients.learning_rate=1e-3", "student.model.name=mlp"]
+        path, ["clients.count=20", "strategy.ridge=1e-2", "clients.learning_rate=1e-3", "student.model.name=mlp"]
     )
     assert config.clients.count == 20
     assert config.clients.learning_rate == 1e-3
-    assert config.teacher.options == {"ridge": "1e-2"}
+    assert config.strategy.options == {"ridge": "1e-2"}
     assert config.student.model == Plugin("mlp")
 
 
 def test_options_without_a_name_belong_to_the_default_plugin() -> None:
-    assert load_config({}, ["teacher.ridge=0.5"]).teacher == Plugin("stacked", {"ridge": 0.5})
+    assert load_config({}, ["strategy.ridge=0.5"]).strategy == Plugin("stacked", {"ridge": 0.5})
 
 
 def test_all_faults_are_told_at_once() -> None:
@@ -50,7 +50,7 @@ def test_all_faults_are_told_at_once() -> None:
             "sed": 3,
             "data": {"partition": {"alpha": 0}},
             "clients": {"count": "many"},
-            "teacher": {"name": "staked"},
+            "strategy": {"name": "staked"},
             "distillation": {"balancer": {"name": "fixed", "valu": 0.5}},
         }
     )
@@ -61,7 +61,7 @@ def test_all_faults_are_told_at_once() -> None:
         "data.partition.alpha: input should be greater than 0, got 0",
         "clients.count: input should be a valid integer, unable to parse string as an integer, got 'many'; "
         "write a whole number",
-        "teacher.name: unknown teacher 'staked'; did you mean 'stacked'?",
+        "strategy.name: unknown teacher 'staked'; did you mean 'stacked'?",
         "distillation.balancer.valu: unknown option of Fixed; did you mean 'value'?",
     ):
         assert part in text
@@ -80,12 +80,15 @@ def test_all_faults_are_told_at_once() -> None:
         ({"clients": {"models": ["mlp", "cn"]}}, ("clients.models.1.name", "unknown model 'cn'", "did you mean 'cnn'")),
         ({"engine": {"resources": {"resnet8": {"threads": 2}}}}, ("engine.resources", "'resnet8'", "cnn", "remove it")),
         ({"clients": {"attackers": {"share": 1.0}}}, ("clients.attackers.share", "less than 1", "1.0")),
-        ({"exchange": {"uplink": {"name": "float32", "delta": True}}}, ("exchange.uplink", "set compress to zlib")),
+        (
+            {"communication": {"uplink": {"name": "float32", "delta": True}}},
+            ("communication.uplink", "set compress to zlib"),
+        ),
         ({"controls": ["fedavg", "fedavg"]}, ("controls", "once", "fedavg", "remove")),
         ({"data": {"public": {"labelled": 0, "dataset": {"a": 1}}}}, ("data.public.dataset", "needs a 'name'")),
-        ({"teacher": {"name": "stacked", "ridge": -1}}, ("teacher.ridge", "greater than 0", "-1")),
-        ({"teacher": {"name": "nowhere:Thing"}}, ("teacher.name", "cannot import", "nowhere")),
-        ({"teacher": {"name": "fedkd.core.messages:Teacher"}}, ("teacher.name", "subclass of LogitAggregator")),
+        ({"strategy": {"name": "stacked", "ridge": -1}}, ("teacher.ridge", "greater than 0", "-1")),
+        ({"strategy": {"name": "nowhere:Thing"}}, ("strategy.name", "cannot import", "nowhere")),
+        ({"strategy": {"name": "fedkd.core.messages:Teacher"}}, ("strategy.name", "subclass of LogitAggregator")),
         ({"distillation": {"learning_rate": float("nan")}}, ("distillation.learning_rate", "nan")),
     ],
 )
@@ -111,7 +114,7 @@ def test_a_missing_file_is_explained(tmp_path: Path) -> None:
         load_config(tmp_path / "none.yaml")
 
 
-@pytest.mark.parametrize("override", ["clients.count", "=3", "seed.below=3", "seed=[", "teacher=5"])
+@pytest.mark.parametrize("override", ["clients.count", "=3", "seed.below=3", "seed=[", "strategy=5"])
 def test_bad_overrides_are_refused(override: str) -> None:
     with pytest.raises(ConfigError):
         load_config({"seed": 1}, [override])

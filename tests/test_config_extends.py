@@ -19,7 +19,7 @@ clients:
   count: 6
   models: [cnn, mlp]
   rule: own_model
-teacher: {name: stacked, ridge: 0.5}
+strategy: {name: stacked, ridge: 0.5}
 distillation:
   steps: 9
   temperature: {name: linear, start: 4, end: 1}
@@ -45,16 +45,16 @@ def test_what_is_not_said_is_as_in_the_other_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "teacher"),
     [
-        ("teacher: {ridge: 2.0}", Plugin("stacked", {"ridge": 2.0})),
-        ("teacher: {folds: 4}", Plugin("stacked", {"ridge": 0.5, "folds": 4})),
-        ("teacher: {name: stacked, folds: 4}", Plugin("stacked", {"ridge": 0.5, "folds": 4})),
+        ("strategy: {ridge: 2.0}", Plugin("stacked", {"ridge": 2.0})),
+        ("strategy: {folds: 4}", Plugin("stacked", {"ridge": 0.5, "folds": 4})),
+        ("strategy: {name: stacked, folds: 4}", Plugin("stacked", {"ridge": 0.5, "folds": 4})),
         ("teacher: stacked", Plugin("stacked", {"ridge": 0.5})),
         ("teacher: median", Plugin("median")),
-        ("teacher: {name: trimmed_mean, trim: 1}", Plugin("trimmed_mean", {"trim": 1})),
+        ("strategy: {name: trimmed_mean, trim: 1}", Plugin("trimmed_mean", {"trim": 1})),
     ],
 )
 def test_a_plug_in_under_another_name_drops_the_others_options(tmp_path: Path, text: str, teacher: Plugin) -> None:
-    assert load(tmp_path, text).teacher == teacher
+    assert load(tmp_path, text).strategy == teacher
 
 
 def test_plug_ins_within_sections_and_short_forms(tmp_path: Path) -> None:
@@ -82,24 +82,24 @@ def test_files_extend_files_that_extend_files(tmp_path: Path) -> None:
 
 
 def test_overrides_come_last(tmp_path: Path) -> None:
-    config = load(tmp_path, "rounds: 3", "rounds=4", "teacher.ridge=0.125", "seed=6")
+    config = load(tmp_path, "rounds: 3", "rounds=4", "strategy.ridge=0.125", "seed=6")
     assert (config.rounds, config.seed) == (4, 6)
-    assert config.teacher == Plugin("stacked", {"ridge": 0.125})
+    assert config.strategy == Plugin("stacked", {"ridge": 0.125})
 
 
 @pytest.mark.parametrize(
     ("overrides", "teacher"),
     [
-        (("teacher.name=trimmed_mean", "teacher.trim=1"), Plugin("trimmed_mean", {"trim": 1})),
-        (("teacher.name=median",), Plugin("median")),
-        (("teacher=median",), Plugin("median")),
-        (("teacher.name=stacked",), Plugin("stacked", {"ridge": 0.5})),
+        (("strategy.name=trimmed_mean", "strategy.trim=1"), Plugin("trimmed_mean", {"trim": 1})),
+        (("strategy.name=median",), Plugin("median")),
+        (("strategy=median",), Plugin("median")),
+        (("strategy.name=stacked",), Plugin("stacked", {"ridge": 0.5})),
     ],
 )
 def test_an_override_to_another_plug_in_drops_the_others_options(
     tmp_path: Path, overrides: tuple[str, ...], teacher: Plugin
 ) -> None:
-    assert load(tmp_path, "", *overrides).teacher == teacher
+    assert load(tmp_path, "", *overrides).strategy == teacher
 
 
 def test_a_shipped_configuration_can_be_extended_from_anywhere(tmp_path: Path) -> None:
@@ -137,4 +137,4 @@ def test_a_missing_file_and_a_name_that_is_none_are_refused(tmp_path: Path) -> N
 def test_faults_of_both_files_are_told_together(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         load(tmp_path, "rounds: 0\nteacher: {name: nobody}", base="seed: -1\nsed: 2")
-    assert {problem.split(":")[0] for problem in caught.value.problems} == {"rounds", "teacher.name", "seed", "sed"}
+    assert {problem.split(":")[0] for problem in caught.value.problems} == {"rounds", "strategy.name", "seed", "sed"}

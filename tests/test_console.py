@@ -130,7 +130,7 @@ def test_plots_and_next_commands_are_pointed_at(tmp_path: Path) -> None:
     (tmp_path / "plots" / "label_distribution.png").touch()
     text = shown(overview=replace(OVERVIEW, out=str(tmp_path)))
     assert str(tmp_path / "plots") in text
-    assert "fedkd run quickstart teacher.name=mean_probabilities" in text
+    assert "fedkd run quickstart strategy.name=mean_probabilities" in text
 
 
 @pytest.mark.parametrize("width", [20, 40, 60, 80])

@@ -13,10 +13,10 @@ from tests.support.federations import place_of
 
 CASES = {
     "controls": [],
-    "stacked": ["engine.stacked=always", "clients.proximal=0.1", "clients.logit_adjustment=1"],
+    "stacked": ["engine.vectorise=always", "clients.proximal=0.1", "clients.logit_adjustment=1"],
     "distillation": [
         "distillation.augment=[flip, shift]",
-        "distillation.consensus=0.5",
+        "distillation.label_share=0.5",
         "distillation.mixed=true",
         "distillation.measure_every=2",
         "distillation.validate_every=2",
@@ -27,7 +27,7 @@ CASES = {
         "distillation.balancer=error_ratio",
     ],
     "own models": [
-        "engine.stacked=always",
+        "engine.vectorise=always",
         "clients.rule={name: own_model, pretrain_epochs: 1}",
         "clients.models=[mlp, cnn]",
         "clients.attackers={share: 0.5, behaviour: stale}",

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from fedkd.aggregation.types import Teacher
 from fedkd.config.schema import DistillationConfig
 from fedkd.core import plugins
-from fedkd.distillation.balanced_step import Descent, GeometryMode, Losses, StepRow
+from fedkd.distillation.balanced_step import BalancedStep, GeometryMode, Losses, StepRow
 from fedkd.distillation.balancer import build_balancer
 from fedkd.distillation.distiller import Distiller
 from fedkd.distillation.losses import classification_loss, distillation_loss
@@ -65,8 +65,8 @@ def losses_of(model: nn.Module, inputs: Tensor, target: Tensor, labels: Tensor) 
     )
 
 
-def one_step(descent: Descent, losses: Losses, step: int = 0) -> StepRow:
-    return descent.step(losses, round=1, step=step, steps=2, temperature=2.0)
+def one_step(balanced: BalancedStep, losses: Losses, step: int = 0) -> StepRow:
+    return balanced.step(losses, round=1, step=step, steps=2, temperature=2.0)
 
 
 @pytest.mark.parametrize("mode", ["exact", "last_layer"])
@@ -74,14 +74,14 @@ def test_a_step_descends_along_the_balanced_gradient(mode: GeometryMode) -> None
     model, inputs, target, labels = linear_problem()
     reference = copy.deepcopy(model)
     parameters = list(model.parameters())
-    descent = Descent(
+    balanced = BalancedStep(
         parameters,
         torch.optim.SGD(parameters, lr=0.1),
         build_balancer("fixed", value=0.3),
         mode=mode,
         last_layer=parameters,
     )
-    row = one_step(descent, losses_of(model, inputs, target, labels))
+    row = one_step(balanced, losses_of(model, inputs, target, labels))
     dist, task = distillation_loss(reference(inputs), target, 2.0), classification_loss(reference(inputs), labels)
     g_dist = torch.autograd.grad(dist, list(reference.parameters()), retain_graph=True)
     g_cls = torch.autograd.grad(task, list(reference.parameters()), retain_graph=True)
@@ -109,18 +109,18 @@ def test_logit_geometry_of_a_mixed_batch_by_hand() -> None:
     losses = Losses(
         distillation_loss(logits, target, 1.0), classification_loss(logits[1:], torch.tensor([0])), logits, logits
     )
-    descent = Descent(
+    balanced = BalancedStep(
         [nn.Parameter(torch.zeros(1))], torch.optim.SGD([torch.zeros(1)], lr=0.1), build_balancer("fixed")
     )
-    descent.mode = "logits"
+    balanced.mode = "logits"
     # Row 0: (−¼, ¼)/2 for L_dist, none for L_cls. Row 1: none for L_dist, (−½, ½) for L_cls.
-    assert descent._partial_geometry(losses) == pytest.approx((2 * 0.125**2, 0.0, 0.5))
+    assert balanced._partial_geometry(losses) == pytest.approx((2 * 0.125**2, 0.0, 0.5))
 
 
 def test_between_measurements_lambda_stays_and_one_backward_pass_is_enough(monkeypatch: pytest.MonkeyPatch) -> None:
     model, inputs, target, labels = linear_problem()
     parameters = list(model.parameters())
-    descent = Descent(parameters, torch.optim.SGD(parameters, lr=0.1), build_balancer("energy_share"), every=3)
+    balanced = BalancedStep(parameters, torch.optim.SGD(parameters, lr=0.1), build_balancer("energy_share"), every=3)
     passes = []
     backward = torch.autograd.grad
 
@@ -129,9 +129,9 @@ def test_between_measurements_lambda_stays_and_one_backward_pass_is_enough(monke
         return backward(*arguments, **options)
 
     monkeypatch.setattr(torch.autograd, "grad", counted)
-    rows = [one_step(descent, losses_of(model, inputs, target, labels), step) for step in range(4)]
+    rows = [one_step(balanced, losses_of(model, inputs, target, labels), step) for step in range(4)]
     assert len(passes) == 2 + 1 + 1 + 2
-    assert rows[0].weight == rows[1].weight == rows[2].weight != rows[3].weight
+    assert rows[0].lam == rows[1].lam == rows[2].lam != rows[3].lam
     assert [row.cos is None for row in rows] == [False, True, True, False]
 
 
@@ -274,7 +274,7 @@ def test_error_ratio_follows_a_good_teacher_and_leaves_a_bad_one() -> None:
         target = nn.functional.one_hot(truth if good else 1 - truth, 2).float() * 0.8 + 0.1
         trainer = distiller("error_ratio")
         rows = trainer.distil(Teacher.from_probabilities(target), images, labels, round=1, validation=validation).rows
-        weights.append(rows[-1].weight)
+        weights.append(rows[-1].lam)
     assert weights[0] > 0.4
     assert weights[1] < 0.01
 

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from fedkd.aggregation.types import Teacher
-from fedkd.core.messages import Job, Outcome, Traffic
-from fedkd.experiment import Workspace
+from fedkd.core.messages import Job, Reply, Traffic
+from fedkd.experiment import Experiment
 from fedkd.results.directory import parameter_digest
 from fedkd.server.exchange import ACCEPTED_BYTES, SEED_BYTES
 from fedkd.server.server import RoundResult, Server
@@ -35,19 +35,19 @@ def received_by(job: Job, client: int) -> dict[str, int]:
 
 @pytest.mark.parametrize("rule", ["broadcast", "own_model"])
 def test_the_ledger_holds_the_lengths_of_the_messages(tmp_path: Path, rule: str) -> None:
-    codecs = (f"exchange.uplink={DELTA}", f"exchange.downlink={DELTA}")
+    codecs = (f"communication.uplink={DELTA}", f"communication.downlink={DELTA}")
     run = federation(tmp_path, f"clients.rule={rule}", "clients.fraction=0.5", *codecs)
     for round in range(1, 5):
-        job, outcomes = run.ask(round)
-        result = run.server.finish_round(job, outcomes)
+        job, replies = run.ask(round)
+        result = run.server.finish_round(job, replies)
         rows = {row.client: row for row in result.clients}
         assert list(rows) == list(run.server.sampled(round))
-        for outcome in outcomes:
-            found = received_by(job, outcome.client)
+        for reply in replies:
+            found = received_by(job, reply.client)
             parameters = sum(size for name, size in found.items() if name.startswith("parameters/"))
             consensus = found.get("consensus", 0)
-            row = rows[outcome.client]
-            assert row.sent == Traffic(logits=outcome.arrays["logits"].nbytes)
+            row = rows[reply.client]
+            assert row.sent == Traffic(logits=reply.arrays["logits"].nbytes)
             assert row.received == Traffic(consensus, parameters, SEED_BYTES + ACCEPTED_BYTES)
             assert (parameters > 0) == (rule == "broadcast")
             assert (consensus > 0) == (rule == "own_model" and round > 1)
@@ -74,7 +74,7 @@ def test_of_the_parameters_a_client_is_sent_its_own_architectures_alone() -> Non
 
 
 def test_a_dropped_report_costs_nothing_up_and_its_job_is_paid() -> None:
-    result = federation(None).round(1, lambda outcomes: outcomes[1:])
+    result = federation(None).round(1, lambda replies: replies[1:])
     assert result.clients[0].sent == Traffic()
     assert result.clients[0].received == result.clients[1].received
     assert [failure.reason for failure in result.record.failures] == ["sent nothing"]
@@ -84,7 +84,7 @@ def test_public_labels_are_sent_once() -> None:
     run = federation(Path("/nowhere"), "clients.rule={name: own_model, pretrain_epochs: 1}")
     job = run.server.job(1)
     assert {client: job.personal[client]["labels"].nbytes for client in job.personal} == dict.fromkeys(range(4), 80)
-    assert job.personal[0]["labels"].tolist() == run.place.data.public.labels.tolist()
+    assert job.personal[0]["labels"].tolist() == run.experiment.data.public.labels.tolist()
 
 
 # Differences
@@ -94,13 +94,13 @@ CASES: dict[str, tuple[str, ...]] = {
     "some clients a round": ("clients.fraction=0.5",),
     "other samples every round": ("data.public.round_size=10",),
     "some clients, other samples": ("clients.fraction=0.75", "data.public.round_size=5"),
-    "some targets used again": ("exchange.cache_rounds=1",),
+    "some targets used again": ("communication.cache_rounds=1",),
 }
 
 
-def lose(lost: dict[int, int], round: int, outcomes: list[Outcome]) -> list[Outcome]:
-    """The outcomes without that of the client lost in the round: computed, and never seen by the server."""
-    return [outcome for outcome in outcomes if outcome.client != lost.get(round)]
+def lose(lost: dict[int, int], round: int, replies: list[Reply]) -> list[Reply]:
+    """The replies without that of the client lost in the round: computed, and never seen by the server."""
+    return [reply for reply in replies if reply.client != lost.get(round)]
 
 
 LOST = {2: 1, 3: 1, 4: 0}
@@ -114,13 +114,18 @@ LOST = {2: 1, 3: 1, 4: 0}
 def test_differences_change_no_result(tmp_path: Path, rule: str, case: str, lost: dict[int, int]) -> None:
     students, results = [], []
     for codec in (PLAIN, DELTA):
-        options = (f"exchange.uplink={codec}", f"exchange.downlink={codec}", f"clients.rule={rule}", *CASES[case])
+        options = (
+            f"communication.uplink={codec}",
+            f"communication.downlink={codec}",
+            f"clients.rule={rule}",
+            *CASES[case],
+        )
         run = federation(tmp_path / codec[-6:], *options)
         found: list[RoundResult] = []
         for round in range(1, 6):
-            job, outcomes = run.ask(round)
-            assert [outcome.error for outcome in outcomes] == [None] * len(outcomes)
-            found.append(run.server.finish_round(job, lose(lost, round, outcomes)))
+            job, replies = run.ask(round)
+            assert [reply.error for reply in replies] == [None] * len(replies)
+            found.append(run.server.finish_round(job, lose(lost, round, replies)))
             students.append(digest(run))
         results.append(found)
     assert students[:5] == students[5:]
@@ -133,8 +138,8 @@ def test_differences_change_no_result(tmp_path: Path, rule: str, case: str, lost
 
 
 def test_differences_of_slowly_changing_answers_are_short(tmp_path: Path) -> None:
-    options = ("clients.learning_rate=1e-6", "distillation.learning_rate=1e-6", f"exchange.downlink={DELTA}")
-    run = federation(tmp_path, "clients.rule=own_model", f"exchange.uplink={DELTA}", *options)
+    options = ("clients.learning_rate=1e-6", "distillation.learning_rate=1e-6", f"communication.downlink={DELTA}")
+    run = federation(tmp_path, "clients.rule=own_model", f"communication.uplink={DELTA}", *options)
     first, second, third = run.rounds(3)
     for row, later in zip(first.clients, second.clients, strict=True):
         assert later.sent.logits < row.sent.logits / 3
@@ -146,19 +151,21 @@ def test_differences_of_slowly_changing_answers_are_short(tmp_path: Path) -> Non
 def test_a_client_that_forgot_what_it_sent_sends_all_of_it(tmp_path: Path, deleted: int) -> None:
     students = []
     for codec in (PLAIN, DELTA):
-        run = federation(tmp_path / codec[-6:], f"exchange.uplink={codec}")
+        run = federation(tmp_path / codec[-6:], f"communication.uplink={codec}")
         for round in range(1, 5):
             if round == deleted:
                 shutil.rmtree(tmp_path / codec[-6:] / "client_000001", ignore_errors=True)
-            job, outcomes = run.ask(round)
-            assert all(outcome.ok for outcome in outcomes)
-            run.server.finish_round(job, outcomes)
+            job, replies = run.ask(round)
+            assert all(reply.ok for reply in replies)
+            run.server.finish_round(job, replies)
         students.append(digest(run))
     assert students[0] == students[1]
 
 
 def test_a_client_that_forgot_the_last_consensus_is_dropped_once_and_then_sent_all_of_it(tmp_path: Path) -> None:
-    run = federation(tmp_path, "clients.rule=own_model", f"exchange.downlink={DELTA}", "clients.learning_rate=1e-6")
+    run = federation(
+        tmp_path, "clients.rule=own_model", f"communication.downlink={DELTA}", "clients.learning_rate=1e-6"
+    )
     run.rounds(2)
     shutil.rmtree(tmp_path / "client_000001")
     third = run.round(3)
@@ -177,29 +184,31 @@ def test_a_client_whose_reports_were_dropped_goes_on_as_if_it_had_not_been_asked
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rule: str, behaviour: str, codec: str
 ) -> None:
     """Client 1's reports of rounds 1, 3, 4 and 5 never arrive; nor are those of the other federation ever asked for."""
-    lost, sampled = (1, 3, 4, 5), Workspace.sampled
+    lost, sampled = (1, 3, 4, 5), Experiment.sampled
     students = []
     for name in ("dropped", "not asked"):
         run = federation(
             tmp_path / name,
             *(f"clients.rule={rule}", f"clients.behaviour={behaviour}"),
-            *(f"exchange.uplink={codec}", f"exchange.downlink={codec}"),
+            *(f"communication.uplink={codec}", f"communication.downlink={codec}"),
         )
         if name == "not asked":
             monkeypatch.setattr(
-                Workspace,
+                Experiment,
                 "sampled",
-                lambda place, round: tuple(c for c in sampled(place, round) if c != 1 or round not in lost),
+                lambda experiment, round: tuple(c for c in sampled(experiment, round) if c != 1 or round not in lost),
             )
         for round in range(1, 8):
-            job, outcomes = run.ask(round)
-            run.server.finish_round(job, lose(dict.fromkeys(lost, 1), round, outcomes))
+            job, replies = run.ask(round)
+            run.server.finish_round(job, lose(dict.fromkeys(lost, 1), round, replies))
             students.append(digest(run))
     assert students[:7] == students[7:]
 
 
 def test_asking_twice_for_a_rounds_job_gives_the_same_job(tmp_path: Path) -> None:
-    run = federation(tmp_path, "clients.rule=own_model", f"exchange.uplink={DELTA}", f"exchange.downlink={DELTA}")
+    run = federation(
+        tmp_path, "clients.rule=own_model", f"communication.uplink={DELTA}", f"communication.downlink={DELTA}"
+    )
     run.rounds(2)
     first, second = run.server.job(3), run.server.job(3)
     assert {name: array.tobytes() for name, array in first.parameters.items()} == {
@@ -209,14 +218,14 @@ def test_asking_twice_for_a_rounds_job_gives_the_same_job(tmp_path: Path) -> Non
 
 
 def test_a_server_goes_on_from_its_state(tmp_path: Path) -> None:
-    options = ("clients.rule=own_model", f"exchange.uplink={DELTA}", f"exchange.downlink={DELTA}")
-    more = ("exchange.cache_rounds=2", "clients.fraction=0.75", "teacher=personalised")
+    options = ("clients.rule=own_model", f"communication.uplink={DELTA}", f"communication.downlink={DELTA}")
+    more = ("communication.cache_rounds=2", "clients.fraction=0.75", "strategy=personalised")
     run = federation(tmp_path / "state", *options, *more)
     run.rounds(2)
     state = run.server.state_dict()
     torch.save(state, tmp_path / "server.pt")
     shutil.copytree(tmp_path / "state", tmp_path / "copy")
-    again = Federation(run.place, Server.build(run.place, state_dir=str(tmp_path / "copy")))
+    again = Federation(run.experiment, Server.build(run.experiment, state_dir=str(tmp_path / "copy")))
     again.server.load_state_dict(torch.load(tmp_path / "server.pt", weights_only=False))
     for round in (3, 4, 5):
         one, other = run.round(round), again.round(round)
@@ -227,8 +236,8 @@ def test_a_server_goes_on_from_its_state(tmp_path: Path) -> None:
 
 
 def test_clients_that_have_to_remember_need_a_place_to_do_so() -> None:
-    _, outcomes = federation(None, f"exchange.uplink={DELTA}").ask(1)
-    assert all("state_dir" in str(outcome.error) for outcome in outcomes)
+    _, replies = federation(None, f"communication.uplink={DELTA}").ask(1)
+    assert all("state_dir" in str(reply.error) for reply in replies)
 
 
 # Targets that are used again
@@ -236,43 +245,43 @@ def test_clients_that_have_to_remember_need_a_place_to_do_so() -> None:
 
 def asked_of(run: Federation, job: Job) -> list[int]:
     """The positions of the public samples that a job asks about."""
-    chosen = run.place.data.public.subset(run.place.config.data.public.round_size, 0, job.round)
+    chosen = run.experiment.data.public.subset(run.experiment.config.data.public.round_size, 0, job.round)
     marks = job.parameters.get("asked")
     return chosen.tolist() if marks is None else chosen[np.unpackbits(marks, count=len(chosen)).astype(bool)].tolist()
 
 
 def test_a_target_is_used_again_for_exactly_so_many_rounds() -> None:
-    run = federation(None, "exchange.cache_rounds=2")
-    public = run.place.data.public
+    run = federation(None, "communication.cache_rounds=2")
+    public = run.experiment.data.public
     always = ((public.labels >= 0) | public.validation).nonzero().squeeze(1).tolist()
     assert len(always) == 20
     for round, rows in enumerate((40, 20, 20, 40, 20, 20, 40), start=1):
-        job, outcomes = run.ask(round)
+        job, replies = run.ask(round)
         asked = asked_of(run, job)
         assert len(asked) == rows
         assert set(always) <= set(asked)
-        result = run.server.finish_round(job, outcomes)
+        result = run.server.finish_round(job, replies)
         assert {row.sent.logits for row in result.clients} == {rows * 10 * 4 + 1}
         # The marks of which samples are asked about: one bit for each of 40.
         assert {row.received.other for row in result.clients} == {SEED_BYTES + (0 if rows == 40 else 5)}
 
 
 def test_samples_that_were_not_in_the_last_subset_are_asked_about() -> None:
-    run = federation(None, "exchange.cache_rounds=1", "data.public.round_size=12")
-    public = run.place.data.public
+    run = federation(None, "communication.cache_rounds=1", "data.public.round_size=12")
+    public = run.experiment.data.public
     last: set[int] = set()
     for round in range(1, 6):
-        job, outcomes = run.ask(round)
+        job, replies = run.ask(round)
         chosen = set(public.subset(12, 0, round).tolist())
-        free = {place for place in chosen if int(public.labels[place]) < 0 and not bool(public.validation[place])}
+        free = {index for index in chosen if int(public.labels[index]) < 0 and not bool(public.validation[index])}
         asked = set(asked_of(run, job))
         assert asked == chosen - (free & last)
         last = asked & free
-        run.server.finish_round(job, outcomes)
+        run.server.finish_round(job, replies)
 
 
 def test_without_labels_there_are_rounds_that_ask_about_nothing() -> None:
-    run = federation(None, "exchange.cache_rounds=1", "data.public.labelled=0")
+    run = federation(None, "communication.cache_rounds=1", "data.public.labelled=0")
     first, second, third = run.rounds(3)
     assert [row.sent.logits for row in (*first.clients[:1], *second.clients[:1], *third.clients[:1])] == [1601, 1, 1601]
     assert not second.record.failures
@@ -340,8 +349,8 @@ def test_targets_of_single_clients_and_common_ones_take_turns(tmp_path: Path, ca
     """Where targets are used again there are no personal ones, and a client's last target may be of either kind."""
     students = []
     for codec in (PLAIN, DELTA):
-        options = ("clients.rule=own_model", "teacher=personalised", f"exchange.cache_rounds={cached}")
-        run = federation(tmp_path / codec[-6:], *options, f"exchange.downlink={codec}", "clients.fraction=0.75")
+        options = ("clients.rule=own_model", "strategy=personalised", f"communication.cache_rounds={cached}")
+        run = federation(tmp_path / codec[-6:], *options, f"communication.downlink={codec}", "clients.fraction=0.75")
         results = run.rounds(6)
         assert [result.record.failures for result in results] == [()] * 6
         students.append(digest(run))

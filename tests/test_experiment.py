@@ -155,9 +155,9 @@ def test_a_part_of_the_clients_and_of_the_public_set_per_round(tmp_path: Path) -
 
 
 def test_without_labels_lambda_is_one_and_a_fitted_teacher_is_refused(tmp_path: Path) -> None:
-    run(tmp_path / "run", "data.public.labelled=0", "teacher.name=mean_probabilities")
+    run(tmp_path / "run", "data.public.labelled=0", "strategy.name=mean_probabilities")
     assert all(row["mean_lambda"] == 1.0 and row["validation_accuracy"] is None for row in rounds_of(tmp_path / "run"))
-    with pytest.raises(ConfigError, match=r"teacher.name: stacked is fitted on labelled"):
+    with pytest.raises(ConfigError, match=r"strategy.name: stacked is fitted on labelled"):
         run(tmp_path / "other", "data.public.labelled=0")
 
 

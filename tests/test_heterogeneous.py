@@ -9,7 +9,7 @@ import torch
 from fedkd.config.load import load_config, to_json
 from fedkd.config.schema import Plugin
 from fedkd.engines.building import build_engine
-from fedkd.experiment import workspace
+from fedkd.experiment import Experiment
 from fedkd.models import accuracy
 from fedkd.results.directory import parameter_digest
 from fedkd.server.server import RoundResult, Server
@@ -20,16 +20,16 @@ OWN = ("clients.rule=own_model", MODELS)
 
 
 def test_architectures_are_dealt_out_in_turn_and_the_students_comes_first() -> None:
-    place = place_of(*OWN, "clients.count=6")
-    assert place.architectures == (
+    experiment = place_of(*OWN, "clients.count=6")
+    assert experiment.architectures == (
         Plugin("mlp", {"hidden": [8]}),
         Plugin("cnn"),
         Plugin("mlp", {"hidden": [5, 5]}),
         Plugin("resnet8"),
     )
-    assert [place.architecture_of(client) for client in range(6)] == [1, 0, 2, 3, 1, 0]
+    assert [experiment.architecture_of(client) for client in range(6)] == [1, 0, 2, 3, 1, 0]
     # All clients of one architecture begin alike, and like the server's student if it is that.
-    first = [parameter_digest(place.initial_model(index).state_dict()) for index in range(4)]
+    first = [parameter_digest(experiment.initial_model(index).state_dict()) for index in range(4)]
     assert len(set(first)) == 4
     assert parameter_digest(place_of().initial_model().state_dict()) == first[0]
 
@@ -42,10 +42,10 @@ def test_every_clients_own_model_is_measured_on_its_own_validation_samples(tmp_p
     last = run.round(2, probe=True)
     found = []
     for row in last.clients:
-        model = run.place.initial_model(run.place.architecture_of(row.client))
+        model = run.experiment.initial_model(run.experiment.architecture_of(row.client))
         kept = torch.load(tmp_path / f"client_{row.client:06d}" / "round_00002.pt", weights_only=True)
         model.load_state_dict({name.removeprefix("model/"): value for name, value in kept.items()})
-        data = run.place.data
+        data = run.experiment.data
         own = data.clients[row.client].validation
         found.append(accuracy(model, data.images[own], data.labels[own]))
         assert row.validation_accuracy == found[-1]
@@ -54,10 +54,10 @@ def test_every_clients_own_model_is_measured_on_its_own_validation_samples(tmp_p
 
 
 def rounds_of(place_json: str, state_dir: Path) -> tuple[list[RoundResult], str]:
-    place = workspace(place_json)
-    server = Server.build(place, state_dir=str(state_dir))
+    experiment = Experiment.of(place_json)
+    server = Server.build(experiment, state_dir=str(state_dir))
     results = []
-    with build_engine(place) as engine:
+    with build_engine(experiment) as engine:
         for round in (1, 2):
             job = server.job(round, probe=round == 2)
             results.append(server.finish_round(job, engine.run(job, server.sampled(round))))
@@ -71,9 +71,9 @@ def test_ray_gives_the_inline_engines_results_bit_for_bit(tmp_path: Path, per_no
     options = (
         *OWN,
         "clients.count=6",
-        f"exchange.uplink={delta}",
-        f"exchange.downlink={delta}",
-        "teacher=personalised",
+        f"communication.uplink={delta}",
+        f"communication.downlink={delta}",
+        "strategy=personalised",
     )
     ray = ("engine.kind=ray", f"engine.clients_per_node={per_node}", "engine.workers=2")
     found = [

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from fedkd.client.context import LocalWork
+from fedkd.client.context import ClientContext
 from fedkd.client.training import adjusted_cross_entropy, cross_entropy
 from tests.support.federations import place_of
 
@@ -55,11 +55,13 @@ def test_strength_zero_is_plain_cross_entropy() -> None:
 
 def test_local_training_uses_it() -> None:
     def trained(adjustment: float, *, by_hand: bool = False) -> torch.Tensor:
-        place = place_of(f"clients.logit_adjustment={0.0 if by_hand else adjustment}", "clients.epochs=3")
-        labels = place.data.labels[place.data.clients[1].train]
-        work = LocalWork(place, 1, 1, {}, place.data.public.images, labels)
-        loss = adjusted_cross_entropy(labels, place.data.classes, adjustment) if by_hand else None
-        return torch.cat([parameter.flatten() for parameter in work.train(place.initial_model(), loss).parameters()])
+        experiment = place_of(f"clients.logit_adjustment={0.0 if by_hand else adjustment}", "clients.epochs=3")
+        labels = experiment.data.labels[experiment.data.clients[1].train]
+        context = ClientContext(experiment, 1, 1, {}, experiment.data.public.images, labels)
+        loss = adjusted_cross_entropy(labels, experiment.data.classes, adjustment) if by_hand else None
+        return torch.cat(
+            [parameter.flatten() for parameter in context.train(experiment.initial_model(), loss).parameters()]
+        )
 
     assert torch.equal(trained(1.0), trained(1.0, by_hand=True))
     assert not torch.allclose(trained(1.0), trained(0.0))

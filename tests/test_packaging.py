@@ -110,14 +110,14 @@ def test_the_readmes_strategy_runs_by_its_file_name(tmp_path: Path) -> None:
     package = tmp_path / "checkout/strategies"
     shutil.copytree(ROOT / "strategies", package)
     (package / "my_teacher.py").write_text(strategy_example(), encoding="utf-8")
-    overrides = ("teacher.name=my_teacher", "teacher.power=4", *TINY)
+    overrides = ("strategy.name=my_teacher", "strategy.power=4", *TINY)
     main = "from fedkd.app.cli.main import main; main()"
     path = (package.parent, ROOT)
     done = run("-c", main, "run", "quickstart", *overrides, "--out", "out", cwd=tmp_path, path=path)
     assert done.returncode == 0, done.stderr
-    assert load_config(tmp_path / "out/config.yaml", ["teacher=stacked"]).rounds == 1
+    assert load_config(tmp_path / "out/config.yaml", ["strategy=stacked"]).rounds == 1
     assert "my_teacher" in (tmp_path / "out/config.yaml").read_text(encoding="utf-8")
-    refused = run("-c", main, "run", "quickstart", *overrides, "teacher.powr=4", cwd=tmp_path, path=path)
+    refused = run("-c", main, "run", "quickstart", *overrides, "strategy.powr=4", cwd=tmp_path, path=path)
     assert refused.returncode == cli.EXIT_BAD_INPUT
     assert "did you mean 'power'" in refused.stderr
 
@@ -125,12 +125,12 @@ def test_the_readmes_strategy_runs_by_its_file_name(tmp_path: Path) -> None:
 def test_the_readmes_strategy_runs_as_module_and_class(tmp_path: Path) -> None:
     (tmp_path / "my_mod.py").write_text(strategy_example(), encoding="utf-8")
     main = "from fedkd.app.cli.main import main; main()"
-    name = "teacher.name=my_mod:MyTeacher"
+    name = "strategy.name=my_mod:MyTeacher"
     # A run with another option value must give another student, else the option is not used.
     digests = set()
     for power in (0, 8):
         out = f"out{power}"
-        done = run("-c", main, "run", "quickstart", name, f"teacher.power={power}", *TINY, "--out", out, cwd=tmp_path)
+        done = run("-c", main, "run", "quickstart", name, f"strategy.power={power}", *TINY, "--out", out, cwd=tmp_path)
         assert done.returncode == 0, done.stderr
         digests.update(re.findall(r'"student_sha256": "(\w+)"', (tmp_path / out / "summary.json").read_text()))
     assert len(digests) == 2

@@ -45,23 +45,23 @@ def test_every_kind_offers_names_that_resolve_and_say_what_they_are(kind: plugin
 
 
 def test_a_class_in_the_working_directory_is_found(outside: str) -> None:
-    built = plugins.build(plugins.TEACHER, outside, {"power": "2"})
+    built = plugins.build(plugins.STRATEGY, outside, {"power": "2"})
     assert built.power == 2.0
 
 
 def test_a_default_that_is_made_anew_is_not_shared(outside: str) -> None:
-    first, second = plugins.build(plugins.TEACHER, outside), plugins.build(plugins.TEACHER, outside)
+    first, second = plugins.build(plugins.STRATEGY, outside), plugins.build(plugins.STRATEGY, outside)
     first.notes["seen"] = 1
     assert second.notes == {}
-    assert plugins.build(plugins.TEACHER, outside, {"notes": {"seen": "2"}}).notes == {"seen": 2}
+    assert plugins.build(plugins.STRATEGY, outside, {"notes": {"seen": "2"}}).notes == {"seen": 2}
 
 
 def test_a_rule_of_the_class_is_reported_with_the_other_faults(outside: str) -> None:
-    assert plugins.check(plugins.TEACHER, outside, {"power": 10}) == ["power must be at most 9, got 10.0; lower it"]
-    assert len(plugins.check(plugins.TEACHER, outside, {"power": "x", "pwer": 1})) == 2
+    assert plugins.check(plugins.STRATEGY, outside, {"power": 10}) == ["power must be at most 9, got 10.0; lower it"]
+    assert len(plugins.check(plugins.STRATEGY, outside, {"power": "x", "pwer": 1})) == 2
 
 
 @pytest.mark.parametrize("name", ["", "_base", "no such", "../x", "stacked.py", "outside_plugin:Nothing"])
 def test_names_that_stand_for_nothing_are_refused(outside: str, name: str) -> None:
     with pytest.raises(PluginError):
-        plugins.resolve(plugins.TEACHER, name)
+        plugins.resolve(plugins.STRATEGY, name)

@@ -34,10 +34,10 @@ def case(
 ) -> ValidationReport:
     """A student that repeats ``copied`` of the teacher's mistakes and makes ``extra_wrong`` (of all samples) others."""
     truth = torch.arange(samples) % CLASSES
-    place = torch.arange(samples)
+    index = torch.arange(samples)
     mistakes, own = round(teacher_wrong * samples), round(extra_wrong * samples)
-    wrong = place < mistakes
-    student_wrong = (place < round(copied * mistakes)) | ((place >= samples - own) & ~wrong)
+    wrong = index < mistakes
+    student_wrong = (index < round(copied * mistakes)) | ((index >= samples - own) & ~wrong)
     student, teacher = confident(answers(truth, student_wrong), certainty), confident(answers(truth, wrong))
     return validate_student(student, teacher, truth)
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from fedkd.core.codecs.float32 import Float32
-from fedkd.core.messages import Arrays, Outcome, Traffic, traffic_of
+from fedkd.core.messages import Arrays, Reply, Traffic, traffic_of
 from fedkd.server.reports import Expectation, collect_reports, stack_reports
 
 CODEC = Float32()
@@ -33,8 +33,8 @@ def unchecked(value: float) -> npt.NDArray[np.uint8]:
     return np.frombuffer(bytes([0]) + b"".join(octets), dtype=np.uint8)
 
 
-def good(client: int, value: float = 1.0) -> Outcome:
-    return Outcome(client, {"logits": message(value)}, {"round": 3, "examples": 7, "public_digest": "abc"})
+def good(client: int, value: float = 1.0) -> Reply:
+    return Reply(client, {"logits": message(value)}, {"round": 3, "examples": 7, "public_digest": "abc"})
 
 
 def test_reports_are_sorted_by_client_whatever_order_they_arrive_in() -> None:
@@ -98,7 +98,7 @@ def test_a_malformed_report_drops_its_client_with_a_reason(case: str) -> None:
 
 
 def test_duplicates_strangers_errors_and_silence_are_failures() -> None:
-    reports, failures = collect_reports([good(0), good(0), good(9), Outcome(2, error="ValueError: boom")], EXPECTED)
+    reports, failures = collect_reports([good(0), good(0), good(9), Reply(2, error="ValueError: boom")], EXPECTED)
     assert not reports
     assert {failure.client: failure.reason for failure in failures} == {
         0: "sent 2 reports for one round",
@@ -134,9 +134,9 @@ def test_label_counts_are_checked_where_the_teacher_needs_them(counts: Any, acce
 
 def test_without_logits_the_rules_own_check_decides() -> None:
     arrays = {"parameters/0/w": np.zeros(3, np.float32), "evaluation/x": np.zeros(9, np.float32)}
-    outcomes = [replace(good(client), arrays=arrays) for client in (0, 2)]
+    replies = [replace(good(client), arrays=arrays) for client in (0, 2)]
     expected = replace(EXPECTED, clients=(0, 2), decode=None, fault=lambda report: "no" if report.client else None)
-    reports, failures = collect_reports(outcomes, expected)
+    reports, failures = collect_reports(replies, expected)
     assert [(report.client, report.logits.shape, report.sent) for report in reports] == [
         (0, (0, 2), Traffic(parameters=12))
     ]

@@ -24,7 +24,7 @@ from fedkd.results.directory import ControlResult, RunDirectory
 from fedkd.results.lock import locked
 from fedkd.results.logs import round_lines
 from fedkd.results.records import ClientRecord, Failure, RoundRecord
-from fedkd.results.tally import Tally
+from fedkd.results.totals import Totals
 
 VALIDATION = ValidationReport(0.5, 0.75, 0.5, 0.125, 1.0, None, None, 0.25, 0.5, 4)
 RECORD = RoundRecord(
@@ -49,8 +49,8 @@ CLIENTS = (
 )
 
 
-def checkpoint(server: dict[str, Any] | None = None, tally: Tally | None = None) -> Checkpoint:
-    return Checkpoint(server or {}, tally or Tally(), {"a.csv": 3}, {"a.csv": "λ\r\n"}, {"torch": "2"})
+def checkpoint(server: dict[str, Any] | None = None, totals: Totals | None = None) -> Checkpoint:
+    return Checkpoint(server or {}, totals or Totals(), {"a.csv": 3}, {"a.csv": "λ\r\n"}, {"torch": "2"})
 
 
 def same(found: Any, expected: Any) -> bool:
@@ -106,9 +106,9 @@ def test_any_damage_is_noticed(tmp_path: Path) -> None:
     save_checkpoint(path, checkpoint({"student": torch.ones(300)}))
     whole = path.read_bytes()
     places = [0, 1, len(whole) - 1, *(draw.randrange(len(whole)) for _ in range(60))]
-    for place in places:
+    for index in places:
         flipped = bytearray(whole)
-        flipped[place] ^= 1 << draw.randrange(8)
+        flipped[index] ^= 1 << draw.randrange(8)
         path.write_bytes(flipped)
         with pytest.raises(RunError, match=r"c\.pt is (damaged|in format)"):
             load_checkpoint(path)
@@ -130,16 +130,16 @@ def test_another_format_is_not_called_damage(tmp_path: Path) -> None:
 
 
 def test_a_tally_adds_up_and_comes_back_exactly() -> None:
-    first = Tally().after(RECORD, CLIENTS, ensemble_accuracy=None, probed=False, seconds=1.5)
+    first = Totals().after(RECORD, CLIENTS, ensemble_accuracy=None, probed=False, seconds=1.5)
     second = replace(RECORD, round=2, validation=None)
-    tally = first.after(second, CLIENTS[:1], ensemble_accuracy=1 / 7, probed=True, seconds=2.5)
-    assert (tally.rounds, tally.bytes_up, tally.bytes_down, tally.failures) == (2, 200, 2000, 2)
-    assert tally.sent == Traffic(logits=150, other=20)
-    assert tally.received == Traffic(parameters=1500)
+    totals = first.after(second, CLIENTS[:1], ensemble_accuracy=1 / 7, probed=True, seconds=2.5)
+    assert (totals.rounds, totals.bytes_up, totals.bytes_down, totals.failures) == (2, 200, 2000, 2)
+    assert totals.sent == Traffic(logits=150, other=20)
+    assert totals.received == Traffic(parameters=1500)
     assert first.client_test_accuracy == 0.5
-    assert (tally.client_test_accuracy, tally.validation_before, tally.seconds) == (0.25, VALIDATION, 2.5)
-    assert Tally.from_json(tally.to_json()) == tally
-    assert Tally.from_json(Tally().to_json()) == Tally()
+    assert (totals.client_test_accuracy, totals.validation_before, totals.seconds) == (0.25, VALIDATION, 2.5)
+    assert Totals.from_json(totals.to_json()) == totals
+    assert Totals.from_json(Totals().to_json()) == Totals()
 
 
 def contents(out: Path) -> dict[str, bytes]:
@@ -149,12 +149,12 @@ def contents(out: Path) -> dict[str, bytes]:
 
 def committed(out: Path, rounds: int) -> RunDirectory:
     """A run directory with so many rounds, all alike."""
-    directory, tally = RunDirectory.create(out, load_config({})), Tally()
-    directory.commit({}, tally, {})
+    directory, totals = RunDirectory.create(out, load_config({})), Totals()
+    directory.commit({}, totals, {})
     for round in range(1, rounds + 1):
         record, rows = replace(RECORD, round=round), [replace(row, round=round) for row in CLIENTS]
-        tally = tally.after(record, rows, ensemble_accuracy=None, probed=round == rounds, seconds=float(round))
-        directory.commit({"round": round}, tally, {}, round_lines(record, rows, (), 1.0))
+        totals = totals.after(record, rows, ensemble_accuracy=None, probed=round == rounds, seconds=float(round))
+        directory.commit({"round": round}, totals, {}, round_lines(record, rows, (), 1.0))
     return directory
 
 
@@ -174,7 +174,7 @@ def two_rounds(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_whatever_follows_the_finished_rounds_in_a_log_is_cut_off(two_rounds: Path, extra: bytes, log: str) -> None:
     out, whole = two_rounds, contents(two_rounds)
     (out / log).write_bytes(whole[log] + extra)
-    found = RunDirectory(out).take_up(2, ignore)
+    found = RunDirectory(out).resume_from(2, ignore)
     assert found is not None
     assert (found.round, found.server) == (2, {"round": 2})
     assert contents(out) == whole
@@ -187,14 +187,14 @@ def test_lines_of_the_newest_round_that_never_came_are_added(tmp_path: Path) -> 
     for name in whole:
         for size in range(len(before[name]), len(whole[name]) + 1, 17):
             (tmp_path / "two" / name).write_bytes(whole[name][:size])
-            RunDirectory(tmp_path / "two").take_up(2, ignore)
+            RunDirectory(tmp_path / "two").resume_from(2, ignore)
             assert contents(tmp_path / "two") == whole
 
 
 def test_two_checkpoints_are_kept_beyond_five_digits(tmp_path: Path) -> None:
     directory = committed(tmp_path / "run", 3)
     for round in (99_999, 100_000):
-        directory.commit({}, Tally(rounds=round), {})
+        directory.commit({}, Totals(rounds=round), {})
     names = sorted(path.name for path in (tmp_path / "run" / "checkpoints").iterdir())
     assert names == ["round_100000.pt", "round_99999.pt"]
     assert directory.rounds_done == 100_000
@@ -239,7 +239,7 @@ def test_a_checkpoint_that_cannot_be_written_takes_no_log_line_with_it(
 
     monkeypatch.setattr(os, "replace", fail)
     with pytest.raises(RunError, match=r"round_00002\.pt cannot be written"):
-        directory.commit({}, Tally(rounds=2), {}, round_lines(RECORD, CLIENTS, (), 1.0))
+        directory.commit({}, Totals(rounds=2), {}, round_lines(RECORD, CLIENTS, (), 1.0))
     monkeypatch.undo()
     assert contents(tmp_path / "run") == before
     assert directory.rounds_done == 1

@@ -11,18 +11,18 @@ from torch import Tensor
 from fedkd.aggregation.strategy import LogitAggregator
 from fedkd.aggregation.testing import check_aggregator
 from fedkd.aggregation.types import ReportStack, Teacher
-from fedkd.client.context import LocalWork
+from fedkd.client.context import ClientContext
 from fedkd.client.rule import ClientRule
 from fedkd.config.load import parse_config
 from fedkd.core import plugins
 from fedkd.core.errors import PluginError
 from fedkd.data.roles import prepare
-from fedkd.experiment import Workspace
+from fedkd.experiment import Experiment
 
 
 def teacher_of(rows: list[list[list[float]]], mask: list[list[bool]] | None = None, **options: object) -> Teacher:
     """The teacher of probabilities [clients, samples, classes]."""
-    aggregator: LogitAggregator = plugins.build(plugins.TEACHER, "selective", options)
+    aggregator: LogitAggregator = plugins.build(plugins.STRATEGY, "selective", options)
     logits = torch.tensor(rows).log()
     return aggregator(
         ReportStack(
@@ -63,11 +63,11 @@ def test_hard_labels_are_shares_of_the_vote() -> None:
 
 @pytest.mark.parametrize("options", [{}, {"threshold": 0.4}, {"labels": "hard"}])
 def test_it_is_an_aggregator(options: dict[str, object]) -> None:
-    check_aggregator(lambda: plugins.build(plugins.TEACHER, "selective", options))
+    check_aggregator(lambda: plugins.build(plugins.STRATEGY, "selective", options))
 
 
 @pytest.fixture(scope="module")
-def place() -> Workspace:
+def experiment() -> Experiment:
     """Five clients of two of the ten digits each."""
     config = parse_config(
         {
@@ -79,16 +79,18 @@ def place() -> Workspace:
                 "public": {"size": 400, "labelled": 0},
             },
             "clients": {"count": 5, "rule": "selective"},
-            "teacher": "selective",
+            "strategy": "selective",
             "student": {"model": {"name": "mlp"}},
         }
     )
-    return Workspace(config, prepare(config))
+    return Experiment(config, prepare(config))
 
 
-def work_of(place: Workspace, client: int, queries: Tensor | None = None, round: int = 1) -> LocalWork:
-    images = place.data.public.images if queries is None else queries
-    return LocalWork(place, client, round, {}, images, place.data.labels[place.data.clients[client].train])
+def work_of(experiment: Experiment, client: int, queries: Tensor | None = None, round: int = 1) -> ClientContext:
+    images = experiment.data.public.images if queries is None else queries
+    return ClientContext(
+        experiment, client, round, {}, images, experiment.data.labels[experiment.data.clients[client].train]
+    )
 
 
 def rule_of(**options: Any) -> ClientRule:
@@ -96,45 +98,45 @@ def rule_of(**options: Any) -> ClientRule:
     return rule
 
 
-def mask_of(work: LocalWork, **options: Any) -> Tensor:
-    mask = rule_of(**options).respond(work).mask
+def mask_of(context: ClientContext, **options: Any) -> Tensor:
+    mask = rule_of(**options).respond(context).mask
     assert mask is not None
     return mask
 
 
-def test_clients_vote_on_what_they_know(place: Workspace) -> None:
+def test_clients_vote_on_what_they_know(experiment: Experiment) -> None:
     for client in range(5):
-        work = work_of(place, client)
-        known = torch.isin(place.data.public.truth, work.labels.unique())
-        mask = mask_of(work)
+        context = work_of(experiment, client)
+        known = torch.isin(experiment.data.public.truth, context.labels.unique())
+        mask = mask_of(context)
         # Classes have about 40 public samples and 110 private ones here, three quarters of them above the quantile.
         assert mask[known].float().mean() > 0.5
         assert mask[~known].float().mean() < 0.1
 
 
-def test_public_references_tell_classes_apart_better_than_noise(place: Workspace) -> None:
+def test_public_references_tell_classes_apart_better_than_noise(experiment: Experiment) -> None:
     def precision(reference: str) -> float:
         hits = votes = 0
         for client in range(5):
-            work = work_of(place, client)
-            mask = mask_of(work, reference=reference)
-            hits += int(torch.isin(place.data.public.truth[mask], work.labels.unique()).sum())
+            context = work_of(experiment, client)
+            mask = mask_of(context, reference=reference)
+            hits += int(torch.isin(experiment.data.public.truth[mask], context.labels.unique()).sum())
             votes += int(mask.sum())
         return hits / votes
 
     assert precision("public") > precision("uniform") > 0.3
 
 
-def test_a_higher_quantile_withholds_more(place: Workspace) -> None:
-    loose, strict = (mask_of(work_of(place, 0), quantile=quantile) for quantile in (0.0, 0.5))
+def test_a_higher_quantile_withholds_more(experiment: Experiment) -> None:
+    loose, strict = (mask_of(work_of(experiment, 0), quantile=quantile) for quantile in (0.0, 0.5))
     assert strict.sum() < loose.sum()
     assert not bool((strict & ~loose).any())
 
 
-def test_the_answers_are_those_of_the_base_rule(place: Workspace) -> None:
+def test_the_answers_are_those_of_the_base_rule(experiment: Experiment) -> None:
     base: ClientRule = plugins.build(plugins.CLIENT_RULE, "own_model", {"digest_epochs": 3})
-    expected = base.respond(work_of(place, 1)).logits
-    found = rule_of(base_options={"digest_epochs": 3}).respond(work_of(place, 1)).logits
+    expected = base.respond(work_of(experiment, 1)).logits
+    found = rule_of(base_options={"digest_epochs": 3}).respond(work_of(experiment, 1)).logits
     assert found is not None
     assert expected is not None
     assert torch.equal(found, expected)
@@ -142,39 +144,39 @@ def test_the_answers_are_those_of_the_base_rule(place: Workspace) -> None:
     assert rule_of(base="broadcast").receives == frozenset({"parameters"})
 
 
-def test_rounds_and_further_queries_change_no_vote(place: Workspace) -> None:
-    work = work_of(place, 2)
-    first = mask_of(work)
-    again = work_of(place, 2, round=4)
-    again.memory = work.memory
+def test_rounds_and_further_queries_change_no_vote(experiment: Experiment) -> None:
+    context = work_of(experiment, 2)
+    first = mask_of(context)
+    again = work_of(experiment, 2, round=4)
+    again.memory = context.memory
     assert torch.equal(mask_of(again), first)
     # Without the memory, in another round and with other queries behind: the same selector.
-    longer = torch.cat([place.data.public.images, place.data.test_images])
-    other = mask_of(work_of(place, 2, longer, round=3))
+    longer = torch.cat([experiment.data.public.images, experiment.data.test_images])
+    other = mask_of(work_of(experiment, 2, longer, round=3))
     assert other.shape == (len(longer),)
     assert torch.equal(other[: len(first)], first)
     # With the memory of other queries.
-    work.queries = longer
-    assert torch.equal(mask_of(work), other)
+    context.queries = longer
+    assert torch.equal(mask_of(context), other)
 
 
-def test_a_class_with_one_sample_claims_nothing(place: Workspace) -> None:
-    work = work_of(place, 0)
-    rare, common = work.labels.unique().tolist()
-    own = place.data.clients[0].train
-    chosen = torch.cat([own[work.labels == common], own[work.labels == rare][:1]])
-    clients = (replace(place.data.clients[0], train=chosen), *place.data.clients[1:])
-    fewer = Workspace(place.config, replace(place.data, clients=clients))
+def test_a_class_with_one_sample_claims_nothing(experiment: Experiment) -> None:
+    context = work_of(experiment, 0)
+    rare, common = context.labels.unique().tolist()
+    own = experiment.data.clients[0].train
+    chosen = torch.cat([own[context.labels == common], own[context.labels == rare][:1]])
+    clients = (replace(experiment.data.clients[0], train=chosen), *experiment.data.clients[1:])
+    fewer = Experiment(experiment.config, replace(experiment.data, clients=clients))
     mask = mask_of(work_of(fewer, 0))
-    truth = place.data.public.truth
+    truth = experiment.data.public.truth
     assert mask[truth == common].float().mean() > 0.5
     assert mask[truth == rare].float().mean() < 0.2
 
 
-def test_a_client_with_one_sample_does_not_select(place: Workspace) -> None:
-    own = place.data.clients[0]
-    clients = (replace(own, train=own.train[:1]), *place.data.clients[1:])
-    alone = Workspace(place.config, replace(place.data, clients=clients))
+def test_a_client_with_one_sample_does_not_select(experiment: Experiment) -> None:
+    own = experiment.data.clients[0]
+    clients = (replace(own, train=own.train[:1]), *experiment.data.clients[1:])
+    alone = Experiment(experiment.config, replace(experiment.data, clients=clients))
     assert bool(mask_of(work_of(alone, 0)).all())
 
 
@@ -200,7 +202,7 @@ def test_the_reproductions_have_the_published_roles(setting: str, classes: int) 
 
     config = load_config(CONFIGS / f"selective_fd_{setting}.yaml", [])
     assert (config.clients.count, config.data.public.size, config.data.public.labelled) == (10, 6000, 0)
-    assert (config.clients.rule.name, config.teacher.name) == ("selective", "selective")
+    assert (config.clients.rule.name, config.strategy.name) == ("selective", "selective")
     if config.data.partition.scheme == "pathological":
         assert config.data.partition.classes_per_client == classes
     else:

@@ -11,18 +11,18 @@ import torch
 from torch import Tensor, nn
 
 from fedkd.client import cohort as together
-from fedkd.client.cohort import performer
+from fedkd.client.cohort import client_fn
 from fedkd.client.performer import attempt, attempt_all
 from fedkd.client.round import perform
 from fedkd.client.state import ClientStore
 from fedkd.client.training import SampleLoss, adjusted_cross_entropy, cross_entropy, train
-from fedkd.client.vectorised import Training, likeness, stackable, train_stacked
+from fedkd.client.vectorised import Training, signature, train_vectorised, vectorisable
 from fedkd.config.load import to_json
 from fedkd.config.schema import ClientsConfig, Plugin
-from fedkd.core.messages import Job, Outcome
+from fedkd.core.messages import Job, Reply
 from fedkd.core.seeding import torch_generator
 from fedkd.data import ExperimentData
-from fedkd.experiment import Workspace, codec
+from fedkd.experiment import Experiment, codec
 from fedkd.models import build_model
 from fedkd.privacy.mechanism import PrivateTraining
 from tests.support.federations import federation, place_of
@@ -73,9 +73,9 @@ def both_ways(*args: Any, **options: Any) -> tuple[list[Training], list[Training
     alone, stacked = trainings(*args, **options), trainings(*args, **options)
     for training in alone:
         train(**training.arguments)
-    assert all(map(stackable, stacked))
-    assert len(set(map(likeness, stacked))) == 1
-    train_stacked(stacked)
+    assert all(map(vectorisable, stacked))
+    assert len(set(map(signature, stacked))) == 1
+    train_vectorised(stacked)
     return alone, stacked
 
 
@@ -127,7 +127,7 @@ def test_shuffles_and_the_generators_end_are_those_of_the_loop() -> None:
     reshuffled = trainings()
     for client, training in enumerate(reshuffled):
         training.generator.manual_seed(client)
-    train_stacked(reshuffled)
+    train_vectorised(reshuffled)
     assert largest_difference(alone, reshuffled) > 1e-3
 
 
@@ -148,7 +148,7 @@ def test_losses_with_tensors_of_each_clients_own() -> None:
     alone, stacked = given(), given()
     for training in alone:
         train(**training.arguments)
-    train_stacked(stacked)
+    train_vectorised(stacked)
     assert largest_difference(alone, stacked) < 1e-11
 
 
@@ -178,7 +178,7 @@ class _SubtractsBatchMean(nn.Module):
 
 def test_what_cannot_be_stacked_is_told_apart() -> None:
     (plain,) = trainings(sizes=(3,))
-    assert stackable(plain)
+    assert vectorisable(plain)
     shared = nn.Linear(64, 64)
     for model in (
         nn.Sequential(nn.Flatten(), shared, nn.Tanh(), shared),
@@ -188,40 +188,40 @@ def test_what_cannot_be_stacked_is_told_apart() -> None:
         build_model(Plugin("mobilenet_v2"), (1, 8, 8), 4, torch.Generator()),
         build_model(Plugin("efficientnet_b0"), (1, 8, 8), 4, torch.Generator()),
     ):
-        assert not stackable(replace(plain, model=model))
-    assert not stackable(replace(plain, loss=lambda model, images, labels: model(images).sum()))
-    assert not stackable(replace(plain, private=PrivateTraining(1.0, 1.0)))
-    assert not stackable(replace(plain, epochs=0))
-    assert not stackable(replace(plain, labels=plain.labels[:0], images=plain.images[:0]))
+        assert not vectorisable(replace(plain, model=model))
+    assert not vectorisable(replace(plain, loss=lambda model, images, labels: model(images).sum()))
+    assert not vectorisable(replace(plain, private=PrivateTraining(1.0, 1.0)))
+    assert not vectorisable(replace(plain, epochs=0))
+    assert not vectorisable(replace(plain, labels=plain.labels[:0], images=plain.images[:0]))
     mixing = [replace(training, model=_SubtractsBatchMean(training.model)) for training in trainings()]
     with pytest.raises(ValueError, match="other samples of its batch"):
-        train_stacked(mixing)
+        train_vectorised(mixing)
 
 
 def test_only_clients_that_train_alike_share_a_stack() -> None:
     first, second = trainings(sizes=(3, 9))
-    assert likeness(first) == likeness(second)
-    assert likeness(first) == likeness(replace(first, epochs=7, config=replace(CONFIG, epochs=7)))
+    assert signature(first) == signature(second)
+    assert signature(first) == signature(replace(first, epochs=7, config=replace(CONFIG, epochs=7)))
     for other in (
         replace(second, config=replace(CONFIG, learning_rate=0.1)),
         replace(second, loss=adjusted_cross_entropy(second.labels, 4, 1.0)),
         *trainings("cnn", sizes=(3,)),
         *trainings(sizes=(3,), dtype=torch.float32),
     ):
-        assert likeness(first) != likeness(other)
+        assert signature(first) != signature(other)
     frozen = trainings(sizes=(3,))[0]
     next(frozen.model.parameters()).requires_grad_(False)
-    assert likeness(first) != likeness(frozen)
+    assert signature(first) != signature(frozen)
 
 
 def test_client_that_diverges_does_no_harm_to_the_others() -> None:
     alone, stacked = trainings(), trainings()
-    for place in (0, 3):
+    for index in (0, 3):
         with torch.no_grad():
-            parameters(stacked[place])[0].fill_(torch.nan)
+            parameters(stacked[index])[0].fill_(torch.nan)
     for training in alone:
         train(**training.arguments)
-    train_stacked(stacked)
+    train_vectorised(stacked)
     assert largest_difference(alone[1:3], stacked[1:3]) < 1e-11
     assert bool(parameters(stacked[0])[-1].isnan().all())
 
@@ -232,7 +232,7 @@ def test_frozen_parameters_stay_and_the_others_train() -> None:
         next(training.model.parameters()).requires_grad_(False)
     for training in alone:
         train(**training.arguments)
-    train_stacked(stacked)
+    train_vectorised(stacked)
     assert largest_difference(alone, stacked) < 1e-11
     assert torch.equal(parameters(stacked[0])[0], parameters(trainings(sizes=(5,))[0])[0])
 
@@ -240,7 +240,7 @@ def test_frozen_parameters_stay_and_the_others_train() -> None:
 @pytest.fixture
 def in_float64(monkeypatch: pytest.MonkeyPatch) -> None:
     """Models and images in float64, so that what differs is more than rounding."""
-    initial, resident = Workspace.initial_model, ExperimentData.on
+    initial, resident = Experiment.initial_model, ExperimentData.on
 
     def twice_as_long(data: ExperimentData, device: torch.device) -> ExperimentData:
         there = resident(data, device)
@@ -251,7 +251,7 @@ def in_float64(monkeypatch: pytest.MonkeyPatch) -> None:
             test_images=there.test_images.double(),
         )
 
-    monkeypatch.setattr(Workspace, "initial_model", lambda place, index=0: initial(place, index).double())
+    monkeypatch.setattr(Experiment, "initial_model", lambda experiment, index=0: initial(experiment, index).double())
     monkeypatch.setattr(ExperimentData, "on", twice_as_long)
 
 
@@ -261,29 +261,29 @@ def stacks(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     found: list[int] = []
 
     def noting(group: Sequence[Training]) -> None:
-        train_stacked(group)
+        train_vectorised(group)
         found.append(len(group))
 
     monkeypatch.setattr(together, "train_stacked", noting)
     return found
 
 
-def stacking(job: Job, place: Workspace, state_dir: Path) -> Job:
-    config = replace(place.config, engine=replace(place.config.engine, stacked="always"))
+def stacking(job: Job, experiment: Experiment, state_dir: Path) -> Job:
+    config = replace(experiment.config, engine=replace(experiment.config.engine, vectorise="always"))
     return replace(job, config=to_json(config), state_dir=str(state_dir))
 
 
-def assert_alike(alone: Outcome, stacked: Outcome, place: Workspace, tolerance: float) -> None:
+def assert_alike(alone: Reply, stacked: Reply, experiment: Experiment, tolerance: float) -> None:
     assert (alone.client, alone.error) == (stacked.client, stacked.error)
     assert alone.metrics == pytest.approx(dict(stacked.metrics))
     assert set(alone.arrays) == set(stacked.arrays)
     for name, array in alone.arrays.items():
         found = stacked.arrays[name]
         if name == "logits":
-            count = place.data.public.labels.numel()
+            count = experiment.data.public.labels.numel()
             array, found = (
-                codec(place.config.exchange.uplink)
-                .decode(data.tobytes(), samples=count, classes=place.data.classes, previous=None)
+                codec(experiment.config.communication.uplink)
+                .decode(data.tobytes(), samples=count, classes=experiment.data.classes, previous=None)
                 .logits.numpy()
                 for data in (array, found)
             )
@@ -317,14 +317,14 @@ def test_clients_answer_and_remember_what_they_would_alone(
     overrides: list[str], expected: list[int], tmp_path: Path, stacks: list[int]
 ) -> None:
     running = federation(tmp_path / "alone", *overrides)
-    place = running.place
+    experiment = running.experiment
     for round in (1, 2):
         job, alone = running.ask(round, probe=round == 2)
-        clients = [outcome.client for outcome in alone]
-        found = list(attempt_all(performer, stacking(job, place, tmp_path / "stacked"), clients))
+        clients = [reply.client for reply in alone]
+        found = list(attempt_all(client_fn, stacking(job, experiment, tmp_path / "stacked"), clients))
         for one, other in zip(alone, found, strict=True):
             # Logits travel in float32.
-            assert_alike(one, other, place, 2e-6 if "logits" in one.arrays else 1e-9)
+            assert_alike(one, other, experiment, 2e-6 if "logits" in one.arrays else 1e-9)
             stores = [ClientStore(str(tmp_path / where), one.client) for where in ("alone", "stacked")]
             memories = [store.load(round) if store.rounds(round + 1) else {} for store in stores]
             assert set(memories[0]) == set(memories[1])
@@ -338,17 +338,19 @@ def test_clients_answer_and_remember_what_they_would_alone(
 def test_in_float32_answers_agree_to_rounding(tmp_path: Path, stacks: list[int]) -> None:
     running = federation(tmp_path, "clients.epochs=2", "student.model=cnn")
     job, alone = running.ask(1)
-    for one, other in zip(alone, performer.together(stacking(job, running.place, tmp_path), range(4)), strict=True):
-        assert_alike(one, other, running.place, 1e-4)
+    for one, other in zip(
+        alone, client_fn.together(stacking(job, running.experiment, tmp_path), range(4)), strict=True
+    ):
+        assert_alike(one, other, running.experiment, 1e-4)
     assert stacks == [4]
 
 
 def test_training_alone_for_all_rounds_is_stacked_too(stacks: list[int]) -> None:
-    place = place_of()
-    job = Job("local", 1, to_json(place.config))
+    experiment = place_of()
+    job = Job("local", 1, to_json(experiment.config))
     accuracies = [perform(job, client).metrics["accuracy"] for client in range(4)]
-    found = performer.together(stacking(job, place, Path()), range(4))
-    assert [outcome.metrics["accuracy"] for outcome in found] == pytest.approx(accuracies, abs=0.01)
+    found = client_fn.together(stacking(job, experiment, Path()), range(4))
+    assert [reply.metrics["accuracy"] for reply in found] == pytest.approx(accuracies, abs=0.01)
     assert stacks == [4]
 
 
@@ -360,15 +362,15 @@ def test_client_that_fails_before_or_while_it_trains_fails_alone(tmp_path: Path)
     ):
         running = federation(tmp_path, share % behaviour)
         job, alone = running.ask(1)
-        together_job = stacking(job, running.place, tmp_path)
+        together_job = stacking(job, running.experiment, tmp_path)
         if warned:
             with pytest.warns(UserWarning, match="4 clients are trained one by one"):
-                found = performer.together(together_job, range(4))
+                found = client_fn.together(together_job, range(4))
         else:
-            found = performer.together(together_job, range(4))
-        assert [outcome.ok for outcome in found].count(False) == 1
+            found = client_fn.together(together_job, range(4))
+        assert [reply.ok for reply in found].count(False) == 1
         for one, other in zip(alone, found, strict=True):
-            assert_alike(one, other, running.place, 1e-4)
+            assert_alike(one, other, running.experiment, 1e-4)
 
 
 def test_stack_that_does_not_fit_into_memory_is_halved(
@@ -379,30 +381,32 @@ def test_stack_that_does_not_fit_into_memory_is_halved(
             # As when memory runs out under way: shuffles have been drawn.
             group[0].generator.manual_seed(0)
             raise torch.OutOfMemoryError("out of memory")
-        train_stacked(group)
+        train_vectorised(group)
         stacks.append(len(group))
 
     monkeypatch.setattr(together, "train_stacked", cramped)
     running = federation(tmp_path)
     job, alone = running.ask(1)
-    for one, other in zip(alone, performer.together(stacking(job, running.place, tmp_path), range(4)), strict=True):
-        assert_alike(one, other, running.place, 1e-4)
+    for one, other in zip(
+        alone, client_fn.together(stacking(job, running.experiment, tmp_path), range(4)), strict=True
+    ):
+        assert_alike(one, other, running.experiment, 1e-4)
     assert stacks == [2, 2]
 
 
 def test_parts_stay_within_the_memory_they_may_take(monkeypatch: pytest.MonkeyPatch) -> None:
-    place = place_of()
-    job = Job("round", 1, to_json(place.config))
+    experiment = place_of()
+    job = Job("round", 1, to_json(experiment.config))
     # On the CPU the loop is faster, and bit-identical from one cohort size to another.
-    assert performer.parts(job, (2, 0, 1)) == [(2,), (0,), (1,)]
-    job = stacking(job, place, Path())
-    assert performer.parts(job, (2, 0, 1, 3)) == [(2, 0, 1, 3)]
-    sizes = [together.client_bytes(place, client) for client in range(4)]
-    assert min(sizes) > sum(parameter.numel() * 4 for parameter in place.initial_model().parameters())
+    assert client_fn.parts(job, (2, 0, 1)) == [(2,), (0,), (1,)]
+    job = stacking(job, experiment, Path())
+    assert client_fn.parts(job, (2, 0, 1, 3)) == [(2, 0, 1, 3)]
+    sizes = [together.client_bytes(experiment, client) for client in range(4)]
+    assert min(sizes) > sum(parameter.numel() * 4 for parameter in experiment.initial_model().parameters())
     monkeypatch.setattr(together, "STACK_BYTES", max(sizes[2] + sizes[0], sizes[1] + sizes[3]))
-    assert performer.parts(job, (2, 0, 1, 3)) == [(2, 0), (1, 3)]
+    assert client_fn.parts(job, (2, 0, 1, 3)) == [(2, 0), (1, 3)]
     monkeypatch.setattr(together, "STACK_BYTES", 1)
-    assert performer.parts(job, (2, 0)) == [(2,), (0,)]
+    assert client_fn.parts(job, (2, 0)) == [(2,), (0,)]
 
 
 def test_larger_batches_models_and_moments_take_more_memory() -> None:
@@ -415,39 +419,39 @@ def test_larger_batches_models_and_moments_take_more_memory() -> None:
 class _Pairs:
     """Works on two clients at once."""
 
-    def __call__(self, job: Job, client: int) -> Outcome:
+    def __call__(self, job: Job, client: int) -> Reply:
         if client == 2:
             raise ValueError("one is a crowd")
-        return Outcome(client, metrics={"together": 0})
+        return Reply(client, metrics={"together": 0})
 
     def parts(self, job: Job, clients: Sequence[int]) -> list[tuple[int, ...]]:
         if job.kind == "broken":
             raise ValueError("no such job")
         return [tuple(clients[start : start + 2]) for start in range(0, len(clients), 2)]
 
-    def together(self, job: Job, clients: Sequence[int]) -> list[Outcome]:
-        return [Outcome(client, metrics={"together": 1}) for client in clients]
+    def together(self, job: Job, clients: Sequence[int]) -> list[Reply]:
+        return [Reply(client, metrics={"together": 1}) for client in clients]
 
 
 def test_parts_are_worked_on_at_once_while_somebody_waits() -> None:
     job = Job("round", 1, "{}")
     found = list(attempt_all(_Pairs(), job, (0, 1, 2)))
-    assert [dict(outcome.metrics) for outcome in found] == [{"together": 1}, {"together": 1}, {}]
+    assert [dict(reply.metrics) for reply in found] == [{"together": 1}, {"together": 1}, {}]
     assert found[2].error == "ValueError: one is a crowd"
     answers = iter((True, False))
     late = list(attempt_all(_Pairs(), job, (0, 1, 2, 3), awaited=lambda: next(answers)))
-    assert [outcome.ok for outcome in late] == [True, True, False, False]
+    assert [reply.ok for reply in late] == [True, True, False, False]
     assert "time was over" in str(late[3].error)
     alone = list(attempt_all(_Pairs(), Job("broken", 1, "{}"), (0, 1)))
-    assert [dict(outcome.metrics) for outcome in alone] == [{"together": 0}, {"together": 0}]
+    assert [dict(reply.metrics) for reply in alone] == [{"together": 0}, {"together": 0}]
 
 
 def test_performer_that_works_on_one_client_is_asked_for_each() -> None:
     asked: list[int] = []
 
-    def alone(job: Job, client: int) -> Outcome:
+    def alone(job: Job, client: int) -> Reply:
         asked.append(client)
-        return Outcome(client)
+        return Reply(client)
 
     job = Job("round", 1, "{}")
     assert list(attempt_all(alone, job, (3, 1))) == [attempt(alone, job, client) for client in (3, 1)]

@@ -26,11 +26,11 @@ from fedkd.core.messages import (
     state_arrays,
 )
 from fedkd.engines.inline import InlineEngine
-from fedkd.experiment import Workspace
+from fedkd.experiment import Experiment
 from fedkd.models import hit_rate, predict
 from fedkd.results.directory import parameter_digest
 from fedkd.server.averaging import average_states, parameter_fault
-from fedkd.server.student_rule import Answers, StudentRule
+from fedkd.server.student_rule import RoundReports, StudentRule
 from tests.support.federations import SMALL, federation, place_of
 
 NONE = torch.zeros(0, 10)
@@ -39,9 +39,9 @@ STILL = ("distillation.learning_rate=1e-12", "distillation.warmup=0")
 MIXED = "clients.models=[{name: mlp, hidden: [8]}, {name: mlp, hidden: [4]}]"
 
 
-def begun(place: Workspace, name: str, **options: object) -> StudentRule:
+def begun(experiment: Experiment, name: str, **options: object) -> StudentRule:
     rule: StudentRule = plugins.build(plugins.STUDENT_RULE, name, options)
-    rule.begin(place)
+    rule.begin(experiment)
     return rule
 
 
@@ -49,14 +49,14 @@ def report(client: int, arrays: Arrays, examples: int = 1) -> ClientReport:
     return ClientReport(client, 1, NONE, examples, arrays=arrays)
 
 
-def answers(*reports: ClientReport, round: int = 1) -> Answers:
-    return Answers(round, reports, EVERYTHING, EVERYTHING)
+def answers(*reports: ClientReport, round: int = 1) -> RoundReports:
+    return RoundReports(round, reports, EVERYTHING, EVERYTHING)
 
 
-def constant(place: Workspace, value: float, architecture: int = 0) -> Arrays:
+def constant(experiment: Experiment, value: float, architecture: int = 0) -> Arrays:
     """The parameters of a model, all equal."""
     prefix = parameter_prefix(architecture)
-    state = state_arrays(place.initial_model(architecture).state_dict())
+    state = state_arrays(experiment.initial_model(architecture).state_dict())
     return {prefix + name: np.full_like(array, value) for name, array in state.items()}
 
 
@@ -82,19 +82,19 @@ def test_states_are_averaged_by_examples() -> None:
 
 
 def test_the_student_becomes_the_mean_by_examples() -> None:
-    place = place_of()
-    rule = begun(place, "average")
-    lesson = rule.learn(answers(report(0, constant(place, 0.0), 1), report(2, constant(place, 1.0), 3)))
+    experiment = place_of()
+    rule = begun(experiment, "average")
+    update = rule.update(answers(report(0, constant(experiment, 0.0), 1), report(2, constant(experiment, 1.0), 3)))
     assert values(rule) == {0.75}
-    assert (lesson.targets, lesson.consensus, lesson.distilled) == (None, None, None)
+    assert (update.targets, update.consensus, update.distilled) == (None, None, None)
     assert {name: array.flat[0] for name, array in rule.broadcast().items()} == dict.fromkeys(rule.broadcast(), 0.75)
 
 
 @pytest.mark.parametrize("name", ["average", "average_and_distil"])
 def test_parameters_that_do_not_fit_are_faults(name: str) -> None:
-    place = place_of()
-    rule = begun(place, name)
-    good = constant(place, 0.0)
+    experiment = place_of()
+    rule = begun(experiment, name)
+    good = constant(experiment, 0.0)
     assert rule.fault(report(0, good)) is None
     first = next(iter(good))
     for bad, part in (
@@ -121,20 +121,20 @@ def test_federated_averaging_as_an_algorithm_is_the_control() -> None:
 
 
 def test_the_averaging_control_runs_where_only_other_architectures_have_resources() -> None:
-    place = place_of(
+    experiment = place_of(
         "clients.models=[cnn]", "engine.resources={cnn: {threads: 1}}", "clients.rule=own_model", "rounds=1"
     )
     with InlineEngine() as engine:
-        assert len(controls.fedavg(place, engine.run, lambda done, total: None)) == 1
+        assert len(controls.fedavg(experiment, engine.run, lambda done, total: None)) == 1
 
 
 # FedDF
 
 
-def refined(rule: StudentRule, place: Workspace) -> list[ClientReport]:
+def refined(rule: StudentRule, experiment: Experiment) -> list[ClientReport]:
     """Reports of four clients, of architectures in turn, with parameters 0, 1, 2, 3 and examples 1, 1, 3, 1."""
     reports = [
-        report(client, constant(place, float(client), place.architecture_of(client)), examples)
+        report(client, constant(experiment, float(client), experiment.architecture_of(client)), examples)
         for client, examples in enumerate((1, 1, 3, 1))
     ]
     assert [rule.fault(each) for each in reports] == [None] * 4
@@ -151,9 +151,9 @@ def levels(rule: StudentRule) -> dict[int, float]:
 
 @pytest.mark.parametrize("refine", [True, False])
 def test_each_architecture_has_its_own_average(refine: bool) -> None:
-    place = place_of(MIXED, *STILL, "teacher=mean_logits")
-    rule = begun(place, "average_and_distil", refine=refine)
-    rule.learn(answers(*refined(rule, place)))
+    experiment = place_of(MIXED, *STILL, "strategy=mean_logits")
+    rule = begun(experiment, "average_and_distil", refine=refine)
+    rule.update(answers(*refined(rule, experiment)))
     # Clients 0 and 2, by 1 and 3 examples; clients 1 and 3, by 1 and 1.
     assert levels(rule) == pytest.approx({0: 1.5, 1: 2.0}, abs=1e-6)
     assert values(rule) == {1.5}
@@ -162,22 +162,22 @@ def test_each_architecture_has_its_own_average(refine: bool) -> None:
 def test_only_with_refine_are_the_clients_averages_distilled() -> None:
     moved = []
     for refine in (True, False):
-        place = place_of(MIXED, "distillation.learning_rate=0.1", "distillation.warmup=0", "teacher=mean_logits")
-        rule = begun(place, "average_and_distil", refine=refine)
-        rule.learn(answers(*refined(rule, place)))
+        experiment = place_of(MIXED, "distillation.learning_rate=0.1", "distillation.warmup=0", "strategy=mean_logits")
+        rule = begun(experiment, "average_and_distil", refine=refine)
+        rule.update(answers(*refined(rule, experiment)))
         moved.append({name[:13] for name, array in rule.broadcast().items() if np.ptp(array) > 1e-4})
     # An average of constants is constant, and a distilled one no longer.
     assert moved == [{"parameters/0/", "parameters/1/"}, {"parameters/0/"}]
 
 
 def test_a_student_that_no_client_has_is_distilled_alone_and_goes_on_from_where_it_was() -> None:
-    place = place_of("clients.models=[{name: mlp, hidden: [4]}]", *STILL, "teacher=mean_logits")
-    rule = begun(place, "average_and_distil")
+    experiment = place_of("clients.models=[{name: mlp, hidden: [4]}]", *STILL, "strategy=mean_logits")
+    rule = begun(experiment, "average_and_distil")
     assert rule.student is not None
-    before = predict(rule.student, place.data.public.images)
-    reports = [report(client, constant(place, 1.0, 1)) for client in range(4)]
-    rule.learn(answers(*reports))
-    assert torch.allclose(predict(rule.student, place.data.public.images), before, atol=1e-5)
+    before = predict(rule.student, experiment.data.public.images)
+    reports = [report(client, constant(experiment, 1.0, 1)) for client in range(4)]
+    rule.update(answers(*reports))
+    assert torch.allclose(predict(rule.student, experiment.data.public.images), before, atol=1e-5)
     assert levels(rule) == pytest.approx({1: 1.0})
     assert {row.received for row in federation(None, *FED_ET).round(1).clients} == {
         Traffic(parameters=4 * (65 * 4 + 10 * 4 + 10))
@@ -189,7 +189,7 @@ FED_ET = ("clients.models=[{name: mlp, hidden: [4]}]", "clients.rule=parameters"
 
 def test_the_ensemble_of_parameters_can_use_every_teacher() -> None:
     for name in ("class_count_weighted", "stacked", "vote"):
-        run = federation(None, *FED_ET, f"teacher={name}")
+        run = federation(None, *FED_ET, f"strategy={name}")
         result = run.round(1)
         assert not result.record.failures
         assert result.record.mean_lambda is not None
@@ -200,7 +200,7 @@ def test_label_counts_are_disclosed_only_where_a_teacher_uses_them() -> None:
         (("clients.rule=broadcast", "student.rule=distil"), 40),
         (("clients.rule=parameters", "student.rule=average"), 0),
     ):
-        run = federation(None, *rules, "teacher=class_count_weighted")
+        run = federation(None, *rules, "strategy=class_count_weighted")
         assert {row.sent.other for row in run.round(1).clients} == {extra}
 
 
@@ -218,7 +218,7 @@ def means(*rows: tuple[int, float, int]) -> Arrays:
 def test_label_means_are_weighted_by_their_samples() -> None:
     rule = begun(place_of(), "label_means")
     assert rule.broadcast() == {}
-    rule.learn(answers(report(0, means((0, 1.0, 2), (1, 5.0, 3))), report(3, means((0, 4.0, 1), (9, -2.0, 7)))))
+    rule.update(answers(report(0, means((0, 1.0, 2), (1, 5.0, 3))), report(3, means((0, 4.0, 1), (9, -2.0, 7)))))
     sent = rule.broadcast()
     assert sent[MEANS][:, 0].tolist() == [2.0, 5.0, 0, 0, 0, 0, 0, 0, 0, -2.0]
     assert sent[SIZES].tolist() == [3, 3, 0, 0, 0, 0, 0, 0, 0, 7]
@@ -243,8 +243,8 @@ def test_means_that_do_not_fit_are_faults() -> None:
         assert name in str(rule.fault(report(0, good | {name: array})))
     assert MEANS in str(rule.fault(report(0, {SIZES: good[SIZES]})))
     with pytest.raises(RunError, match="give their models one width"):
-        rule.learn(answers(report(0, good), report(1, good | {MEANS: np.zeros((10, 2), np.float32)})))
-    rule.learn(answers(report(0, good)))
+        rule.update(answers(report(0, good), report(1, good | {MEANS: np.zeros((10, 2), np.float32)})))
+    rule.update(answers(report(0, good)))
     assert "1 columns like the others, got 2" in str(
         rule.fault(report(0, good | {MEANS: np.zeros((10, 2), np.float32)}))
     )
@@ -281,7 +281,7 @@ def test_every_client_gets_the_answers_to_its_own_samples() -> None:
     first = features(1, 5)
     turned = {name: array[::-1].copy() for name, array in first.items()}
     other = features(2, 7)
-    rule.learn(answers(report(0, first, 5), report(1, turned, 5), report(2, other, 7)))
+    rule.update(answers(report(0, first, 5), report(1, turned, 5), report(2, other, 7)))
     answered = [rule.personal(client)["server_logits"] for client in range(3)]
     assert [array.shape for array in answered] == [(5, 10), (5, 10), (7, 10)]
     assert answered[1] == pytest.approx(answered[0][::-1], abs=1e-6)
@@ -290,7 +290,7 @@ def test_every_client_gets_the_answers_to_its_own_samples() -> None:
     again = begun(place_of(), "features")
     again.load_state_dict(rule.state_dict())
     for each in (rule, again):
-        each.learn(answers(report(0, first, 5), round=2))
+        each.update(answers(report(0, first, 5), round=2))
         assert (each.personal(2)["server_logits"] == answered[2]).all()
         assert (each.personal(0)["server_logits"] != answered[0]).any()
     assert (rule.personal(0)["server_logits"] == again.personal(0)["server_logits"]).all()
@@ -310,15 +310,15 @@ def test_features_that_do_not_fit_are_faults() -> None:
             assert name in str(rule.fault(report(0, good | {name: array}, 4)))
     assert FEATURE_VALUES in str(rule.fault(report(0, features(1, 0), 0)))
     with pytest.raises(RunError, match=r"got \[4, 8\]; give their models one width"):
-        rule.learn(answers(report(0, good, 4), report(1, features(1, 4, width=4), 4)))
-    rule.learn(answers(report(0, good, 4)))
+        rule.update(answers(report(0, good, 4), report(1, features(1, 4, width=4), 4)))
+    rule.update(answers(report(0, good, 4)))
     with pytest.raises(RunError, match="one width"):
-        rule.learn(answers(report(0, features(1, 4, width=4), 4), round=2))
+        rule.update(answers(report(0, features(1, 4, width=4), 4), round=2))
 
 
 def test_the_servers_model_learns_from_features(tmp_path: Path) -> None:
-    place = ("clients.rule=features", "student.rule={name: features, epochs: 20}", "data.private_size=400")
-    run = federation(tmp_path, *place, "clients.epochs=5", "clients.fraction=0.75")
+    experiment = ("clients.rule=features", "student.rule={name: features, epochs: 20}", "data.private_size=400")
+    run = federation(tmp_path, *experiment, "clients.epochs=5", "clients.fraction=0.75")
     results = [run.round(round, probe=round == 3) for round in (1, 2, 3)]
     assert [result.record.failures for result in results] == [()] * 3
     assert [result.record.student_accuracy is None for result in results] == [True, True, False]
@@ -330,38 +330,38 @@ def test_the_servers_model_learns_from_features(tmp_path: Path) -> None:
 
 def test_clients_are_sent_the_teachers_targets_or_the_students() -> None:
     for whose in ("teacher", "student"):
-        run = federation(Path("/nowhere"), f"student.rule={{name: distil, consensus: {whose}}}", "teacher=mean_logits")
+        run = federation(Path("/nowhere"), f"student.rule={{name: distil, consensus: {whose}}}", "strategy=mean_logits")
         logits = torch.zeros(40, 10)
         logits[:, 4] = 5.0
         reports = [ClientReport(client, 1, logits, 1) for client in range(4)]
-        lesson = run.server.rule.learn(answers(*reports))
+        update = run.server.rule.update(answers(*reports))
         student = run.server.rule.student
-        assert lesson.consensus is not None
+        assert update.consensus is not None
         assert student is not None
-        expected = logits if whose == "teacher" else predict(student, run.place.data.public.images)
-        assert torch.allclose(lesson.consensus.log_probabilities, expected.log_softmax(dim=1), atol=1e-6)
+        expected = logits if whose == "teacher" else predict(student, run.experiment.data.public.images)
+        assert torch.allclose(update.consensus.log_probabilities, expected.log_softmax(dim=1), atol=1e-6)
         # What the student says about samples whose labels it has learnt would hand the labels on.
-        unknown = run.place.data.public.labels == -1
-        assert lesson.consensus.mask.tolist() == (unknown if whose == "student" else unknown | True).tolist()
+        unknown = run.experiment.data.public.labels == -1
+        assert update.consensus.mask.tolist() == (unknown if whose == "student" else unknown | True).tolist()
 
 
 PRETRAINED = "student.rule={name: distil, pretrain_steps: 30}"
 
 
 def test_a_student_may_learn_from_the_public_labels_before_it_is_sent_out(tmp_path: Path) -> None:
-    place = place_of(PRETRAINED, "distillation.learning_rate=0.1")
-    student = begun(place, "distil", pretrain_steps=30).student
-    plain = begun(place, "distil").student
+    experiment = place_of(PRETRAINED, "distillation.learning_rate=0.1")
+    student = begun(experiment, "distil", pretrain_steps=30).student
+    plain = begun(experiment, "distil").student
     assert student is not None
     assert plain is not None
-    initial = place.initial_model()
+    initial = experiment.initial_model()
     assert parameter_digest(plain.state_dict()) == parameter_digest(initial.state_dict())
-    images, labels = place.data.public.images, place.data.public.labels
+    images, labels = experiment.data.public.images, experiment.data.public.labels
     known = labels >= 0
     before, after = (hit_rate(predict(model, images[known]), labels[known]) for model in (plain, student))
     assert after > before + 0.3
     # Repeatable, and what clients get.
-    again = begun(place, "distil", pretrain_steps=30)
+    again = begun(experiment, "distil", pretrain_steps=30)
     assert again.student is not None
     assert parameter_digest(again.student.state_dict()) == parameter_digest(student.state_dict())
     sent = federation(None, PRETRAINED, "distillation.learning_rate=0.1").ask(1)[0].parameters

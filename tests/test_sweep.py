@@ -36,7 +36,7 @@ BASE: dict[str, Any] = {
     "controls": ["public_only"],
     "engine": {"kind": "inline"},
 }
-GRID = {"teacher.name": ("mean_probabilities", "median")}
+GRID = {"strategy.name": ("mean_probabilities", "median")}
 SEEDS = (0, 1)
 
 
@@ -85,7 +85,9 @@ def test_cells_equal_single_runs_and_the_tables_their_means(tmp_path: Path) -> N
     out = tmp_path / "sweep"
     result = run_sweep(BASE, GRID, SEEDS, out)
     assert not result.failed
-    folders = [f"teacher.name={teacher},seed={seed}" for teacher in ("mean_probabilities", "median") for seed in (0, 1)]
+    folders = [
+        f"strategy.name={teacher},seed={seed}" for teacher in ("mean_probabilities", "median") for seed in (0, 1)
+    ]
     assert sorted(path.name for path in out.iterdir() if path.is_dir()) == folders
     for folder in folders:
         run_experiment(load_config(BASE, folder.split(",")), tmp_path / folder)
@@ -95,16 +97,16 @@ def test_cells_equal_single_runs_and_the_tables_their_means(tmp_path: Path) -> N
     assert [cell["folder"] for cell in content["cells"]] == folders
     students = [100 * results(out / folder)["summary"]["student_accuracy"] for folder in folders]
     leads = [100 * results(out / folder)["summary"]["controls"]["public_only"] for folder in folders]
-    for place, group in enumerate(content["groups"]):
-        assert group["values"] == {"teacher.name": GRID["teacher.name"][place]}
-        mean, half = mean_and_ci(students[2 * place : 2 * place + 2])
+    for index, group in enumerate(content["groups"]):
+        assert group["values"] == {"strategy.name": GRID["strategy.name"][index]}
+        mean, half = mean_and_ci(students[2 * index : 2 * index + 2])
         assert group["measures"]["student"] == {"mean": mean, "ci95": half, "count": 2}
-        assert group["measures"]["control_public_only"]["mean"] == sum(leads[2 * place : 2 * place + 2]) / 2
+        assert group["measures"]["control_public_only"]["mean"] == sum(leads[2 * index : 2 * index + 2]) / 2
     with (out / "sweep.csv").open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert [float(row["student"]) for row in rows] == students
-    assert [(row["teacher.name"], row["seed"], row["folder"]) for row in rows] == [
-        (folder.split(",")[0].removeprefix("teacher.name="), folder[-1], folder) for folder in folders
+    assert [(row["strategy.name"], row["seed"], row["folder"]) for row in rows] == [
+        (folder.split(",")[0].removeprefix("strategy.name="), folder[-1], folder) for folder in folders
     ]
     assert float(rows[0]["student_mean"]) == (students[0] + students[1]) / 2
     assert rows[0]["student_sha256"] == results(out / folders[0])["summary"]["student_sha256"]
@@ -123,7 +125,7 @@ def test_finished_cells_are_left_alone_and_new_ones_are_added(tmp_path: Path) ->
 
 
 def test_nothing_runs_when_any_cell_is_wrong(tmp_path: Path) -> None:
-    grid = {"teacher.name": ("median", "medain"), "data.private_size": (80, 100_000), "rounds": (1, 0)}
+    grid = {"strategy.name": ("median", "medain"), "data.private_size": (80, 100_000), "rounds": (1, 0)}
     with pytest.raises(ConfigError) as found:
         run_sweep(BASE, grid, (0,), tmp_path / "sweep")
     text = str(found.value)
@@ -147,7 +149,7 @@ def test_folders_with_other_runs_or_other_things_are_refused_before_anything_run
 def moody(tmp_path: Path) -> tuple[dict[str, Any], Path]:
     """A configuration whose teacher does what the file says."""
     path = tmp_path / "mood"
-    return BASE | {"teacher": {"name": f"{Moody.__module__}:Moody", "mood": str(path)}}, path
+    return BASE | {"strategy": {"name": f"{Moody.__module__}:Moody", "mood": str(path)}}, path
 
 
 def test_a_cell_that_fails_does_not_stop_the_others(tmp_path: Path, moody: tuple[dict[str, Any], Path]) -> None:

@@ -11,7 +11,7 @@ from fedkd.config.load import load_config
 from fedkd.config.sweep import CellFaults, cells_of, folder_name, parse_grid, parse_seeds
 from fedkd.core.errors import ConfigError
 
-BASE: dict[str, Any] = {"teacher": "stacked"}
+BASE: dict[str, Any] = {"strategy": "stacked"}
 
 
 def test_values_are_yaml_and_brackets_hold_commas_together() -> None:
@@ -23,7 +23,7 @@ def test_values_are_yaml_and_brackets_hold_commas_together() -> None:
     }
 
 
-@pytest.mark.parametrize("text", ["teacher.name", "teacher.name=", "=a,b", "a=[b", "a=b],[c", "a=b,,c"])
+@pytest.mark.parametrize("text", ["strategy.name", "strategy.name=", "=a,b", "a=[b", "a=b],[c", "a=b,,c"])
 def test_what_is_no_list_of_values_is_refused(text: str) -> None:
     with pytest.raises(ConfigError, match="--grid"):
         parse_grid([text])
@@ -42,12 +42,12 @@ def test_seeds_are_whole_numbers() -> None:
 
 
 def test_every_combination_is_the_configuration_that_run_would_make_of_it() -> None:
-    grid = {"teacher.name": ("stacked", "median"), "rounds": (1, 2)}
+    grid = {"strategy.name": ("stacked", "median"), "rounds": (1, 2)}
     cells, _ = cells_of(BASE, grid, (0, 7), ["clients.count=3"])
     assert [cell.name for cell in cells][:3] == [
-        "teacher.name=stacked,rounds=1,seed=0",
-        "teacher.name=stacked,rounds=1,seed=7",
-        "teacher.name=stacked,rounds=2,seed=0",
+        "strategy.name=stacked,rounds=1,seed=0",
+        "strategy.name=stacked,rounds=1,seed=7",
+        "strategy.name=stacked,rounds=2,seed=0",
     ]
     assert len(cells) == 8
     for cell in cells:
@@ -62,8 +62,8 @@ def test_without_seeds_the_configurations_own_is_used_and_named() -> None:
 
 def test_names_come_before_options_whatever_the_order() -> None:
     # An option of a teacher that is named beside it must not be lost, wherever either is given.
-    cells, _ = cells_of({"teacher": "median"}, {"teacher.folds": (3, 5)}, (0,), ["teacher.name=stacked"])
-    assert [cell.config.teacher.options for cell in cells] == [{"folds": 3}, {"folds": 5}]
+    cells, _ = cells_of({"strategy": "median"}, {"teacher.folds": (3, 5)}, (0,), ["strategy.name=stacked"])
+    assert [cell.config.strategy.options for cell in cells] == [{"folds": 3}, {"folds": 5}]
 
 
 @pytest.mark.parametrize(
@@ -75,7 +75,7 @@ def test_names_come_before_options_whatever_the_order() -> None:
         ({"rounds": (1, 2, 1)}, (), (), "1 twice"),
         ({"rounds": (1, 2)}, (4, 4), (), "4 twice"),
         ({"rounds": (1, 2)}, (), ("rounds=3",), "swept over by --grid rounds"),
-        ({"teacher.name": ("stacked", "era")}, (), ("teacher=median",), "swept over by --grid teacher.name"),
+        ({"strategy.name": ("stacked", "era")}, (), ("strategy=median",), "swept over by --grid strategy.name"),
         ({}, (0, 1), ("seed=3",), "swept over by --seeds"),
         ({"rounds": ("1", 1)}, (), (), "the same experiment"),
         ({"rounds": (1, 2)}, (), ("rounds",), "key.path=value"),
@@ -89,7 +89,7 @@ def test_a_sweep_that_contradicts_itself_is_refused(
 
 
 def test_a_fault_is_shown_once_with_the_cells_that_have_it() -> None:
-    grid = {"teacher.name": ("stacked", "nobody"), "rounds": (0, 1)}
+    grid = {"strategy.name": ("stacked", "nobody"), "rounds": (0, 1)}
     cells, faults = cells_of(BASE, grid, (0, 1), ["clients.cuont=2"])
     assert not cells
     with pytest.raises(ConfigError) as found:
@@ -99,8 +99,8 @@ def test_a_fault_is_shown_once_with_the_cells_that_have_it() -> None:
     assert "[in" not in everywhere
     assert rounds.startswith("rounds: ")
     assert rounds.endswith(
-        "[in teacher.name=stacked,rounds=0,seed=0; teacher.name=stacked,rounds=0,seed=1; "
-        "teacher.name=nobody,rounds=0,seed=0 and 1 more]"
+        "[in strategy.name=stacked,rounds=0,seed=0; strategy.name=stacked,rounds=0,seed=1; "
+        "strategy.name=nobody,rounds=0,seed=0 and 1 more]"
     )
     assert "nobody" in teacher
 
@@ -118,7 +118,7 @@ VALUES = st.recursive(
 
 @given(VALUES)
 def test_any_value_gives_a_name_fit_for_a_file_system(tmp_path_factory: pytest.TempPathFactory, value: Any) -> None:
-    name = folder_name({"teacher.name": value, "seed": 0})
+    name = folder_name({"strategy.name": value, "seed": 0})
     assert name == Path(name).name
     assert len(name.encode()) <= 200
     assert not set(name) & set("/\\:*?\"<>| '\n\0")

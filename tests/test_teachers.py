@@ -16,7 +16,7 @@ from fedkd.core.errors import PluginError
 
 
 def build(name: str, **options: object) -> LogitAggregator:
-    aggregator: LogitAggregator = plugins.build(plugins.TEACHER, name, options)
+    aggregator: LogitAggregator = plugins.build(plugins.STRATEGY, name, options)
     return aggregator
 
 
@@ -130,7 +130,7 @@ def test_krum_by_hand() -> None:
 
 def test_krum_with_few_clients_averages_what_ties() -> None:
     # Of three clients, f shrinks to 0 and each has one nearest: 0.2 and 0.3 have each other.
-    assert target("krum", shares(0.2, 0.3, 0.8), byzantine=1) == [0.25, 0.75]
+    assert target("krum", shares(0.2, 0.3, 0.8), malicious=1) == [0.25, 0.75]
     assert target("krum", shares(0.2, 0.8)) == [0.5, 0.5]
 
 

@@ -16,7 +16,7 @@ from fedkd.core.messages import UNKNOWN_LABEL
 
 
 def build(name: str, **options: object) -> LogitAggregator:
-    aggregator: LogitAggregator = plugins.build(plugins.TEACHER, name, options)
+    aggregator: LogitAggregator = plugins.build(plugins.STRATEGY, name, options)
     return aggregator
 
 
@@ -159,7 +159,7 @@ def test_with_fifty_labels_clients_that_know_nothing_hardly_distract_stacking() 
 
 def test_stacking_on_labels_survives_colluders_who_undo_the_mean() -> None:
     logits, truth = skewed(5)
-    behaviour = plugins.build(plugins.CLIENT, "hips")
+    behaviour = plugins.build(plugins.BEHAVIOUR, "hips")
     lie = behaviour.collude(AdversaryView(logits, logits[0], torch.Generator(), client=8, attackers=3))
     attacked = torch.cat([logits, lie.expand(3, -1, -1)])
     fixed: dict[str, object] = {"weights": "mean", "ridge": 1e-2}

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from fedkd.client.context import LocalWork
+from fedkd.client.context import ClientContext
 from fedkd.client.rule import ClientRule, Upload
 
 
@@ -17,6 +17,6 @@ class Broadcast(ClientRule):
     def receives(self) -> frozenset[str]:
         return frozenset({"parameters"})
 
-    def respond(self, work: LocalWork) -> Upload:
-        model = work.train(work.received_model())
-        return Upload(logits=work.answer(model), model=model)
+    def respond(self, context: ClientContext) -> Upload:
+        model = context.train(context.received_model())
+        return Upload(logits=context.answer(model), model=model)

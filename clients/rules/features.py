@@ -8,7 +8,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from fedkd.client.context import LocalWork
+from fedkd.client.context import ClientContext
 from fedkd.client.rule import ClientRule, Upload
 from fedkd.core.messages import FEATURE_LABELS, FEATURE_LOGITS, FEATURE_VALUES, TEST_FEATURES
 from fedkd.distillation.losses import distillation_loss
@@ -35,11 +35,11 @@ class Features(ClientRule):
     def receives(self) -> frozenset[str]:
         return frozenset({"server_logits"})
 
-    def respond(self, work: LocalWork) -> Upload:
-        model = work.own_model()
-        answers = work.received.get("server_logits")
+    def respond(self, context: ClientContext) -> Upload:
+        model = context.own_model()
+        answers = context.received.get("server_logits")
         targets = None if answers is None else torch.from_numpy(answers.copy()).log_softmax(dim=-1)
-        labels, config = work.labels, work.workspace.config.clients
+        labels, config = context.labels, context.experiment.config.clients
 
         def loss(model: nn.Module, images: Tensor, rows: Tensor) -> Tensor:
             logits = model(images)
@@ -49,15 +49,15 @@ class Features(ClientRule):
             return loss + self.weight * distillation_loss(logits, targets.to(rows.device)[rows], self.temperature)
 
         everything = torch.arange(labels.numel())
-        generator = work.generator("local training")
-        work.trainer(model, work.images, everything, config, epochs=config.epochs, generator=generator, loss=loss)
-        work.keep(model)
-        seen, logits = embeddings(model, work.images)
+        generator = context.generator("local training")
+        context.trainer(model, context.images, everything, config, epochs=config.epochs, generator=generator, loss=loss)
+        context.keep(model)
+        seen, logits = embeddings(model, context.images)
         arrays = {
             FEATURE_VALUES: seen.numpy(),
             FEATURE_LOGITS: logits.numpy(),
             FEATURE_LABELS: labels.numpy().astype(np.int16),
         }
-        if work.probe:
-            arrays[TEST_FEATURES] = embeddings(model, work.workspace.resident.test_images)[0].numpy()
+        if context.probe:
+            arrays[TEST_FEATURES] = embeddings(model, context.experiment.resident.test_images)[0].numpy()
         return Upload(arrays=arrays, model=model)

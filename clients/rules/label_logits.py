@@ -7,7 +7,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from fedkd.client.context import LocalWork
+from fedkd.client.context import ClientContext
 from fedkd.client.label_means import label_means, others_means
 from fedkd.client.rule import ClientRule, Upload
 from fedkd.core.messages import INCLUDED, MEANS, SIZES
@@ -33,13 +33,13 @@ class LabelLogits(ClientRule):
     def receives(self) -> frozenset[str]:
         return frozenset({"label_means", INCLUDED})
 
-    def respond(self, work: LocalWork) -> Upload:
-        model = work.own_model()
+    def respond(self, context: ClientContext) -> Upload:
+        model = context.own_model()
         targets, known = torch.zeros(0), torch.zeros(0)
-        if MEANS in work.received:
-            mine = INCLUDED in work.received and MEANS in work.memory
-            own = {name: work.memory[name].numpy() for name in (MEANS, SIZES)} if mine else None
-            targets, known = others_means(work.received, own)
+        if MEANS in context.received:
+            mine = INCLUDED in context.received and MEANS in context.memory
+            own = {name: context.memory[name].numpy() for name in (MEANS, SIZES)} if mine else None
+            targets, known = others_means(context.received, own)
 
         def loss(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
             logits = model(images)
@@ -50,8 +50,8 @@ class LabelLogits(ClientRule):
             apart = nn.functional.kl_div(logits.log_softmax(dim=-1), target, reduction="none").sum(dim=-1)
             return loss + self.weight * (known.to(images.device)[labels] * apart).mean()
 
-        work.train(model, loss)
-        work.keep(model)
-        arrays = label_means(predict(model, work.images), work.labels, work.workspace.data.classes)
-        work.memory |= {name: torch.from_numpy(array) for name, array in arrays.items()}
+        context.train(model, loss)
+        context.keep(model)
+        arrays = label_means(predict(model, context.images), context.labels, context.experiment.data.classes)
+        context.memory |= {name: torch.from_numpy(array) for name, array in arrays.items()}
         return Upload(arrays=arrays, model=model)

@@ -7,7 +7,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from fedkd.client.context import MODEL, LocalWork
+from fedkd.client.context import MODEL, ClientContext
 from fedkd.client.rule import ClientRule, Upload
 from fedkd.client.training import SampleLoss
 from fedkd.core.messages import CONSENSUS, LABELS, UNKNOWN_LABEL
@@ -42,44 +42,44 @@ class OwnModel(ClientRule):
     def receives(self) -> frozenset[str]:
         return frozenset({CONSENSUS, LABELS} if self.pretrain_epochs else {CONSENSUS})
 
-    def respond(self, work: LocalWork) -> Upload:
-        model = work.own_model()
-        if not any(name.startswith(MODEL) for name in work.memory):
-            self._pretrain(work, model)
-        self._digest(work, model)
-        work.train(model)
-        work.keep(model)
-        return Upload(logits=work.answer(model), model=model)
+    def respond(self, context: ClientContext) -> Upload:
+        model = context.own_model()
+        if not any(name.startswith(MODEL) for name in context.memory):
+            self._pretrain(context, model)
+        self._digest(context, model)
+        context.train(model)
+        context.keep(model)
+        return Upload(logits=context.answer(model), model=model)
 
-    def _pretrain(self, work: LocalWork, model: nn.Module) -> None:
-        if LABELS not in work.received:
+    def _pretrain(self, context: ClientContext, model: nn.Module) -> None:
+        if LABELS not in context.received:
             return
-        labels = torch.from_numpy(work.received[LABELS]).long()
+        labels = torch.from_numpy(context.received[LABELS]).long()
         known = labels != UNKNOWN_LABEL
-        work.trainer(
+        context.trainer(
             model,
-            work.workspace.resident.public.images[known],
+            context.experiment.resident.public.images[known],
             labels[known],
-            work.workspace.config.clients,
+            context.experiment.config.clients,
             epochs=self.pretrain_epochs,
-            generator=work.generator("training on public labels"),
+            generator=context.generator("training on public labels"),
         )
 
-    def _digest(self, work: LocalWork, model: nn.Module) -> None:
-        consensus, config = work.consensus, work.workspace.config.clients
+    def _digest(self, context: ClientContext, model: nn.Module) -> None:
+        consensus, config = context.consensus, context.experiment.config.clients
         if consensus is None or self.digest_epochs == 0:
             return
         targets = consensus.log_probabilities[consensus.mask]
         if targets.shape[0] == 0:
             return
 
-        work.trainer(
+        context.trainer(
             model,
-            work.workspace.resident.public.images[consensus.positions[consensus.mask]],
+            context.experiment.resident.public.images[consensus.positions[consensus.mask]],
             torch.arange(targets.shape[0]),
             replace(config, proximal=0.0, learning_rate=self.digest_learning_rate or config.learning_rate),
             epochs=self.digest_epochs,
-            generator=work.generator("digesting"),
+            generator=context.generator("digesting"),
             loss=SampleLoss(_Apart(self.digest_loss, self.temperature), (targets,)),
         )
 

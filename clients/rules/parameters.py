@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from fedkd.client.context import LocalWork
+from fedkd.client.context import ClientContext
 from fedkd.client.rule import ClientRule, Upload
 from fedkd.core.messages import parameter_prefix, state_arrays
 
@@ -23,8 +23,8 @@ class Parameters(ClientRule):
     def receives(self) -> frozenset[str]:
         return frozenset({"parameters"})
 
-    def respond(self, work: LocalWork) -> Upload:
-        model = work.train(work.received_model())
-        prefix = parameter_prefix(work.workspace.architecture_of(work.client))
+    def respond(self, context: ClientContext) -> Upload:
+        model = context.train(context.received_model())
+        prefix = parameter_prefix(context.experiment.architecture_of(context.client))
         arrays = {prefix + name: array for name, array in state_arrays(model.state_dict()).items()}
         return Upload(arrays=arrays, model=model)

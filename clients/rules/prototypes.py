@@ -7,7 +7,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from fedkd.client.context import LocalWork
+from fedkd.client.context import ClientContext
 from fedkd.client.label_means import label_means
 from fedkd.client.rule import ClientRule, Upload
 from fedkd.core.messages import MEANS, SIZES
@@ -33,12 +33,12 @@ class Prototypes(ClientRule):
     def receives(self) -> frozenset[str]:
         return frozenset({"label_means"})
 
-    def respond(self, work: LocalWork) -> Upload:
-        model = work.own_model()
+    def respond(self, context: ClientContext) -> Upload:
+        model = context.own_model()
         targets = known = None
-        if MEANS in work.received:
-            targets = torch.from_numpy(work.received[MEANS].copy())
-            known = torch.from_numpy(work.received[SIZES] > 0).float()
+        if MEANS in context.received:
+            targets = torch.from_numpy(context.received[MEANS].copy())
+            known = torch.from_numpy(context.received[SIZES] > 0).float()
 
         def loss(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
             seen, logits = embed(model, images)
@@ -48,7 +48,7 @@ class Prototypes(ClientRule):
             apart = (seen - targets.to(images.device)[labels]).square().mean(dim=-1)
             return loss + self.weight * (known.to(images.device)[labels] * apart).mean()
 
-        work.train(model, loss)
-        work.keep(model)
-        seen, _ = embeddings(model, work.images)
-        return Upload(arrays=label_means(seen, work.labels, work.workspace.data.classes), model=model)
+        context.train(model, loss)
+        context.keep(model)
+        seen, _ = embeddings(model, context.images)
+        return Upload(arrays=label_means(seen, context.labels, context.experiment.data.classes), model=model)

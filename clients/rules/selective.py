@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float
 from pydantic import Field
 from torch import Tensor
 
-from fedkd.client.context import LocalWork
+from fedkd.client.context import ClientContext
 from fedkd.client.density import Components, DensityRatio, typical_distance
 from fedkd.client.rule import ClientRule, Upload
 from fedkd.core import plugins
@@ -68,30 +68,30 @@ class Selective(ClientRule):
     def receives(self) -> frozenset[str]:
         return self._rule.receives
 
-    def respond(self, work: LocalWork) -> Upload:
-        upload = self._rule.respond(work)
-        mask = self._mask(work)
+    def respond(self, context: ClientContext) -> Upload:
+        upload = self._rule.respond(context)
+        mask = self._mask(context)
         return replace(upload, mask=mask if upload.mask is None else mask & upload.mask)
 
-    def _mask(self, work: LocalWork) -> Bool[Tensor, " queries"]:
+    def _mask(self, context: ClientContext) -> Bool[Tensor, " queries"]:
         """Where the client votes; remembered for as long as the queries stay the same."""
-        digest = hashlib.sha256(work.queries.cpu().contiguous().numpy().data).digest()
+        digest = hashlib.sha256(context.queries.cpu().contiguous().numpy().data).digest()
         asked = torch.tensor(list(digest), dtype=torch.uint8)
-        if QUERIES not in work.memory or not torch.equal(work.memory[QUERIES], asked):
-            work.memory |= {QUERIES: asked, MASK: self._select(work)}
-        return work.memory[MASK]
+        if QUERIES not in context.memory or not torch.equal(context.memory[QUERIES], asked):
+            context.memory |= {QUERIES: asked, MASK: self._select(context)}
+        return context.memory[MASK]
 
-    def _select(self, work: LocalWork) -> Bool[Tensor, " queries"]:
+    def _select(self, context: ClientContext) -> Bool[Tensor, " queries"]:
         # The selector is the same in every round, so its draws must not depend on the round.
-        generator = replace(work, round=0).generator("density ratio")
-        public = work.workspace.data.public.images.flatten(1)
+        generator = replace(context, round=0).generator("density ratio")
+        public = context.experiment.data.public.images.flatten(1)
         project = _projection(public, self.components)
         known = project(public)
-        own = project(work.images.cpu().flatten(1))
-        labels = work.labels if self.per_class else torch.zeros_like(work.labels)
+        own = project(context.images.cpu().flatten(1))
+        labels = context.labels if self.per_class else torch.zeros_like(context.labels)
         fitted, held_out = _divide(labels, self.samples, generator)
         if len(fitted) == 0:
-            return torch.ones(len(work.queries), dtype=torch.bool)
+            return torch.ones(len(context.queries), dtype=torch.bool)
         groups, members = labels[fitted].unique(return_inverse=True)
         ratio = DensityRatio.fit(
             own[fitted],
@@ -100,10 +100,10 @@ class Selective(ClientRule):
             ridge=self.ridge,
             groups=members,
         )
-        at_home, at_queries = ratio(own[held_out]), ratio(project(work.queries.cpu().flatten(1)))
-        mask = torch.zeros(len(work.queries), dtype=torch.bool)
-        for place, label in enumerate(groups.tolist()):
-            mask |= at_queries[:, place] > at_home[labels[held_out] == label, place].quantile(self.quantile)
+        at_home, at_queries = ratio(own[held_out]), ratio(project(context.queries.cpu().flatten(1)))
+        mask = torch.zeros(len(context.queries), dtype=torch.bool)
+        for index, label in enumerate(groups.tolist()):
+            mask |= at_queries[:, index] > at_home[labels[held_out] == label, index].quantile(self.quantile)
         return mask
 
     def _draw(self, known: Tensor, generator: torch.Generator) -> Tensor:

@@ -55,7 +55,7 @@ def new_block(*shape: int) -> Float32[Tensor, "..."]:
     return block
 
 
-def let_go(part: Tensor) -> None:
+def release_pages(part: Tensor) -> None:
     """Give back the memory in which the system holds the file of a block, until it is read again; nothing is lost.
 
     The system would do so itself when memory runs out. Does nothing for a block in memory.
@@ -64,7 +64,7 @@ def let_go(part: Tensor) -> None:
         mapped.madvise(mmap.MADV_DONTNEED)
 
 
-def stacked(parts: Sequence[Tensor]) -> Tensor:
+def stack_views(parts: Sequence[Tensor]) -> Tensor:
     """``torch.stack`` of equally shaped float32 tensors; where they follow one another at equal distances, a view.
 
     Otherwise the result is a new block. Raises ``ValueError`` for shapes that differ.
@@ -103,11 +103,11 @@ def _starts(parts: Sequence[Tensor]) -> list[int] | None:
     return [(part.data_ptr() - begin) // _BYTES for part in parts]
 
 
-class Shelf:
+class ReportBuffer:
     """A place for every client's logits of a round, and for those on the test images right behind them.
 
     ``clients`` are all that may answer, in rising order; ``tests`` is the number of test images, 0 where they are not
-    asked about. What is put there is copied once, and then ``stacked`` and ``joined`` have nothing left to copy.
+    asked about. What is put there is copied once, and then ``stack_views`` and ``joined`` have nothing left to copy.
     """
 
     def __init__(self, clients: Sequence[int], tests: int = 0) -> None:
@@ -120,17 +120,17 @@ class Shelf:
         if self._block is None:
             self._block = new_block(len(self._rows), len(logits) + self._tests, logits.shape[1])
         placed = self._fill(self._block[self._rows[client]], logits, tests)
-        let_go(self._block)
+        release_pages(self._block)
         return placed
 
-    def close_gaps(self, reports: Sequence[ClientReport]) -> list[ClientReport]:
+    def compact(self, reports: Sequence[ClientReport]) -> list[ClientReport]:
         """The reports, sorted by client id, moved up to where clients were left out."""
-        return [self._moved(place, report) for place, report in enumerate(reports)]
+        return [self._moved(index, report) for index, report in enumerate(reports)]
 
-    def _moved(self, place: int, report: ClientReport) -> ClientReport:
-        if self._block is None or self._rows[report.client] == place:
+    def _moved(self, index: int, report: ClientReport) -> ClientReport:
+        if self._block is None or self._rows[report.client] == index:
             return report
-        logits, tests = self._fill(self._block[place], report.logits, report.arrays.get(TEST_LOGITS))
+        logits, tests = self._fill(self._block[index], report.logits, report.arrays.get(TEST_LOGITS))
         arrays = report.arrays if tests is None else {**report.arrays, TEST_LOGITS: tests}
         return replace(report, logits=logits, arrays=arrays)
 

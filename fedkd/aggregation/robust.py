@@ -7,12 +7,12 @@ from torch import Tensor
 from fedkd.aggregation.types import ReportStack, Teacher
 
 
-def tolerated(byzantine: int, clients: int) -> int:
+def tolerated(malicious: int, clients: int) -> int:
     """f, or the largest number for which Krum is defined: K ≥ 2f + 3."""
-    return max(0, min(byzantine, (clients - 3) // 2))
+    return max(0, min(malicious, (clients - 3) // 2))
 
 
-def krum_scores(stack: ReportStack, byzantine: int) -> Float[Tensor, " clients"]:
+def krum_scores(stack: ReportStack, malicious: int) -> Float[Tensor, " clients"]:
     """Each report's sum of squared distances to its K − f − 2 nearest others; large for one who shares no samples."""
     clients = len(stack.clients)
     votes, probabilities = stack.votes.double(), stack.probabilities.double()
@@ -25,7 +25,7 @@ def krum_scores(stack: ReportStack, byzantine: int) -> Float[Tensor, " clients"]
     squared = (norms @ votes.T + votes @ norms.T - 2.0 * flat @ flat.T).clamp_min(0.0) / shared.clamp_min(1.0)
     squared = ((squared + squared.T) / 2.0).masked_fill(shared == 0, 4.0)  # two distributions are at most 2 apart
     others = squared.fill_diagonal_(torch.inf).sort(dim=1).values
-    return others[:, : max(1, clients - byzantine - 2)].sum(dim=1)
+    return others[:, : max(1, clients - malicious - 2)].sum(dim=1)
 
 
 def mean_of(stack: ReportStack, chosen: Bool[Tensor, " clients"]) -> Teacher:

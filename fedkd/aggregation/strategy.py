@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from fedkd.aggregation.report_buffer import let_go
+from fedkd.aggregation.report_buffer import release_pages
 from fedkd.aggregation.types import ReportStack, ReportSum, Teacher
 from fedkd.core.messages import UNKNOWN_LABEL
 
@@ -104,7 +104,7 @@ def _check_stack(stack: ReportStack) -> None:
     for logits in stack.logits:
         # One at a time, for the check makes copies.
         finite = finite and bool(torch.isfinite(logits).all())
-        let_go(logits)
+        release_pages(logits)
     if not finite:
         raise ValueError("logits must be finite; drop the reports with NaN or infinity before aggregating")
     if stack.examples.shape != (clients,) or bool((stack.examples < 0).any()):

@@ -74,7 +74,7 @@ def select_clients(stack: ReportStack, chosen: Sequence[int], *, relabel: bool =
         logits=stack.logits[index],
         examples=stack.examples[index],
         mask=None if stack.mask is None else stack.mask[index],
-        clients=stack.clients[: len(index)] if relabel else tuple(stack.clients[place] for place in index),
+        clients=stack.clients[: len(index)] if relabel else tuple(stack.clients[index] for index in index),
         label_counts=None if stack.label_counts is None else stack.label_counts[index],
         generator=_copy_generator(stack.generator),
     )
@@ -124,7 +124,7 @@ def _distribution_cases(clients: int, samples: int, classes: int, seed: int) -> 
             yield f"logits {list(shape)} of scale {scale:g}, seed {seed}", make_stack(*shape, seed=seed, scale=scale)
     full = make_stack(clients, samples, classes, seed=seed)
     for absent in (0, clients - 1):
-        present = [place for place in range(clients) if place != absent]
+        present = [index for index in range(clients) if index != absent]
         yield f"client {absent} missing, seed {seed}", select_clients(full, present)
 
 

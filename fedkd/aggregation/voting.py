@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from fedkd.aggregation.report_buffer import let_go
+from fedkd.aggregation.report_buffer import release_pages
 from fedkd.aggregation.types import ReportStack
 
 Share = Callable[[Float[Tensor, "samples classes"]], Float[Tensor, "samples classes"]]
@@ -28,7 +28,7 @@ def voted_mean(stack: ReportStack, share: Share) -> Float[Tensor, "samples class
         own = share(logits).double()
         total += own if votes is None else own * votes[client].double().unsqueeze(-1)
         if (client + 1) % AT_ONCE == 0:
-            let_go(stack.logits)
+            release_pages(stack.logits)
     return total / (len(stack.clients) if votes is None else votes.sum(dim=0, dtype=torch.float64).unsqueeze(-1))
 
 

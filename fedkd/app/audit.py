@@ -4,9 +4,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fedkd.app.checks import check
-from fedkd.config.schema import AuditOptions
+from fedkd.config.schema import AuditConfig
 from fedkd.core.errors import RunError
-from fedkd.experiment import Workspace
+from fedkd.experiment import Experiment
 from fedkd.results.directory import AUDIT, RunDirectory
 from fedkd.results.lock import locked
 from fedkd.results.observer import Observer, Silent
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 def audit_run(
     folder: Path,
-    options: AuditOptions | None = None,
+    options: AuditConfig | None = None,
     observer: Observer | None = None,
     *,
     verbose: bool = False,
@@ -36,18 +36,18 @@ def audit_run(
 
 
 def _audit(
-    directory: RunDirectory, place: Workspace, options: AuditOptions, watch: Observer, verbose: bool
+    directory: RunDirectory, experiment: Experiment, options: AuditConfig, observer: Observer, verbose: bool
 ) -> "AuditReport":
     # Statistics and figures, for which no run without an audit should wait.
     from fedkd.audit.audit import audit
     from fedkd.audit.engine import AuditEngine
 
-    with AuditEngine(place, options, verbose) as engine:
-        report = audit(directory, place, options, engine.run, watch.progress)
+    with AuditEngine(experiment, options, verbose) as engine:
+        report = audit(directory, experiment, options, engine.run, observer.progress)
     where = directory.path / AUDIT
     if report.attacks:
         best = max(report.attacks, key=lambda each: each.auc)
-        watch.noticed(f"audit: {best.attack} from {best.observation} does best, AUC {best.auc:.3f}; all in {where}")
+        observer.noticed(f"audit: {best.attack} from {best.observation} does best, AUC {best.auc:.3f}; all in {where}")
     else:
-        watch.noticed(f"audit: {where}")
+        observer.noticed(f"audit: {where}")
     return report

@@ -11,7 +11,7 @@ from fedkd.config.load import to_json
 from fedkd.config.schema import ExperimentConfig
 from fedkd.core import plugins
 from fedkd.core.errors import ConfigError
-from fedkd.experiment import Workspace, workspace
+from fedkd.experiment import Experiment
 from fedkd.privacy.mechanism import LogitMechanism
 from fedkd.privacy.preview import private_part
 from fedkd.privacy.private import Private
@@ -39,42 +39,42 @@ def _faults(config: ExperimentConfig) -> Iterator[str]:
         )
     if "parameters" in client.receives and not student.averages_architectures:
         yield from _architecture_faults(config, student)
-    teacher: type[LogitAggregator] = plugins.resolve(plugins.TEACHER, config.teacher.name)
+    teacher: type[LogitAggregator] = plugins.resolve(plugins.STRATEGY, config.strategy.name)
     if student.teaches and teacher.needs_labels and config.data.public.labelled == 0:
         yield (
-            f"teacher.name: {config.teacher.name} is fitted on labelled public samples and data.public.labelled is 0; "
-            "raise it, or choose another teacher"
+            f"strategy.name: {config.strategy.name} is fitted on labelled public samples and data.public.labelled is "
+            "0; raise it, or choose another strategy"
         )
     if student.needs_labels and config.data.public.labelled == 0:
         yield (
             f"student.rule: {config.student.rule.name} trains on labelled public samples before the first round and "
             "data.public.labelled is 0; raise it, or set student.rule.pretrain_steps=0"
         )
-    behaviour: type[ClientBehaviour] = plugins.resolve(plugins.CLIENT, config.clients.attackers.behaviour.name)
+    behaviour: type[ClientBehaviour] = plugins.resolve(plugins.BEHAVIOUR, config.clients.attackers.behaviour.name)
     if behaviour.needs_others and client.sends != "logits" and config.clients.attackers.share > 0:
         yield (
             f"clients.attackers.behaviour: {config.clients.attackers.behaviour.name} forges logits and clients.rule "
             f"{config.clients.rule.name} sends {client.sends}; choose another behaviour"
         )
-    honest: type[ClientBehaviour] = plugins.resolve(plugins.CLIENT, config.clients.behaviour.name)
+    honest: type[ClientBehaviour] = plugins.resolve(plugins.BEHAVIOUR, config.clients.behaviour.name)
     if honest.needs_others:
         yield (
             f"clients.behaviour: {config.clients.behaviour.name} is for attackers that know what the others answered; "
             "name it in clients.attackers.behaviour, and their share in clients.attackers.share"
         )
-    if config.exchange.cache_rounds > 0 and client.sends != "logits":
+    if config.communication.cache_rounds > 0 and client.sends != "logits":
         yield (
-            f"exchange.cache_rounds: it saves logits and clients.rule {config.clients.rule.name} sends "
-            f"{client.sends}, got {config.exchange.cache_rounds}; set exchange.cache_rounds=0"
+            f"communication.cache_rounds: it saves logits and clients.rule {config.clients.rule.name} sends "
+            f"{client.sends}, got {config.communication.cache_rounds}; set communication.cache_rounds=0"
         )
     yield from _privacy_faults(config, client, student)
     yield from secure_faults(config)
 
 
 def _privacy_faults(config: ExperimentConfig, client: ClientRule, student: StudentRule) -> Iterator[str]:
-    name, rule, teacher = config.privacy.mechanism.name, config.clients.rule.name, config.teacher.name
+    name, rule, teacher = config.privacy.mechanism.name, config.clients.rule.name, config.strategy.name
     mechanism: LogitMechanism = plugins.build(plugins.MECHANISM, name, config.privacy.mechanism.options)
-    aggregator: LogitAggregator = plugins.build(plugins.TEACHER, teacher, config.teacher.options)
+    aggregator: LogitAggregator = plugins.build(plugins.STRATEGY, teacher, config.strategy.options)
     if isinstance(mechanism, Private):
         yield from _uncovered(config, client, mechanism)
     elif name != "none" and client.sends != "logits":
@@ -85,27 +85,27 @@ def _privacy_faults(config: ExperimentConfig, client: ClientRule, student: Stude
     if isinstance(aggregator, Private):
         if not student.teaches or client.sends != "logits":
             yield (
-                f"teacher.name: {teacher} protects what a teacher makes of logits, but clients.rule {rule} sends "
+                f"strategy.name: {teacher} protects what a teacher makes of logits, but clients.rule {rule} sends "
                 f"{client.sends} and student.rule {config.student.rule.name} "
                 f"{'has a' if student.teaches else 'has no'} teacher; choose rules with logits and a teacher, or "
-                "another teacher"
+                "another strategy"
             )
-        behaviour: type[ClientBehaviour] = plugins.resolve(plugins.CLIENT, config.clients.attackers.behaviour.name)
+        behaviour: type[ClientBehaviour] = plugins.resolve(plugins.BEHAVIOUR, config.clients.attackers.behaviour.name)
         if behaviour.needs_others and config.clients.attackers.share > 0:
             yield (
                 f"clients.attackers.behaviour: {config.clients.attackers.behaviour.name} repeats what honest clients "
-                f"answered, so that a client has more than its own vote and the noise of teacher.name={teacher} is too "
-                "little; choose another behaviour or another teacher"
+                f"answered, so that a client has more than its own vote and the noise of strategy.name={teacher} is "
+                "too little; choose another behaviour or another strategy"
             )
     try:
         part = private_part(mechanism, aggregator)
     except ValueError as error:
-        yield f"privacy.mechanism: {error}; set privacy.mechanism=none or choose another teacher"
+        yield f"privacy.mechanism: {error}; set privacy.mechanism=none or choose another strategy"
         return
     if part is not None and student.teaches and aggregator.needs_label_counts:
         yield (
-            f"teacher.name: {teacher} has clients disclose how many samples of each class they hold, which no proof "
-            f"covers, and privacy.mechanism is {name}; choose another teacher, or set privacy.mechanism=none"
+            f"strategy.name: {teacher} has clients disclose how many samples of each class they hold, which no proof "
+            f"covers, and privacy.mechanism is {name}; choose another strategy, or set privacy.mechanism=none"
         )
 
 
@@ -147,7 +147,7 @@ def _architecture_faults(config: ExperimentConfig, student: StudentRule) -> Iter
         )
 
 
-def check(config: ExperimentConfig, *, own_engine: bool = True) -> Workspace:
+def check(config: ExperimentConfig, *, own_engine: bool = True) -> Experiment:
     """Load what the experiment needs; raises ``ConfigError`` or ``DataError`` for what cannot work.
 
     In the configuration of what is returned, a mechanism's target ε is replaced by the noise that meets it. Without
@@ -166,11 +166,11 @@ def check(config: ExperimentConfig, *, own_engine: bool = True) -> Workspace:
             "leave it out"
         )
     try:
-        place = workspace(to_json(config))
+        experiment = Experiment.of(to_json(config))
     except ConfigError as error:
         raise ConfigError([*problems, *error.problems]) from error
     if problems:
         raise ConfigError(problems)
-    place = with_noise(place)
-    check_secure_sum(place)
-    return place
+    experiment = with_noise(experiment)
+    check_secure_sum(experiment)
+    return experiment

@@ -12,27 +12,27 @@ from fedkd.config.schema import ExperimentConfig, Plugin
 from fedkd.core import plugins
 from fedkd.core.compute import fixed_threads
 from fedkd.core.errors import RunError
-from fedkd.core.messages import UNKNOWN_LABEL, Job, Outcome
+from fedkd.core.messages import UNKNOWN_LABEL, Job, Reply
 from fedkd.core.seeding import torch_generator
 from fedkd.distillation.distiller import Distiller
-from fedkd.experiment import Workspace, workspace
+from fedkd.experiment import Experiment
 from fedkd.models import accuracy
 from fedkd.server.server import Server
 
 Progress = Callable[[int, int], None]
-RunJob = Callable[[Job, Sequence[int]], Iterable[Outcome]]
+RunJob = Callable[[Job, Sequence[int]], Iterable[Reply]]
 
 
-def public_only(place: Workspace, progress: Progress) -> tuple[list[float], float | None]:
+def public_only(experiment: Experiment, progress: Progress) -> tuple[list[float], float | None]:
     """Test accuracy after each round of a student trained on the labelled public samples alone, with the same steps.
 
     Also its accuracy on the server's validation samples after the last round, where there are any.
     """
-    config, data = place.config, place.resident
+    config, data = experiment.config, experiment.resident
     fixed = plugins.build(plugins.BALANCER, "fixed", {"value": 0.0})
     constant = plugins.build(plugins.TEMPERATURE, "constant", {})
     distiller = Distiller(
-        place.initial_model(),
+        experiment.initial_model(),
         fixed,
         config.distillation,
         temperature=constant,
@@ -51,10 +51,10 @@ def public_only(place: Workspace, progress: Progress) -> tuple[list[float], floa
         return history, accuracy(distiller.student, data.public.images[held_out], data.public.truth[held_out])
 
 
-def centralised(place: Workspace, progress: Progress) -> list[float]:
+def centralised(experiment: Experiment, progress: Progress) -> list[float]:
     """Test accuracy after each round of one model trained on all private and all labelled public samples together."""
-    config, data = place.config, place.resident
-    model = place.initial_model()
+    config, data = experiment.config, experiment.resident
+    model = experiment.initial_model()
     labelled = (data.public.labels != UNKNOWN_LABEL).nonzero().squeeze(1)
     pooled = torch.cat([client.train for client in data.clients])
     images = torch.cat([data.images[pooled], data.public.images[labelled]])
@@ -75,20 +75,20 @@ def centralised(place: Workspace, progress: Progress) -> list[float]:
     return history
 
 
-def fedavg(place: Workspace, run: RunJob, progress: Progress) -> list[float]:
+def fedavg(experiment: Experiment, run: RunJob, progress: Progress) -> list[float]:
     """Test accuracy after each round of federated averaging (McMahan et al. 2017, arXiv 1602.05629, Algorithm 1).
 
     Honest clients with the student's architecture and plain cross-entropy; else the same data, optimiser and epochs.
     Raises ``RunError`` when a round brings no model.
     """
-    server = Server.build(workspace(to_json(_averaging(place.config))))
+    server = Server.build(Experiment.of(to_json(_averaging(experiment.config))))
     history = []
-    for round in range(1, place.config.rounds + 1):
+    for round in range(1, experiment.config.rounds + 1):
         job = server.job(round)
         record = server.finish_round(job, run(job, server.sampled(round))).record
         if record.student_accuracy is not None:
             history.append(record.student_accuracy)
-        progress(round, place.config.rounds)
+        progress(round, experiment.config.rounds)
     return history
 
 
@@ -108,20 +108,20 @@ def _averaging(config: ExperimentConfig) -> ExperimentConfig:
         config,
         clients=clients,
         student=replace(config.student, rule=Plugin("average")),
-        exchange=plain.exchange,
+        communication=plain.communication,
         privacy=plain.privacy,
         controls=(),
         engine=replace(config.engine, resources=resources),
     )
 
 
-def local_only(place: Workspace, run: RunJob, progress: Progress) -> list[float]:
+def local_only(experiment: Experiment, run: RunJob, progress: Progress) -> list[float]:
     """The mean, over all clients, of the test accuracy of a model trained on the client's own data alone."""
-    clients = range(place.config.clients.count)
+    clients = range(experiment.config.clients.count)
     found: dict[int, float] = {}
-    for outcome in run(Job("local", 1, to_json(place.config)), clients):
-        if outcome.ok:
-            found[outcome.client] = float(outcome.metrics["accuracy"])
+    for reply in run(Job("local", 1, to_json(experiment.config)), clients):
+        if reply.ok:
+            found[reply.client] = float(reply.metrics["accuracy"])
         progress(len(found), len(clients))
     if not found:
         raise RunError("the local_only control got no accuracy from any client; leave local_only out of controls")

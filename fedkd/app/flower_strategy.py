@@ -10,7 +10,7 @@ from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Strategy
 
 from fedkd.aggregation.strategy import LogitAggregator
-from fedkd.client.performer import LOCAL_PERFORMER
+from fedkd.client.performer import CLIENT_FN
 from fedkd.config.schema import Plugin
 from fedkd.core.errors import ConfigError
 from fedkd.core.messages import Job, state_arrays
@@ -19,12 +19,12 @@ from fedkd.engines.flower.wire import (
     COHORT_MESSAGE,
     Cohort,
     decode_parameters,
-    decode_unaddressed_reply,
+    decode_unaddressed_replies,
     encode_cohort,
     encode_metrics,
     encode_parameters,
 )
-from fedkd.experiment import Workspace
+from fedkd.experiment import Experiment
 from fedkd.server.server import Server
 from strategies.rules.distil import Distil
 
@@ -42,14 +42,14 @@ class FederatedDistillation(Strategy):
 
     def __init__(
         self,
-        place: Workspace,
+        experiment: Experiment,
         aggregator: LogitAggregator,
         trainer: Distiller,
         mechanism: Plugin | None = None,
         *,
         state_dir: str | None = None,
     ) -> None:
-        if place.config.privacy.secure_aggregation is not None:
+        if experiment.config.privacy.secure_aggregation is not None:
             raise ConfigError(
                 [
                     "privacy.secure_aggregation: a secure sum takes five messages a round and Flower's loop has one; "
@@ -57,11 +57,11 @@ class FederatedDistillation(Strategy):
                 ]
             )
         if mechanism is not None:
-            privacy = replace(place.config.privacy, mechanism=mechanism)
-            place = replace(place, config=replace(place.config, privacy=privacy))
+            privacy = replace(experiment.config.privacy, mechanism=mechanism)
+            experiment = replace(experiment, config=replace(experiment.config, privacy=privacy))
         self._rule = Distil()
-        self._rule.use(place, aggregator, trainer)
-        self._server = Server(place, self._rule, state_dir=state_dir)
+        self._rule.use(experiment, aggregator, trainer)
+        self._server = Server(experiment, self._rule, state_dir=state_dir)
         self._job: Job | None = None
 
     def initial_arrays(self) -> ArrayRecord:
@@ -81,7 +81,7 @@ class FederatedDistillation(Strategy):
         asked = self._server.sampled(server_round)
         by_threads: dict[int, list[int]] = {}
         for client in asked:
-            by_threads.setdefault(self._server.place.resources_of(client).threads, []).append(client)
+            by_threads.setdefault(self._server.experiment.resources_of(client).threads, []).append(client)
         parameters = encode_parameters(self._job.parameters)
         return [
             Message(encode_cohort(cohort, parameters), node, COHORT_MESSAGE)
@@ -91,20 +91,20 @@ class FederatedDistillation(Strategy):
 
     def _cohorts(self, job: Job, clients: Sequence[int], threads: int, nodes: int) -> list[Cohort]:
         """Clients that use equally many threads, divided evenly among the nodes."""
-        seconds = self._server.place.config.engine.timeout
+        seconds = self._server.experiment.config.engine.timeout
         return [
-            Cohort(job, tuple(clients[start::nodes]), LOCAL_PERFORMER, seconds, threads)
+            Cohort(job, tuple(clients[start::nodes]), CLIENT_FN, seconds, threads)
             for start in range(min(nodes, len(clients)))
         ]
 
     def aggregate_train(
-        self, server_round: int, replies: Iterable[Message]
+        self, server_round: int, messages: Iterable[Message]
     ) -> tuple[ArrayRecord | None, MetricRecord | None]:
         """The distilled student, and the numbers of the round."""
         if self._job is None or self._job.round != server_round:
             return None, None
-        outcomes = [outcome for reply in replies for outcome in decode_unaddressed_reply(reply)]
-        record = self._server.finish_round(self._job, outcomes).record
+        replies = [reply for message in messages for reply in decode_unaddressed_replies(message)]
+        record = self._server.finish_round(self._job, replies).record
         metrics = encode_metrics(
             {
                 "student_accuracy": record.student_accuracy,
@@ -122,7 +122,7 @@ class FederatedDistillation(Strategy):
         """No messages: the student is evaluated on the server."""
         return []
 
-    def aggregate_evaluate(self, server_round: int, replies: Iterable[Message]) -> MetricRecord | None:
+    def aggregate_evaluate(self, server_round: int, messages: Iterable[Message]) -> MetricRecord | None:
         """Nothing to aggregate."""
         return None
 
@@ -133,5 +133,5 @@ class FederatedDistillation(Strategy):
             "Federated distillation: %s teacher, %s balancer, %d clients a round",
             type(self._rule.aggregator).__name__,
             type(self._rule.trainer.balancer).__name__,
-            self._server.place.config.clients.per_round,
+            self._server.experiment.config.clients.per_round,
         )

@@ -29,7 +29,7 @@ FREE_KEYS = frozenset(
         "privacy.audit.rounds",
         "privacy.audit.views",
         "privacy.audit.candidates",
-        "privacy.audit.copy_epochs",
+        "privacy.audit.surrogate_epochs",
         "privacy.audit.level",
     }
 )
@@ -94,7 +94,7 @@ def _varies(config: ExperimentConfig) -> bool:
     spec = config.distillation.temperature
     schedule: TemperatureSchedule = plugins.build(plugins.TEMPERATURE, spec.name, spec.options)
     teacher = torch.arange(10.0).unsqueeze(0).log_softmax(dim=-1)
-    return len({schedule(place / 100, teacher) for place in range(101)}) > 1
+    return len({schedule(index / 100, teacher) for index in range(101)}) > 1
 
 
 def _differences(before: ExperimentConfig, after: ExperimentConfig) -> Iterator[tuple[str, tuple[Any, Any]]]:

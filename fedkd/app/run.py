@@ -17,19 +17,19 @@ from fedkd.config.schema import ExperimentConfig
 from fedkd.core.compute import fixed_arithmetic
 from fedkd.core.errors import RunError
 from fedkd.core.files import writing
-from fedkd.core.messages import Job, Outcome
+from fedkd.core.messages import Job, Reply
 from fedkd.engines import Engine
 from fedkd.engines.building import EngineBuilder, build_engine, over_grid, ray_size
 from fedkd.engines.ray.shared import RaySize, SharedRay
-from fedkd.experiment import Workspace
+from fedkd.experiment import Experiment
 from fedkd.results.checkpoint import Checkpoint
 from fedkd.results.directory import AUDIT, ControlResult, RunDirectory
 from fedkd.results.lock import locked
 from fedkd.results.logs import round_lines
 from fedkd.results.observer import Observer, Silent
 from fedkd.results.records import Summary
-from fedkd.results.report.figures import draw_label_distribution, draw_observatory, observatory_files
-from fedkd.results.tally import Tally
+from fedkd.results.report.figures import draw_figures, draw_label_distribution, figure_files
+from fedkd.results.totals import Totals
 from fedkd.server.server import Server
 
 if TYPE_CHECKING:
@@ -69,39 +69,39 @@ def run_experiment(
     finished is left alone. Of the rounds asked for there may be more than before. The clients' work is done by what
     ``engine`` builds instead of by ``engine.kind``, where one is given.
     """
-    watch: Observer = Silent() if observer is None else observer
+    observer = observer or Silent()
     resume = resume and RunDirectory.holds_run(out)
-    if resume and (summary := _finished(RunDirectory(out), config, watch, verbose)) is not None:
+    if resume and (summary := _finished(RunDirectory(out), config, observer, verbose)) is not None:
         return summary
-    place = check(config, own_engine=engine is None)
-    build = engine or (lambda place: build_engine(place, verbose=verbose, ray_address=ray_address))
+    experiment = check(config, own_engine=engine is None)
+    build = engine or (lambda experiment: build_engine(experiment, verbose=verbose, ray_address=ray_address))
     if resume and engine is None:
         require_state_here(RunDirectory(out).client_state)
     with locked(out):
-        run = _Run(place, RunDirectory(out) if resume else RunDirectory.create(out, config), watch)
+        run = _Run(experiment, RunDirectory(out) if resume else RunDirectory.create(out, config), observer)
         if resume:
-            run.take_up(config)
+            run.resume_from(config)
         try:
-            with fixed_arithmetic(place.device):
+            with fixed_arithmetic(experiment.device):
                 return run.finish(build, config.engine.kind if engine is None else "flower", verbose=verbose)
         except RunError as error:
             again = f"fedkd run --resume --out {out}" if engine is None else f"the same, with out={out} and resume=true"
             raise RunError(f"{error}\nGo on with: {again}") from error
 
 
-def _finished(directory: RunDirectory, config: ExperimentConfig, watch: Observer, verbose: bool) -> Summary | None:
+def _finished(directory: RunDirectory, config: ExperimentConfig, observer: Observer, verbose: bool) -> Summary | None:
     """The summary of a run that has nothing left to do; None for any other."""
     before, summary = directory.config, directory.summary
     check_changes(directory.path, before, config, done=directory.rounds_done)
     if summary is None or summary.rounds != config.rounds or before.controls != config.controls:
         return None
-    if not all(path.is_file() for path in observatory_files(directory.path)):
+    if not all(path.is_file() for path in figure_files(directory.path)):
         with writing(directory.path / "plots"):
-            draw_observatory(directory.path)
+            draw_figures(directory.path)
     if config.privacy.audit.attacks and not (directory.path / AUDIT).is_file():
-        audit_run(directory.path, config.privacy.audit, watch, verbose=verbose)
+        audit_run(directory.path, config.privacy.audit, observer, verbose=verbose)
         return summary
-    watch.noticed(
+    observer.noticed(
         f"{directory.path} is finished, {_rounds(summary.rounds)}; nothing to do (a larger rounds=N goes on with it)"
     )
     return summary
@@ -110,55 +110,55 @@ def _finished(directory: RunDirectory, config: ExperimentConfig, watch: Observer
 class _Run:
     """One run in its directory, from where it is to its end."""
 
-    def __init__(self, place: Workspace, directory: RunDirectory, watch: Observer) -> None:
-        self._place, self._directory, self._watch = place, directory, watch
-        state_dir = str(directory.client_state.resolve()) if keeps_state(place) else None
-        self._server = Server.build(place, state_dir=state_dir)
-        self._tally = Tally()
+    def __init__(self, experiment: Experiment, directory: RunDirectory, observer: Observer) -> None:
+        self._experiment, self._directory, self._observer = experiment, directory, observer
+        state_dir = str(directory.client_state.resolve()) if keeps_state(experiment) else None
+        self._server = Server.build(experiment, state_dir=state_dir)
+        self._totals = Totals()
         self._started = time.monotonic()
         self._spent_before = 0.0
 
-    def take_up(self, config: ExperimentConfig) -> None:
+    def resume_from(self, config: ExperimentConfig) -> None:
         """Go on from the newest checkpoint that can be used; raises ``RunError`` or ``ConfigError``."""
-        directory, notice, before = self._directory, self._watch.noticed, self._directory.config
+        directory, notice, before = self._directory, self._observer.noticed, self._directory.config
         for remark in check_changes(directory.path, before, config, done=directory.rounds_done):
             notice(remark)
-        checkpoint = directory.take_up(config.rounds, notice)
+        checkpoint = directory.resume_from(config.rounds, notice)
         if checkpoint is not None:
             self._restore(checkpoint)
         if (charges := directory.ledger) is not None:
             self._server.ledger.load_state_dict(charges)
         directory.unfinish()
         with writing(directory.path / "plots"):
-            for figure in (*observatory_files(directory.path), directory.path / AUDIT):
+            for figure in (*figure_files(directory.path), directory.path / AUDIT):
                 figure.unlink(missing_ok=True)
         if before != config:
             directory.write_config(config)
-        done, rounds = self._tally.rounds, config.rounds
+        done, rounds = self._totals.rounds, config.rounds
         where = "after the last round" if done == rounds else f"with round {done + 1} of {rounds}"
         notice(f"resuming {directory.path}: {_rounds(done)} done, going on {where}")
 
     def finish(self, build: EngineBuilder, kind: str, *, verbose: bool) -> Summary:
         """Everything that is left to do, on the engine that ``build`` makes, which is of that kind, and the summary."""
-        directory, place, watch = self._directory, self._place, self._watch
-        overview = replace(overview_of(place, directory.path), engine=kind)
-        watch.started(overview)
-        if self._tally.rounds == 0:
-            directory.commit(self._server.state_dict(), self._tally, versions())
-        with build(place) as engine:
-            for round in range(self._tally.rounds + 1, place.config.rounds + 1):
+        directory, experiment, observer = self._directory, self._experiment, self._observer
+        overview = replace(overview_of(experiment, directory.path), engine=kind)
+        observer.started(overview)
+        if self._totals.rounds == 0:
+            directory.commit(self._server.state_dict(), self._totals, versions())
+        with build(experiment) as engine:
+            for round in range(self._totals.rounds + 1, experiment.config.rounds + 1):
                 self._round(engine, round)
                 with writing(directory.path / "plots"):
-                    draw_label_distribution(place.data, directory.path)
+                    draw_label_distribution(experiment.data, directory.path)
             finished = self._controls(engine)
-        summary = summarise(place, self._server, self._tally, finished, self._seconds())
+        summary = summarise(experiment, self._server, self._totals, finished, self._seconds())
         directory.finish(summary)
         with writing(directory.path / "plots"):
-            draw_label_distribution(place.data, directory.path)
-            draw_observatory(directory.path)
-        watch.finished(summary, overview)
-        if place.config.privacy.audit.attacks:
-            _audit(directory, place, place.config.privacy.audit, watch, verbose)
+            draw_label_distribution(experiment.data, directory.path)
+            draw_figures(directory.path)
+        observer.finished(summary, overview)
+        if experiment.config.privacy.audit.attacks:
+            _audit(directory, experiment, experiment.config.privacy.audit, observer, verbose)
         return summary
 
     def _restore(self, checkpoint: Checkpoint) -> None:
@@ -169,31 +169,31 @@ class _Run:
                 f"{self._directory.path}: the checkpoint of round {checkpoint.round} does not fit the code that reads "
                 f"it ({type(error).__name__}: {error}); go on with the code that wrote it, or start a new run"
             ) from error
-        self._tally = checkpoint.tally
-        self._spent_before = checkpoint.tally.seconds
+        self._totals = checkpoint.totals
+        self._spent_before = checkpoint.totals.seconds
         now = versions()
         for package, version in checkpoint.versions.items():
             if now.get(package) != version:
-                self._watch.noticed(
+                self._observer.noticed(
                     f"{package}: {version} until now, {now.get(package)} from here; the result may differ in its last "
                     "digits from that of a run without a change"
                 )
 
     def _round(self, engine: Engine, round: int) -> None:
         begun = time.monotonic()
-        server, watch, probe = self._server, self._watch, round == self._place.config.rounds
+        server, observer, probe = self._server, self._observer, round == self._experiment.config.rounds
         job = server.job(round, probe=probe)
         server.charge(round)
         if server.private is not None:
             # On disk before a client is asked, for what is released cannot be taken back.
             self._directory.save_ledger(server.ledger.state_dict())
-        result = server.play(
+        result = server.run_round(
             job,
-            lambda job, clients: _watched(engine, job, clients, watch),
-            lambda done, total: watch.progress("distillation", done, total),
+            lambda job, clients: _observed(engine, job, clients, observer),
+            lambda done, total: observer.progress("distillation", done, total),
         )
         seconds = time.monotonic() - begun
-        self._tally = self._tally.after(
+        self._totals = self._totals.after(
             result.record,
             result.clients,
             ensemble_accuracy=result.ensemble_accuracy,
@@ -201,15 +201,15 @@ class _Run:
             seconds=self._seconds(),
         )
         lines = round_lines(result.record, result.clients, result.rows, seconds)
-        self._directory.commit(server.state_dict(), self._tally, versions(), lines)
-        watch.round_ended(result.record, seconds)
+        self._directory.commit(server.state_dict(), self._totals, versions(), lines)
+        observer.round_ended(result.record, seconds)
 
     def _controls(self, engine: Engine) -> dict[str, ControlResult]:
         """The listed controls, each kept as soon as it has ended."""
-        rounds = self._place.config.rounds
+        rounds = self._experiment.config.rounds
         finished = self._directory.controls(rounds)
         self._spent_before += sum(result.seconds for result in finished.values())
-        for name in self._place.config.controls:
+        for name in self._experiment.config.controls:
             if name not in finished:
                 begun = time.monotonic()
                 history, bar = self._control(name, engine)
@@ -217,25 +217,25 @@ class _Run:
                     continue
                 finished[name] = ControlResult(history, bar, time.monotonic() - begun)
                 self._directory.save_controls(rounds, finished)
-            self._watch.control_ended(name, finished[name].history[-1])
+            self._observer.control_ended(name, finished[name].history[-1])
         return finished
 
     def _control(self, name: str, engine: Engine) -> tuple[list[float], float | None]:
         """A control's test accuracy after every round, the last being its result; of public_only also on validation."""
-        place, ensemble = self._place, self._tally.ensemble_accuracy
+        experiment, ensemble = self._experiment, self._totals.ensemble_accuracy
 
         def progress(done: int, total: int) -> None:
-            self._watch.progress(name, done, total)
+            self._observer.progress(name, done, total)
 
         match name:
             case "public_only":
-                return controls.public_only(place, progress)
+                return controls.public_only(experiment, progress)
             case "centralised":
-                return controls.centralised(place, progress), None
+                return controls.centralised(experiment, progress), None
             case "fedavg":
-                return controls.fedavg(place, engine.run, progress), None
+                return controls.fedavg(experiment, engine.run, progress), None
             case "local_only":
-                return controls.local_only(place, engine.run, progress), None
+                return controls.local_only(experiment, engine.run, progress), None
             case _:
                 return [] if ensemble is None else [ensemble], None
 
@@ -244,11 +244,11 @@ class _Run:
         return self._spent_before + time.monotonic() - self._started
 
 
-def _watched(engine: Engine, job: Job, asked: Sequence[int], watch: Observer) -> Iterator[Outcome]:
-    watch.progress("clients", 0, len(asked))
-    for done, outcome in enumerate(engine.run(job, asked), start=1):
-        watch.progress("clients", done, len(asked))
-        yield outcome
+def _observed(engine: Engine, job: Job, asked: Sequence[int], observer: Observer) -> Iterator[Reply]:
+    observer.progress("clients", 0, len(asked))
+    for done, reply in enumerate(engine.run(job, asked), start=1):
+        observer.progress("clients", done, len(asked))
+        yield reply
 
 
 def _rounds(count: int) -> str:

@@ -9,7 +9,7 @@ from fedkd.client.secure_terms import fixed_point_of, threshold_of
 from fedkd.config.schema import ExperimentConfig, SecureAggregationConfig
 from fedkd.core import plugins
 from fedkd.core.errors import ConfigError
-from fedkd.experiment import Workspace
+from fedkd.experiment import Experiment
 from fedkd.privacy.private import Private
 from fedkd.privacy.secure_noise import SecureNoise
 from fedkd.privacy.secure_sum.terms import Terms
@@ -33,12 +33,13 @@ def secure_faults(config: ExperimentConfig) -> Iterator[str]:
     yield from _term_faults(config, section)
     yield from _rule_faults(config)
     yield from _teacher_faults(config)
-    if config.exchange.uplink.name != "float32" or config.exchange.uplink.options:
+    if config.communication.uplink.name != "float32" or config.communication.uplink.options:
         yield (
-            f"exchange.uplink: masked reports are words modulo 2^32 that look random, which no codec can shorten, got "
-            f"{config.exchange.uplink.name}; set exchange.uplink=float32 and {KEY}.bits for coarser numbers"
+            f"communication.uplink: masked reports are words modulo 2^32 that look random, which no codec can shorten, "
+            f"got {config.communication.uplink.name}; set communication.uplink=float32, and {KEY}.bits for coarser "
+            "numbers"
         )
-    behaviour: type[ClientBehaviour] = plugins.resolve(plugins.CLIENT, config.clients.attackers.behaviour.name)
+    behaviour: type[ClientBehaviour] = plugins.resolve(plugins.BEHAVIOUR, config.clients.attackers.behaviour.name)
     if behaviour.needs_others and config.clients.attackers.share > 0:
         yield (
             f"clients.attackers.behaviour: {config.clients.attackers.behaviour.name} is simulated where all reports "
@@ -51,24 +52,24 @@ def secure_faults(config: ExperimentConfig) -> Iterator[str]:
         )
 
 
-def check_secure_sum(place: Workspace) -> None:
+def check_secure_sum(experiment: Experiment) -> None:
     """Raises ``ConfigError`` where a sum of reports with their noise would overflow, once data and noise are known."""
-    config = place.config
+    config = experiment.config
     if config.privacy.secure_aggregation is None:
         return
-    queries = place.data.public.subset(config.data.public.round_size, config.seed, 1).numel()
+    queries = experiment.data.public.subset(config.data.public.round_size, config.seed, 1).numel()
     try:
-        fixed_point_of(config, queries=queries, classes=place.data.classes)
+        fixed_point_of(config, queries=queries, classes=experiment.data.classes)
     except ValueError as error:
         raise ConfigError([f"{KEY}: {error}"]) from error
 
 
-def secure_lines(place: Workspace) -> tuple[str, ...]:
+def secure_lines(experiment: Experiment) -> tuple[str, ...]:
     """What to read about it before a run."""
-    section, clients = place.config.privacy.secure_aggregation, place.config.clients.per_round
+    section, clients = experiment.config.privacy.secure_aggregation, experiment.config.clients.per_round
     if section is None:
         return ()
-    mechanism = place.mechanism
+    mechanism = experiment.mechanism
     alone = "" if isinstance(mechanism, Private) else "; by itself it proves no ε"
     secrets = "the seed, which whoever knows it can open" if section.entropy == "seed" else "the operating system"
     return (
@@ -117,20 +118,20 @@ def _rule_faults(config: ExperimentConfig) -> Iterator[str]:
 
 
 def _teacher_faults(config: ExperimentConfig) -> Iterator[str]:
-    name = config.teacher.name
-    teacher: type[LogitAggregator] = plugins.resolve(plugins.TEACHER, name)
+    name = config.strategy.name
+    teacher: type[LogitAggregator] = plugins.resolve(plugins.STRATEGY, name)
     if teacher.needs_label_counts:
         yield (
-            f"teacher.name: {name} has clients disclose how many samples of each class they hold, beside the sum of "
+            f"strategy.name: {name} has clients disclose how many samples of each class they hold, beside the sum of "
             f"{KEY}; choose mean_probabilities, era, vote or gnmax"
         )
     elif teacher.needs_individual_reports:
         yield (
-            f"teacher.name: {name} compares or weighs single reports, and under {KEY} the server has none; choose "
+            f"strategy.name: {name} compares or weighs single reports, and under {KEY} the server has none; choose "
             "mean_probabilities, era, vote or gnmax"
         )
     elif not sums(teacher):
         yield (
-            f"teacher.name: {name} sums numbers without a bound, which overflow the words of {KEY}; choose "
+            f"strategy.name: {name} sums numbers without a bound, which overflow the words of {KEY}; choose "
             "mean_probabilities, or gaussian_mean, which clips logits"
         )

@@ -9,18 +9,18 @@ from fedkd import __version__
 from fedkd.app.secure_checks import secure_lines
 from fedkd.core.errors import RunError
 from fedkd.distillation.diagnosis import diagnose
-from fedkd.experiment import Workspace
+from fedkd.experiment import Experiment
 from fedkd.privacy.preview import smallest_release
 from fedkd.results.directory import ControlResult, parameter_digest
 from fedkd.results.records import Overview, Summary
-from fedkd.results.tally import Tally
+from fedkd.results.totals import Totals
 from fedkd.server.privacy_budget import plan_of, privacy_lines
 from fedkd.server.server import Server
 
 
-def overview_of(place: Workspace, out: Path) -> Overview:
+def overview_of(experiment: Experiment, out: Path) -> Overview:
     """What is known before the first round."""
-    config, data = place.config, place.data
+    config, data = experiment.config, experiment.data
     sizes = [client.train.numel() + client.validation.numel() for client in data.clients]
     partition = config.data.partition
     detail = f"{partition.scheme}({partition.alpha:g})" if partition.scheme in {"dirichlet", "quantity"} else None
@@ -39,29 +39,29 @@ def overview_of(place: Workspace, out: Path) -> Overview:
         largest_client=max(sizes),
         partition=detail or partition.scheme,
         student=config.student.model.name,
-        student_parameters=sum(parameter.numel() for parameter in place.initial_model().parameters()),
-        teacher=config.teacher.name,
+        student_parameters=sum(parameter.numel() for parameter in experiment.initial_model().parameters()),
+        teacher=config.strategy.name,
         balancer=config.distillation.balancer.name,
         engine=config.engine.kind,
         rounds=config.rounds,
         controls=config.controls,
         out=str(out),
-        privacy=(*privacy_lines(place), *secure_lines(place)),
+        privacy=(*privacy_lines(experiment), *secure_lines(experiment)),
     )
 
 
 def summarise(
-    place: Workspace, server: Server, tally: Tally, controls: Mapping[str, ControlResult], seconds: float
+    experiment: Experiment, server: Server, totals: Totals, controls: Mapping[str, ControlResult], seconds: float
 ) -> Summary:
     """The result of a run whose rounds and controls are all done; ``seconds`` is the wall time it took."""
-    config, last, student = place.config, tally.last, server.rule.student
+    config, last, student = experiment.config, totals.last, server.rule.student
     if last is None:
         raise RunError("no round was run, and there is nothing to sum up; set rounds to at least 1")
     diagnosis = last.diagnosis
     if last.validation is not None:
         bar = controls["public_only"].validation_accuracy if "public_only" in controls else None
         diagnosis = diagnose(
-            last.validation, public_only=bar, previous=tally.validation_before, classes=place.data.classes
+            last.validation, public_only=bar, previous=totals.validation_before, classes=experiment.data.classes
         )
     private, delta = server.private, config.privacy.delta
     # In the order of the configuration, whatever order they ended in.
@@ -70,23 +70,23 @@ def summarise(
         student_accuracy=last.student_accuracy,
         teacher_accuracy=last.teacher_accuracy,
         client_accuracy=last.client_accuracy,
-        client_test_accuracy=tally.client_test_accuracy,
+        client_test_accuracy=totals.client_test_accuracy,
         controls={name: history[-1] for name, history in histories.items()},
         control_history=histories,
-        bytes_up=tally.bytes_up,
-        bytes_down=tally.bytes_down,
-        traffic={"up": tally.sent, "down": tally.received},
+        bytes_up=totals.bytes_up,
+        bytes_down=totals.bytes_down,
+        traffic={"up": totals.sent, "down": totals.received},
         epsilon=None if private is None else server.ledger.epsilon(delta),
         delta=delta,
-        rounds=tally.rounds,
+        rounds=totals.rounds,
         clients=config.clients.count,
-        failures=tally.failures,
+        failures=totals.failures,
         wall_seconds=round(seconds, 3),
         student_sha256=None if student is None else parameter_digest(student.state_dict()),
         versions=versions(),
         validation=last.validation,
         diagnosis=diagnosis,
-        guarantee=None if private is None else private.guarantee(smallest_release(plan_of(place))),
+        guarantee=None if private is None else private.guarantee(smallest_release(plan_of(experiment))),
         client_epsilon={} if private is None else server.ledger.per_client_bounds(delta),
     )
 

@@ -1,6 +1,6 @@
 """Many experiments from one configuration: every combination of some keys' values, for several seeds.
 
-    result = run_sweep("quickstart.yaml", {"teacher.name": ["stacked", "median"]}, [0, 1, 2], Path("runs/teachers"))
+    result = run_sweep("quickstart.yaml", {"strategy.name": ["stacked", "median"]}, [0, 1, 2], Path("runs/teachers"))
 
 Each cell is a run directory of its own, and bit for bit what ``run_experiment`` makes of its configuration. Cells are
 run one after another; those that need a Ray share one.
@@ -99,7 +99,7 @@ def run_sweep(
     seeds: Sequence[int],
     out: Path,
     overrides: Sequence[str] = (),
-    watch: SweepObserver | None = None,
+    observer: SweepObserver | None = None,
     *,
     verbose: bool = False,
 ) -> SweepResult:
@@ -110,7 +110,7 @@ def run_sweep(
     are up to date after every cell. Raises ``ConfigError`` with the faults of all cells before anything runs.
     """
     planned = plan_sweep(source, grid, seeds, out, overrides)
-    observer: SweepObserver = SilentSweep() if watch is None else watch
+    observer = observer or SilentSweep()
     observer.began(len(planned), sum(each.finished for each in planned))
     results = {each.cell.name: CellResult(each.cell, each.folder, done=each.finished) for each in planned}
     with writing(out):
@@ -153,17 +153,17 @@ def _widest(each: PlannedCell, planned: Sequence[PlannedCell]) -> RaySize | None
     return RaySize(max(size.workers for size in alike), each.ray.gpus)
 
 
-def _attempt(each: PlannedCell, size: RaySize | None, ray: SharedRay, watch: Observer, verbose: bool) -> CellResult:
+def _attempt(each: PlannedCell, size: RaySize | None, ray: SharedRay, observer: Observer, verbose: bool) -> CellResult:
     try:
         address = None if size is None else ray.address(size)
-        run_experiment(each.cell.config, each.folder, watch, verbose=verbose, resume=True, ray_address=address)
+        run_experiment(each.cell.config, each.folder, observer, verbose=verbose, resume=True, ray_address=address)
     except FedkdError as error:
         return CellResult(each.cell, each.folder, error=str(error))
     except Exception as error:
         # A plug-in of the user's own raises what it likes, and the other cells are not to blame.
-        place = each.folder.parent / ERRORS / f"{each.cell.name}.txt"
-        with writing(place):
-            place.parent.mkdir(exist_ok=True)
-            place.write_text(traceback.format_exc(), encoding="utf-8")
-        return CellResult(each.cell, each.folder, error=f"{type(error).__name__}: {error} (traceback in {place})")
+        log = each.folder.parent / ERRORS / f"{each.cell.name}.txt"
+        with writing(log):
+            log.parent.mkdir(exist_ok=True)
+            log.write_text(traceback.format_exc(), encoding="utf-8")
+        return CellResult(each.cell, each.folder, error=f"{type(error).__name__}: {error} (traceback in {log})")
     return CellResult(each.cell, each.folder, done=True)

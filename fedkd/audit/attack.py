@@ -126,5 +126,5 @@ def confidence(
 
 
 def flattened(phi: Float[Tensor, "*worlds rounds views candidates"]) -> npt.NDArray[np.float64]:
-    """Rounds and views as one axis of measurements: ``[*worlds, measurements, candidates]``."""
+    """Rounds and views as one axis of measurements: ``[*shadow_runs, measurements, candidates]``."""
     return np.asarray(phi.flatten(-3, -2).numpy(), dtype=np.float64)

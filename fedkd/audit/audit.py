@@ -21,27 +21,27 @@ from fedkd.audit.attack import (
     MembershipAttack,
     Observation,
 )
-from fedkd.audit.candidates import CandidatePool, Spare, draw_pool
-from fedkd.audit.performer import WORLD
+from fedkd.audit.candidates import CandidatePool, HoldOut, draw_pool
+from fedkd.audit.performer import SHADOW_RUN
 from fedkd.audit.plan import ACTUAL, Plan, save_plan
 from fedkd.audit.plot import ROC_FIGURE, save_roc
 from fedkd.audit.queries import crafted_queries
 from fedkd.audit.replay import Progress, Run, jobs_to_observe
-from fedkd.audit.report import AttackResult, AuditReport, Held, Inference, Violation, measure, violations
+from fedkd.audit.report import AttackResult, AttackScores, AuditReport, Inference, Violation, measure, violations
 from fedkd.audit.server_side import CONSENSUS, STUDENT, aggregator_of, load_answers, server_before
-from fedkd.audit.shadows import World, all_worlds, inserted_places, load_world, without_differences
-from fedkd.audit.surrogates import COPY, load_copy
+from fedkd.audit.shadows import ShadowRun, all_shadow_runs, inserted_places, load_shadow_run, without_differences
+from fedkd.audit.surrogates import SURROGATE, load_surrogate
 from fedkd.client.rule import ClientRule
 from fedkd.client.setup import asked_positions
 from fedkd.config.load import to_json, to_mapping
-from fedkd.config.schema import AuditOptions, Plugin
+from fedkd.config.schema import AuditConfig, Plugin
 from fedkd.core import plugins
 from fedkd.core.errors import ConfigError, RunError
 from fedkd.core.files import writing
 from fedkd.core.messages import Job
 from fedkd.core.seeding import numpy_generator, torch_generator
 from fedkd.data.roles import unused_samples
-from fedkd.experiment import Workspace, workspace
+from fedkd.experiment import Experiment
 from fedkd.privacy.preview import smallest_release
 from fedkd.results.directory import RunDirectory
 from fedkd.server.privacy_budget import plan_of, private_part_of
@@ -56,19 +56,19 @@ BATCH = 64
 
 
 def audit(
-    directory: RunDirectory, place: Workspace, options: AuditOptions, run: Run, progress: Progress
+    directory: RunDirectory, experiment: Experiment, options: AuditConfig, run: Run, progress: Progress
 ) -> AuditReport:
-    """Attack a finished run and write its ``audit.json``; ``place`` is the run's workspace with all noise known.
+    """Attack a finished run and write its ``audit.json``; ``experiment`` is the run's workspace with all noise known.
 
     What was computed before with the same options, but for the attacks, the observations, the shadows and the level, is
     found in the folder ``audit`` and not computed again. Raises ``ConfigError`` for what cannot be audited, and
     ``RunError`` for an unfinished run and where a piece of the work failed.
     """
     begun = time.monotonic()
-    return _Audit(directory, _plain(place), options, run, progress).report(begun)
+    return _Audit(directory, _plain(experiment), options, run, progress).report(begun)
 
 
-def built_attacks(options: AuditOptions) -> dict[str, Attack]:
+def built_attacks(options: AuditConfig) -> dict[str, Attack]:
     """The attacks to run, by name: those named, or all there are. Raises ``PluginError``."""
     specs = options.attacks or tuple(Plugin(name) for name in plugins.names(plugins.ATTACK))
     return {spec.name: plugins.build(plugins.ATTACK, spec.name, spec.options) for spec in specs}
@@ -77,8 +77,8 @@ def built_attacks(options: AuditOptions) -> dict[str, Attack]:
 @dataclass
 class _Audit:
     directory: RunDirectory
-    place: Workspace
-    options: AuditOptions
+    experiment: Experiment
+    options: AuditConfig
     run: Run
     progress: Progress
 
@@ -89,7 +89,7 @@ class _Audit:
                 f"{self.directory.path} holds no finished run, and there is nothing to audit; go on with it by "
                 "fedkd run --resume"
             )
-        config, options = self.place.config, self.options
+        config, options = self.experiment.config, self.options
         attacks = built_attacks(options)
         self._check(attacks)
         if not any(isinstance(attack, MembershipAttack) and attack.needs_shadows for attack in attacks.values()):
@@ -102,7 +102,7 @@ class _Audit:
         self._compute(folder, plan, attacks)
         verified = self._verify(folder, plan, summary.student_sha256)
         part = private_part_of(config)
-        guarantee = None if part is None else part.guarantee(smallest_release(plan_of(self.place)))
+        guarantee = None if part is None else part.guarantee(smallest_release(plan_of(self.experiment)))
         results, held = self._membership(folder, plan, attacks, None if guarantee is None else guarantee.adversary)
         broken: tuple[Violation, ...] = ()
         if summary.epsilon is not None:
@@ -129,7 +129,7 @@ class _Audit:
     def _check(self, attacks: dict[str, Attack]) -> None:
         """Raises ``ConfigError`` for attacks without what they need, and for algorithms with nothing to attack."""
         problems = []
-        spec = self.place.config.clients.rule
+        spec = self.experiment.config.clients.rule
         rule: ClientRule = plugins.build(plugins.CLIENT_RULE, spec.name, spec.options)
         if rule.sends not in {"logits", "parameters"}:
             problems.append(
@@ -142,9 +142,9 @@ class _Audit:
                     f"privacy.audit.shadows: {name} needs at least 4, got {self.options.shadows}; raise it, or choose "
                     "attacks without shadows"
                 )
-        if self.options.rounds > self.place.config.rounds:
+        if self.options.rounds > self.experiment.config.rounds:
             problems.append(
-                f"privacy.audit.rounds: must not exceed the run's {self.place.config.rounds} rounds, "
+                f"privacy.audit.rounds: must not exceed the run's {self.experiment.config.rounds} rounds, "
                 f"got {self.options.rounds}; lower it"
             )
         if problems:
@@ -163,23 +163,25 @@ class _Audit:
 
     def _folder(self, student: str | None) -> Path:
         """A folder for all that depends on the same run and the same options."""
-        mapping = to_mapping(self.place.config)
-        mapping["engine"] = {"device": self.place.config.engine.device}
+        mapping = to_mapping(self.experiment.config)
+        mapping["engine"] = {"device": self.experiment.config.engine.device}
         mapping["privacy"].pop("audit")
         mapping.pop("controls")
-        names = ("targets", "rounds", "views", "candidates", "copy_epochs")
+        names = ("targets", "rounds", "views", "candidates", "surrogate_epochs")
         chosen = {name: getattr(self.options, name) for name in names}
         text = json.dumps([mapping, chosen, student], sort_keys=True)
         folder = self.directory.path / AUDIT_FOLDER / hashlib.sha256(text.encode()).hexdigest()[:16]
         with writing(folder):
-            for kind in (WORLD, COPY, CONSENSUS, STUDENT):
+            for kind in (SHADOW_RUN, SURROGATE, CONSENSUS, STUDENT):
                 (folder / kind).mkdir(parents=True, exist_ok=True)
         return folder
 
     def _plan(self, folder: Path) -> Plan:
-        place, options = self.place, self.options
-        jobs, server = jobs_to_observe(place, self.directory.path, folder, options.rounds, self.run, self.progress)
-        room = min(len(inserted_places(place, asked_positions(place, job))) for job in jobs[-options.rounds :])
+        experiment, options = self.experiment, self.options
+        jobs, server = jobs_to_observe(experiment, self.directory.path, folder, options.rounds, self.run, self.progress)
+        room = min(
+            len(inserted_places(experiment, asked_positions(experiment, job))) for job in jobs[-options.rounds :]
+        )
         if room // options.views < 2:
             raise ConfigError(
                 [
@@ -190,26 +192,28 @@ class _Audit:
         most = room // options.views
         if options.candidates is not None:
             most = min(most, options.candidates)
-        images, labels = unused_samples(place.config)
-        spare = Spare(images, labels)
-        pools = [draw_pool(place, client, spare, most=most) for client in self._targets()]
-        generator = torch_generator(place.config.seed, purpose="audit: crafted queries")
+        images, labels = unused_samples(experiment.config)
+        spare = HoldOut(images, labels)
+        pools = [draw_pool(experiment, client, spare, most=most) for client in self._targets()]
+        generator = torch_generator(experiment.config.seed, purpose="audit: crafted queries")
         plan = Plan(
             jobs=jobs,
             observed=options.rounds,
             pools=tuple(pools),
-            crafted=crafted_queries(place.data.public.images, generator)[:room],
+            crafted=crafted_queries(experiment.data.public.images, generator)[:room],
             unseen=torch.cat([images, *(pool.images[~pool.members] for pool in pools)])[:UNSEEN],
             views=options.views,
-            copy_epochs=options.copy_epochs,
+            surrogate_epochs=options.surrogate_epochs,
             server=str(server.resolve()),
         )
         save_plan(folder, plan)
         return plan
 
     def _targets(self) -> list[int]:
-        place = self.place
-        honest = [client for client in place.sampled(place.config.rounds) if client not in place.attackers]
+        experiment = self.experiment
+        honest = [
+            client for client in experiment.sampled(experiment.config.rounds) if client not in experiment.attackers
+        ]
         if len(honest) < self.options.targets:
             raise ConfigError(
                 [
@@ -217,23 +221,32 @@ class _Audit:
                     f"got {self.options.targets}; lower it"
                 ]
             )
-        draw = numpy_generator(place.config.seed, purpose="audit: targets")
+        draw = numpy_generator(experiment.config.seed, purpose="audit: targets")
         return sorted(int(client) for client in draw.choice(honest, size=self.options.targets, replace=False))
 
     def _compute(self, folder: Path, plan: Plan, attacks: dict[str, Attack]) -> None:
-        place, options = self.place, self.options
-        everybody = place.sampled(plan.jobs[-1].round)
+        experiment, options = self.experiment, self.options
+        everybody = experiment.sampled(plan.jobs[-1].round)
         attacked = tuple(pool.client for pool in plan.pools)
-        worlds = list(all_worlds(everybody, attacked, options.shadows))
-        self._do(folder, WORLD, worlds, "clients and shadows")
-        theirs = [world for world in worlds if world.client in attacked]
+        shadow_runs = list(all_shadow_runs(everybody, attacked, options.shadows))
+        self._do(folder, SHADOW_RUN, shadow_runs, "clients and shadows")
+        theirs = [shadow_run for shadow_run in shadow_runs if shadow_run.client in attacked]
         membership = any(isinstance(attack, MembershipAttack) for attack in attacks.values())
-        copied = [world for world in worlds if world.shadow == ACTUAL and world.path(folder).is_file()]
+        copied = [
+            shadow_run
+            for shadow_run in shadow_runs
+            if shadow_run.shadow == ACTUAL and shadow_run.path(folder).is_file()
+        ]
         if membership and "transcript" in options.observations:
-            self._do(folder, COPY, copied + [world for world in theirs if world.shadow != ACTUAL], "copies")
+            self._do(
+                folder,
+                SURROGATE,
+                copied + [shadow_run for shadow_run in theirs if shadow_run.shadow != ACTUAL],
+                "copies",
+            )
         elif any(isinstance(attack, InferenceAttack) for attack in attacks.values()):
-            self._do(folder, COPY, copied, "copies")
-        server = server_before(plan, place, ACTUAL)
+            self._do(folder, SURROGATE, copied, "copies")
+        server = server_before(plan, experiment, ACTUAL)
         if membership and "consensus" in options.observations:
             if aggregator_of(server) is None:
                 self._skipped.append("consensus: the student rule has no teacher, and there is none")
@@ -245,29 +258,31 @@ class _Audit:
             else:
                 self._do(folder, STUDENT, theirs, "students")
 
-    def _do(self, folder: Path, kind: str, worlds: Sequence[World], stage: str) -> None:
+    def _do(self, folder: Path, kind: str, shadow_runs: Sequence[ShadowRun], stage: str) -> None:
         """Compute what is not yet there, a batch of worlds at a time."""
-        clients = self.place.config.clients.count
-        left = [world for world in worlds if not world.path(folder, kind).is_file()]
-        job = Job(kind, self.place.config.rounds, to_json(self.place.config), state_dir=str(folder.resolve()))
+        clients = self.experiment.config.clients.count
+        left = [shadow_run for shadow_run in shadow_runs if not shadow_run.path(folder, kind).is_file()]
+        job = Job(kind, self.experiment.config.rounds, to_json(self.experiment.config), state_dir=str(folder.resolve()))
         for start in range(0, len(left), BATCH):
             batch = left[start : start + BATCH]
-            for done, outcome in enumerate(self.run(job, [world.number(clients) for world in batch]), start=1):
-                if outcome.error is not None and World.of(outcome.client, clients).shadow != ACTUAL:
-                    world = World.of(outcome.client, clients)
-                    raise RunError(f"audit: shadow {world.shadow} of client {world.client} failed: {outcome.error}")
+            for done, reply in enumerate(self.run(job, [shadow_run.number(clients) for shadow_run in batch]), start=1):
+                if reply.error is not None and ShadowRun.of(reply.client, clients).shadow != ACTUAL:
+                    shadow_run = ShadowRun.of(reply.client, clients)
+                    raise RunError(
+                        f"audit: shadow {shadow_run.shadow} of client {shadow_run.client} failed: {reply.error}"
+                    )
                 self.progress(stage, start + done, len(left))
 
     def _verify(self, folder: Path, plan: Plan, expected: str | None) -> bool | None:
-        path = World(plan.pools[0].client, ACTUAL).path(folder, STUDENT)
+        path = ShadowRun(plan.pools[0].client, ACTUAL).path(folder, STUDENT)
         if expected is None or not path.is_file():
             return None
-        found: bool = load_answers(folder, World(plan.pools[0].client, ACTUAL), STUDENT)["digest"] == expected
+        found: bool = load_answers(folder, ShadowRun(plan.pools[0].client, ACTUAL), STUDENT)["digest"] == expected
         return found
 
     def _membership(
         self, folder: Path, plan: Plan, attacks: dict[str, Attack], adversary: str | None
-    ) -> tuple[list[AttackResult], list[Held]]:
+    ) -> tuple[list[AttackResult], list[AttackScores]]:
         results, held = [], []
         chosen = {name: attack for name, attack in attacks.items() if isinstance(attack, MembershipAttack)}
         for observation in self.options.observations if chosen else ():
@@ -291,31 +306,31 @@ class _Audit:
                         scores,
                         members,
                         shadows=self.options.shadows if attack.needs_shadows else 0,
-                        delta=self.place.config.privacy.delta,
+                        delta=self.experiment.config.privacy.delta,
                         level=self.options.level,
                         covered=covered,
-                        seed=self.place.config.seed,
+                        seed=self.experiment.config.seed,
                     )
                 )
                 if covered:
-                    held.append(Held(name, observation, scores[members], scores[~members]))
+                    held.append(AttackScores(name, observation, scores[members], scores[~members]))
         return results, held
 
     def _evidence(self, folder: Path, plan: Plan, pool: CandidatePool, observation: Observation) -> Evidence:
         read = _READERS[observation]
         shadows = range(self.options.shadows)
-        answers = read(self.place, plan, folder, World(pool.client, ACTUAL), pool)
-        found = [read(self.place, plan, folder, World(pool.client, shadow), pool) for shadow in shadows]
+        answers = read(self.experiment, plan, folder, ShadowRun(pool.client, ACTUAL), pool)
+        found = [read(self.experiment, plan, folder, ShadowRun(pool.client, shadow), pool) for shadow in shadows]
         others = []
         if observation in {"queried", "transcript"}:
-            rounds = load_world(folder, World(pool.client, ACTUAL))["rounds"]
-            for client in self.place.sampled(plan.jobs[-1].round):
-                world = World(client, ACTUAL)
-                if client == pool.client or not world.path(folder).is_file():
+            rounds = load_shadow_run(folder, ShadowRun(pool.client, ACTUAL))["rounds"]
+            for client in self.experiment.sampled(plan.jobs[-1].round):
+                shadow_run = ShadowRun(client, ACTUAL)
+                if client == pool.client or not shadow_run.path(folder).is_file():
                     continue
-                if load_world(folder, world)["rounds"] == rounds:
-                    others.append(read(self.place, plan, folder, world, pool))
-        seed = self.place.config.seed
+                if load_shadow_run(folder, shadow_run)["rounds"] == rounds:
+                    others.append(read(self.experiment, plan, folder, shadow_run, pool))
+        seed = self.experiment.config.seed
         return Evidence(
             observation=observation,
             answers=answers,
@@ -332,17 +347,17 @@ class _Audit:
         if not chosen:
             return []
         disclosures = []
-        for client in self.place.sampled(plan.jobs[-1].round):
-            path = World(client, ACTUAL).path(folder)
-            if client not in self.place.attackers and path.is_file():
+        for client in self.experiment.sampled(plan.jobs[-1].round):
+            path = ShadowRun(client, ACTUAL).path(folder)
+            if client not in self.experiment.attackers and path.is_file():
                 disclosures.append(self._disclosure(folder, client))
         return [
             Inference(name, attack.observation, dict(attack.measure(disclosures))) for name, attack in chosen.items()
         ]
 
     def _disclosure(self, folder: Path, client: int) -> Disclosure:
-        world, data = World(client, ACTUAL), self.place.data
-        found, copied = load_world(folder, world), load_copy(folder, world)["unseen"]
+        shadow_run, data = ShadowRun(client, ACTUAL), self.experiment.data
+        found, copied = load_shadow_run(folder, shadow_run), load_surrogate(folder, shadow_run)["unseen"]
         counts = torch.bincount(data.labels[data.clients[client].train], minlength=data.classes)
         return Disclosure(
             client=client,
@@ -354,29 +369,29 @@ class _Audit:
         )
 
 
-def _queried(place: Workspace, plan: Plan, folder: Path, world: World, pool: CandidatePool) -> Tensor:
-    found = load_world(folder, world)
+def _queried(experiment: Experiment, plan: Plan, folder: Path, shadow_run: ShadowRun, pool: CandidatePool) -> Tensor:
+    found = load_shadow_run(folder, shadow_run)
     jobs = {job.round: job for job in plan.jobs}
     rows = []
     for round, released in zip(found["rounds"], found["inserted"], strict=True):
-        places = inserted_places(place, asked_positions(place, jobs[round]))[: plan.views * len(pool.labels)]
+        places = inserted_places(experiment, asked_positions(experiment, jobs[round]))[: plan.views * len(pool.labels)]
         rows.append(released[pool.client][places].reshape(plan.views, len(pool.labels), -1))
     return torch.stack(rows)
 
 
-def _transcript(place: Workspace, plan: Plan, folder: Path, world: World, pool: CandidatePool) -> Tensor:
-    return torch.stack([answers[pool.client] for answers in load_copy(folder, world)["answers"]])
+def _transcript(experiment: Experiment, plan: Plan, folder: Path, shadow_run: ShadowRun, pool: CandidatePool) -> Tensor:
+    return torch.stack([answers[pool.client] for answers in load_surrogate(folder, shadow_run)["answers"]])
 
 
-def _handed_out(kind: str) -> Callable[[Workspace, Plan, Path, World, CandidatePool], Tensor]:
-    def read(place: Workspace, plan: Plan, folder: Path, world: World, pool: CandidatePool) -> Tensor:
-        answers: Tensor = load_answers(folder, world, kind)["answers"]
+def _handed_out(kind: str) -> Callable[[Experiment, Plan, Path, ShadowRun, CandidatePool], Tensor]:
+    def read(experiment: Experiment, plan: Plan, folder: Path, shadow_run: ShadowRun, pool: CandidatePool) -> Tensor:
+        answers: Tensor = load_answers(folder, shadow_run, kind)["answers"]
         return answers.unsqueeze(0)
 
     return read
 
 
-_READERS: dict[Observation, Callable[[Workspace, Plan, Path, World, CandidatePool], Tensor]] = {
+_READERS: dict[Observation, Callable[[Experiment, Plan, Path, ShadowRun, CandidatePool], Tensor]] = {
     "queried": _queried,
     "transcript": _transcript,
     "consensus": _handed_out(CONSENSUS),
@@ -388,13 +403,11 @@ def _stacked(found: list[Tensor], like: Tensor) -> Tensor:
     return torch.stack(found) if found else like.new_zeros(0, *like.shape)
 
 
-def _plain(place: Workspace) -> Workspace:
-    """The workspace with messages that are no differences to earlier ones, which rounds looked at singly lack."""
-    exchange = place.config.exchange
-    plain = replace(
-        exchange, uplink=without_differences(exchange.uplink), downlink=without_differences(exchange.downlink)
-    )
-    return place if plain == exchange else workspace(to_json(replace(place.config, exchange=plain)))
+def _plain(experiment: Experiment) -> Experiment:
+    """The experiment with messages that are no differences to earlier ones, which rounds looked at singly lack."""
+    config, ways = experiment.config, experiment.config.communication
+    plain = replace(ways, uplink=without_differences(ways.uplink), downlink=without_differences(ways.downlink))
+    return experiment if plain == ways else Experiment.of(to_json(replace(config, communication=plain)))
 
 
 def _as_mapping(spec: Plugin) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from fedkd.core.errors import ConfigError
 from fedkd.core.seeding import torch_generator
-from fedkd.experiment import Workspace
+from fedkd.experiment import Experiment
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class CandidatePool:
         return chosen if shadow % 2 == 0 else ~chosen
 
 
-class Spare:
+class HoldOut:
     """Samples of the private ones' distribution that no client trains on, handed out once each, class by class."""
 
     def __init__(self, images: Float[Tensor, "samples channels height width"], labels: Int[Tensor, " samples"]) -> None:
@@ -54,15 +54,15 @@ class Spare:
         return self._images[positions[:count]]
 
 
-def draw_pool(place: Workspace, client: int, spare: Spare, *, most: int) -> CandidatePool:
+def draw_pool(experiment: Experiment, client: int, spare: HoldOut, *, most: int) -> CandidatePool:
     """The client's pool with at most ``most`` candidates.
 
     Others than members are the client's own validation samples first, then ``spare`` ones. Raises ``ConfigError`` where
     there are none of any class that the client has.
     """
-    data = place.data
+    data = experiment.data
     own, held_out = data.clients[client].train, data.clients[client].validation
-    generator = torch_generator(place.config.seed, client=client, purpose="audit: candidates")
+    generator = torch_generator(experiment.config.seed, client=client, purpose="audit: candidates")
     mixed = own[torch.randperm(own.numel(), generator=generator)][: most // 2]
     members, others, labels = [], [], []
     for label in data.labels[mixed].unique().tolist():
@@ -77,7 +77,7 @@ def draw_pool(place: Workspace, client: int, spare: Spare, *, most: int) -> Cand
         raise ConfigError(
             [
                 f"data.private_size: leaves no samples that client {client} could have trained on and did not, got "
-                f"{place.config.data.private_size}; lower it, or raise data.client_validation, and run again"
+                f"{experiment.config.data.private_size}; lower it, or raise data.client_validation, and run again"
             ]
         )
     order = torch.randperm(2 * count, generator=generator)

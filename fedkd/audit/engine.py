@@ -5,24 +5,26 @@ from contextlib import ExitStack
 from types import TracebackType
 from typing import Self
 
-from fedkd.audit.performer import PERFORMER
-from fedkd.audit.shadows import World
-from fedkd.config.schema import AuditOptions
-from fedkd.core.messages import Job, Outcome
+from fedkd.audit.performer import CLIENT_FN
+from fedkd.audit.shadows import ShadowRun
+from fedkd.config.schema import AuditConfig
+from fedkd.core.messages import Job, Reply
 from fedkd.engines import Engine
 from fedkd.engines.building import resources_of
 from fedkd.engines.inline import InlineEngine
-from fedkd.experiment import Workspace
+from fedkd.experiment import Experiment
 
 
 class AuditEngine:
     """The engine of ``engine.kind`` for the work of an audit, started only if there is some."""
 
-    def __init__(self, place: Workspace, options: AuditOptions, verbose: bool) -> None:
-        self._place, self._verbose = place, verbose
-        clients = place.config.clients.count
-        worlds = range(clients * (options.shadows + 1))
-        self._resources = {number: resources_of(place, World.of(number, clients).client) for number in worlds}
+    def __init__(self, experiment: Experiment, options: AuditConfig, verbose: bool) -> None:
+        self._experiment, self._verbose = experiment, verbose
+        clients = experiment.config.clients.count
+        shadow_runs = range(clients * (options.shadows + 1))
+        self._resources = {
+            number: resources_of(experiment, ShadowRun.of(number, clients).client) for number in shadow_runs
+        }
         self._stack = ExitStack()
         self._engine: Engine | None = None
 
@@ -35,16 +37,16 @@ class AuditEngine:
         self._engine = None
         self._stack.close()
 
-    def run(self, job: Job, numbers: Sequence[int]) -> Iterator[Outcome]:
-        """Outcomes as they arrive; see ``Engine.run``."""
+    def run(self, job: Job, numbers: Sequence[int]) -> Iterator[Reply]:
+        """Replies as they arrive; see ``Engine.run``."""
         if self._engine is None:
             self._engine = self._stack.enter_context(self._build())
         return self._engine.run(job, numbers)
 
     def _build(self) -> Engine:
-        config = self._place.config
+        config = self._experiment.config
         if config.engine.kind == "inline":
-            return InlineEngine(resources=self._resources, performer=PERFORMER)
+            return InlineEngine(resources=self._resources, client_fn=CLIENT_FN)
         from fedkd.engines.ray.engine import RayEngine
 
         return RayEngine(
@@ -52,5 +54,5 @@ class AuditEngine:
             config.clients.count,
             verbose=self._verbose,
             resources=self._resources,
-            performer=PERFORMER,
+            client_fn=CLIENT_FN,
         )

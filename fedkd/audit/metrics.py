@@ -114,7 +114,7 @@ def roc(
     if len(kept) > points:
         spread = np.unique(np.round(np.geomspace(1, kept[-1] + 1, points)).astype(int) - 1)
         positions = np.unique(np.searchsorted(kept, spread, side="right") - 1)
-        kept = [kept[place] for place in positions]
+        kept = [kept[index] for index in positions]
     return [
         (best[false].fpr, best[false].tpr, *clopper_pearson(best[false].true, best[false].members, level=level))
         for false in kept
@@ -157,9 +157,9 @@ def best_epsilon_lower_bound(
         thresholds, true, false = _counts(chosen_in, chosen_out)
         sides = _bounds(true, chosen_in.size, false, chosen_out.size, delta=delta, level=level)
         for side, bounds in enumerate(sides):
-            place = int(bounds.argmax())
-            if bounds[place] > best[0]:
-                best = float(bounds[place]), name, float(thresholds[place]), side
+            index = int(bounds.argmax())
+            if bounds[index] > best[0]:
+                best = float(bounds[index]), name, float(thresholds[index]), side
     _, name, threshold, side = best
     test_in, test_out = tests[name]
     true, false = (np.array([(scores >= threshold).sum()]) for scores in (test_in, test_out))

@@ -33,7 +33,7 @@ class Plan:
     crafted: Tensor
     unseen: Tensor
     views: int
-    copy_epochs: int
+    surrogate_epochs: int
     server: str
 
     @property
@@ -59,7 +59,10 @@ def save_plan(folder: Path, plan: Plan) -> None:
             for job in plan.jobs
         ],
         "pools": [vars(pool) for pool in plan.pools],
-        **{name: getattr(plan, name) for name in ("observed", "crafted", "unseen", "views", "copy_epochs", "server")},
+        **{
+            name: getattr(plan, name)
+            for name in ("observed", "crafted", "unseen", "views", "surrogate_epochs", "server")
+        },
     }
     save_tensors(folder / PLAN, content)
 

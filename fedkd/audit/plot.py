@@ -18,12 +18,12 @@ def save_roc(report: AuditReport, path: Path) -> None:
     """
     observations = list(dict.fromkeys(each.observation for each in report.attacks))
     names = sorted({each.attack for each in report.attacks})
-    colours = {name: PALETTE[place % len(PALETTE)] for place, name in enumerate(names)}
+    colours = {name: PALETTE[index % len(PALETTE)] for index, name in enumerate(names)}
     figure = new_figure(width=max(4.5, 4.2 * len(observations)), height=4.5)
     if not observations:
         say(figure.subplots(), "no attack on membership was run")
-    for place, observation in enumerate(observations):
-        axes = figure.add_subplot(1, len(observations), place + 1)
+    for index, observation in enumerate(observations):
+        axes = figure.add_subplot(1, len(observations), index + 1)
         found = [each for each in report.attacks if each.observation == observation]
         least = 0.5 / max(each.non_members for each in found)
         rates = np.geomspace(least, 1.0, 200)
@@ -39,7 +39,7 @@ def save_roc(report: AuditReport, path: Path) -> None:
         axes.set_yscale("log")
         axes.set_xlim(least, 1)
         axes.set_ylim(least, 1)
-        dress(axes, observation, "false-positive rate", "true-positive rate" if place == 0 else "")
+        dress(axes, observation, "false-positive rate", "true-positive rate" if index == 0 else "")
         axes.legend(fontsize=7, frameon=False, loc="lower right")
     save(figure, path)
 

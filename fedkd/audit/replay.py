@@ -6,44 +6,44 @@ from pathlib import Path
 from fedkd.client.rule import ClientRule
 from fedkd.client.setup import build_behaviour
 from fedkd.core import plugins
-from fedkd.core.messages import Job, Outcome
-from fedkd.experiment import Workspace
+from fedkd.core.messages import Job, Reply
+from fedkd.experiment import Experiment
 from fedkd.results.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from fedkd.results.tally import Tally
+from fedkd.results.totals import Totals
 from fedkd.server.server import Server
 
-Run = Callable[[Job, Sequence[int]], Iterator[Outcome]]
+Run = Callable[[Job, Sequence[int]], Iterator[Reply]]
 """Does a job on clients, or an audit's piece of work on worlds; see ``fedkd.engines.Engine``."""
 Progress = Callable[[str, int, int], None]
 
 
-def remembers(place: Workspace) -> bool:
+def remembers(experiment: Experiment) -> bool:
     """Whether clients keep something between rounds, so that a round depends on all before it."""
-    spec = place.config.clients.rule
+    spec = experiment.config.clients.rule
     rule: ClientRule = plugins.build(plugins.CLIENT_RULE, spec.name, spec.options)
     return rule.remembers or any(
-        build_behaviour(place, client).remembers for client in range(place.config.clients.count)
+        build_behaviour(experiment, client).remembers for client in range(experiment.config.clients.count)
     )
 
 
 def jobs_to_observe(
-    place: Workspace, run_folder: Path, folder: Path, observed: int, run: Run, progress: Progress
+    experiment: Experiment, run_folder: Path, folder: Path, observed: int, run: Run, progress: Progress
 ) -> tuple[tuple[Job, ...], Path]:
     """The jobs, and the checkpoint of the server before the last of them.
 
     The run's own checkpoint has what the last round takes. For more rounds, or where clients remember, the run is
     repeated but for its last round; every round of that is kept in ``folder``, and not done again.
     """
-    last = place.config.rounds
+    last = experiment.config.rounds
     kept = run_folder / "checkpoints" / f"round_{last - 1:05d}.pt"
-    all_rounds = remembers(place)
+    all_rounds = remembers(experiment)
     if observed == 1 and not all_rounds and kept.is_file():
-        server = Server.build(place)
+        server = Server.build(experiment)
         server.load_state_dict(load_checkpoint(kept).server)
         save_checkpoint(target := folder / kept.name, load_checkpoint(kept))
         return (server.job(last),), target
     jobs = []
-    server = Server.build(place, state_dir=str((folder / "client_state").resolve()))
+    server = Server.build(experiment, state_dir=str((folder / "client_state").resolve()))
     for round in range(1, last + 1):
         job = server.job(round)
         if all_rounds or round > last - observed:
@@ -55,9 +55,9 @@ def jobs_to_observe(
             server.load_state_dict(load_checkpoint(done).server)
         else:
             server.finish_round(job, run(job, server.sampled(round)))
-            save_checkpoint(done, Checkpoint(server.state_dict(), Tally(), {}, {}, {}))
+            save_checkpoint(done, Checkpoint(server.state_dict(), Totals(), {}, {}, {}))
         progress("repeating the run", round, last - 1)
     before = folder / f"round_{last - 1:05d}.pt"
     if last == 1:
-        save_checkpoint(before, Checkpoint(server.state_dict(), Tally(), {}, {}, {}))
+        save_checkpoint(before, Checkpoint(server.state_dict(), Totals(), {}, {}, {}))
     return tuple(jobs), before

@@ -147,7 +147,7 @@ def measure(
 
 
 @dataclass(frozen=True)
-class Held:
+class AttackScores:
     """One attack's scores, to be held against the ceiling."""
 
     attack: str
@@ -156,7 +156,7 @@ class Held:
     non_members: Scores
 
 
-def violations(held: Sequence[Held], *, epsilon: float, delta: float, level: float) -> tuple[Violation, ...]:
+def violations(held: Sequence[AttackScores], *, epsilon: float, delta: float, level: float) -> tuple[Violation, ...]:
     """The attacks and rates at which a claim of (ε, δ) is refuted, all of them together with confidence ``level``.
 
     A threshold is chosen by its false-positive rate alone, and each limit gets its share of the error (Bonferroni).

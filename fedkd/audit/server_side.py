@@ -12,11 +12,11 @@ from fedkd.aggregation.strategy import LogitAggregator
 from fedkd.audit.candidates import CandidatePool
 from fedkd.audit.plan import ACTUAL, Plan, load_plan, load_tensors, save_tensors
 from fedkd.audit.queries import views_of
-from fedkd.audit.shadows import World, inserted_places, load_world
+from fedkd.audit.shadows import ShadowRun, inserted_places, load_shadow_run
 from fedkd.client.setup import asked_positions
-from fedkd.core.messages import LOGITS, ClientReport, Job, Outcome
+from fedkd.core.messages import LOGITS, ClientReport, Job, Reply
 from fedkd.core.seeding import seed_sequence, torch_generator
-from fedkd.experiment import Workspace, codec, workspace
+from fedkd.experiment import Experiment, codec
 from fedkd.models import predict
 from fedkd.results.checkpoint import load_checkpoint
 from fedkd.results.directory import parameter_digest
@@ -30,23 +30,26 @@ CONSENSUS, STUDENT = "consensus", "student"
 
 def compute_consensus(folder: Path, number: int) -> None:
     """Write the teacher's targets on a client's candidates, as clients are sent them, in one world."""
-    plan, place, world, pool = _world(folder, number)
-    save_tensors(world.path(folder, CONSENSUS), {"answers": _consensus(plan, place, folder, world, pool)})
+    plan, experiment, shadow_run, pool = _shadow_run(folder, number)
+    save_tensors(
+        shadow_run.path(folder, CONSENSUS), {"answers": _consensus(plan, experiment, folder, shadow_run, pool)}
+    )
 
 
 def compute_student(folder: Path, number: int) -> None:
     """Write the student's answers on a client's candidates, and its digest, in one world."""
-    plan, place, world, pool = _world(folder, number)
-    server = server_before(plan, place, world.shadow)
+    plan, experiment, shadow_run, pool = _shadow_run(folder, number)
+    server = server_before(plan, experiment, shadow_run.shadow)
     server.finish_round(
-        plan.jobs[-1], [_outcome(place, plan, folder, each) for each in _worlds(place, plan, folder, world)]
+        plan.jobs[-1],
+        [_reply(experiment, plan, folder, each) for each in _shadow_runs(experiment, plan, folder, shadow_run)],
     )
     student = server.rule.student
     if student is None:
         raise ValueError("the server has no student")
     answers = predict(student, views_of(pool.images, plan.views).flatten(0, 1))
     save_tensors(
-        world.path(folder, STUDENT),
+        shadow_run.path(folder, STUDENT),
         {
             "answers": answers.reshape(plan.views, len(pool.labels), -1),
             "digest": parameter_digest(student.state_dict()),
@@ -54,70 +57,72 @@ def compute_student(folder: Path, number: int) -> None:
     )
 
 
-def load_answers(folder: Path, world: World, kind: str) -> Mapping[str, Any]:
+def load_answers(folder: Path, shadow_run: ShadowRun, kind: str) -> Mapping[str, Any]:
     """What ``compute_consensus`` or ``compute_student`` wrote."""
-    return load_tensors(world.path(folder, kind))
+    return load_tensors(shadow_run.path(folder, kind))
 
 
-def server_before(plan: Plan, place: Workspace, shadow: int) -> Server:
+def server_before(plan: Plan, experiment: Experiment, shadow: int) -> Server:
     """The server before the last round; in a shadow's world it draws other random numbers, which no attacker knows."""
     checkpoint = load_checkpoint(Path(plan.server))
-    server = Server.build(place)
-    server.rule.begin(_reseeded(place, shadow))
+    server = Server.build(experiment)
+    server.rule.begin(_reseeded(experiment, shadow))
     server.load_state_dict(checkpoint.server)
     return server
 
 
-def _world(folder: Path, number: int) -> tuple[Plan, Workspace, World, CandidatePool]:
+def _shadow_run(folder: Path, number: int) -> tuple[Plan, Experiment, ShadowRun, CandidatePool]:
     plan = load_plan(str(folder))
-    place = workspace(plan.config)
-    world = World.of(number, place.config.clients.count)
-    pool = plan.pool_of(world.client)
+    experiment = Experiment.of(plan.config)
+    shadow_run = ShadowRun.of(number, experiment.config.clients.count)
+    pool = plan.pool_of(shadow_run.client)
     if pool is None:
-        raise ValueError(f"client {world.client} is not attacked")
-    return plan, place, world, pool
+        raise ValueError(f"client {shadow_run.client} is not attacked")
+    return plan, experiment, shadow_run, pool
 
 
-def _worlds(place: Workspace, plan: Plan, folder: Path, world: World) -> list[World]:
+def _shadow_runs(experiment: Experiment, plan: Plan, folder: Path, shadow_run: ShadowRun) -> list[ShadowRun]:
     """Everybody who answered, as they were, but for the attacked client."""
-    clients = place.sampled(plan.jobs[-1].round)
-    worlds = [world if client == world.client else World(client, ACTUAL) for client in clients]
-    return [each for each in worlds if each.path(folder).is_file()]
+    clients = experiment.sampled(plan.jobs[-1].round)
+    shadow_runs = [shadow_run if client == shadow_run.client else ShadowRun(client, ACTUAL) for client in clients]
+    return [each for each in shadow_runs if each.path(folder).is_file()]
 
 
-def _outcome(place: Workspace, plan: Plan, folder: Path, world: World) -> Outcome:
+def _reply(experiment: Experiment, plan: Plan, folder: Path, shadow_run: ShadowRun) -> Reply:
     """What a client sent in the last round."""
-    found = load_world(folder, world)
+    found = load_shadow_run(folder, shadow_run)
     arrays = {name: tensor.numpy() for name, tensor in found["arrays"].items()}
     if found["message"] is not None:
         arrays[LOGITS] = found["message"].numpy()
     metrics: dict[str, float | int | str] = {
         "round": plan.jobs[-1].round,
         # A shadow has as many as the client.
-        "examples": place.data.clients[world.client].train.numel(),
-        "public_digest": place.data.public.digest,
+        "examples": experiment.data.clients[shadow_run.client].train.numel(),
+        "public_digest": experiment.data.public.digest,
     }
-    return Outcome(world.client, arrays, metrics)
+    return Reply(shadow_run.client, arrays, metrics)
 
 
-def _consensus(plan: Plan, place: Workspace, folder: Path, world: World, pool: CandidatePool) -> Tensor:
+def _consensus(plan: Plan, experiment: Experiment, folder: Path, shadow_run: ShadowRun, pool: CandidatePool) -> Tensor:
     job = plan.jobs[-1]
-    positions = asked_positions(place, job)
-    places = inserted_places(place, positions)[: plan.views * len(pool.labels)]
-    server = server_before(plan, place, world.shadow)
+    positions = asked_positions(experiment, job)
+    places = inserted_places(experiment, positions)[: plan.views * len(pool.labels)]
+    server = server_before(plan, experiment, shadow_run.shadow)
     aggregator = aggregator_of(server)
     if aggregator is None:
         raise ValueError("the student rule has no teacher, and clients get no consensus")
-    reports = [_report(place, job, folder, each, pool) for each in _worlds(place, plan, folder, world)]
-    up, down = codec(place.config.exchange.uplink), codec(place.config.exchange.downlink)
+    reports = [
+        _report(experiment, job, folder, each, pool) for each in _shadow_runs(experiment, plan, folder, shadow_run)
+    ]
+    up, down = codec(experiment.config.communication.uplink), codec(experiment.config.communication.downlink)
 
     def recode(logits: Tensor, mask: Tensor | None) -> Tensor:
         return up.decode(up.encode(logits, mask).data, samples=len(logits), classes=logits.shape[1]).logits
 
-    reports, _ = collude(place, job.round, reports, {}, recode)
-    seed = _reseeded(place, world.shadow).config.seed
+    reports, _ = collude(experiment, job.round, reports, {}, recode)
+    seed = _reseeded(experiment, shadow_run.shadow).config.seed
     generator = torch_generator(seed, round=job.round, purpose="teacher")
-    labels = place.data.public.labels[positions]
+    labels = experiment.data.public.labels[positions]
     teacher = copy.deepcopy(aggregator)(stack_reports(reports, labels, round=job.round, generator=generator))
     target = teacher.log_probabilities.float()
     heard = down.decode(down.encode(target).data, samples=len(target), classes=target.shape[1]).logits
@@ -130,19 +135,19 @@ def aggregator_of(server: Server) -> LogitAggregator | None:
     return found if isinstance(found, LogitAggregator) else None
 
 
-def _report(place: Workspace, job: Job, folder: Path, world: World, pool: CandidatePool) -> ClientReport:
-    found = load_world(folder, world)
+def _report(experiment: Experiment, job: Job, folder: Path, shadow_run: ShadowRun, pool: CandidatePool) -> ClientReport:
+    found = load_shadow_run(folder, shadow_run)
     return ClientReport(
-        client=world.client,
+        client=shadow_run.client,
         round=job.round,
         logits=found["inserted"][-1][pool.client],
-        examples=place.data.clients[world.client].train.numel(),
+        examples=experiment.data.clients[shadow_run.client].train.numel(),
         arrays={name: tensor.numpy() for name, tensor in found["arrays"].items()},
     )
 
 
-def _reseeded(place: Workspace, shadow: int) -> Workspace:
+def _reseeded(experiment: Experiment, shadow: int) -> Experiment:
     if shadow == ACTUAL:
-        return place
-    state = seed_sequence(place.config.seed, purpose=f"audit: server of shadow {shadow}").generate_state(1)
-    return replace(place, config=replace(place.config, seed=int(state[0])))
+        return experiment
+    state = seed_sequence(experiment.config.seed, purpose=f"audit: server of shadow {shadow}").generate_state(1)
+    return replace(experiment, config=replace(experiment.config, seed=int(state[0])))

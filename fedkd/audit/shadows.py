@@ -14,19 +14,19 @@ from fedkd.audit.candidates import CandidatePool
 from fedkd.audit.plan import ACTUAL, Plan, load_plan, load_tensors, save_tensors
 from fedkd.audit.queries import views_of
 from fedkd.client.behaviour import ClientBehaviour
-from fedkd.client.context import LocalWork
+from fedkd.client.context import ClientContext
 from fedkd.client.rule import ClientRule, Upload
 from fedkd.client.setup import asked_positions, build_behaviour
 from fedkd.config.schema import Plugin
 from fedkd.core import plugins
 from fedkd.core.messages import CONSENSUS, LOGITS, UNKNOWN_LABEL, Consensus, Job
 from fedkd.data import ClientData
-from fedkd.experiment import Workspace, codec, workspace
+from fedkd.experiment import Experiment, codec
 from fedkd.models import predict
 
 
 @dataclass(frozen=True)
-class World:
+class ShadowRun:
     """A client's part of the run with its own training data (shadow ``ACTUAL``), or with a shadow's."""
 
     client: int
@@ -37,7 +37,7 @@ class World:
         return (self.shadow + 1) * clients + self.client
 
     @classmethod
-    def of(cls, number: int, clients: int) -> "World":
+    def of(cls, number: int, clients: int) -> "ShadowRun":
         """The inverse of ``number``."""
         return cls(number % clients, number // clients - 1)
 
@@ -47,45 +47,49 @@ class World:
         return folder / kind / f"client_{self.client:06d}_{name}.pt"
 
 
-def compute_world(folder: Path, number: int) -> None:
+def compute_shadow_run(folder: Path, number: int) -> None:
     """Compute a world of the plan in ``folder``, and write its file."""
     plan = load_plan(str(folder))
-    place = workspace(plan.config)
-    world = World.of(number, place.config.clients.count)
-    save_tensors(world.path(folder), _answers(plan, place, world))
+    experiment = Experiment.of(plan.config)
+    shadow_run = ShadowRun.of(number, experiment.config.clients.count)
+    save_tensors(shadow_run.path(folder), _answers(plan, experiment, shadow_run))
 
 
-def load_world(folder: Path, world: World) -> dict[str, Any]:
+def load_shadow_run(folder: Path, shadow_run: ShadowRun) -> dict[str, Any]:
     """The answers of a world: in each observed round one entry of the lists ``rounds``, ``public`` and ``inserted``.
 
     ``rounds`` are their numbers, ``public`` [asked, classes] what the client released; ``inserted`` maps each attacked
     client to what it would have released with that client's candidates among the public samples. ``arrays``,
     ``message``, ``crafted`` and ``original``, the model's logits on unseen images, belong to the last round.
     """
-    return load_tensors(world.path(folder))
+    return load_tensors(shadow_run.path(folder))
 
 
-def inserted_places(place: Workspace, positions: Int[Tensor, " asked"]) -> Int[Tensor, " places"]:
+def inserted_places(experiment: Experiment, positions: Int[Tensor, " asked"]) -> Int[Tensor, " places"]:
     """Where, among the samples asked about, candidates may be put: those on which no teacher is fitted."""
-    public = place.data.public
+    public = experiment.data.public
     return ((public.labels[positions] == UNKNOWN_LABEL) & ~public.validation[positions]).nonzero().flatten()
 
 
-def _answers(plan: Plan, place: Workspace, world: World) -> dict[str, Any]:
+def _answers(plan: Plan, experiment: Experiment, shadow_run: ShadowRun) -> dict[str, Any]:
     """Go through the rounds, and keep what is released in the observed ones."""
-    config = place.config
+    config = experiment.config
     rule: ClientRule = plugins.build(plugins.CLIENT_RULE, config.clients.rule.name, config.clients.rule.options)
-    behaviour = build_behaviour(place, world.client)
-    pool = plan.pool_of(world.client)
-    theirs = place if world.shadow == ACTUAL or pool is None else _with_shadow_data(place, pool, world.shadow)
-    stream = "" if world.shadow == ACTUAL else f" of shadow {world.shadow}"
-    pools = plan.pools if world.shadow == ACTUAL or pool is None else (pool,)
+    behaviour = build_behaviour(experiment, shadow_run.client)
+    pool = plan.pool_of(shadow_run.client)
+    theirs = (
+        experiment
+        if shadow_run.shadow == ACTUAL or pool is None
+        else _with_shadow_data(experiment, pool, shadow_run.shadow)
+    )
+    stream = "" if shadow_run.shadow == ACTUAL else f" of shadow {shadow_run.shadow}"
+    pools = plan.pools if shadow_run.shadow == ACTUAL or pool is None else (pool,)
     memory: dict[str, Tensor] = {}
     found: dict[str, Any] = {"rounds": [], "public": [], "inserted": []}
     for step, job in enumerate(plan.jobs):
-        if world.client not in place.sampled(job.round):
+        if shadow_run.client not in experiment.sampled(job.round):
             continue
-        desk = _Desk(plan, theirs, job, world.client, stream, memory, pools, rule.sends == LOGITS)
+        desk = _Desk(plan, theirs, job, shadow_run.client, stream, memory, pools, rule.sends == LOGITS)
         if len(plan.jobs) - step > plan.observed:
             desk.work_through(rule, behaviour)
             continue
@@ -102,7 +106,7 @@ class _Desk:
     """One round of one world."""
 
     plan: Plan
-    place: Workspace
+    experiment: Experiment
     job: Job
     client: int
     stream: str
@@ -112,36 +116,38 @@ class _Desk:
 
     def work_through(self, rule: ClientRule, behaviour: ClientBehaviour) -> None:
         """A round that only changes what the client remembers."""
-        self._respond(rule, behaviour, self.place.data.public.images[:1])
+        self._respond(rule, behaviour, self.experiment.data.public.images[:1])
 
     def observe(self, rule: ClientRule, behaviour: ClientBehaviour, *, last: bool) -> dict[str, Any]:
-        positions = asked_positions(self.place, self.job)
-        public = self.place.data.public.images[positions]
+        positions = asked_positions(self.experiment, self.job)
+        public = self.experiment.data.public.images[positions]
         candidates = [views_of(pool.images, self.plan.views).flatten(0, 1) for pool in self.pools]
         extra = [self.plan.crafted, self.plan.unseen] if last else []
-        work, upload = self._respond(rule, behaviour, torch.cat([public, *candidates, *extra]))
-        logits = self._logits(upload, work.queries)
+        context, upload = self._respond(rule, behaviour, torch.cat([public, *candidates, *extra]))
+        logits = self._logits(upload, context.queries)
         sizes = [len(part) for part in (public, *candidates, *extra)]
         own, *others = logits.split(sizes)
-        places = inserted_places(self.place, positions)
-        released, message = self._release(work, own, None if upload.mask is None else upload.mask[: len(own)])
+        places = inserted_places(self.experiment, positions)
+        released, message = self._release(context, own, None if upload.mask is None else upload.mask[: len(own)])
         found: dict[str, Any] = {"rounds": self.job.round, "public": released, "inserted": {}}
         masks = [None] * len(sizes) if upload.mask is None else list(upload.mask.split(sizes))
         for index, pool in enumerate(self.pools):
-            found["inserted"][pool.client] = self._insert(work, own, others[index], places, masks[0], masks[index + 1])
+            found["inserted"][pool.client] = self._insert(
+                context, own, others[index], places, masks[0], masks[index + 1]
+            )
         if last:
             found["arrays"] = {name: torch.from_numpy(np.array(array)) for name, array in upload.arrays.items()}
             found["message"] = message
-            swapped = self._insert(work, own, others[-2], places, masks[0], masks[-2])
+            swapped = self._insert(context, own, others[-2], places, masks[0], masks[-2])
             found["crafted"] = swapped[places[: len(others[-2])]]
             found["original"] = others[-1]
         return found
 
-    def _respond(self, rule: ClientRule, behaviour: ClientBehaviour, queries: Tensor) -> tuple[LocalWork, Upload]:
-        data, received = self.place.data, {**self.job.parameters, **self.job.personal.get(self.client, {})}
+    def _respond(self, rule: ClientRule, behaviour: ClientBehaviour, queries: Tensor) -> tuple[ClientContext, Upload]:
+        data, received = self.experiment.data, {**self.job.parameters, **self.job.personal.get(self.client, {})}
         labels = data.labels[data.clients[self.client].train]
-        work = LocalWork(
-            self.place,
+        context = ClientContext(
+            self.experiment,
             self.client,
             self.job.round,
             received,
@@ -150,11 +156,11 @@ class _Desk:
             memory=self.memory,
             stream=self.stream,
         )
-        work.consensus = _consensus(self.place, work)
-        work.labels = behaviour.labels(work)
-        upload = behaviour.respond(work, rule)
-        self.memory = work.memory
-        return work, upload
+        context.consensus = _consensus(self.experiment, context)
+        context.labels = behaviour.labels(context)
+        upload = behaviour.respond(context, rule)
+        self.memory = context.memory
+        return context, upload
 
     def _logits(self, upload: Upload, queries: Tensor) -> Tensor:
         """The client's answers; those of the model itself where that is what it sends."""
@@ -166,7 +172,7 @@ class _Desk:
 
     def _insert(
         self,
-        work: LocalWork,
+        context: ClientContext,
         own: Tensor,
         answers: Tensor,
         places: Tensor,
@@ -179,27 +185,27 @@ class _Desk:
         rows[taken] = answers
         if kept is not None and mask is not None:
             kept[taken] = mask
-        return self._release(work, rows, kept)[0]
+        return self._release(context, rows, kept)[0]
 
-    def _release(self, work: LocalWork, logits: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    def _release(self, context: ClientContext, logits: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """What the server reads of logits after mechanism and codec, and the message; 0 where the client abstains.
 
         Whoever was sent the model itself asks it directly, and there is no message.
         """
         if not self.sends_logits:
             return logits, None
-        config = self.place.config
-        private = self.place.mechanism.privatise(logits, work.generator("privacy mechanism"))
-        up = codec(config.exchange.uplink)
+        config = self.experiment.config
+        private = self.experiment.mechanism.privatise(logits, context.generator("privacy mechanism"))
+        up = codec(config.communication.uplink)
         data = up.encode(private, mask).data
         decoded = up.decode(data, samples=len(logits), classes=logits.shape[1])
         return decoded.logits, torch.from_numpy(np.frombuffer(data, dtype=np.uint8).copy())
 
 
-def _with_shadow_data(place: Workspace, pool: CandidatePool, shadow: int) -> Workspace:
+def _with_shadow_data(experiment: Experiment, pool: CandidatePool, shadow: int) -> Experiment:
     """The workspace of a client that trains on what it is known to have and on a shadow's half of the candidates."""
-    chosen = pool.included(shadow, place.config.seed)
-    data = place.data
+    chosen = pool.included(shadow, experiment.config.seed)
+    data = experiment.data
     images = torch.cat([data.images[pool.known], pool.images[chosen]])
     labels = torch.cat([data.labels[pool.known], pool.labels[chosen]])
     nothing = torch.zeros(0, dtype=torch.long)
@@ -207,17 +213,17 @@ def _with_shadow_data(place: Workspace, pool: CandidatePool, shadow: int) -> Wor
         ClientData(torch.arange(len(labels)) if client == pool.client else nothing, nothing)
         for client in range(len(data.clients))
     )
-    return replace(place, data=replace(data, images=images, labels=labels, clients=clients))
+    return replace(experiment, data=replace(data, images=images, labels=labels, clients=clients))
 
 
-def _consensus(place: Workspace, work: LocalWork) -> Consensus | None:
+def _consensus(experiment: Experiment, context: ClientContext) -> Consensus | None:
     """The targets of the round before, as far as the server sent some."""
-    if CONSENSUS not in work.received:
+    if CONSENSUS not in context.received:
         return None
-    config, public = place.config, place.data.public
-    positions = public.subset(config.data.public.round_size, config.seed, work.round - 1)
-    decoded = codec(config.exchange.downlink).decode(
-        work.received[CONSENSUS].tobytes(), samples=positions.numel(), classes=place.data.classes
+    config, public = experiment.config, experiment.data.public
+    positions = public.subset(config.data.public.round_size, config.seed, context.round - 1)
+    decoded = codec(config.communication.downlink).decode(
+        context.received[CONSENSUS].tobytes(), samples=positions.numel(), classes=experiment.data.classes
     )
     mask = torch.ones(positions.numel(), dtype=torch.bool) if decoded.mask is None else decoded.mask
     return Consensus(positions, decoded.logits.log_softmax(dim=-1), mask)
@@ -228,7 +234,7 @@ def without_differences(spec: Plugin) -> Plugin:
     return Plugin(spec.name, {name: value for name, value in spec.options.items() if name != "delta"})
 
 
-def all_worlds(clients: tuple[int, ...], attacked: tuple[int, ...], shadows: int) -> Iterator[World]:
+def all_shadow_runs(clients: tuple[int, ...], attacked: tuple[int, ...], shadows: int) -> Iterator[ShadowRun]:
     """What really happened to all clients, and the shadows of those that are attacked."""
-    yield from (World(client, ACTUAL) for client in clients)
-    yield from (World(client, shadow) for shadow in range(shadows) for client in attacked)
+    yield from (ShadowRun(client, ACTUAL) for client in clients)
+    yield from (ShadowRun(client, shadow) for shadow in range(shadows) for client in attacked)

@@ -10,55 +10,55 @@ from torch import Tensor, nn
 
 from fedkd.audit.plan import ACTUAL, Plan, load_plan, load_tensors, save_tensors
 from fedkd.audit.queries import views_of
-from fedkd.audit.shadows import World, load_world
+from fedkd.audit.shadows import ShadowRun, load_shadow_run
 from fedkd.client.setup import asked_positions
 from fedkd.client.training import train
 from fedkd.core.messages import Job, parameter_prefix
 from fedkd.core.seeding import torch_generator
 from fedkd.distillation.losses import distillation_loss
-from fedkd.experiment import Workspace, workspace
+from fedkd.experiment import Experiment
 from fedkd.models import predict
 
-COPY = "copy"
+SURROGATE = "copy"
 
 
-def compute_copy(folder: Path, number: int) -> None:
+def compute_surrogate(folder: Path, number: int) -> None:
     """Distil a copy of a world's model from each observed round's transcript, and write what the copies answer."""
     plan = load_plan(str(folder))
-    place = workspace(plan.config)
-    world = World.of(number, place.config.clients.count)
-    found, jobs = load_world(folder, world), {job.round: job for job in plan.jobs}
-    own = plan.pool_of(world.client)
-    pools = plan.pools if world.shadow == ACTUAL or own is None else (own,)
+    experiment = Experiment.of(plan.config)
+    shadow_run = ShadowRun.of(number, experiment.config.clients.count)
+    found, jobs = load_shadow_run(folder, shadow_run), {job.round: job for job in plan.jobs}
+    own = plan.pool_of(shadow_run.client)
+    pools = plan.pools if shadow_run.shadow == ACTUAL or own is None else (own,)
     answers: list[dict[int, Tensor]] = []
     unseen = torch.zeros(0)
     for round, released in zip(found["rounds"], found["public"], strict=True):
-        model = _distilled(plan, place, jobs[round], world, released)
+        model = _distilled(plan, experiment, jobs[round], shadow_run, released)
         images = {pool.client: views_of(pool.images, plan.views) for pool in pools}
         answers.append(
             {client: predict(model, each.flatten(0, 1)).unflatten(0, each.shape[:2]) for client, each in images.items()}
         )
-        if world.shadow == ACTUAL and round == plan.jobs[-1].round:
+        if shadow_run.shadow == ACTUAL and round == plan.jobs[-1].round:
             unseen = predict(model, plan.unseen)
-    save_tensors(world.path(folder, COPY), {"answers": answers, "unseen": unseen})
+    save_tensors(shadow_run.path(folder, SURROGATE), {"answers": answers, "unseen": unseen})
 
 
-def load_copy(folder: Path, world: World) -> dict[str, Any]:
+def load_surrogate(folder: Path, shadow_run: ShadowRun) -> dict[str, Any]:
     """The copies' logits: ``answers`` in each observed round on each attacked client's candidates, [views, candidates,
     classes], and ``unseen`` on the images in no role.
     """
-    return load_tensors(world.path(folder, COPY))
+    return load_tensors(shadow_run.path(folder, SURROGATE))
 
 
 def _distilled(
-    plan: Plan, place: Workspace, job: Job, world: World, released: Float[Tensor, "asked classes"]
+    plan: Plan, experiment: Experiment, job: Job, shadow_run: ShadowRun, released: Float[Tensor, "asked classes"]
 ) -> nn.Module:
     """A model that was taught by what the client released: from the model it was sent, where it was sent one."""
-    config, architecture = place.config, place.architecture_of(world.client)
+    config, architecture = experiment.config, experiment.architecture_of(shadow_run.client)
     prefix = parameter_prefix(architecture)
-    sent = {**job.parameters, **job.personal.get(world.client, {})}
+    sent = {**job.parameters, **job.personal.get(shadow_run.client, {})}
     start = {name.removeprefix(prefix): value for name, value in sent.items() if name.startswith(prefix)}
-    model = place.model(start, architecture)
+    model = experiment.model(start, architecture)
     target = released.log_softmax(dim=-1)
 
     def loss(model: nn.Module, images: Tensor, rows: Tensor) -> Tensor:
@@ -66,12 +66,15 @@ def _distilled(
 
     train(
         model,
-        place.data.public.images[asked_positions(place, job)],
+        experiment.data.public.images[asked_positions(experiment, job)],
         torch.arange(len(target)),
         replace(config.clients, proximal=0.0),
-        epochs=plan.copy_epochs,
+        epochs=plan.surrogate_epochs,
         generator=torch_generator(
-            config.seed, round=job.round, client=world.client, purpose=f"audit: distilling a copy of {world.shadow}"
+            config.seed,
+            round=job.round,
+            client=shadow_run.client,
+            purpose=f"audit: distilling a copy of {shadow_run.shadow}",
         ),
         loss=loss,
     )

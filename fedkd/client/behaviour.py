@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from fedkd.client.context import LocalWork
+from fedkd.client.context import ClientContext
 from fedkd.client.rule import ClientRule, Upload
 
 
@@ -31,19 +31,19 @@ class ClientBehaviour:
 
     With ``needs_others``, ``collude`` replaces the logits that the client sent, once all reports of the round are in.
     Only a simulator can do that: it stands for attackers who know what the honest clients answered. ``remembers`` is
-    True when ``respond`` uses ``LocalWork.memory``.
+    True when ``respond`` uses ``ClientContext.memory``.
     """
 
     needs_others: ClassVar[bool] = False
     remembers: ClassVar[bool] = False
 
-    def labels(self, work: LocalWork) -> Int[Tensor, " train"]:
-        """The labels that the client trains on; the true ones are ``work.labels``."""
-        return work.labels
+    def labels(self, context: ClientContext) -> Int[Tensor, " train"]:
+        """The labels that the client trains on; the true ones are ``context.labels``."""
+        return context.labels
 
-    def respond(self, work: LocalWork, rule: ClientRule) -> Upload:
-        """What the client sends; the rule's answer is ``rule.respond(work)``."""
-        return rule.respond(work)
+    def respond(self, context: ClientContext, rule: ClientRule) -> Upload:
+        """What the client sends; the rule's answer is ``rule.respond(context)``."""
+        return rule.respond(context)
 
     def collude(self, view: AdversaryView) -> Float[Tensor, "samples classes"]:
         """The logits that replace those the client sent."""

@@ -15,69 +15,69 @@ from torch import Tensor, nn
 from fedkd.client.performer import attempt, describe
 from fedkd.client.round import perform
 from fedkd.client.training import Loss, Trainer, cross_entropy, train
-from fedkd.client.vectorised import Training, likeness, stackable, train_stacked
+from fedkd.client.vectorised import Training, signature, train_vectorised, vectorisable
 from fedkd.config.schema import ClientsConfig
 from fedkd.core.compute import fixed_arithmetic
-from fedkd.core.messages import Job, Outcome
-from fedkd.experiment import Workspace, workspace
+from fedkd.core.messages import Job, Reply
+from fedkd.experiment import Experiment
 from fedkd.privacy.mechanism import PrivateTraining
 
-STACK_BYTES = 2**31
+COHORT_BYTES = 2**31
 """About how much memory clients that are trained at once may take, 2 GiB.
 
 A fixed bound: what happens to be free would make results depend, in their last digits, on what else the device does.
 """
 
 
-class LocalPerformer:
+class LocalClientFn:
     """Does one client's share of a job, or that of several where the configuration lets them be stacked."""
 
-    def __call__(self, job: Job, client: int) -> Outcome:
-        with fixed_arithmetic(workspace(job.config).device):
+    def __call__(self, job: Job, client: int) -> Reply:
+        with fixed_arithmetic(Experiment.of(job.config).device):
             return perform(job, client)
 
     def parts(self, job: Job, clients: Sequence[int]) -> list[tuple[int, ...]]:
-        """As many clients at once, in their order, as ``STACK_BYTES`` hold; one where clients are not stacked."""
-        place = workspace(job.config)
-        if not place.config.engine.stacks:
+        """As many clients at once, in their order, as ``COHORT_BYTES`` hold; one where clients are not stacked."""
+        experiment = Experiment.of(job.config)
+        if not experiment.config.engine.vectorises:
             return [(client,) for client in clients]
         found: list[list[int]] = []
         room = 0
         for client in clients:
-            needed = client_bytes(place, client)
+            needed = client_bytes(experiment, client)
             if needed > room or not found:
                 found.append([])
-                room = STACK_BYTES
+                room = COHORT_BYTES
             found[-1].append(client)
             room -= needed
         return [tuple(part) for part in found]
 
-    def together(self, job: Job, clients: Sequence[int]) -> list[Outcome]:
-        """The clients' outcomes, in their order."""
+    def together(self, job: Job, clients: Sequence[int]) -> list[Reply]:
+        """The clients' replies, in their order."""
         courses = {client: _Course() for client in clients}
-        outcomes: dict[int, Outcome] = {}
-        with fixed_arithmetic(workspace(job.config).device):
-            while len(outcomes) < len(courses):
+        replies: dict[int, Reply] = {}
+        with fixed_arithmetic(Experiment.of(job.config).device):
+            while len(replies) < len(courses):
                 waiting: list[tuple[_Course, Training]] = []
                 for client, course in courses.items():
-                    if client not in outcomes:
+                    if client not in replies:
                         try:
-                            outcomes[client] = attempt(_Following(course), job, client)
+                            replies[client] = attempt(_Following(course), job, client)
                         except _Wanted as wanted:
                             waiting.append((course, wanted.training))
                 _train_waiting(waiting)
-        return [outcomes[client] for client in clients]
+        return [replies[client] for client in clients]
 
 
-performer = LocalPerformer()
+client_fn = LocalClientFn()
 """What engines do clients' work with."""
 
 
-def client_bytes(place: Workspace, client: int) -> int:
+def client_bytes(experiment: Experiment, client: int) -> int:
     """About how much memory a client takes while it is trained in a stack; its samples are there twice."""
-    images = place.data.images
-    samples = place.data.clients[client].train.numel() * images[:1].numel() * images.itemsize
-    return place.training_bytes[place.architecture_of(client)] + 2 * samples
+    images = experiment.data.images
+    samples = experiment.data.clients[client].train.numel() * images[:1].numel() * images.itemsize
+    return experiment.training_bytes[experiment.architecture_of(client)] + 2 * samples
 
 
 class _Wanted(BaseException):
@@ -99,9 +99,9 @@ class _Following:
 
     def __init__(self, course: _Course) -> None:
         self._course = course
-        self._place = 0
+        self._index = 0
 
-    def __call__(self, job: Job, client: int) -> Outcome:
+    def __call__(self, job: Job, client: int) -> Reply:
         trainer: Trainer = self._train
         return perform(job, client, trainer)
 
@@ -117,27 +117,27 @@ class _Following:
         loss: Loss = cross_entropy,
         private: PrivateTraining | None = None,
     ) -> None:
-        course, place = self._course, self._place
-        self._place += 1
-        known = course.done[place] if place < len(course.done) else None
+        course, index = self._course, self._index
+        self._index += 1
+        known = course.done[index] if index < len(course.done) else None
         if known is not None:
             model.load_state_dict(known.model.state_dict())
             model.train()
             generator.set_state(known.generator.get_state())
             return
         training = Training(model, images, labels, config, epochs, generator, loss, private)
-        if place == len(course.done) and stackable(training):
+        if index == len(course.done) and vectorisable(training):
             raise _Wanted(training)
         train(**training.arguments)
         # Of its own, because what the client does with the model later must not show when it comes here again.
         kept = replace(training, model=copy.deepcopy(model), generator=generator.clone_state())
-        course.done[place:] = [kept]
+        course.done[index:] = [kept]
 
 
 def _train_waiting(waiting: Sequence[tuple[_Course, Training]]) -> None:
     groups: dict[Hashable, list[tuple[_Course, Training]]] = {}
     for course, training in waiting:
-        groups.setdefault(likeness(training), []).append((course, training))
+        groups.setdefault(signature(training), []).append((course, training))
     for group in groups.values():
         trained = _train_alike([training for _, training in group])
         for (course, training), done in zip(group, trained, strict=True):
@@ -150,7 +150,7 @@ def _train_alike(trainings: Sequence[Training]) -> list[bool]:
         return [False] * len(trainings)
     before = [training.generator.get_state() for training in trainings]
     try:
-        train_stacked(trainings)
+        train_vectorised(trainings)
         return [True] * len(trainings)
     except torch.OutOfMemoryError:
         half = len(trainings) // 2

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from fedkd.client.training import Loss, Trainer, adjusted_cross_entropy, cross_entropy, train
 from fedkd.core.messages import Arrays, Consensus, parameter_prefix
 from fedkd.core.seeding import torch_generator
-from fedkd.experiment import Workspace
+from fedkd.experiment import Experiment
 from fedkd.models import predict
 
 MODEL = "model/"
@@ -17,7 +17,7 @@ MODEL = "model/"
 
 
 @dataclass
-class LocalWork:
+class ClientContext:
     """What a client has and knows in a round, and what it can do with it.
 
     ``received`` is what the server sent, by name; ``consensus`` the last targets on public samples, where the rule
@@ -29,7 +29,7 @@ class LocalWork:
     ``stream`` names a repetition that is to draw other random numbers.
     """
 
-    workspace: Workspace
+    experiment: Experiment
     client: int
     round: int
     received: Arrays
@@ -44,20 +44,20 @@ class LocalWork:
     @property
     def images(self) -> Float[Tensor, "train channels height width"]:
         """The client's private training images."""
-        return self.workspace.resident.images[self.workspace.data.clients[self.client].train]
+        return self.experiment.resident.images[self.experiment.data.clients[self.client].train]
 
     def received_model(self) -> nn.Module:
         """A model with the parameters the server sent for the client's architecture."""
-        architecture = self.workspace.architecture_of(self.client)
+        architecture = self.experiment.architecture_of(self.client)
         prefix = parameter_prefix(architecture)
         state = {name.removeprefix(prefix): value for name, value in self.received.items() if name.startswith(prefix)}
         if not state:
             raise ValueError(f"the server sent no parameters of model {architecture}; the student rule offers none")
-        return self.workspace.model(state, architecture)
+        return self.experiment.model(state, architecture)
 
     def own_model(self) -> nn.Module:
         """The client's own model as ``keep`` left it; the initial one of its architecture before that."""
-        model = self.workspace.initial_model(self.workspace.architecture_of(self.client))
+        model = self.experiment.initial_model(self.experiment.architecture_of(self.client))
         state = {name.removeprefix(MODEL): value for name, value in self.memory.items() if name.startswith(MODEL)}
         if state:
             model.load_state_dict(state)
@@ -73,11 +73,11 @@ class LocalWork:
         By cross-entropy, adjusted as ``clients.logit_adjustment`` says, unless a rule brings a loss of its own; by
         DP-SGD where the privacy mechanism rests on it.
         """
-        clients = self.workspace.config.clients
+        clients = self.experiment.config.clients
         if loss is None:
             loss = cross_entropy
             if clients.logit_adjustment > 0:
-                loss = adjusted_cross_entropy(self.labels, self.workspace.data.classes, clients.logit_adjustment)
+                loss = adjusted_cross_entropy(self.labels, self.experiment.data.classes, clients.logit_adjustment)
         generator = self.generator("local training")
         self.trainer(
             model,
@@ -87,7 +87,7 @@ class LocalWork:
             epochs=clients.epochs,
             generator=generator,
             loss=loss,
-            private=self.workspace.mechanism.training,
+            private=self.experiment.mechanism.training,
         )
         return model
 
@@ -97,5 +97,5 @@ class LocalWork:
 
     def generator(self, purpose: str) -> torch.Generator:
         """This client's own randomness for one purpose in this round."""
-        seed, named = self.workspace.config.seed, purpose + self.stream
+        seed, named = self.experiment.config.seed, purpose + self.stream
         return torch_generator(seed, round=self.round, client=self.client, purpose=named)

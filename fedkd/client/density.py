@@ -72,9 +72,9 @@ class DensityRatio:
         for block, value in zip(where.split(rows), values.split(rows), strict=True):
             kernel = _kernel(block, self.denominator, self.width)
             value += kernel @ self.inner
-            nearest, place = kernel.max(dim=1)
+            nearest, index = kernel.max(dim=1)
             same = nearest > 1 - SAME
-            value[same] /= self.left_out[place[same]].unsqueeze(1)
+            value[same] /= self.left_out[index[same]].unsqueeze(1)
         return values
 
 

@@ -6,77 +6,77 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any, Protocol, runtime_checkable
 
-from fedkd.core.messages import Job, Outcome
+from fedkd.core.messages import Job, Reply
 
-Performer = Callable[[Job, int], Outcome]
+ClientFn = Callable[[Job, int], Reply]
 
-LOCAL_PERFORMER = "fedkd.client:performer"
+CLIENT_FN = "fedkd.client:client_fn"
 """Import path of what does a client's work."""
 
 
 @runtime_checkable
-class CohortPerformer(Protocol):
+class CohortClientFn(Protocol):
     """A performer that can also do the work of several clients at once."""
 
-    def __call__(self, job: Job, client: int) -> Outcome:
-        """One client's outcome; may raise anything."""
+    def __call__(self, job: Job, client: int) -> Reply:
+        """One client's reply; may raise anything."""
 
     def parts(self, job: Job, clients: Sequence[int]) -> list[tuple[int, ...]]:
         """The clients, in their order, in parts that are worked on at once; may raise anything."""
 
-    def together(self, job: Job, clients: Sequence[int]) -> list[Outcome]:
-        """The outcomes of a part, in its order; what a client raises is its ``error``."""
+    def together(self, job: Job, clients: Sequence[int]) -> list[Reply]:
+        """The replies of a part, in its order; what a client raises is its ``error``."""
 
 
-def load_performer(path: str) -> Performer:
+def load_client_fn(path: str) -> ClientFn:
     """The function at ``module:function``; raises ``ImportError`` or ``AttributeError`` when there is none."""
     module, _, name = path.partition(":")
-    performer: Any = getattr(importlib.import_module(module), name)
-    return performer  # type: ignore[no-any-return]
+    client_fn: Any = getattr(importlib.import_module(module), name)
+    return client_fn  # type: ignore[no-any-return]
 
 
 def warm_up(path: str) -> None:
     """Load what a performer needs, which takes seconds once per process; what goes wrong shows when it is used."""
     with suppress(Exception):
-        load_performer(path)
+        load_client_fn(path)
 
 
-def attempt(performer: Performer, job: Job, client: int) -> Outcome:
-    """The client's outcome; whatever it raises becomes its ``error``, so that it harms no other client.
+def attempt(client_fn: ClientFn, job: Job, client: int) -> Reply:
+    """The client's reply; whatever it raises becomes its ``error``, so that it harms no other client.
 
     Of the personal arrays it is given its own only.
     """
     own = {client: job.personal[client]} if client in job.personal else {}
     try:
-        outcome = performer(replace(job, personal=own), client)
+        reply = client_fn(replace(job, personal=own), client)
     except (Exception, SystemExit) as error:
-        return Outcome(client, error=describe(error))
-    if outcome.client != client:
-        return Outcome(client, error=f"ValueError: answered as client {outcome.client}")
-    return outcome
+        return Reply(client, error=describe(error))
+    if reply.client != client:
+        return Reply(client, error=f"ValueError: answered as client {reply.client}")
+    return reply
 
 
 def attempt_all(
-    performer: Performer, job: Job, clients: Sequence[int], *, awaited: Callable[[], bool] = lambda: True
-) -> Iterator[Outcome]:
-    """The outcomes of clients, in their order, as ``attempt`` gives them; several at once where the performer can.
+    client_fn: ClientFn, job: Job, clients: Sequence[int], *, awaited: Callable[[], bool] = lambda: True
+) -> Iterator[Reply]:
+    """The replies of clients, in their order, as ``attempt`` gives them; several at once where the performer can.
 
     Before each client, or each part that is worked on at once, ``awaited`` says whether anybody still wants an answer.
     """
-    for part in _parts(performer, job, clients):
+    for part in _parts(client_fn, job, clients):
         if not awaited():
-            yield from (Outcome(client, error="the round's time was over before this client's turn") for client in part)
-        elif len(part) > 1 and isinstance(performer, CohortPerformer):
-            yield from performer.together(job, part)
+            yield from (Reply(client, error="the round's time was over before this client's turn") for client in part)
+        elif len(part) > 1 and isinstance(client_fn, CohortClientFn):
+            yield from client_fn.together(job, part)
         else:
-            yield from (attempt(performer, job, client) for client in part)
+            yield from (attempt(client_fn, job, client) for client in part)
 
 
-def _parts(performer: Performer, job: Job, clients: Sequence[int]) -> list[tuple[int, ...]]:
-    if isinstance(performer, CohortPerformer):
+def _parts(client_fn: ClientFn, job: Job, clients: Sequence[int]) -> list[tuple[int, ...]]:
+    if isinstance(client_fn, CohortClientFn):
         # What is wrong with the job itself, every client will say.
         with suppress(Exception):
-            return performer.parts(job, clients)
+            return client_fn.parts(job, clients)
     return [(client,) for client in clients]
 
 

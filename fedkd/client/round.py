@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fedkd.client.context import LocalWork
+from fedkd.client.context import ClientContext
 from fedkd.client.rule import ClientRule, Upload
 from fedkd.client.secure import perform_step
 from fedkd.client.secure_terms import is_secure
@@ -22,65 +22,67 @@ from fedkd.core.messages import (
     Arrays,
     Consensus,
     Job,
-    Outcome,
+    Reply,
 )
 from fedkd.core.seeding import torch_generator
-from fedkd.experiment import Workspace, codec, workspace
+from fedkd.experiment import Experiment, codec
 from fedkd.models import accuracy
 from fedkd.privacy.mechanism import LogitMechanism
 from fedkd.privacy.private import Private
 
 
-def perform(job: Job, client: int, trainer: Trainer = train) -> Outcome:
-    """The client's outcome; raises what goes wrong, for the engine to turn into a failed outcome.
+def perform(job: Job, client: int, trainer: Trainer = train) -> Reply:
+    """The client's reply; raises what goes wrong, for the engine to turn into a failed reply.
 
     ``trainer`` is what trains its models.
     """
-    place = workspace(job.config)
+    experiment = Experiment.of(job.config)
     if is_secure(job):
-        return perform_step(place, job, client, lambda: _released(place, job, client))
+        return perform_step(experiment, job, client, lambda: _released(experiment, job, client))
     match job.kind:
         case "round":
-            return _round(place, job, client, trainer)
+            return _round(experiment, job, client, trainer)
         case "local":
-            return _local(place, client, trainer)
+            return _local(experiment, client, trainer)
         case _:
             raise ValueError(f"job kind must be round, local or a step of a secure sum, got {job.kind!r}")
 
 
-def _round(place: Workspace, job: Job, client: int, trainer: Trainer) -> Outcome:
-    work, upload, positions, notes = _work(place, job, client, trainer)
-    arrays = {**upload.arrays, **_answers(place, work, upload, positions, notes)}
+def _round(experiment: Experiment, job: Job, client: int, trainer: Trainer) -> Reply:
+    context, upload, positions, notes = _train_and_answer(experiment, job, client, trainer)
+    arrays = {**upload.arrays, **_answers(experiment, context, upload, positions, notes)}
     if LABEL_COUNTS in job.wants:
-        arrays[LABEL_COUNTS] = np.bincount(work.labels.numpy(), minlength=place.data.classes).astype(np.int32)
+        arrays[LABEL_COUNTS] = np.bincount(context.labels.numpy(), minlength=experiment.data.classes).astype(np.int32)
     notes.save(job.round)
-    return Outcome(client, arrays, _metrics(place, job, work, upload))
+    return Reply(client, arrays, _metrics(experiment, job, context, upload))
 
 
-def _released(place: Workspace, job: Job, client: int) -> Tensor:
+def _released(experiment: Experiment, job: Job, client: int) -> Tensor:
     """The client's logits in a secure sum, after the mechanism."""
-    work, upload, _, notes = _work(place, job, client, train)
+    context, upload, _, notes = _train_and_answer(experiment, job, client, train)
     if upload.logits is None or upload.mask is not None:
         raise ValueError("a secure sum takes logits on all samples, and this client abstains or sends something else")
-    logits = place.mechanism.privatise(upload.logits, work.generator("privacy mechanism"))
+    logits = experiment.mechanism.privatise(upload.logits, context.generator("privacy mechanism"))
     notes.save(job.round)
     return logits
 
 
-def _work(place: Workspace, job: Job, client: int, trainer: Trainer) -> "tuple[LocalWork, Upload, Tensor, _Notes]":
+def _train_and_answer(
+    experiment: Experiment, job: Job, client: int, trainer: Trainer
+) -> "tuple[ClientContext, Upload, Tensor, _Notes]":
     """What the client does in a round, before anything of it is written down."""
-    data, config = place.resident, place.config
-    positions = asked_positions(place, job)
+    data, config = experiment.resident, experiment.config
+    positions = asked_positions(experiment, job)
     queries = data.public.images[positions]
     if job.probe:
         queries = torch.cat([queries, data.test_images])
     rule: ClientRule = plugins.build(plugins.CLIENT_RULE, config.clients.rule.name, config.clients.rule.options)
-    behaviour = build_behaviour(place, client)
+    behaviour = build_behaviour(experiment, client)
     received = {**job.parameters, **job.personal.get(client, {})}
-    notes = _recall(place, job, client, rule.remembers or behaviour.remembers)
+    notes = _recall(experiment, job, client, rule.remembers or behaviour.remembers)
     own = data.clients[client]
-    work = LocalWork(
-        place,
+    context = ClientContext(
+        experiment,
         client,
         job.round,
         received,
@@ -90,49 +92,51 @@ def _work(place: Workspace, job: Job, client: int, trainer: Trainer) -> "tuple[L
         probe=job.probe,
         trainer=trainer,
     )
-    work.consensus = _consensus(place, job.round, received, notes)
-    work.labels = behaviour.labels(work)
-    upload = behaviour.respond(work, rule)
-    _check_covered(place.mechanism, upload)
-    return work, upload, positions, notes
+    context.consensus = _consensus(experiment, job.round, received, notes)
+    context.labels = behaviour.labels(context)
+    upload = behaviour.respond(context, rule)
+    _check_covered(experiment.mechanism, upload)
+    return context, upload, positions, notes
 
 
-def _consensus(place: Workspace, round: int, received: Arrays, notes: _Notes) -> Consensus | None:
+def _consensus(experiment: Experiment, round: int, received: Arrays, notes: _Notes) -> Consensus | None:
     """The targets of the round before, as far as the server sent some."""
     if CONSENSUS not in received:
         return None
-    public, config = place.data.public, place.config
+    public, config = experiment.data.public, experiment.config
     positions = public.subset(config.data.public.round_size, config.seed, round - 1)
-    decoded = codec(config.exchange.downlink).decode(
+    decoded = codec(config.communication.downlink).decode(
         received[CONSENSUS].tobytes(),
         samples=positions.numel(),
-        classes=place.data.classes,
+        classes=experiment.data.classes,
         previous=None if notes.received is None else notes.received.previous(positions),
     )
     if notes.received is not None:
-        notes.received = _history_of(place, positions, decoded.codes, decoded.mask)
+        notes.received = _history_of(experiment, positions, decoded.codes, decoded.mask)
     mask = torch.ones(positions.numel(), dtype=torch.bool) if decoded.mask is None else decoded.mask
     return Consensus(positions, decoded.logits.log_softmax(dim=-1), mask)
 
 
-def _answers(place: Workspace, work: LocalWork, upload: Upload, positions: Tensor, notes: _Notes) -> Arrays:
+def _answers(
+    experiment: Experiment, context: ClientContext, upload: Upload, positions: Tensor, notes: _Notes
+) -> Arrays:
     """The client's logits after mechanism and codec, and those on the test images for evaluation."""
     if upload.logits is None:
         return {}
-    config, count, mechanism = place.config, positions.numel(), place.mechanism
+    config, count, mechanism = experiment.config, positions.numel(), experiment.mechanism
     # By themselves: what is released must depend neither on the test images nor on whether they were asked about.
-    released = mechanism.privatise(upload.logits[:count], work.generator("privacy mechanism"))
+    released = mechanism.privatise(upload.logits[:count], context.generator("privacy mechanism"))
     mask = upload.mask
-    encoded = codec(config.exchange.uplink).encode(
+    encoded = codec(config.communication.uplink).encode(
         released,
         None if mask is None else mask[:count],
         None if notes.sent is None else notes.sent.previous(positions),
     )
     if notes.sent is not None:
-        notes.sent = _history_of(place, positions, encoded.codes, None if mask is None else mask[:count])
+        notes.sent = _history_of(experiment, positions, encoded.codes, None if mask is None else mask[:count])
     arrays: Arrays = {LOGITS: np.frombuffer(encoded.data, dtype=np.uint8)}
     if upload.logits.shape[0] > count:
-        generator = work.generator("privacy mechanism on test images")
+        generator = context.generator("privacy mechanism on test images")
         # As many at a time as were asked about: the noise of some mechanisms grows with the number of answers.
         parts = upload.logits[count:].split(max(count, 1))
         tests = torch.cat([mechanism.privatise(part, generator) for part in parts])
@@ -154,12 +158,12 @@ def _check_covered(mechanism: LogitMechanism, upload: Upload) -> None:
         raise ValueError(f"privacy.mechanism: {name} proves nothing about {', '.join(uncovered)}; choose another rule")
 
 
-def _metrics(place: Workspace, job: Job, work: LocalWork, upload: Upload) -> dict[str, float | int | str]:
-    data, own = place.resident, place.data.clients[work.client]
+def _metrics(experiment: Experiment, job: Job, context: ClientContext, upload: Upload) -> dict[str, float | int | str]:
+    data, own = experiment.resident, experiment.data.clients[context.client]
     metrics: dict[str, float | int | str] = {
         "round": job.round,
         "examples": own.train.numel(),
-        "public_digest": place.data.public.digest,
+        "public_digest": experiment.data.public.digest,
     }
     if upload.model is not None and own.validation.numel() > 0:
         held_out = own.validation
@@ -169,10 +173,10 @@ def _metrics(place: Workspace, job: Job, work: LocalWork, upload: Upload) -> dic
     return metrics
 
 
-def _local(place: Workspace, client: int, trainer: Trainer) -> Outcome:
+def _local(experiment: Experiment, client: int, trainer: Trainer) -> Reply:
     """Train alone for as many epochs as all rounds together have, and measure on the test set."""
-    config, data = place.config, place.resident
-    model = place.initial_model(place.architecture_of(client))
+    config, data = experiment.config, experiment.resident
+    model = experiment.initial_model(experiment.architecture_of(client))
     own = data.clients[client].train
     trainer(
         model,
@@ -182,4 +186,4 @@ def _local(place: Workspace, client: int, trainer: Trainer) -> Outcome:
         epochs=config.clients.epochs * config.rounds,
         generator=torch_generator(config.seed, client=client, purpose="local only"),
     )
-    return Outcome(client, metrics={"accuracy": accuracy(model, data.test_images, data.test_labels)})
+    return Reply(client, metrics={"accuracy": accuracy(model, data.test_images, data.test_labels)})

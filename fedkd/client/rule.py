@@ -7,7 +7,7 @@ from typing import ClassVar
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from fedkd.client.context import LocalWork
+from fedkd.client.context import ClientContext
 from fedkd.core.messages import Arrays
 
 
@@ -29,9 +29,9 @@ class ClientRule(ABC):
     """What a client does in a round of an algorithm; the student rule is the server's part.
 
     ``sends`` names what it answers with (``logits``, ``parameters``, or the name of an array). ``remembers`` is True
-    when it keeps something between rounds, for which it then has ``LocalWork.memory``. ``abstains`` is True when its
-    uploads have masks; ``only_trains`` is True when ``LocalWork.train`` is all that it does with private data, so that
-    training privately makes everything it sends private.
+    when it keeps something between rounds, for which it then has ``ClientContext.memory``. ``abstains`` is True when
+    its uploads have masks; ``only_trains`` is True when ``ClientContext.train`` is all that it does with private data,
+    so that training privately makes everything it sends private.
     """
 
     sends: ClassVar[str] = "logits"
@@ -47,5 +47,5 @@ class ClientRule(ABC):
         return frozenset()
 
     @abstractmethod
-    def respond(self, work: LocalWork) -> Upload:
-        """What the client sends. May change ``work.memory``, and nothing else."""
+    def respond(self, context: ClientContext) -> Upload:
+        """What the client sends. May change ``context.memory``, and nothing else."""

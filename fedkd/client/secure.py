@@ -16,9 +16,9 @@ from fedkd.client.secure_terms import (
     threshold_of,
 )
 from fedkd.core.errors import RunError
-from fedkd.core.messages import Arrays, Job, Outcome
+from fedkd.core.messages import Arrays, Job, Reply
 from fedkd.core.seeding import numpy_generator
-from fedkd.experiment import Workspace
+from fedkd.experiment import Experiment
 from fedkd.privacy.secure_noise import SecureNoise
 from fedkd.privacy.secure_sum import ProtocolError
 from fedkd.privacy.secure_sum.client import ClientSession
@@ -28,7 +28,7 @@ from fedkd.privacy.secure_sum.identities import Identity
 from fedkd.privacy.secure_sum.messages import PREFIX
 
 
-def perform_step(place: Workspace, job: Job, client: int, released: Callable[[], Tensor]) -> Outcome:
+def perform_step(experiment: Experiment, job: Job, client: int, released: Callable[[], Tensor]) -> Reply:
     """A client's answer to one step; ``released`` computes its logits of the round, after the mechanism.
 
     Nothing but the protocol's message is answered: no accuracies, no counts. Raises ``ProtocolError`` for a request
@@ -38,11 +38,11 @@ def perform_step(place: Workspace, job: Job, client: int, released: Callable[[],
         raise RunError("secure aggregation keeps a client's secrets between its steps, and the job has no state_dir")
     store = SessionStore(job.state_dir, client)
     phase = job.kind.removeprefix(PREFIX)
-    terms, seed = terms_of(place, job.round), place.config.seed
+    terms, seed = terms_of(experiment, job.round), experiment.config.seed
     if phase == "advertise":
         store.begin(job.round)
-    entropy = _entropy(place, job.round, client, store.sessions)
-    session = ClientSession(terms, client, Identity.seeded(seed, client), directory_of(place), entropy)
+    entropy = _entropy(experiment, job.round, client, store.sessions)
+    session = ClientSession(terms, client, Identity.seeded(seed, client), directory_of(experiment), entropy)
     if phase != "advertise":
         session.restore(store.state(job.round))
     request = {
@@ -57,7 +57,7 @@ def perform_step(place: Workspace, job: Job, client: int, released: Callable[[],
         case "share":
             answer = session.share(request)
         case "mask":
-            answer = session.mask(request, lambda: _words(place, job, client, released(), store))
+            answer = session.mask(request, lambda: _words(experiment, job, client, released(), store))
         case "confirm":
             answer = session.confirm(request)
             store.check_release(terms.run, job.round, session.survivors)
@@ -67,31 +67,31 @@ def perform_step(place: Workspace, job: Job, client: int, released: Callable[[],
         case _:
             raise ValueError(f"job kind must be {PREFIX} and a step of a secure sum, got {job.kind!r}")
     store.save(session.state)
-    return Outcome(client, answer)
+    return Reply(client, answer)
 
 
-def _words(place: Workspace, job: Job, client: int, logits: Tensor, store: SessionStore) -> Words:
+def _words(experiment: Experiment, job: Job, client: int, logits: Tensor, store: SessionStore) -> Words:
     """What the client adds to the sum, before it is masked."""
-    config, (queries, classes) = place.config, logits.shape
+    config, (queries, classes) = experiment.config, logits.shape
     fixed_point = fixed_point_of(config, queries=queries, classes=classes)
     try:
         steps = fixed_point.encode(_aggregator(config).summand(logits).numpy())
     except ValueError as error:
         raise ProtocolError(f"this client's report cannot be summed: {error}") from error
     store.note_report(steps.tobytes())
-    mechanism = place.mechanism
+    mechanism = experiment.mechanism
     if isinstance(mechanism, SecureNoise):
         section = section_of(config)
         honest = threshold_of(section, config.clients.per_round) - section.colluders
         if section.entropy == "seed":
             generator = numpy_generator(config.seed, round=job.round, client=client, purpose="noise of a secure sum")
         else:
-            generator = np.random.default_rng(store.noise_seed(_run_of(place), job.round))
+            generator = np.random.default_rng(store.noise_seed(_run_of(experiment), job.round))
         steps = mechanism.noised(steps, fixed_point, honest=honest, generator=generator)
     return to_words(steps).ravel()
 
 
-def _entropy(place: Workspace, round: int, client: int, session: int) -> Entropy:
-    if section_of(place.config).entropy == "system":
+def _entropy(experiment: Experiment, round: int, client: int, session: int) -> Entropy:
+    if section_of(experiment.config).entropy == "system":
         return SystemEntropy()
-    return SeededEntropy(place.config.seed, round=round, client=client, session=session)
+    return SeededEntropy(experiment.config.seed, round=round, client=client, session=session)

@@ -9,7 +9,7 @@ from fedkd.config.schema import EngineConfig, ExperimentConfig, SecureAggregatio
 from fedkd.core import plugins
 from fedkd.core.errors import RunError
 from fedkd.core.messages import Job
-from fedkd.experiment import Workspace
+from fedkd.experiment import Experiment
 from fedkd.privacy.secure_noise import SecureNoise
 from fedkd.privacy.secure_sum.fixed_point import FixedPoint
 from fedkd.privacy.secure_sum.identities import Directory
@@ -40,15 +40,15 @@ def section_of(config: ExperimentConfig) -> SecureAggregationConfig:
     return section
 
 
-def terms_of(place: Workspace, round: int) -> Terms:
+def terms_of(experiment: Experiment, round: int) -> Terms:
     """The terms of a round's sum, which every client works out for itself."""
-    section, clients = section_of(place.config), place.sampled(round)
-    return Terms(_run_of(place), round, clients, threshold_of(section, len(clients)), section.colluders)
+    section, clients = section_of(experiment.config), experiment.sampled(round)
+    return Terms(_run_of(experiment), round, clients, threshold_of(section, len(clients)), section.colluders)
 
 
-def directory_of(place: Workspace) -> Directory:
+def directory_of(experiment: Experiment) -> Directory:
     """Everybody's public signing keys."""
-    return Directory.seeded(place.config.seed)
+    return Directory.seeded(experiment.config.seed)
 
 
 def fixed_point_of(config: ExperimentConfig, *, queries: int, classes: int) -> FixedPoint:
@@ -65,9 +65,9 @@ def fixed_point_of(config: ExperimentConfig, *, queries: int, classes: int) -> F
     return FixedPoint(section.bits, clients, bound)
 
 
-def _run_of(place: Workspace) -> bytes:
+def _run_of(experiment: Experiment) -> bytes:
     """A digest of everything that clients' reports depend on, which stays when a run is resumed elsewhere or longer."""
-    config, plain = place.config, EngineConfig()
+    config, plain = experiment.config, EngineConfig()
     same = replace(
         config,
         rounds=1,
@@ -76,9 +76,9 @@ def _run_of(place: Workspace) -> bytes:
         data=replace(config.data, root=None),
         engine=replace(plain, device=config.engine.device, resources=config.engine.resources),
     )
-    return hashlib.sha256(f"{to_json(same)}\n{place.data.public.digest}".encode()).digest()
+    return hashlib.sha256(f"{to_json(same)}\n{experiment.data.public.digest}".encode()).digest()
 
 
 def _aggregator(config: ExperimentConfig) -> LogitAggregator:
-    built: LogitAggregator = plugins.build(plugins.TEACHER, config.teacher.name, config.teacher.options)
+    built: LogitAggregator = plugins.build(plugins.STRATEGY, config.strategy.name, config.strategy.options)
     return built

@@ -13,7 +13,7 @@ from fedkd.core.coding.history import CodeHistory
 from fedkd.core.coding.types import Codes
 from fedkd.core.errors import RunError
 from fedkd.core.messages import Job
-from fedkd.experiment import Workspace, codec
+from fedkd.experiment import Experiment, codec
 
 KEPT = 3
 """Rounds kept of each client: the one going on, and the two that a run may go back to, one for each checkpoint."""
@@ -133,8 +133,8 @@ class _Notes:
         self.store.save(round, self.memory, after=self.after)
 
 
-def _recall(place: Workspace, job: Job, client: int, remembers: bool) -> _Notes:
-    up, down = codec(place.config.exchange.uplink), codec(place.config.exchange.downlink)
+def _recall(experiment: Experiment, job: Job, client: int, remembers: bool) -> _Notes:
+    up, down = codec(experiment.config.communication.uplink), codec(experiment.config.communication.downlink)
     if not (remembers or up.delta or down.delta):
         return _Notes(None, 0, {}, None, None)
     if job.state_dir is None:
@@ -146,20 +146,20 @@ def _recall(place: Workspace, job: Job, client: int, remembers: bool) -> _Notes:
         store,
         after,
         {name: value for name, value in memory.items() if not name.startswith((SENT, RECEIVED))},
-        _history(place, memory, SENT) if up.delta else None,
-        _history(place, memory, RECEIVED) if down.delta else None,
+        _history(experiment, memory, SENT) if up.delta else None,
+        _history(experiment, memory, RECEIVED) if down.delta else None,
     )
 
 
-def _history(place: Workspace, memory: Memory, prefix: str) -> CodeHistory:
-    history = CodeHistory(place.data.public.labels.numel())
+def _history(experiment: Experiment, memory: Memory, prefix: str) -> CodeHistory:
+    history = CodeHistory(experiment.data.public.labels.numel())
     history.load_state_dict(
         {name.removeprefix(prefix): value for name, value in memory.items() if name.startswith(prefix)}
     )
     return history
 
 
-def _history_of(place: Workspace, positions: Tensor, codes: Codes, mask: Tensor | None) -> CodeHistory:
-    history = CodeHistory(place.data.public.labels.numel())
+def _history_of(experiment: Experiment, positions: Tensor, codes: Codes, mask: Tensor | None) -> CodeHistory:
+    history = CodeHistory(experiment.data.public.labels.numel())
     history.update(positions, codes, mask)
     return history

@@ -51,7 +51,7 @@ class Training:
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
 
-def stackable(training: Training) -> bool:
+def vectorisable(training: Training) -> bool:
     """Whether it can be part of a stack.
 
     Not with DP-SGD, nor by a loss that is no ``SampleLoss``, nor for models with buffers, dropout or batch
@@ -72,7 +72,7 @@ def stackable(training: Training) -> bool:
     )
 
 
-def likeness(training: Training) -> Hashable:
+def signature(training: Training) -> Hashable:
     """Equal for stackable trainings that fit into one stack."""
     loss = training.loss
     if not isinstance(loss, SampleLoss):
@@ -91,7 +91,7 @@ def likeness(training: Training) -> Hashable:
     )
 
 
-def train_stacked(trainings: Sequence[Training]) -> None:
+def train_vectorised(trainings: Sequence[Training]) -> None:
     """Train the models in place, each as ``fedkd.client.training.train`` would, up to rounding.
 
     They must be stackable and alike. Every client's generator gives the same shuffles as there, and ends where it would
@@ -183,10 +183,10 @@ class _Stack:
         """Give every client its trained parameters."""
         trained: list[Tensor] = []
         values: list[Tensor] = []
-        for place, training in enumerate(self._trainings):
+        for index, training in enumerate(self._trainings):
             parameters = dict(training.model.named_parameters())
             trained += [parameters[name] for name in self._trainable]
-            values += [self._all[name][place] for name in self._trainable]
+            values += [self._all[name][index] for name in self._trainable]
         torch._foreach_copy_(trained, values)
 
     def _terms(self, state: dict[str, Tensor], images: Tensor, labels: Tensor, *tensors: Tensor) -> Tensor:
@@ -214,11 +214,11 @@ class _Schedule:
         rows = torch.zeros(_steps(trainings[0]), len(trainings), width, dtype=torch.long)
         weights = torch.zeros(rows.shape, dtype=next(trainings[0].model.parameters()).dtype)
         begin = 0
-        for place, (training, count) in enumerate(zip(trainings, counts, strict=True)):
+        for index, (training, count) in enumerate(zip(trainings, counts, strict=True)):
             for step, batch in enumerate(_batches(training)):
-                rows[step, place, : batch.numel()] = batch
-                weights[step, place, : batch.numel()] = 1.0 / batch.numel()
-            rows[:, place] += begin
+                rows[step, index, : batch.numel()] = batch
+                weights[step, index, : batch.numel()] = 1.0 / batch.numel()
+            rows[:, index] += begin
             begin += count
         return cls(
             torch.cat([to_device(training.images, device) for training in trainings]),

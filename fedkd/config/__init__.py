@@ -4,13 +4,13 @@ from fedkd.config.describe import KeyDoc, describe_keys
 from fedkd.config.load import PLUGIN_SECTIONS, load_config, parse_config, plugin_at, to_json, to_mapping
 from fedkd.config.schema import (
     AttackersConfig,
-    AuditOptions,
+    AuditConfig,
     ClientsConfig,
+    CommunicationConfig,
     Control,
     DataConfig,
     DistillationConfig,
     EngineConfig,
-    ExchangeConfig,
     ExperimentConfig,
     GeometryConfig,
     PartitionConfig,
@@ -26,7 +26,7 @@ from fedkd.config.sweep import Cell, CellFaults, Grid, cells_of, parse_grid, par
 __all__ = [
     "PLUGIN_SECTIONS",
     "AttackersConfig",
-    "AuditOptions",
+    "AuditConfig",
     "Cell",
     "CellFaults",
     "ClientsConfig",
@@ -34,7 +34,7 @@ __all__ = [
     "DataConfig",
     "DistillationConfig",
     "EngineConfig",
-    "ExchangeConfig",
+    "CommunicationConfig",
     "ExperimentConfig",
     "GeometryConfig",
     "Grid",

@@ -20,17 +20,17 @@ from fedkd.core.errors import ConfigError
 PLUGIN_SECTIONS: tuple[tuple[str, plugins.PluginKind], ...] = (
     ("data.dataset", plugins.DATASET),
     ("data.public.dataset", plugins.DATASET),
-    ("clients.behaviour", plugins.CLIENT),
-    ("clients.attackers.behaviour", plugins.CLIENT),
+    ("clients.behaviour", plugins.BEHAVIOUR),
+    ("clients.attackers.behaviour", plugins.BEHAVIOUR),
     ("clients.rule", plugins.CLIENT_RULE),
     ("clients.models", plugins.MODEL),
     ("student.model", plugins.MODEL),
     ("student.rule", plugins.STUDENT_RULE),
-    ("teacher", plugins.TEACHER),
+    ("strategy", plugins.STRATEGY),
     ("distillation.balancer", plugins.BALANCER),
     ("distillation.temperature", plugins.TEMPERATURE),
-    ("exchange.uplink", plugins.CODEC),
-    ("exchange.downlink", plugins.CODEC),
+    ("communication.uplink", plugins.CODEC),
+    ("communication.downlink", plugins.CODEC),
     ("privacy.mechanism", plugins.MECHANISM),
     ("privacy.audit.attacks", plugins.ATTACK),
 )
@@ -236,14 +236,14 @@ def _plugin_faults(raw: Mapping[str, Any], faulty: set[str]) -> Iterator[str]:
         if value is None or path in faulty:
             continue
         several = isinstance(value, list | tuple)
-        for place, item in enumerate(value if several else [value]):
+        for index, item in enumerate(value if several else [value]):
             if path == "distillation.temperature" and isinstance(item, int | float):
                 item = {"name": "constant", "value": item}
             try:
                 spec = TypeAdapter(PluginValue).validate_python(item)
             except ValidationError:
                 continue
-            at = f"{path}.{place}" if several else path
+            at = f"{path}.{index}" if several else path
             yield from (f"{at}.{problem}" for problem in plugins.check(kind, spec.name, spec.options))
 
 

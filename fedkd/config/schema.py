@@ -97,7 +97,7 @@ class AttackersConfig:
     """Clients that do not do what they should; the seed draws which."""
 
     share: Annotated[Fraction, Field(description="share of the clients that behave so, rounded to whole clients")] = 0.0
-    behaviour: Annotated[PluginValue, Field(description="what they do; see `fedkd list clients`")] = field(
+    behaviour: Annotated[PluginValue, Field(description="what they do; see `fedkd list behaviours`")] = field(
         default_factory=lambda: Plugin("random")
     )
 
@@ -126,7 +126,7 @@ class ClientsConfig:
         Field(description="τ of logit-adjusted cross-entropy, against a client's label skew (0: plain; usual: 1)"),
     ] = 0.0
     proximal: Annotated[NonNegative, Field(description="FedProx μ: pull towards the received model")] = 0.0
-    behaviour: Annotated[PluginValue, Field(description="how clients keep to it; see `fedkd list clients`")] = field(
+    behaviour: Annotated[PluginValue, Field(description="how clients keep to it; see `fedkd list behaviours`")] = field(
         default_factory=lambda: Plugin("honest")
     )
     attackers: Annotated[AttackersConfig, Field(description="")] = field(default_factory=AttackersConfig)
@@ -185,11 +185,11 @@ class DistillationConfig:
         BeforeValidator(_as_schedule),
         Field(description="T of the softened softmax, a number or a schedule; see `fedkd list temperatures`"),
     ] = field(default_factory=lambda: Plugin("constant", {"value": 3.0}))
-    consensus: Annotated[
+    label_share: Annotated[
         float,
         Field(ge=0, le=1, description="share α of the (smoothed) label in the target of labelled samples (0: off)"),
     ] = 0.0
-    label_smoothing: Annotated[Fraction, Field(description="ε of the label in the consensus")] = 0.0
+    label_smoothing: Annotated[Fraction, Field(description="ε of the label in the target")] = 0.0
     augment: Annotated[
         tuple[Literal["flip", "shift"], ...],
         Field(description="change the images of every batch: flip (left to right), shift (by up to 2 pixels)"),
@@ -223,7 +223,7 @@ class DistillationConfig:
 
 
 @dataclass(frozen=True)
-class ExchangeConfig:
+class CommunicationConfig:
     """How logits are written down for the way between clients and server."""
 
     uplink: Annotated[PluginValue, Field(description="the clients' logits; see `fedkd list codecs`")] = field(
@@ -262,7 +262,7 @@ class SecureAggregationConfig:
 
 
 @dataclass(frozen=True)
-class AuditOptions:
+class AuditConfig:
     """Which attacks show what a finished run gives away, and how hard they try."""
 
     attacks: Annotated[
@@ -283,7 +283,7 @@ class AuditOptions:
     candidates: Annotated[
         Count | None, Field(description="most candidates per client, half of them members (null: as many as there are)")
     ] = None
-    copy_epochs: Annotated[
+    surrogate_epochs: Annotated[
         Count, Field(description="passes over the public set by which a copy is distilled from a transcript")
     ] = 5
     level: Annotated[float, Field(gt=0, lt=1, description="confidence level of every interval and bound")] = 0.95
@@ -301,7 +301,7 @@ class PrivacyConfig:
         SecureAggregationConfig | None,
         Field(description="null: the server sees every report; a section ({}: its defaults): only the reports' sum"),
     ] = None
-    audit: Annotated[AuditOptions, Field(description="")] = field(default_factory=AuditOptions)
+    audit: Annotated[AuditConfig, Field(description="")] = field(default_factory=AuditConfig)
 
 
 @dataclass(frozen=True)
@@ -314,7 +314,7 @@ class ResourceConfig:
 
 @dataclass(frozen=True)
 class EngineConfig:
-    """Where the clients' work is done; but for the threads, the device and stacking it has no influence on results."""
+    """Where the clients' work is done; but for threads, device and vectorisation it has no influence on results."""
 
     kind: Annotated[
         Literal["ray", "inline"], Field(description="ray (parallel, by Flower) or inline (one process)")
@@ -329,17 +329,17 @@ class EngineConfig:
         Field(description="by name of a client architecture: {resnet18: {threads: 2}}; the others need one core"),
     ] = field(default_factory=dict)
     device: Annotated[Literal["cpu", "cuda"], Field(description="device of training and distillation")] = "cpu"
-    stacked: Annotated[
+    vectorise: Annotated[
         Literal["auto", "never", "always"],
-        Field(description="train a cohort's models as one stacked model: auto (on cuda only), never, or always"),
+        Field(description="train a cohort's models as one batched model: auto (on cuda only), never, or always"),
     ] = "auto"
     server_threads: Annotated[Count, Field(description="torch threads of the server step; part of the result")] = 1
     timeout: Annotated[Positive, Field(description="seconds a round's client work may take")] = 3600.0
 
     @property
-    def stacks(self) -> bool:
+    def vectorises(self) -> bool:
         """Whether clients are trained together where they can be."""
-        return self.stacked == "always" or (self.stacked == "auto" and self.device == "cuda")
+        return self.vectorise == "always" or (self.vectorise == "auto" and self.device == "cuda")
 
 
 @dataclass(frozen=True)
@@ -351,11 +351,11 @@ class ExperimentConfig:
     data: Annotated[DataConfig, Field(description="")] = field(default_factory=DataConfig)
     clients: Annotated[ClientsConfig, Field(description="")] = field(default_factory=ClientsConfig)
     student: Annotated[StudentConfig, Field(description="")] = field(default_factory=StudentConfig)
-    teacher: Annotated[PluginValue, Field(description="aggregation strategy; see `fedkd list teachers`")] = field(
+    strategy: Annotated[PluginValue, Field(description="aggregation strategy; see `fedkd list strategies`")] = field(
         default_factory=lambda: Plugin("stacked")
     )
     distillation: Annotated[DistillationConfig, Field(description="")] = field(default_factory=DistillationConfig)
-    exchange: Annotated[ExchangeConfig, Field(description="")] = field(default_factory=ExchangeConfig)
+    communication: Annotated[CommunicationConfig, Field(description="")] = field(default_factory=CommunicationConfig)
     privacy: Annotated[PrivacyConfig, Field(description="")] = field(default_factory=PrivacyConfig)
     controls: Annotated[tuple[Control, ...], Field(description="comparisons to compute after the last round")] = ()
     engine: Annotated[EngineConfig, Field(description="")] = field(default_factory=EngineConfig)

@@ -74,7 +74,7 @@ def parse_grid(texts: Iterable[str]) -> Grid:
             problems.append(f"--grid {key}: {values!r} is no list of YAML values ({' '.join(str(error).split())})")
             continue
         if not key or not found:
-            problems.append(f"--grid {text!r}: is written key.path=value,value,... such as teacher.name=stacked,era")
+            problems.append(f"--grid {text!r}: is written key.path=value,value,... such as strategy.name=stacked,era")
         elif key in grid:
             problems.append(f"--grid {key}: is given twice, got {values!r}; list all values in one")
         else:
@@ -119,7 +119,7 @@ def cells_of(
 
 
 def folder_name(values: Mapping[str, Any]) -> str:
-    """``teacher.name=stacked,seed=1``: readable, and fit for a file system."""
+    """``strategy.name=stacked,seed=1``: readable, and fit for a file system."""
     exact = ",".join(f"{key}={_compact(value)}" for key, value in values.items())
     name = re.sub(r"[^\w.=,+\-\[\]]", "_", exact)
     if name == exact and len(name.encode()) <= _LONGEST_NAME:
@@ -160,7 +160,7 @@ def _check_sweep(grid: Grid, seeds: Sequence[int], fixed: Mapping[str, Any]) -> 
         if not len(values)
     ]
     for name, values in [*((f"--grid {key}", values) for key, values in grid.items()), ("--seeds", seeds)]:
-        twice = [value for place, value in enumerate(values) if value in list(values)[:place]]
+        twice = [value for index, value in enumerate(values) if value in list(values)[:index]]
         problems += [f"{name}: each value may be listed once, got {value_text(value)} twice" for value in twice]
     swept = [*grid, *([SEED] if seeds else [])]
     for path, value in fixed.items():

@@ -116,7 +116,7 @@ class Job:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class Reply:
     """A client's answer to a ``Job``: arrays and numbers, or the reason why there are none."""
 
     client: int

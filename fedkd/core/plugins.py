@@ -39,8 +39,8 @@ class PluginKind:
         return getattr(importlib.import_module(module), name)  # type: ignore[no-any-return]
 
 
-TEACHER = PluginKind("teacher", "teachers", "strategies", "fedkd.aggregation.strategy:LogitAggregator")
-CLIENT = PluginKind("client behaviour", "clients", "clients", "fedkd.client.behaviour:ClientBehaviour")
+STRATEGY = PluginKind("strategy", "strategies", "strategies", "fedkd.aggregation.strategy:LogitAggregator")
+BEHAVIOUR = PluginKind("client behaviour", "behaviours", "clients", "fedkd.client.behaviour:ClientBehaviour")
 CLIENT_RULE = PluginKind("client rule", "client-rules", "clients.rules", "fedkd.client.rule:ClientRule")
 STUDENT_RULE = PluginKind("student rule", "student-rules", "strategies.rules", "fedkd.server.student_rule:StudentRule")
 BALANCER = PluginKind(
@@ -57,7 +57,19 @@ TEMPERATURE = PluginKind(
 )
 CODEC = PluginKind("codec", "codecs", "fedkd.core.codecs", "fedkd.core.coding:LogitCodec")
 ATTACK = PluginKind("attack", "attacks", "fedkd.audit.attacks", "fedkd.audit.attack:Attack")
-KINDS = (TEACHER, CLIENT, CLIENT_RULE, STUDENT_RULE, BALANCER, MECHANISM, DATASET, MODEL, TEMPERATURE, CODEC, ATTACK)
+KINDS = (
+    STRATEGY,
+    BEHAVIOUR,
+    CLIENT_RULE,
+    STUDENT_RULE,
+    BALANCER,
+    MECHANISM,
+    DATASET,
+    MODEL,
+    TEMPERATURE,
+    CODEC,
+    ATTACK,
+)
 
 
 def names(kind: PluginKind) -> list[str]:

@@ -24,7 +24,7 @@ class StepRow:
 
     round: int
     step: int
-    weight: float
+    lam: float
     loss_dist: float
     loss_cls: float
     norm_dist: float | None
@@ -53,7 +53,7 @@ class Losses:
     logits_cls: Tensor | None
 
 
-class Notes(TypedDict, total=False):
+class ValidationMeasurements(TypedDict, total=False):
     """Optional fields of a geometry, measured on validation samples."""
 
     validation_slope: float
@@ -62,7 +62,7 @@ class Notes(TypedDict, total=False):
 
 
 @dataclass
-class Descent:
+class BalancedStep:
     """Turns two losses into one step along λ·∇L_dist + (1−λ)·∇L_cls, with at most two backward passes.
 
     Every ``every`` steps the geometry is measured and the balancer asked; in between λ stays and one backward pass is
@@ -80,11 +80,11 @@ class Descent:
     every: int = 1
     clip_norm: float | None = None
     last_layer: Sequence[nn.Parameter] = ()
-    _weight: float | None = field(default=None, init=False)
+    _lam: float | None = field(default=None, init=False)
 
     def begin_round(self) -> None:
         """Ask the balancer anew at the next step."""
-        self._weight = None
+        self._lam = None
 
     def step(
         self,
@@ -94,7 +94,7 @@ class Descent:
         step: int,
         steps: int,
         temperature: float,
-        annotate: Callable[[Sequence[Tensor], Sequence[Tensor]], Notes] | None = None,
+        annotate: Callable[[Sequence[Tensor], Sequence[Tensor]], ValidationMeasurements] | None = None,
         again: Callable[[], tuple[float, float]] | None = None,
     ) -> StepRow:
         """Make the step and describe it.
@@ -109,10 +109,10 @@ class Descent:
         task: list[Tensor] = []
         seen: tuple[float, float, float] | None = None
         if losses.cls is None:
-            weight = 1.0
+            lam = 1.0
             dist = gradients(losses.dist, self.parameters)
             seen = (dot(dist, dist), 0.0, 0.0)
-        elif self._weight is None or step % self.every == 0:
+        elif self._lam is None or step % self.every == 0:
             if self.mode == "exact":
                 dist = gradients(losses.dist, self.parameters, keep=losses.logits_dist is losses.logits_cls)
                 task = gradients(losses.cls, self.parameters)
@@ -122,17 +122,17 @@ class Descent:
             geometry = GradientGeometry(*seen, loss_dist=loss_dist, loss_cls=loss_cls, step=step, steps=steps)
             if annotate is not None:
                 geometry = replace(geometry, **annotate(dist, task))
-            weight = self._weight = self.balancer.update(geometry)
+            lam = self._lam = self.balancer.update(geometry)
         else:
-            weight = self._weight
-        combined = self._combine(losses, dist, task, weight)
+            lam = self._lam
+        combined = self._combine(losses, dist, task, lam)
         before = [parameter.detach().clone() for parameter in self.parameters]
         self._apply(combined)
         moved = torch._foreach_sub([parameter.detach() for parameter in self.parameters], before)
         row = StepRow(
             round=round,
             step=step,
-            weight=weight,
+            lam=lam,
             loss_dist=loss_dist,
             loss_cls=loss_cls,
             norm_dist=None if seen is None else seen[0] ** 0.5,
@@ -150,17 +150,17 @@ class Descent:
         fell_dist, fell_cls = loss_dist - after_dist, loss_cls - after_cls
         return replace(
             row,
-            measured_decrease=weight * fell_dist + (1.0 - weight) * fell_cls,
+            measured_decrease=lam * fell_dist + (1.0 - lam) * fell_cls,
             measured_decrease_dist=fell_dist,
             measured_decrease_cls=None if losses.cls is None else fell_cls,
         )
 
-    def _combine(self, losses: Losses, dist: Sequence[Tensor], task: Sequence[Tensor], weight: float) -> list[Tensor]:
+    def _combine(self, losses: Losses, dist: Sequence[Tensor], task: Sequence[Tensor], lam: float) -> list[Tensor]:
         if task:
-            return list(torch._foreach_lerp(list(task), list(dist), weight))
+            return list(torch._foreach_lerp(list(task), list(dist), lam))
         if losses.cls is None:
             return list(dist)
-        return gradients(weight * losses.dist + (1.0 - weight) * losses.cls, self.parameters)
+        return gradients(lam * losses.dist + (1.0 - lam) * losses.cls, self.parameters)
 
     def _apply(self, combined: Sequence[Tensor]) -> None:
         for parameter, gradient in zip(self.parameters, combined, strict=True):

@@ -15,7 +15,7 @@ from fedkd.core.compute import to_device
 from fedkd.core.messages import UNKNOWN_LABEL
 from fedkd.core.seeding import ambient_randomness, torch_generator
 from fedkd.distillation.augmentation import augment
-from fedkd.distillation.balanced_step import Descent, Losses, Notes, StepRow
+from fedkd.distillation.balanced_step import BalancedStep, Losses, StepRow, ValidationMeasurements
 from fedkd.distillation.balancer import LambdaBalancer
 from fedkd.distillation.early_stopping import BestStudent
 from fedkd.distillation.losses import DISTILLATION_LOSSES, classification_loss
@@ -46,7 +46,7 @@ class DistillationResult:
 
     @property
     def mean_lambda(self) -> float:
-        return sum(row.weight for row in self.rows) / len(self.rows)
+        return sum(row.lam for row in self.rows) / len(self.rows)
 
     @property
     def loss_dist(self) -> float:
@@ -94,7 +94,7 @@ class Distiller:
         self._pseudo_labels = pseudo_labels
         self._parameters = [parameter for parameter in student.parameters() if parameter.requires_grad]
         self._optimiser = make_optimiser(self._parameters, config)
-        self._descent = Descent(
+        self._descent = BalancedStep(
             self._parameters,
             self._optimiser,
             balancer,
@@ -239,9 +239,9 @@ class Distiller:
         inputs = torch.cat([batch.images, batch.labelled_images]) if config.mixed else batch.images
         logits = self._logits(inputs)
         target = teacher.log_probabilities[both]
-        if config.consensus > 0:
+        if config.label_share > 0:
             target = consensus_target(
-                target, known[both], alpha=config.consensus, epsilon=config.label_smoothing, temperature=temperature
+                target, known[both], alpha=config.label_share, epsilon=config.label_smoothing, temperature=temperature
             )
             # A consensus is already soft; the loss softens what it is given once more.
             target = target * temperature
@@ -266,7 +266,7 @@ class Distiller:
 
     def _annotator(
         self, teacher: Teacher, images: Tensor, validation: Validation | None
-    ) -> Callable[[Sequence[Tensor], Sequence[Tensor]], Notes] | None:
+    ) -> Callable[[Sequence[Tensor], Sequence[Tensor]], ValidationMeasurements] | None:
         """What measures, on validation samples, that which the balancer asks for; None when there is nothing to do."""
         if validation is None or validation.empty or self.balancer.asks_for == "nothing":
             return None
@@ -274,13 +274,13 @@ class Distiller:
         if self.balancer.asks_for == "errors":
             teacher_error = smoothed_error(teacher.log_probabilities[validation.mask], labels)
 
-            def errors(dist: Sequence[Tensor], task: Sequence[Tensor]) -> Notes:
+            def errors(dist: Sequence[Tensor], task: Sequence[Tensor]) -> ValidationMeasurements:
                 return {"teacher_error": teacher_error, "student_error": student_error(self.student, held_out, labels)}
 
             return errors
         names = [name for name, parameter in self.student.named_parameters() if parameter.requires_grad]
 
-        def slope(dist: Sequence[Tensor], task: Sequence[Tensor]) -> Notes:
+        def slope(dist: Sequence[Tensor], task: Sequence[Tensor]) -> ValidationMeasurements:
             if not dist or not task:
                 return {}
             direction = dict(zip(names, torch._foreach_sub(list(dist), list(task)), strict=True))

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from types import TracebackType
 from typing import Protocol, Self
 
-from fedkd.core.messages import Job, Outcome
+from fedkd.core.messages import Job, Reply
 
 __all__ = ["Engine"]
 
@@ -18,6 +18,6 @@ class Engine(Protocol):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None: ...
 
-    def run(self, job: Job, clients: Sequence[int]) -> Iterator[Outcome]:
-        """One outcome per client, in any order, as they arrive; a client that failed has ``error`` set."""
+    def run(self, job: Job, clients: Sequence[int]) -> Iterator[Reply]:
+        """One reply per client, in any order, as they arrive; a client that failed has ``error`` set."""
         ...

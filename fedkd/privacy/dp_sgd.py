@@ -67,11 +67,11 @@ def train_privately(
                 inputs = images[part].to(device).contiguous(memory_format=torch.channels_last)
                 sums = clipped_gradient_sum(model, inputs, labels[part].to(device), private.clip_norm)
                 torch._foreach_add_(total, sums)
-            for place, parameter in enumerate(parameters):
+            for index, parameter in enumerate(parameters):
                 noise = torch.randn(parameter.shape, generator=generator).to(device)
-                parameter.grad = total[place].add_(noise, alpha=scale).div_(rate * labels.numel())
+                parameter.grad = total[index].add_(noise, alpha=scale).div_(rate * labels.numel())
                 if anchor:
-                    parameter.grad.add_(parameter.detach() - anchor[place], alpha=proximal)
+                    parameter.grad.add_(parameter.detach() - anchor[index], alpha=proximal)
             optimiser.step()
     optimiser.zero_grad()
 

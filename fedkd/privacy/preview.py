@@ -50,5 +50,5 @@ def preview(part: Private | None, releases: Mapping[int, tuple[Release, int]], d
     return (
         f"privacy: {part.guarantee(smallest).sentence()}",
         f"privacy: ε = {epsilon:.4g} at δ = {delta:g} for the client that gives most, over up to {rounds} rounds",
-        f"privacy: {part.usability(smallest)}",
+        f"privacy: {part.signal_to_noise(smallest)}",
     )

@@ -26,7 +26,7 @@ class Private(ABC):
         """What one such round takes from one client that takes part in it, however much of it arrives."""
 
     @abstractmethod
-    def usability(self, release: Release) -> str:
+    def signal_to_noise(self, release: Release) -> str:
         """One sentence: how strong the expected signal is against the noise, and what that means."""
 
     def calibrated(self, releases: Mapping[int, tuple[Release, int]], delta: float) -> "Private":

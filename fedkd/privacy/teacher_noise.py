@@ -27,7 +27,7 @@ def vote_guarantee(noise: float) -> Guarantee:
     )
 
 
-def vote_usability(noise: float, clients: int) -> str:
+def vote_signal_to_noise(noise: float, clients: int) -> str:
     """How clear a majority must be to survive the noise."""
     # The difference of two noised counts has standard deviation σ√2; 1.645 of them are exceeded one time in twenty.
     lead = 1.645 * math.sqrt(2) * noise

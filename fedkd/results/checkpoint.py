@@ -14,7 +14,7 @@ from torch import Tensor
 
 from fedkd.core.errors import RunError
 from fedkd.core.files import replace_file
-from fedkd.results.tally import Tally
+from fedkd.results.totals import Totals
 
 FORMAT = 1
 """Version of the format; a checkpoint of another one is refused."""
@@ -33,20 +33,20 @@ class DamagedError(RunError):
 class Checkpoint:
     """Everything that a run goes on from.
 
-    ``server`` is the server's state after ``tally.rounds`` rounds. ``sizes`` are those of the logs, in bytes, before
+    ``server`` is the server's state after ``totals.rounds`` rounds. ``sizes`` are those of the logs, in bytes, before
     the last round's lines were added, and ``lines`` are these lines, by file name. ``versions`` are those of the
     packages that computed it.
     """
 
     server: Mapping[str, Any]
-    tally: Tally
+    totals: Totals
     sizes: Mapping[str, int]
     lines: Mapping[str, str]
     versions: Mapping[str, str]
 
     @property
     def round(self) -> int:
-        return self.tally.rounds
+        return self.totals.rounds
 
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
@@ -59,7 +59,7 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     """
     content = {
         "server": _plain(checkpoint.server, "server"),
-        "tally": checkpoint.tally.to_json(),
+        "tally": checkpoint.totals.to_json(),
         "sizes": dict(checkpoint.sizes),
         "lines": dict(checkpoint.lines),
         "versions": dict(checkpoint.versions),
@@ -94,7 +94,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
         )
     raw = torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)
     return Checkpoint(
-        _restored(raw["server"]), Tally.from_json(raw["tally"]), raw["sizes"], raw["lines"], raw["versions"]
+        _restored(raw["server"]), Totals.from_json(raw["tally"]), raw["sizes"], raw["lines"], raw["versions"]
     )
 
 
@@ -113,7 +113,7 @@ def _plain(value: Any, path: str) -> Any:
     if isinstance(value, Mapping):
         return {_plain(key, f"{path} (a key)"): _plain(item, f"{path}.{key}") for key, item in value.items()}
     if isinstance(value, list | tuple):
-        items = [_plain(item, f"{path}.{place}") for place, item in enumerate(value)]
+        items = [_plain(item, f"{path}.{index}") for index, item in enumerate(value)]
         return items if isinstance(value, list) else tuple(items)
     raise RunError(
         f"checkpoint: {path} is a {type(value).__name__}, which cannot be kept; a state_dict may hold tensors, arrays, "

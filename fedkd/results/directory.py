@@ -40,7 +40,7 @@ from fedkd.results.checkpoint import Checkpoint, DamagedError, load_checkpoint, 
 from fedkd.results.lock import LOCK_FILE
 from fedkd.results.logs import RunLogs
 from fedkd.results.records import Summary
-from fedkd.results.tally import Tally
+from fedkd.results.totals import Totals
 
 AUDIT = "audit.json"
 """What an audit of the run found; see ``fedkd.audit``."""
@@ -145,7 +145,7 @@ class RunDirectory:
             (self.path / "checkpoints").mkdir(exist_ok=True)
         self._logs.begin()
 
-    def take_up(self, rounds: int, notice: Notice) -> Checkpoint | None:
+    def resume_from(self, rounds: int, notice: Notice) -> Checkpoint | None:
         """The checkpoint to go on from, with the logs as they were then; None when there is none and all begins anew.
 
         A damaged one is passed over, with a notice. So is that of the last of ``rounds`` rounds if it was not the last
@@ -162,10 +162,10 @@ class RunDirectory:
             except DamagedError as error:
                 notice(f"{error}; going back to the checkpoint before it")
                 continue
-            if checkpoint.round == rounds and not checkpoint.tally.probed:
+            if checkpoint.round == rounds and not checkpoint.totals.probed:
                 notice(f"round {rounds} is done again: as the last one it is measured on the test set")
                 continue
-            self._logs.take_up(checkpoint.sizes, checkpoint.lines)
+            self._logs.resume_from(checkpoint.sizes, checkpoint.lines)
             self._prune(checkpoint.round)
             return checkpoint
         if found:
@@ -180,16 +180,16 @@ class RunDirectory:
     def commit(
         self,
         server: Mapping[str, Any],
-        tally: Tally,
+        totals: Totals,
         versions: Mapping[str, str],
         lines: Mapping[str, str] | None = None,
     ) -> None:
         """Make a round final: its checkpoint first, then its ``lines`` in the logs (none before the first round)."""
         added = {} if lines is None else dict(lines)
-        path = self.path / "checkpoints" / f"round_{tally.rounds:05d}.pt"
-        save_checkpoint(path, Checkpoint(server, tally, dict(self._logs.sizes), added, versions))
+        path = self.path / "checkpoints" / f"round_{totals.rounds:05d}.pt"
+        save_checkpoint(path, Checkpoint(server, totals, dict(self._logs.sizes), added, versions))
         self._logs.add(added)
-        self._prune(tally.rounds)
+        self._prune(totals.rounds)
 
     def controls(self, rounds: int) -> dict[str, ControlResult]:
         """The finished controls of a run of so many rounds, by name."""

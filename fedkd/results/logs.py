@@ -63,7 +63,7 @@ class RunLogs:
             append(self._folder / name, content)
             self.sizes[name] += len(content)
 
-    def take_up(self, sizes: Mapping[str, int], lines: Mapping[str, str]) -> None:
+    def resume_from(self, sizes: Mapping[str, int], lines: Mapping[str, str]) -> None:
         """Cut the files back to ``sizes``, as if nothing had been added since, and append ``lines``.
 
         Raises ``RunError`` when a file is shorter than that: what it held is nowhere else.

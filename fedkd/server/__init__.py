@@ -2,12 +2,12 @@
 
 from fedkd.server.averaging import average_states, parameter_fault, parameters_of
 from fedkd.server.setup import build_aggregator, build_distiller, teacher_generator
-from fedkd.server.student_rule import Answers, Lesson, StudentRule
+from fedkd.server.student_rule import RoundReports, ServerUpdate, StudentRule
 from fedkd.server.target_cache import TargetCache, Targets
 
 __all__ = [
-    "Answers",
-    "Lesson",
+    "RoundReports",
+    "ServerUpdate",
     "StudentRule",
     "TargetCache",
     "Targets",

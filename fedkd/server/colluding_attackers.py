@@ -11,13 +11,13 @@ from fedkd.client.setup import build_behaviour
 from fedkd.core.errors import RunError
 from fedkd.core.messages import ClientReport
 from fedkd.core.seeding import torch_generator
-from fedkd.experiment import Workspace
+from fedkd.experiment import Experiment
 
 Recode = Callable[[Tensor, Tensor | None], Tensor]
 
 
 def collude(
-    place: Workspace,
+    experiment: Experiment,
     round: int,
     reports: list[ClientReport],
     tests: Mapping[int, ClientReport],
@@ -27,35 +27,36 @@ def collude(
 
     ``recode`` sends logits through the uplink codec, which attackers have to use like everybody else.
     """
-    forgers = {client for client in place.attackers if build_behaviour(place, client).needs_others}
+    forgers = {client for client in experiment.attackers if build_behaviour(experiment, client).needs_others}
     taking_part = {report.client for report in reports} & forgers
     if not taking_part:
         return reports, dict(tests)
-    forged = _forge(place, round, reports, taking_part, recode)
+    forged = _forge(experiment, round, reports, taking_part, recode)
     if not tests:
         return forged, {}
-    extra = _forge(place, round, [tests[client] for client in sorted(tests)], taking_part, recode)
+    extra = _forge(experiment, round, [tests[client] for client in sorted(tests)], taking_part, recode)
     return forged, {report.client: report for report in extra}
 
 
 def _forge(
-    place: Workspace, round: int, reports: list[ClientReport], attackers: set[int], recode: Recode
+    experiment: Experiment, round: int, reports: list[ClientReport], attackers: set[int], recode: Recode
 ) -> list[ClientReport]:
-    honest = [report.logits for report in reports if report.client not in place.attackers]
+    honest = [report.logits for report in reports if report.client not in experiment.attackers]
     shape = reports[0].logits.shape
     known = torch.stack(honest) if honest else torch.zeros(0, *shape)
     changed = []
     for report in reports:
         if report.client in attackers:
-            generator = torch_generator(place.config.seed, round=round, client=report.client, purpose="collusion")
+            generator = torch_generator(experiment.config.seed, round=round, client=report.client, purpose="collusion")
             view = AdversaryView(known, report.logits, generator, report.client, len(attackers))
-            forged = build_behaviour(place, report.client).collude(view)
+            forged = build_behaviour(experiment, report.client).collude(view)
             try:
                 report = replace(report, logits=recode(forged, report.mask))
             except ValueError as error:
+                name = experiment.config.clients.attackers.behaviour.name
                 raise RunError(
-                    f"clients.attackers.behaviour: {place.config.clients.attackers.behaviour.name} forged what client "
-                    f"{report.client} cannot send ({error}); forge finite logits, one row per sample"
+                    f"clients.attackers.behaviour: {name} forged what client {report.client} cannot send ({error}); "
+                    f"forge finite logits, one row per sample"
                 ) from error
         changed.append(report)
     return changed

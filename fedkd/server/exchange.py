@@ -27,7 +27,7 @@ from fedkd.core.messages import (
     parameter_prefix,
     traffic_of,
 )
-from fedkd.experiment import Workspace
+from fedkd.experiment import Experiment
 from fedkd.server.student_rule import StudentRule
 
 SEED_BYTES = 8
@@ -45,13 +45,13 @@ class Exchange:
     still knows. A report that was lost therefore costs bytes, and nothing else.
     """
 
-    def __init__(self, place: Workspace, client_rule: ClientRule) -> None:
-        config = place.config
-        self._place = place
+    def __init__(self, experiment: Experiment, client_rule: ClientRule) -> None:
+        config = experiment.config
+        self._experiment = experiment
         self._rule = client_rule
-        self._up = _codec(config.exchange.uplink)
-        self._down = _codec(config.exchange.downlink)
-        self._samples = place.data.public.labels.numel()
+        self._up = _codec(config.communication.uplink)
+        self._down = _codec(config.communication.downlink)
+        self._samples = experiment.data.public.labels.numel()
         self._accepted: dict[int, int] = {}
         self._received: dict[int, CodeHistory] = {}
         self._sent = CodeHistory(self._samples)
@@ -76,7 +76,7 @@ class Exchange:
         if not bool(asked.all()):
             shared[ASKED] = np.packbits(asked.numpy())
         if LABELS in receives:
-            labels = self._place.data.public.labels.numpy().astype(np.int16)
+            labels = self._experiment.data.public.labels.numpy().astype(np.int16)
             for client in clients:
                 if client not in self._accepted:
                     personal[client][LABELS] = labels
@@ -91,7 +91,7 @@ class Exchange:
     def decode(self, client: int, data: bytes, asked: Int[Tensor, " asked"]) -> Decoded:
         """The logits in a client's message; raises ``ValueError`` when it is malformed."""
         previous = self._received[client].previous(asked) if self._up.delta and client in self._received else None
-        return self._up.decode(data, samples=asked.numel(), classes=self._place.data.classes, previous=previous)
+        return self._up.decode(data, samples=asked.numel(), classes=self._experiment.data.classes, previous=previous)
 
     @property
     def keeps_codes(self) -> bool:
@@ -117,7 +117,7 @@ class Exchange:
 
     def sent_down(self, job: Job, client: int) -> Traffic:
         """What a client was sent: of the parameters, only those of its own architecture."""
-        own = parameter_prefix(self._place.architecture_of(client))
+        own = parameter_prefix(self._experiment.architecture_of(client))
         shared = {
             name: array
             for name, array in job.parameters.items()

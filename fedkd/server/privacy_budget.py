@@ -9,7 +9,7 @@ from fedkd.config.load import to_json
 from fedkd.config.schema import ExperimentConfig, Plugin
 from fedkd.core import plugins
 from fedkd.core.errors import ConfigError
-from fedkd.experiment import Workspace, workspace
+from fedkd.experiment import Experiment
 from fedkd.privacy.guarantee import Release
 from fedkd.privacy.mechanism import LogitMechanism
 from fedkd.privacy.per_sample import check_trainable_privately
@@ -26,65 +26,65 @@ def private_part_of(config: ExperimentConfig) -> Private | None:
 
     Raises ``ValueError`` for two (``fedkd.privacy.private_part``).
     """
-    spec, teacher = config.privacy.mechanism, config.teacher
+    spec, teacher = config.privacy.mechanism, config.strategy
     mechanism: LogitMechanism = plugins.build(plugins.MECHANISM, spec.name, spec.options)
     rule: type[StudentRule] = plugins.resolve(plugins.STUDENT_RULE, config.student.rule.name)
     aggregator: LogitAggregator | None = None
     if rule.teaches:
-        aggregator = plugins.build(plugins.TEACHER, teacher.name, teacher.options)
+        aggregator = plugins.build(plugins.STRATEGY, teacher.name, teacher.options)
     return private_part(mechanism, aggregator)
 
 
-def release_of(place: Workspace, client: int, queries: int) -> Release:
+def release_of(experiment: Experiment, client: int, queries: int) -> Release:
     """A round in which ``client`` takes part and is asked about ``queries`` public samples.
 
     Where it is asked about none, it counts as one: it may train all the same.
     """
-    clients = place.config.clients
+    clients = experiment.config.clients
     return Release(
         queries=max(queries, 1),
-        classes=place.data.classes,
+        classes=experiment.data.classes,
         clients=clients.per_round,
-        examples=place.data.clients[client].train.numel(),
+        examples=experiment.data.clients[client].train.numel(),
         epochs=clients.epochs,
         batch_size=clients.batch_size,
-        parameters=place.parameter_counts[place.architecture_of(client)],
+        parameters=experiment.parameter_counts[experiment.architecture_of(client)],
     )
 
 
-def plan_of(place: Workspace) -> dict[int, tuple[Release, int]]:
+def plan_of(experiment: Experiment) -> dict[int, tuple[Release, int]]:
     """For each client that takes part at all: its round, with every sample asked about, and in how many it does."""
-    config = place.config
-    rounds = Counter(client for round in range(1, config.rounds + 1) for client in place.sampled(round))
-    queries = place.data.public.subset(config.data.public.round_size, config.seed, 1).numel()
-    return {client: (release_of(place, client, queries), count) for client, count in sorted(rounds.items())}
+    config = experiment.config
+    rounds = Counter(client for round in range(1, config.rounds + 1) for client in experiment.sampled(round))
+    queries = experiment.data.public.subset(config.data.public.round_size, config.seed, 1).numel()
+    return {client: (release_of(experiment, client, queries), count) for client, count in sorted(rounds.items())}
 
 
-def with_noise(place: Workspace) -> Workspace:
+def with_noise(experiment: Experiment) -> Experiment:
     """The same with the noise that a target ε asks for in place of the target, so that clients know it.
 
     Raises ``ConfigError`` for models that private training cannot train.
     """
-    config, part = place.config, private_part_of(place.config)
-    if problems := list(_untrainable(place, place.mechanism)):
+    config, part = experiment.config, private_part_of(experiment.config)
+    if problems := list(_untrainable(experiment, experiment.mechanism)):
         raise ConfigError(problems)
     if part is None:
-        return place
-    fixed = part.calibrated(plan_of(place), config.privacy.delta)
+        return experiment
+    fixed = part.calibrated(plan_of(experiment), config.privacy.delta)
     if fixed is part:
-        return place
+        return experiment
     values = {field.name: getattr(fixed, field.name) for field in plugins.options_of(type(fixed))}
     options = {name: value for name, value in values.items() if value is not None}
     if isinstance(part, LogitMechanism):
         spec = Plugin(config.privacy.mechanism.name, options)
-        return workspace(to_json(replace(config, privacy=replace(config.privacy, mechanism=spec))))
-    return workspace(to_json(replace(config, teacher=Plugin(config.teacher.name, options))))
+        return Experiment.of(to_json(replace(config, privacy=replace(config.privacy, mechanism=spec))))
+    return Experiment.of(to_json(replace(config, strategy=Plugin(config.strategy.name, options))))
 
 
-def privacy_lines(place: Workspace) -> tuple[str, ...]:
+def privacy_lines(experiment: Experiment) -> tuple[str, ...]:
     """What to read about privacy before a run starts."""
-    config, part = place.config, private_part_of(place.config)
-    plan: Mapping[int, tuple[Release, int]] = {} if part is None else plan_of(place)
+    config, part = experiment.config, private_part_of(experiment.config)
+    plan: Mapping[int, tuple[Release, int]] = {} if part is None else plan_of(experiment)
     lines = preview(part, plan, config.privacy.delta)
     unprotected = [name for name in config.controls if name in UNPROTECTED_CONTROLS]
     if part is not None and unprotected:
@@ -96,12 +96,12 @@ def privacy_lines(place: Workspace) -> tuple[str, ...]:
     return lines
 
 
-def _untrainable(place: Workspace, mechanism: LogitMechanism) -> Iterator[str]:
+def _untrainable(experiment: Experiment, mechanism: LogitMechanism) -> Iterator[str]:
     if not mechanism.trains_privately:
         return
-    for index in sorted({place.architecture_of(client) for client in range(place.config.clients.count)}):
+    for index in sorted({experiment.architecture_of(client) for client in range(experiment.config.clients.count)}):
         try:
-            check_trainable_privately(place.initial_model(index))
+            check_trainable_privately(experiment.initial_model(index))
         except ValueError as error:
-            key = "clients.models" if place.config.clients.models else "student.model"
-            yield f"{key}: {place.architectures[index].name}: {error}"
+            key = "clients.models" if experiment.config.clients.models else "student.model"
+            yield f"{key}: {experiment.architectures[index].name}: {error}"

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from fedkd.aggregation.report_buffer import Shelf, stacked
+from fedkd.aggregation.report_buffer import ReportBuffer, stack_views
 from fedkd.aggregation.types import ReportStack
 from fedkd.core.coding.types import Decoded
 from fedkd.core.messages import (
@@ -19,7 +19,7 @@ from fedkd.core.messages import (
     TEST_LOGITS,
     Arrays,
     ClientReport,
-    Outcome,
+    Reply,
     traffic_of,
 )
 from fedkd.results.records import Failure
@@ -50,22 +50,22 @@ class _MalformedError(ValueError):
     """Why a report cannot be used."""
 
 
-def collect_reports(outcomes: Iterable[Outcome], expected: Expectation) -> tuple[list[ClientReport], list[Failure]]:
+def collect_reports(replies: Iterable[Reply], expected: Expectation) -> tuple[list[ClientReport], list[Failure]]:
     """The valid reports sorted by client id, and one failure with its reason for every other expected client.
 
-    A client that answers twice is dropped; an answer from a client that was not asked is a failure too. Outcomes are
+    A client that answers twice is dropped; an answer from a client that was not asked is a failure too. Replies are
     read as they come and then let go; the logits of all reports lie in one block (``fedkd.aggregation.report_buffer``).
     """
     asked = frozenset(expected.clients)
-    shelf = Shelf(sorted(asked), expected.tests)
+    shelf = ReportBuffer(sorted(asked), expected.tests)
     answers: Counter[int] = Counter()
     read: dict[int, ClientReport | Failure] = {}
-    for outcome in outcomes:
-        client = outcome.client
+    for reply in replies:
+        client = reply.client
         answers[client] += 1
         if client in asked and answers[client] == 1:
             try:
-                read[client] = _read(outcome, expected, shelf)
+                read[client] = _read(reply, expected, shelf)
             except _MalformedError as reason:
                 read[client] = Failure(client, str(reason))
     for client in asked | set(answers):
@@ -75,7 +75,7 @@ def collect_reports(outcomes: Iterable[Outcome], expected: Expectation) -> tuple
             count = answers[client]
             read[client] = Failure(client, f"sent {count} reports for one round" if count else "sent nothing")
     found = [read[client] for client in sorted(read)]
-    reports = shelf.close_gaps([report for report in found if isinstance(report, ClientReport)])
+    reports = shelf.compact([report for report in found if isinstance(report, ClientReport)])
     return reports, [failure for failure in found if isinstance(failure, Failure)]
 
 
@@ -96,7 +96,7 @@ def stack_reports(
     if all(LABEL_COUNTS in report.arrays for report in reports):
         counts = torch.stack([torch.from_numpy(report.arrays[LABEL_COUNTS].astype(np.int64)) for report in reports])
     return ReportStack(
-        logits=stacked([report.logits for report in reports]),
+        logits=stack_views([report.logits for report in reports]),
         examples=torch.tensor([report.examples for report in reports]),
         labels=labels,
         clients=tuple(report.client for report in reports),
@@ -107,29 +107,29 @@ def stack_reports(
     )
 
 
-def _read(outcome: Outcome, expected: Expectation, shelf: Shelf) -> ClientReport:
-    if outcome.error is not None:
-        raise _MalformedError(outcome.error)
-    if (round_sent := outcome.metrics.get("round")) != expected.round:
+def _read(reply: Reply, expected: Expectation, shelf: ReportBuffer) -> ClientReport:
+    if reply.error is not None:
+        raise _MalformedError(reply.error)
+    if (round_sent := reply.metrics.get("round")) != expected.round:
         raise _MalformedError(f"answered for round {round_sent}, not {expected.round}")
-    if outcome.metrics.get("public_digest") != expected.public_digest:
+    if reply.metrics.get("public_digest") != expected.public_digest:
         raise _MalformedError("answered on another public set")
-    examples = outcome.metrics.get("examples")
+    examples = reply.metrics.get("examples")
     if not isinstance(examples, int) or examples < 0:
         raise _MalformedError(f"example count must be a whole number ≥ 0, got {examples!r}")
-    decoded = _decoded(outcome, expected)
-    arrays = _others(outcome.arrays, expected)
+    decoded = _decoded(reply, expected)
+    arrays = _others(reply.arrays, expected)
     logits, mask, codes = torch.zeros(0, expected.classes), None, None
     if decoded is not None:
-        logits, tests = shelf.put(outcome.client, decoded.logits, arrays.get(TEST_LOGITS))
+        logits, tests = shelf.put(reply.client, decoded.logits, arrays.get(TEST_LOGITS))
         arrays |= {} if tests is None else {TEST_LOGITS: tests}
         mask, codes = decoded.mask, decoded.codes if expected.keeps_codes else None
     report = ClientReport(
-        client=outcome.client,
+        client=reply.client,
         round=expected.round,
         logits=logits,
         examples=examples,
-        sent=traffic_of(outcome.arrays),
+        sent=traffic_of(reply.arrays),
         mask=mask,
         arrays=arrays,
         codes=codes,
@@ -139,16 +139,16 @@ def _read(outcome: Outcome, expected: Expectation, shelf: Shelf) -> ClientReport
     return report
 
 
-def _decoded(outcome: Outcome, expected: Expectation) -> Decoded | None:
+def _decoded(reply: Reply, expected: Expectation) -> Decoded | None:
     if expected.decode is None:
         return None
-    message = outcome.arrays.get(LOGITS)
+    message = reply.arrays.get(LOGITS)
     if message is None:
         raise _MalformedError("sent no logits")
     if message.dtype != np.uint8 or message.ndim != 1:
         raise _MalformedError(f"logits must be a message of bytes, got {message.dtype} of shape {message.shape}")
     try:
-        decoded = expected.decode(outcome.client, message.tobytes())
+        decoded = expected.decode(reply.client, message.tobytes())
     except ValueError as error:
         raise _MalformedError(f"logits: {error}") from error
     if (largest := float(decoded.logits.abs().max()) if decoded.logits.numel() else 0.0) > LOGIT_BOUND:

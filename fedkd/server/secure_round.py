@@ -13,15 +13,15 @@ from torch import Tensor
 from fedkd.client.secure_terms import directory_of, fixed_point_of, job_kind, terms_of
 from fedkd.core.errors import RunError
 from fedkd.core.files import replace_file, writing
-from fedkd.core.messages import Arrays, Job, Outcome, Traffic
-from fedkd.experiment import Workspace
+from fedkd.core.messages import Arrays, Job, Reply, Traffic
+from fedkd.experiment import Experiment
 from fedkd.privacy.secure_sum import ProtocolError
 from fedkd.privacy.secure_sum.messages import PREFIX
 from fedkd.privacy.secure_sum.server import Answer, SecureServer
 from fedkd.privacy.secure_sum.terms import PHASES, Phase
 from fedkd.results.records import Failure, SecureDropout, SecureRecord
 
-RunJob = Callable[[Job, Sequence[int]], Iterable[Outcome]]
+RunJob = Callable[[Job, Sequence[int]], Iterable[Reply]]
 
 _WITHOUT_REPORT = PHASES[: PHASES.index("confirm")]
 """A client that drops out at one of these steps is not in the sum; at a later one it is."""
@@ -54,31 +54,31 @@ class SecureResult:
         return self.account.record.survivors
 
 
-def sum_once(place: Workspace, job: Job, queries: int, run: RunJob) -> SecureResult:
+def sum_once(experiment: Experiment, job: Job, queries: int, run: RunJob) -> SecureResult:
     """As ``sum_securely``, but a sum that is known already is taken from where it was kept, beside the clients' state.
 
     A round that was interrupted after that is then done again without asking for a second sum, which clients refuse if
     it is over others than the first.
     """
-    key = terms_of(place, job.round).run
+    key = terms_of(experiment, job.round).run
     store = None if job.state_dir is None else SumStore(job.state_dir)
     if store is not None and (kept := store.load(key, job.round)) is not None:
         return kept
-    result = sum_securely(place, job, queries, run)
+    result = sum_securely(experiment, job, queries, run)
     if store is not None:
         store.save(key, job.round, result)
     return result
 
 
-def sum_securely(place: Workspace, job: Job, queries: int, run: RunJob) -> SecureResult:
+def sum_securely(experiment: Experiment, job: Job, queries: int, run: RunJob) -> SecureResult:
     """Have the clients sum their answers to a round's ``job``, on ``queries`` public samples.
 
     ``run`` does a job for some clients. A client that fails at any step, or whose message is refused, drops out; raises
     ``RunError`` when fewer than the threshold or ``clients.min_reports`` are left.
     """
-    terms, classes = terms_of(place, job.round), place.data.classes
-    fixed_point = fixed_point_of(place.config, queries=queries, classes=classes)
-    server = SecureServer(terms, directory_of(place), queries * classes)
+    terms, classes = terms_of(experiment, job.round), experiment.data.classes
+    fixed_point = fixed_point_of(experiment.config, queries=queries, classes=classes)
+    server = SecureServer(terms, directory_of(experiment), queries * classes)
     post = _Post(job, run)
     try:
         server.take_keys(post.ask("advertise", server.alive))
@@ -86,7 +86,7 @@ def sum_securely(place: Workspace, job: Job, queries: int, run: RunJob) -> Secur
         inboxes = {client: server.mask_request(client) for client in server.alive}
         server.take_masked(post.ask("mask", server.alive, personal=inboxes))
         # Before anything is unmasked: no client helps to sum the same round over others.
-        if len(server.survivors) < (needed := place.config.clients.min_reports):
+        if len(server.survivors) < (needed := experiment.config.clients.min_reports):
             raise ProtocolError(f"{len(server.survivors)} valid reports, clients.min_reports is {needed}")
         server.take_confirmations(post.ask("confirm", server.alive, server.confirm_request()))
         server.take_revealed(post.ask("unmask", server.alive, server.unmask_request()))
@@ -144,14 +144,14 @@ class _Post:
             common = {**self._job.parameters, **common}
             own = {client: {**self._job.personal.get(client, {}), **own.get(client, {})} for client in clients}
         job = replace(self._job, kind=job_kind(phase), parameters=common, personal=own, probe=False)
-        for outcome in self._run(job, clients):
-            if outcome.error is not None:
-                yield outcome.client, outcome.error
+        for reply in self._run(job, clients):
+            if reply.error is not None:
+                yield reply.client, reply.error
                 continue
-            masked = _bytes({name: array for name, array in outcome.arrays.items() if name == f"{PREFIX}masked"})
-            rest = _bytes(outcome.arrays) - masked
-            self.sent[outcome.client] = self.sent.get(outcome.client, Traffic()) + Traffic(logits=masked, other=rest)
-            yield outcome.client, outcome.arrays
+            masked = _bytes({name: array for name, array in reply.arrays.items() if name == f"{PREFIX}masked"})
+            rest = _bytes(reply.arrays) - masked
+            self.sent[reply.client] = self.sent.get(reply.client, Traffic()) + Traffic(logits=masked, other=rest)
+            yield reply.client, reply.arrays
 
 
 def _bytes(arrays: Arrays) -> int:

@@ -25,13 +25,13 @@ from fedkd.core.messages import (
     ClientReport,
     Consensus,
     Job,
-    Outcome,
+    Reply,
     Traffic,
 )
 from fedkd.distillation.balanced_step import StepRow
 from fedkd.distillation.diagnosis import Diagnosis, ValidationReport, diagnose, validate_student
 from fedkd.distillation.distiller import DistillationResult
-from fedkd.experiment import Workspace
+from fedkd.experiment import Experiment
 from fedkd.models import accuracy, hit_rate, predict
 from fedkd.privacy.ledger import PrivacyLedger
 from fedkd.results.records import ClientRecord, Failure, RoundRecord, SecureRecord
@@ -41,7 +41,7 @@ from fedkd.server.privacy_budget import private_part_of, release_of
 from fedkd.server.reports import Expectation, collect_reports
 from fedkd.server.secure_round import RunJob, SecureResult, sum_once
 from fedkd.server.setup import teacher_generator
-from fedkd.server.student_rule import Answers, Lesson, StudentRule
+from fedkd.server.student_rule import RoundReports, ServerUpdate, StudentRule
 from fedkd.server.target_cache import Targets
 
 Progress = Callable[[int, int], None]
@@ -58,35 +58,35 @@ class RoundResult:
 
 
 class Server:
-    """Sends out a round's work and turns the clients' outcomes into what the student rule makes of them.
+    """Sends out a round's work and turns the clients' replies into what the student rule makes of them.
 
     ``state_dir`` is where simulated clients keep what they need between rounds. ``private`` is the part of the
     experiment that has a proof, if there is one, and ``ledger`` what it has taken of each client's privacy.
     """
 
-    def __init__(self, place: Workspace, rule: StudentRule, *, state_dir: str | None = None) -> None:
-        client = place.config.clients.rule
-        self.place = place
+    def __init__(self, experiment: Experiment, rule: StudentRule, *, state_dir: str | None = None) -> None:
+        client = experiment.config.clients.rule
+        self.experiment = experiment
         self.rule = rule
         self._client_rule: ClientRule = plugins.build(plugins.CLIENT_RULE, client.name, client.options)
-        self._exchange = Exchange(place, self._client_rule)
+        self._exchange = Exchange(experiment, self._client_rule)
         self._state_dir = state_dir
         self._consensus: Consensus | None = None
         self._last_report: ValidationReport | None = None
-        self.private = private_part_of(place.config)
+        self.private = private_part_of(experiment.config)
         self.ledger = PrivacyLedger()
 
     @classmethod
-    def build(cls, place: Workspace, *, state_dir: str | None = None) -> "Server":
+    def build(cls, experiment: Experiment, *, state_dir: str | None = None) -> "Server":
         """The server that the configuration describes, before the first round."""
-        spec = place.config.student.rule
+        spec = experiment.config.student.rule
         rule: StudentRule = plugins.build(plugins.STUDENT_RULE, spec.name, spec.options)
-        rule.begin(place)
-        return cls(place, rule, state_dir=state_dir)
+        rule.begin(experiment)
+        return cls(experiment, rule, state_dir=state_dir)
 
     def sampled(self, round: int) -> tuple[int, ...]:
         """The ids of the clients that take part in a round, in rising order."""
-        return self.place.sampled(round)
+        return self.experiment.sampled(round)
 
     def charge(self, round: int) -> None:
         """Note what a round takes of its clients' privacy, before anything is released.
@@ -97,18 +97,18 @@ class Server:
             return
         asked = int(self.rule.to_ask(round, self._chosen(round)).sum())
         for client in self.sampled(round):
-            self.ledger.charge(client, round, self.private.dp_event(release_of(self.place, client, asked)))
+            self.ledger.charge(client, round, self.private.dp_event(release_of(self.experiment, client, asked)))
 
     def job(self, round: int, *, probe: bool = False) -> Job:
         """What the clients are asked for in a round."""
         asked = self.rule.to_ask(round, self._chosen(round))
         clients = self.sampled(round)
         shared, personal = self._exchange.outgoing(round, clients, self.rule, self._consensus, asked)
-        aggregator: type[LogitAggregator] = plugins.resolve(plugins.TEACHER, self.place.config.teacher.name)
+        aggregator: type[LogitAggregator] = plugins.resolve(plugins.STRATEGY, self.experiment.config.strategy.name)
         return Job(
             "round",
             round,
-            to_json(self.place.config),
+            to_json(self.experiment.config),
             shared,
             personal,
             probe,
@@ -117,28 +117,28 @@ class Server:
             frozenset({LABEL_COUNTS}) if self.rule.teaches and aggregator.needs_label_counts else frozenset(),
         )
 
-    def play(self, job: Job, run: RunJob, progress: Progress = lambda done, total: None) -> RoundResult:
+    def run_round(self, job: Job, run: RunJob, progress: Progress = lambda done, total: None) -> RoundResult:
         """A whole round: ``run`` has some clients do a job, once, or once for each step of a secure sum.
 
         Raises ``RunError`` as ``finish_round`` does, or when a secure sum fails.
         """
-        if self.place.config.privacy.secure_aggregation is None:
+        if self.experiment.config.privacy.secure_aggregation is None:
             return self.finish_round(job, run(job, self.sampled(job.round)), progress)
         return self._finish_securely(job, run, progress)
 
     def finish_round(
-        self, job: Job, outcomes: Iterable[Outcome], progress: Progress = lambda done, total: None
+        self, job: Job, replies: Iterable[Reply], progress: Progress = lambda done, total: None
     ) -> RoundResult:
         """Validate the reports, learn from them, and evaluate.
 
         Raises ``RunError`` when fewer than ``clients.min_reports`` reports are valid.
         """
-        config = self.place.config
+        config = self.experiment.config
         clients = self.sampled(job.round)
         chosen = self._chosen(job.round)
         asked = chosen[self.rule.to_ask(job.round, chosen)]
-        answers: list[Outcome] = []
-        reports, failures = collect_reports(_noted(outcomes, answers), self._expectation(job, clients, asked))
+        answers: list[Reply] = []
+        reports, failures = collect_reports(_noted(replies, answers), self._expectation(job, clients, asked))
         if len(reports) < config.clients.min_reports:
             reasons = "; ".join(f"client {failure.client}: {failure.reason}" for failure in failures[:5])
             raise RunError(
@@ -150,19 +150,19 @@ class Server:
         for report in reports:
             self._exchange.accept(report, asked)
         tests = self._tests(reports)
-        reports, tests = collude(self.place, job.round, reports, tests, self._exchange.recoded)
+        reports, tests = collude(self.experiment, job.round, reports, tests, self._exchange.recoded)
         rows = self._client_records(job, answers, reports)
         return self._learn(
-            Answers(job.round, reports, chosen, asked, tests, progress, job.probe), rows, failures=tuple(failures)
+            RoundReports(job.round, reports, chosen, asked, tests, progress, job.probe), rows, failures=tuple(failures)
         )
 
     def _finish_securely(self, job: Job, run: RunJob, progress: Progress) -> RoundResult:
         """The round with nothing but the sum of its reports."""
-        public, chosen = self.place.data.public, self._chosen(job.round)
+        public, chosen = self.experiment.data.public, self._chosen(job.round)
         asked = chosen[self.rule.to_ask(job.round, chosen)]
-        result = sum_once(self.place, job, asked.numel(), run)
+        result = sum_once(self.experiment, job, asked.numel(), run)
         self._exchange.delivered()
-        nothing = torch.zeros(0, self.place.data.classes)
+        nothing = torch.zeros(0, self.experiment.data.classes)
         for client in result.survivors:
             self._exchange.accept(ClientReport(client, job.round, nothing, examples=0), asked)
         summed = ReportSum(
@@ -170,10 +170,10 @@ class Server:
             count=len(result.survivors),
             labels=public.labels[asked],
             round=job.round,
-            generator=teacher_generator(self.place, job.round),
+            generator=teacher_generator(self.experiment, job.round),
         )
         return self._learn(
-            Answers(job.round, (), chosen, asked, progress=progress, summed=summed),
+            RoundReports(job.round, (), chosen, asked, progress=progress, summed=summed),
             self._secure_records(job, result),
             failures=result.account.failures,
             secure=result.account.record,
@@ -181,22 +181,22 @@ class Server:
 
     def _learn(
         self,
-        answers: Answers,
+        answers: RoundReports,
         rows: tuple[ClientRecord, ...],
         *,
         failures: tuple[Failure, ...],
         secure: SecureRecord | None = None,
     ) -> RoundResult:
         """Learn from a round's answers, evaluate, and put down what came of it."""
-        with fixed_threads(self.place.config.engine.server_threads):
-            lesson = self.rule.learn(answers)
-            validation = self._validate(lesson.targets)
+        with fixed_threads(self.experiment.config.engine.server_threads):
+            update = self.rule.update(answers)
+            validation = self._validate(update.targets)
             student = self.rule.student
-            tested = lesson.student_accuracy if student is None else self._accuracy(student)
-        record = self._record(answers.round, self.sampled(answers.round), lesson, tested, validation, rows)
-        self._consensus, self._last_report = lesson.consensus, validation
-        steps = () if lesson.distilled is None else lesson.distilled.rows
-        return RoundResult(replace(record, failures=failures, secure=secure), rows, steps, lesson.ensemble_accuracy)
+            tested = update.student_accuracy if student is None else self._accuracy(student)
+        record = self._record(answers.round, self.sampled(answers.round), update, tested, validation, rows)
+        self._consensus, self._last_report = update.consensus, validation
+        steps = () if update.distilled is None else update.distilled.rows
+        return RoundResult(replace(record, failures=failures, secure=secure), rows, steps, update.ensemble_accuracy)
 
     def state_dict(self) -> dict[str, Any]:
         """Everything the next round depends on."""
@@ -217,11 +217,11 @@ class Server:
         self.ledger.load_state_dict(state["ledger"])
 
     def _chosen(self, round: int) -> Int[Tensor, " chosen"]:
-        config = self.place.config
-        return self.place.data.public.subset(config.data.public.round_size, config.seed, round)
+        config = self.experiment.config
+        return self.experiment.data.public.subset(config.data.public.round_size, config.seed, round)
 
     def _expectation(self, job: Job, clients: tuple[int, ...], asked: Tensor) -> Expectation:
-        data = self.place.data
+        data = self.experiment.data
         logits = self._client_rule.sends == LOGITS
         return Expectation(
             job.round,
@@ -237,7 +237,7 @@ class Server:
 
     def _tests(self, reports: list[ClientReport]) -> dict[int, ClientReport]:
         """The valid clients' logits on the test images, where they were asked for them."""
-        shape = (self.place.data.test_labels.numel(), self.place.data.classes)
+        shape = (self.experiment.data.test_labels.numel(), self.experiment.data.classes)
         found = {}
         for report in reports:
             logits, mask = report.arrays.get(TEST_LOGITS), report.arrays.get(TEST_MASK)
@@ -252,25 +252,25 @@ class Server:
         return found
 
     def _accuracy(self, student: torch.nn.Module) -> float:
-        data = self.place.resident
+        data = self.experiment.resident
         return accuracy(student, data.test_images, data.test_labels)
 
     def _record(
         self,
         round: int,
         clients: tuple[int, ...],
-        lesson: Lesson,
+        update: ServerUpdate,
         tested: float | None,
         validation: ValidationReport | None,
         rows: tuple[ClientRecord, ...],
     ) -> RoundRecord:
-        distilled: DistillationResult | None = lesson.distilled
+        distilled: DistillationResult | None = update.distilled
         own = [row.validation_accuracy for row in rows if row.validation_accuracy is not None]
         return RoundRecord(
             round=round,
             student_accuracy=tested,
             validation_accuracy=None if validation is None else validation.accuracy,
-            teacher_accuracy=None if lesson.targets is None else self._teacher_accuracy(lesson.targets),
+            teacher_accuracy=None if update.targets is None else self._teacher_accuracy(update.targets),
             client_accuracy=float(np.mean(own)) if own else None,
             mean_lambda=None if distilled is None else distilled.mean_lambda,
             loss_dist=None if distilled is None else distilled.loss_dist,
@@ -283,9 +283,7 @@ class Server:
             diagnosis=None if validation is None else self._diagnose(validation),
         )
 
-    def _client_records(
-        self, job: Job, answers: list[Outcome], reports: list[ClientReport]
-    ) -> tuple[ClientRecord, ...]:
+    def _client_records(self, job: Job, answers: list[Reply], reports: list[ClientReport]) -> tuple[ClientRecord, ...]:
         """One row for every client asked; one whose report was dropped sent nothing that counts."""
         metrics = {answer.client: answer.metrics for answer in answers}
         sent = {report.client: report.sent for report in reports}
@@ -297,7 +295,7 @@ class Server:
                 ClientRecord(
                     round=job.round,
                     client=client,
-                    model=self.place.architectures[self.place.architecture_of(client)].name,
+                    model=self.experiment.architectures[self.experiment.architecture_of(client)].name,
                     sent=sent.get(client, Traffic()),
                     received=self._exchange.sent_down(job, client),
                     validation_accuracy=None if validation is None else float(validation),
@@ -312,7 +310,7 @@ class Server:
             ClientRecord(
                 round=job.round,
                 client=client,
-                model=self.place.architectures[self.place.architecture_of(client)].name,
+                model=self.experiment.architectures[self.experiment.architecture_of(client)].name,
                 sent=result.account.sent.get(client, Traffic()),
                 received=self._exchange.sent_down(job, client) + result.account.received.get(client, Traffic()),
             )
@@ -320,7 +318,7 @@ class Server:
         )
 
     def _validate(self, targets: Targets | None) -> ValidationReport | None:
-        public, student = self.place.resident.public, self.rule.student
+        public, student = self.experiment.resident.public, self.rule.student
         if targets is None or student is None:
             return None
         mask = public.validation[targets.positions]
@@ -331,19 +329,19 @@ class Server:
         return validate_student(logits, targets.teacher.log_probabilities[mask], public.truth[held_out])
 
     def _diagnose(self, report: ValidationReport) -> Diagnosis:
-        return diagnose(report, public_only=None, previous=self._last_report, classes=self.place.data.classes)
+        return diagnose(report, public_only=None, previous=self._last_report, classes=self.experiment.data.classes)
 
     def _teacher_accuracy(self, targets: Targets) -> float | None:
         """Where the server does not know the class and the simulator does."""
-        public, known = self.place.data.public, targets.positions
+        public, known = self.experiment.data.public, targets.positions
         hidden = (public.labels[known] == UNKNOWN_LABEL) & (public.truth[known] != UNKNOWN_LABEL)
         if not bool(hidden.any()):
             return None
         return hit_rate(targets.teacher.log_probabilities[hidden], public.truth[known][hidden])
 
 
-def _noted(outcomes: Iterable[Outcome], notes: list[Outcome]) -> Iterator[Outcome]:
-    """The outcomes, each noted without its arrays, which take much memory and are not needed twice."""
-    for outcome in outcomes:
-        notes.append(replace(outcome, arrays={}))
-        yield outcome
+def _noted(replies: Iterable[Reply], notes: list[Reply]) -> Iterator[Reply]:
+    """The replies, each noted without its arrays, which take much memory and are not needed twice."""
+    for reply in replies:
+        notes.append(replace(reply, arrays={}))
+        yield reply

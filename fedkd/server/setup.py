@@ -7,24 +7,24 @@ from fedkd.aggregation.strategy import LogitAggregator
 from fedkd.core import plugins
 from fedkd.core.seeding import torch_generator
 from fedkd.distillation.distiller import Distiller
-from fedkd.experiment import Workspace
+from fedkd.experiment import Experiment
 
 
-def build_aggregator(place: Workspace) -> LogitAggregator:
+def build_aggregator(experiment: Experiment) -> LogitAggregator:
     """The configured teacher."""
-    teacher = place.config.teacher
-    aggregator: LogitAggregator = plugins.build(plugins.TEACHER, teacher.name, teacher.options)
+    teacher = experiment.config.strategy
+    aggregator: LogitAggregator = plugins.build(plugins.STRATEGY, teacher.name, teacher.options)
     return aggregator
 
 
-def teacher_generator(place: Workspace, round: int) -> torch.Generator:
+def teacher_generator(experiment: Experiment, round: int) -> torch.Generator:
     """The randomness of teachers that draw, in one round."""
-    return torch_generator(place.config.seed, round=round, purpose="teacher")
+    return torch_generator(experiment.config.seed, round=round, purpose="teacher")
 
 
-def build_distiller(place: Workspace, student: nn.Module) -> Distiller:
+def build_distiller(experiment: Experiment, student: nn.Module) -> Distiller:
     """A trainer of ``student`` as the section ``distillation`` says."""
-    config = place.config
+    config = experiment.config
     balancer, temperature = config.distillation.balancer, config.distillation.temperature
     return Distiller(
         student,

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from fedkd.aggregation.types import ReportSum
 from fedkd.core.messages import Arrays, ClientReport, Consensus
 from fedkd.distillation.distiller import DistillationResult
-from fedkd.experiment import Workspace
+from fedkd.experiment import Experiment
 from fedkd.server.target_cache import Targets
 
 Progress = Callable[[int, int], None]
@@ -23,7 +23,7 @@ def _ignore(done: int, total: int) -> None:
 
 
 @dataclass(frozen=True)
-class Answers:
+class RoundReports:
     """What a round brought in.
 
     ``reports`` are the valid ones, sorted by client id; their logits are on the public samples at ``asked``, which are
@@ -43,7 +43,7 @@ class Answers:
 
 
 @dataclass(frozen=True)
-class Lesson:
+class ServerUpdate:
     """What the server made of a round.
 
     ``targets`` are the teacher on public samples; ``consensus`` is what clients are sent of it; ``distilled`` tells of
@@ -71,7 +71,7 @@ class StudentRule(ABC):
     teaches: ClassVar[bool] = True
     """Whether the rule uses the configured teacher."""
     learns_from_sums: ClassVar[bool] = False
-    """Whether ``Answers.summed`` is enough for it."""
+    """Whether ``RoundReports.summed`` is enough for it."""
     averages_architectures: ClassVar[bool] = False
     """Whether it offers parameters for clients with architectures other than the student's."""
 
@@ -81,11 +81,11 @@ class StudentRule(ABC):
         return False
 
     @abstractmethod
-    def begin(self, place: Workspace) -> None:
+    def begin(self, experiment: Experiment) -> None:
         """Get ready for the first round."""
 
     @abstractmethod
-    def learn(self, answers: Answers) -> Lesson:
+    def update(self, answers: RoundReports) -> ServerUpdate:
         """Take in a round's reports."""
 
     @property

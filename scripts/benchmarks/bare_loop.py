@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from fedkd.aggregation.types import ReportStack
 from fedkd.config.load import to_json
 from fedkd.core.messages import UNKNOWN_LABEL
-from fedkd.experiment import Workspace, workspace
+from fedkd.experiment import Experiment
 from fedkd.server.setup import build_aggregator
 
 State = dict[str, npt.NDArray[np.float32]]
@@ -25,19 +25,19 @@ State = dict[str, npt.NDArray[np.float32]]
 class BareLoop:
     """A student, and the processes that train its clients. ``round`` runs a round and returns the test accuracy."""
 
-    def __init__(self, place: Workspace, workers: int) -> None:
-        self._place = place
-        self._config = to_json(place.config)
+    def __init__(self, experiment: Experiment, workers: int) -> None:
+        self._experiment = experiment
+        self._config = to_json(experiment.config)
         self._pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_one_thread)
-        self._teacher = build_aggregator(place)
-        self._student = place.initial_model()
-        distillation = place.config.distillation
+        self._teacher = build_aggregator(experiment)
+        self._student = experiment.initial_model()
+        distillation = experiment.config.distillation
         self._optimiser = torch.optim.SGD(
             self._student.parameters(), lr=distillation.learning_rate, momentum=distillation.momentum
         )
 
     def round(self) -> float:
-        data = self._place.data
+        data = self._experiment.data
         by_size = sorted(range(len(data.clients)), key=lambda client: -data.clients[client].train.numel())
         state = {name: tensor.numpy() for name, tensor in self._student.state_dict().items()}
         futures = {client: self._pool.submit(_client, self._config, client, state) for client in by_size}
@@ -52,7 +52,7 @@ class BareLoop:
         self._pool.shutdown()
 
     def _distil(self, target: Tensor) -> None:
-        config, public = self._place.config.distillation, self._place.data.public
+        config, public = self._experiment.config.distillation, self._experiment.data.public
         temperature = float(config.temperature.options["value"])
         weight = float(config.balancer.options["value"])
         usable = ~public.validation
@@ -86,9 +86,9 @@ def _one_thread() -> None:
 
 def _client(config_json: str, client: int, state: State) -> npt.NDArray[np.float32]:
     """The client's logits on the public samples, after training the student on its own ones."""
-    place = workspace(config_json)
-    config, data = place.config.clients, place.data
-    model = place.initial_model()
+    experiment = Experiment.of(config_json)
+    config, data = experiment.config.clients, experiment.data
+    model = experiment.initial_model()
     model.load_state_dict({name: torch.from_numpy(array) for name, array in state.items()})
     optimiser = torch.optim.SGD(model.parameters(), lr=config.learning_rate, momentum=config.momentum)
     own = data.clients[client].train

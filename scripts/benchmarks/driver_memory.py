@@ -27,7 +27,7 @@ from fedkd.config.schema import ExperimentConfig
 from fedkd.engines.building import build_engine
 from fedkd.server.server import Server
 
-PERFORMER = "benchmarks.engine_load:answer_with_logits"
+CLIENT_FN = "benchmarks.engine_load:answer_with_logits"
 LABELLED = 500
 
 
@@ -70,7 +70,7 @@ def configured(arguments: argparse.Namespace, teacher: str) -> ExperimentConfig:
             },
             "clients": {"count": arguments.clients},
             "distillation": {"steps": 20, "balancer": {"name": "fixed", "value": 1.0}},
-            "teacher": teacher,
+            "strategy": teacher,
             "engine": {"kind": arguments.engine, "server_threads": 1},
         }
     )
@@ -79,9 +79,9 @@ def configured(arguments: argparse.Namespace, teacher: str) -> ExperimentConfig:
 def measure(arguments: argparse.Namespace, teacher: str) -> dict[str, float | int | str]:
     """One teacher's round in this process."""
     config = configured(arguments, teacher)
-    place = check(config)
-    server = Server.build(place)
-    with build_engine(place, performer=PERFORMER) as engine:
+    experiment = check(config)
+    server = Server.build(experiment)
+    with build_engine(experiment, client_fn=CLIENT_FN) as engine:
         before = _status("VmRSS")
         started, cpu = time.perf_counter(), time.process_time()
         job = server.job(1, probe=arguments.probe)
@@ -89,7 +89,7 @@ def measure(arguments: argparse.Namespace, teacher: str) -> dict[str, float | in
             result = server.finish_round(job, engine.run(job, server.sampled(1)))
         seconds, cpu = time.perf_counter() - started, time.process_time() - cpu
     return {
-        "teacher": teacher,
+        "strategy": teacher,
         "clients": arguments.clients,
         "samples": arguments.samples,
         "probe": int(arguments.probe),

@@ -21,7 +21,7 @@ from fedkd.engines.ray.engine import RayEngine
 from fedkd.results.observer import Silent
 from fedkd.results.records import RoundRecord
 
-PERFORMER = "benchmarks.engine_load:answer_at_once"
+CLIENT_FN = "benchmarks.engine_load:answer_at_once"
 STUDENT_PARAMETERS = 20_000
 STARTS = 3
 REFERENCE = Path(__file__).parents[2] / "configs/fashion_mnist.yaml"
@@ -37,12 +37,12 @@ def engine(repeats: int) -> dict[str, float]:
     the same work in a plain loop with two worker processes.
     """
     found: dict[str, float] = {}
-    with RayEngine(EngineConfig(), clients=10_000, performer=PERFORMER) as running:
+    with RayEngine(EngineConfig(), clients=10_000, client_fn=CLIENT_FN) as running:
         for clients in (20, 100, 1000, 10_000):
             rounds = repeats if clients < 10_000 else -(-repeats // 3)
             found[f"overhead_{clients}"] = _round_seconds(running, clients, rounds)
     found["linearity"] = math.log(found["overhead_10000"] / found["overhead_100"]) / math.log(100)
-    with RayEngine(EngineConfig(clients_per_node=1), clients=1000, performer=PERFORMER) as running:
+    with RayEngine(EngineConfig(clients_per_node=1), clients=1000, client_fn=CLIENT_FN) as running:
         found["node_per_client_1000"] = _round_seconds(running, 1000, 1) / found["overhead_1000"]
     for kind in ("ray", "inline"):
         found[f"startup_{kind}"] = statistics.median(_start_seconds(kind) for _ in range(STARTS))
@@ -56,7 +56,7 @@ def _round_seconds(running: RayEngine, clients: int, rounds: int) -> float:
     for round in range(1, rounds + 2):
         job = Job("round", round, "{}", {"weight": np.zeros(STUDENT_PARAMETERS, np.float32)})
         begun = time.perf_counter()
-        failed = sum(not outcome.ok for outcome in running.run(job, range(clients)))
+        failed = sum(not reply.ok for reply in running.run(job, range(clients)))
         times.append(time.perf_counter() - begun)
         if failed:
             raise RuntimeError(f"{failed} of {clients} clients failed")

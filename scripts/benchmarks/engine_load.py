@@ -6,36 +6,36 @@ import numpy as np
 import torch
 
 from fedkd.client.setup import asked_positions
-from fedkd.core.messages import EVALUATION, Arrays, Job, Outcome
-from fedkd.experiment import codec, workspace
+from fedkd.core.messages import EVALUATION, Arrays, Job, Reply
+from fedkd.experiment import Experiment, codec
 from fedkd.models import make_optimiser
 
 PAYLOAD = 80_000
 """Bytes that a client sends: 2,000 answers on ten classes in single precision, or what an encoding makes of more."""
 
 
-def answer_at_once(job: Job, client: int) -> Outcome:
+def answer_at_once(job: Job, client: int) -> Reply:
     """No work, and an answer of about ``PAYLOAD`` bytes whose length differs between clients."""
     logits = np.full(PAYLOAD - client % 97, client % 256, dtype=np.uint8)
-    return Outcome(client, {"logits": logits}, {"round": job.round, "examples": 1})
+    return Reply(client, {"logits": logits}, {"round": job.round, "examples": 1})
 
 
-def tell_the_time(job: Job, client: int) -> Outcome:
+def tell_the_time(job: Job, client: int) -> Reply:
     """The seconds since the epoch at which the client has data, model and optimiser, and would take its first step."""
-    place = workspace(job.config)
-    make_optimiser(place.initial_model().parameters(), place.config.clients)
-    return Outcome(client, metrics={"time": time.time()})
+    experiment = Experiment.of(job.config)
+    make_optimiser(experiment.initial_model().parameters(), experiment.config.clients)
+    return Reply(client, metrics={"time": time.time()})
 
 
-def answer_with_logits(job: Job, client: int) -> Outcome:
+def answer_with_logits(job: Job, client: int) -> Reply:
     """No training, and logits on all that was asked, as a client sends them."""
-    place = workspace(job.config)
-    data = place.data
+    experiment = Experiment.of(job.config)
+    data = experiment.data
     draw = torch.Generator().manual_seed(client)
-    logits = torch.randn(asked_positions(place, job).numel(), data.classes, generator=draw)
-    sent = codec(place.config.exchange.uplink).encode(logits).data
+    logits = torch.randn(asked_positions(experiment, job).numel(), data.classes, generator=draw)
+    sent = codec(experiment.config.communication.uplink).encode(logits).data
     arrays: Arrays = {"logits": np.frombuffer(sent, dtype=np.uint8)}
     if job.probe:
         arrays[f"{EVALUATION}/logits"] = torch.randn(len(data.test_labels), data.classes, generator=draw).numpy()
     examples = data.clients[client].train.numel()
-    return Outcome(client, arrays, {"round": job.round, "examples": examples, "public_digest": data.public.digest})
+    return Reply(client, arrays, {"round": job.round, "examples": examples, "public_digest": data.public.digest})

@@ -11,16 +11,16 @@ from fedkd.config.load import load_config
 from fedkd.engines.building import build_engine
 from fedkd.server.server import Server
 
-PERFORMER = "benchmarks.engine_load:tell_the_time"
+CLIENT_FN = "benchmarks.engine_load:tell_the_time"
 QUICKSTART = Path(__file__).parents[2] / "configs/quickstart.yaml"
 
 
 def main(kind: str) -> None:
-    place = check(load_config(QUICKSTART, [f"engine.kind={kind}"]))
-    server = Server.build(place)
-    with build_engine(place, performer=PERFORMER) as engine:
-        outcomes = list(engine.run(server.job(1), server.sampled(1)))
-    print(min(float(outcome.metrics["time"]) for outcome in outcomes))
+    experiment = check(load_config(QUICKSTART, [f"engine.kind={kind}"]))
+    server = Server.build(experiment)
+    with build_engine(experiment, client_fn=CLIENT_FN) as engine:
+        replies = list(engine.run(server.job(1), server.sampled(1)))
+    print(min(float(reply.metrics["time"]) for reply in replies))
 
 
 if __name__ == "__main__":

@@ -86,7 +86,7 @@ def configured(arguments: argparse.Namespace) -> ExperimentConfig:
                 "batch_size": 32,
             },
             "distillation": {"steps": 50, "balancer": {"name": "fixed", "value": 1.0}},
-            "teacher": "mean_probabilities",
+            "strategy": "mean_probabilities",
             "engine": {"kind": "ray"},
         }
     )
@@ -103,14 +103,14 @@ def main(argv: Sequence[str]) -> int:
     arguments = parser.parse_args(argv)
     config = configured(arguments)
     before = gigabytes()
-    place = check(config)
+    experiment = check(config)
     data = gigabytes() - before
     started = time.monotonic()
-    with tempfile.TemporaryDirectory() as folder, build_engine(place) as engine:
+    with tempfile.TemporaryDirectory() as folder, build_engine(experiment) as engine:
         time.sleep(1.0)
         # The data are in this process already, with what loading them imported; they are not counted as a library's.
         libraries = gigabytes() - data
-        server = Server.build(place, state_dir=folder)
+        server = Server.build(experiment, state_dir=folder)
         failures = 0
         with Watch() as watch:
             for round in range(1, config.rounds + 1):

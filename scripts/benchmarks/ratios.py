@@ -18,7 +18,7 @@ from benchmarks.vectorised import vectorised
 from fedkd.config.schema import DistillationConfig, Plugin
 from fedkd.core.compute import fixed_threads
 from fedkd.core.seeding import torch_generator
-from fedkd.distillation.balanced_step import Descent, Losses
+from fedkd.distillation.balanced_step import BalancedStep, Losses
 from fedkd.distillation.balancer import build_balancer
 from fedkd.distillation.losses import classification_loss, distillation_loss
 from fedkd.distillation.validation import student_error
@@ -61,11 +61,11 @@ def _medians(steps: list[Callable[[], object]], repeats: int) -> list[float]:
     """The median seconds of each step, over rounds in which every step is taken once."""
     times: list[list[float]] = [[] for _ in steps]
     for repeat in range(repeats + WARM_UP):
-        for place, step in enumerate(steps):
+        for index, step in enumerate(steps):
             begun = time.perf_counter()
             step()
             if repeat >= WARM_UP:
-                times[place].append(time.perf_counter() - begun)
+                times[index].append(time.perf_counter() - begun)
     return [statistics.median(each) for each in times]
 
 
@@ -96,7 +96,7 @@ def _plain_step(name: str) -> Callable[[], object]:
 def _balanced_step(name: str, balancer: str, *, mixed: bool = False) -> Callable[[], object]:
     model, images, target, labels = _problem(name)
     parameters = list(model.parameters())
-    descent = Descent(parameters, torch.optim.SGD(parameters, lr=1e-4, momentum=0.9), build_balancer(balancer))
+    balanced = BalancedStep(parameters, torch.optim.SGD(parameters, lr=1e-4, momentum=0.9), build_balancer(balancer))
 
     def step() -> None:
         if mixed:
@@ -107,7 +107,7 @@ def _balanced_step(name: str, balancer: str, *, mixed: bool = False) -> Callable
             public, labelled = model(images[:BATCH]), model(images[BATCH:])
             dist = distillation_loss(public, target[:BATCH], TEMPERATURE)
             losses = Losses(dist, classification_loss(labelled, labels), public, labelled)
-        descent.step(losses, round=1, step=0, steps=1, temperature=TEMPERATURE)
+        balanced.step(losses, round=1, step=0, steps=1, temperature=TEMPERATURE)
 
     return step
 

@@ -25,7 +25,7 @@ from fedkd.config.schema import ExperimentConfig
 from fedkd.core.files import write_json
 from fedkd.data.roles import prepare
 from fedkd.engines.inline import InlineEngine
-from fedkd.experiment import Workspace
+from fedkd.experiment import Experiment
 from fedkd.results.logs import round_lines
 from fedkd.server.server import Server
 
@@ -45,7 +45,7 @@ def configured(clients: int) -> ExperimentConfig:
                 "public": {"size": QUERIES, "labelled": 200},
             },
             "clients": {"count": clients, "epochs": 1},
-            "teacher": "mean_probabilities",
+            "strategy": "mean_probabilities",
             "distillation": {"steps": 20},
             "engine": {"kind": "inline", "server_threads": 1},
         }
@@ -63,15 +63,15 @@ def setup(clients: int) -> float:
 def work() -> dict[str, float]:
     """Seconds and bytes of one client in one round, and bytes of the records of it."""
     config = configured(WORKING)
-    place = Workspace(config, prepare(config))
-    server = Server.build(place)
+    experiment = Experiment(config, prepare(config))
+    server = Server.build(experiment)
     job = server.job(1)
     with InlineEngine() as engine:
         next(iter(engine.run(job, [0])))
         begun = time.process_time()
-        outcomes = list(engine.run(job, range(WORKING)))
+        replies = list(engine.run(job, range(WORKING)))
         seconds = time.process_time() - begun
-    result = server.finish_round(job, outcomes)
+    result = server.finish_round(job, replies)
     rows = round_lines(result.record, result.clients, [], 0.0)["clients.csv"]
     return {
         "seconds": seconds / WORKING,

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 import torch
 
 from fedkd.client.training import train
-from fedkd.client.vectorised import Training, train_stacked
+from fedkd.client.vectorised import Training, train_vectorised
 from fedkd.config.schema import ClientsConfig, Plugin
 from fedkd.core.compute import fixed_arithmetic
 from fedkd.core.seeding import torch_generator
@@ -42,7 +42,7 @@ def _speed_up(name: str, clients: int, repeats: int, device: torch.device) -> fl
     # The first time of each is not counted.
     for _ in range(repeats + 1):
         loop.append(_seconds(_one_by_one, _trainings(name, clients, device), device))
-        stack.append(_seconds(train_stacked, _trainings(name, clients, device), device))
+        stack.append(_seconds(train_vectorised, _trainings(name, clients, device), device))
     return statistics.median(loop[1:]) / statistics.median(stack[1:])
 
 

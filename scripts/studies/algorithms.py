@@ -182,13 +182,13 @@ def draw(
     figure = new_figure(9, 5.4)
     axes = figure.add_subplot()
     with_student = [row["name"] for row in rows if "student" in row]
-    for place, name in enumerate(with_student):
+    for index, name in enumerate(with_student):
         curves = [results[preset, name, seed]["by_round"] for seed in seeds_of(preset, name, results)]
         points = [point for point in np.mean(np.array(curves, dtype=np.float64), axis=0) if np.isfinite(point).all()]
         if len(points) < 2:
             continue
         accuracy, up, _ = np.array(points).T
-        colour, line = PALETTE[place % len(PALETTE)], "-" if place < len(PALETTE) else "--"
+        colour, line = PALETTE[index % len(PALETTE)], "-" if index < len(PALETTE) else "--"
         axes.plot(np.cumsum(up) / 1e6, 100 * accuracy, line, marker="o", markersize=3, color=colour, label=name)
     for name, (mean, _) in bars.items():
         axes.axhline(mean, color="0.5", linewidth=1, linestyle=":")

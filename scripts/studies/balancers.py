@@ -26,7 +26,7 @@ from fedkd.core import plugins
 from fedkd.core.files import write_json
 from fedkd.distillation.distiller import Distiller
 from fedkd.distillation.validation import Validation
-from fedkd.experiment import Workspace, codec, workspace
+from fedkd.experiment import Experiment, codec
 from fedkd.models import accuracy, hit_rate
 from fedkd.results.report.statistics import mean_and_ci
 from fedkd.results.report.style import new_figure, save
@@ -99,40 +99,40 @@ def configured(preset: str, alpha: float, labelled: int, seed: int) -> Experimen
 
 def train_client(preset: str, cache: str, alpha: float, seed: int, client: int) -> bool:
     """One client's logits on all public samples, which do not depend on how many of them are labelled."""
-    place = workspace(to_json(configured(preset, alpha, PRESETS[preset]["labels"][0], seed)))
-    outcome = perform(Server.build(place).job(1), client)
-    data, message = place.data, outcome.arrays["logits"].tobytes()
-    uplink = codec(place.config.exchange.uplink)
+    experiment = Experiment.of(to_json(configured(preset, alpha, PRESETS[preset]["labels"][0], seed)))
+    reply = perform(Server.build(experiment).job(1), client)
+    data, message = experiment.data, reply.arrays["logits"].tobytes()
+    uplink = codec(experiment.config.communication.uplink)
     logits = uplink.decode(message, samples=data.public.labels.numel(), classes=data.classes).logits
-    np.savez(client_file(cache, alpha, seed, client), examples=outcome.metrics["examples"], logits=logits.numpy())
+    np.savez(client_file(cache, alpha, seed, client), examples=reply.metrics["examples"], logits=logits.numpy())
     return True
 
 
 def fit_teacher(preset: str, cache: str, alpha: float, seed: int, labelled: int, name: str) -> float:
     """A teacher from the cached logits; returns its accuracy on the public samples without labels."""
-    place = workspace(to_json(configured(preset, alpha, labelled, seed)))
-    files = [np.load(client_file(cache, alpha, seed, client)) for client in range(place.config.clients.count)]
+    experiment = Experiment.of(to_json(configured(preset, alpha, labelled, seed)))
+    files = [np.load(client_file(cache, alpha, seed, client)) for client in range(experiment.config.clients.count)]
     stack = ReportStack(
         torch.stack([torch.from_numpy(file["logits"]) for file in files]),
         torch.tensor([int(file["examples"]) for file in files]),
-        place.data.public.labels,
+        experiment.data.public.labels,
         tuple(range(len(files))),
     )
-    teacher: Teacher = plugins.build(plugins.TEACHER, name)(stack)
+    teacher: Teacher = plugins.build(plugins.STRATEGY, name)(stack)
     np.save(teacher_file(cache, alpha, seed, labelled, name), teacher.log_probabilities.numpy())
-    hidden = place.data.public.labels < 0
-    return hit_rate(teacher.log_probabilities[hidden], place.data.public.truth[hidden])
+    hidden = experiment.data.public.labels < 0
+    return hit_rate(teacher.log_probabilities[hidden], experiment.data.public.truth[hidden])
 
 
 def distil(
     preset: str, cache: str, alpha: float, labelled: int, name: str, seed: int, balancer: str, options: str, test: bool
 ) -> dict[str, float]:
     """Distil one student; ``test`` False measures nothing but validation accuracy."""
-    place, teacher = _cell(preset, cache, alpha, labelled, name, seed)
-    config, public = place.config, place.data.public
+    experiment, teacher = _cell(preset, cache, alpha, labelled, name, seed)
+    config, public = experiment.config, experiment.data.public
     temperature = config.distillation.temperature
     distiller = Distiller(
-        place.initial_model(),
+        experiment.initial_model(),
         plugins.build(plugins.BALANCER, balancer, dict(_options(options))),
         config.distillation,
         temperature=plugins.build(plugins.TEMPERATURE, temperature.name, temperature.options),
@@ -145,15 +145,15 @@ def distil(
         "mean_lambda": result.mean_lambda,
     }
     if test:
-        measured["test"] = accuracy(distiller.student, place.data.test_images, place.data.test_labels)
+        measured["test"] = accuracy(distiller.student, experiment.data.test_images, experiment.data.test_labels)
     return measured
 
 
 @lru_cache(maxsize=1)
-def _cell(preset: str, cache: str, alpha: float, labelled: int, name: str, seed: int) -> tuple[Workspace, Teacher]:
-    place = workspace(to_json(configured(preset, alpha, labelled, seed)))
+def _cell(preset: str, cache: str, alpha: float, labelled: int, name: str, seed: int) -> tuple[Experiment, Teacher]:
+    experiment = Experiment.of(to_json(configured(preset, alpha, labelled, seed)))
     target = np.load(teacher_file(cache, alpha, seed, labelled, name))
-    return place, Teacher.from_logits(torch.from_numpy(target))
+    return experiment, Teacher.from_logits(torch.from_numpy(target))
 
 
 def _options(text: str) -> list[tuple[str, float]]:
@@ -173,14 +173,14 @@ def prepare_teachers(preset: str, cache: Path, seeds: tuple[int, ...], results: 
     """Everything that all policies share."""
     spec = PRESETS[preset]
     count = spec["base"]["clients"]["count"]
-    place = str(cache)
+    experiment = str(cache)
     clients = [
-        (preset, place, alpha, seed, client)
+        (preset, experiment, alpha, seed, client)
         for alpha, seed, client in itertools.product(spec["alphas"], seeds, range(count))
     ]
     run_tasks(train_client, clients, results, progress=counter("clients"))
     teachers = [
-        (preset, place, alpha, seed, labelled, name)
+        (preset, experiment, alpha, seed, labelled, name)
         for alpha, seed, labelled, name in itertools.product(spec["alphas"], seeds, spec["labels"], TEACHERS)
     ]
     run_tasks(fit_teacher, teachers, results, progress=counter("teachers"))

@@ -41,7 +41,7 @@ RATIOS: dict[str, tuple[str, ...]] = {
         "student.rule={name: average}",
         "privacy.mechanism={name: none}",
     ),
-    "megabytes_up_ratio_to_float32": ("exchange.uplink={name: float32}",),
+    "megabytes_up_ratio_to_float32": ("communication.uplink={name: float32}",),
 }
 """The measures that compare all bytes that clients send with those of a second run, and what is different there."""
 

@@ -100,7 +100,7 @@ def write_table(path: Path, report: dict[str, Any]) -> None:
         writer.writerow(["name", "round", "accuracy", "ci95"])
         for name, rows in report["by_round"].items():
             writer.writerows(
-                [name, place, f"{mean:.3f}", f"{ci:.3f}"] for place, (mean, ci) in enumerate(rows, start=1)
+                [name, index, f"{mean:.3f}", f"{ci:.3f}"] for index, (mean, ci) in enumerate(rows, start=1)
             )
         for name, row in report["accuracy"].items():
             writer.writerow([name, "final", *(f"{value:.3f}" for value in row["mean_ci95"])])

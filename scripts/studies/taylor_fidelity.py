@@ -21,20 +21,24 @@ from fedkd.core.files import write_json
 from fedkd.distillation.balancer import build_balancer
 from fedkd.distillation.distiller import Distiller
 from fedkd.distillation.temperature import build_temperature
-from fedkd.experiment import Workspace, workspace
+from fedkd.experiment import Experiment
 from fedkd.results.report.style import new_figure, save
 
 RATES = np.logspace(-4, 0, 17).tolist()
 TOLERANCE = 0.02
 
 
-def ratios(place: Workspace, rate: float, steps: int) -> list[float]:
+def ratios(experiment: Experiment, rate: float, steps: int) -> list[float]:
     """Measured over predicted decrease of the total loss at every step."""
-    public = place.data.public
+    public = experiment.data.public
     teacher = Teacher.from_probabilities(torch.nn.functional.one_hot(public.truth, 10).float() * 0.8 + 0.02)
     config = DistillationConfig(steps=steps, learning_rate=rate, momentum=0.0, warmup=0, measure_every=1)
     distiller = Distiller(
-        place.initial_model(), build_balancer("energy_share"), config, temperature=build_temperature("constant"), seed=0
+        experiment.initial_model(),
+        build_balancer("energy_share"),
+        config,
+        temperature=build_temperature("constant"),
+        seed=0,
     )
     rows = distiller.distil(teacher, public.images, public.labels, round=1).rows
     return [row.measured_decrease / row.predicted_decrease for row in rows if row.measured_decrease is not None]
@@ -45,9 +49,9 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=Path("docs/results/taylor_fidelity"))
     parser.add_argument("--steps", type=int, default=40)
     arguments = parser.parse_args()
-    place = workspace(to_json(load_config({"engine": {"kind": "inline"}})))
+    experiment = Experiment.of(to_json(load_config({"engine": {"kind": "inline"}})))
     with fixed_threads(1):
-        found = {rate: ratios(place, rate, arguments.steps) for rate in RATES}
+        found = {rate: ratios(experiment, rate, arguments.steps) for rate in RATES}
     medians = {rate: statistics.median(values) for rate, values in found.items()}
     worst = {rate: max(abs(value - 1) for value in values) for rate, values in found.items()}
     # Beyond the first failure a good ratio is chance: a student that has broken hardly moves.

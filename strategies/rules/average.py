@@ -8,9 +8,9 @@ import torch
 from torch import nn
 
 from fedkd.core.messages import Arrays, ClientReport, parameter_prefix, state_arrays
-from fedkd.experiment import STUDENT, Workspace
+from fedkd.experiment import STUDENT, Experiment
 from fedkd.server.averaging import average_states, parameter_fault, parameters_of
-from fedkd.server.student_rule import Answers, Lesson, StudentRule
+from fedkd.server.student_rule import RoundReports, ServerUpdate, StudentRule
 
 
 @dataclass
@@ -26,8 +26,8 @@ class Average(StudentRule):
 
     _student: nn.Module = field(init=False, repr=False)
 
-    def begin(self, place: Workspace) -> None:
-        self._student = place.initial_model()
+    def begin(self, experiment: Experiment) -> None:
+        self._student = experiment.initial_model()
 
     @property
     def student(self) -> nn.Module:
@@ -40,11 +40,11 @@ class Average(StudentRule):
     def fault(self, report: ClientReport) -> str | None:
         return parameter_fault(report, STUDENT, state_arrays(self._student.state_dict()))
 
-    def learn(self, answers: Answers) -> Lesson:
+    def update(self, answers: RoundReports) -> ServerUpdate:
         states = [parameters_of(report, STUDENT) for report in answers.reports]
         mean = average_states(states, [report.examples for report in answers.reports])
         self._student.load_state_dict({name: torch.from_numpy(array) for name, array in mean.items()})
-        return Lesson()
+        return ServerUpdate()
 
     def state_dict(self) -> dict[str, Any]:
         return {"student": self._student.state_dict()}

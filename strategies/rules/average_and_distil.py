@@ -14,12 +14,12 @@ from fedkd.core.messages import UNKNOWN_LABEL, Arrays, ClientReport, parameter_p
 from fedkd.core.seeding import torch_generator
 from fedkd.distillation.distiller import DistillationResult
 from fedkd.distillation.validation import Validation
-from fedkd.experiment import STUDENT, Workspace
+from fedkd.experiment import STUDENT, Experiment
 from fedkd.models import hit_rate, predict
 from fedkd.server.averaging import average_states, parameter_fault, parameters_of
 from fedkd.server.reports import stack_reports
 from fedkd.server.setup import build_aggregator, build_distiller
-from fedkd.server.student_rule import Answers, Lesson, StudentRule
+from fedkd.server.student_rule import RoundReports, ServerUpdate, StudentRule
 from fedkd.server.target_cache import Targets
 
 
@@ -42,13 +42,13 @@ class AverageAndDistil(StudentRule):
     offers: ClassVar[frozenset[str]] = frozenset({"parameters"})
     averages_architectures: ClassVar[bool] = True
 
-    _place: Workspace = field(init=False, repr=False)
+    _experiment: Experiment = field(init=False, repr=False)
     _aggregator: LogitAggregator = field(init=False, repr=False)
     _models: list[nn.Module] = field(init=False, repr=False)
 
-    def begin(self, place: Workspace) -> None:
-        self._place, self._aggregator = place, build_aggregator(place)
-        self._models = [place.initial_model(index) for index in range(len(place.architectures))]
+    def begin(self, experiment: Experiment) -> None:
+        self._experiment, self._aggregator = experiment, build_aggregator(experiment)
+        self._models = [experiment.initial_model(index) for index in range(len(experiment.architectures))]
 
     @property
     def student(self) -> nn.Module:
@@ -63,15 +63,15 @@ class AverageAndDistil(StudentRule):
         }
 
     def fault(self, report: ClientReport) -> str | None:
-        architecture = self._place.architecture_of(report.client)
+        architecture = self._experiment.architecture_of(report.client)
         return parameter_fault(report, architecture, state_arrays(self._models[architecture].state_dict()))
 
-    def learn(self, answers: Answers) -> Lesson:
-        public, chosen = self._place.resident.public, answers.chosen
+    def update(self, answers: RoundReports) -> ServerUpdate:
+        public, chosen = self._experiment.resident.public, answers.chosen
         labels = public.labels[chosen]
         images = public.images[chosen]
         if answers.probe:
-            images = torch.cat([images, self._place.resident.test_images])
+            images = torch.cat([images, self._experiment.resident.test_images])
         logits = torch.stack([predict(self._model_of(report), images) for report in answers.reports])
         asked = chosen.numel()
         ensemble = self._ensemble_accuracy(answers, logits, labels) if answers.probe else None
@@ -82,7 +82,7 @@ class AverageAndDistil(StudentRule):
             if index == STUDENT or (self.refine and index in self._in_use):
                 result = self._distil(index, teacher, answers)
                 distilled = result if index == STUDENT else distilled
-        return Lesson(Targets(chosen, teacher), None, distilled, ensemble)
+        return ServerUpdate(Targets(chosen, teacher), None, distilled, ensemble)
 
     def state_dict(self) -> dict[str, Any]:
         return {"models": [model.state_dict() for model in self._models], "teacher": self._aggregator.state_dict()}
@@ -95,24 +95,24 @@ class AverageAndDistil(StudentRule):
     @property
     def _in_use(self) -> set[int]:
         """The architectures that clients have."""
-        return {self._place.architecture_of(client) for client in range(self._place.config.clients.count)}
+        return {self._experiment.architecture_of(client) for client in range(self._experiment.config.clients.count)}
 
     def _model_of(self, report: ClientReport) -> nn.Module:
-        architecture = self._place.architecture_of(report.client)
-        return self._place.model(parameters_of(report, architecture), architecture)
+        architecture = self._experiment.architecture_of(report.client)
+        return self._experiment.model(parameters_of(report, architecture), architecture)
 
-    def _average(self, answers: Answers) -> None:
+    def _average(self, answers: RoundReports) -> None:
         for index, model in enumerate(self._models):
-            group = [report for report in answers.reports if self._place.architecture_of(report.client) == index]
+            group = [report for report in answers.reports if self._experiment.architecture_of(report.client) == index]
             if group:
                 states = [parameters_of(report, index) for report in group]
                 mean = average_states(states, [report.examples for report in group])
                 model.load_state_dict({name: torch.from_numpy(array) for name, array in mean.items()})
 
-    def _distil(self, index: int, teacher: Teacher, answers: Answers) -> DistillationResult:
-        public, chosen = self._place.resident.public, answers.chosen
+    def _distil(self, index: int, teacher: Teacher, answers: RoundReports) -> DistillationResult:
+        public, chosen = self._experiment.resident.public, answers.chosen
         held_out = public.validation[chosen]
-        return build_distiller(self._place, self._models[index]).distil(
+        return build_distiller(self._experiment, self._models[index]).distil(
             teacher,
             public.images[chosen],
             public.labels[chosen],
@@ -121,14 +121,14 @@ class AverageAndDistil(StudentRule):
             progress=answers.progress,
         )
 
-    def _stack(self, answers: Answers, logits: Tensor, labels: Tensor) -> ReportStack:
-        generator = torch_generator(self._place.config.seed, round=answers.round, purpose="teacher")
+    def _stack(self, answers: RoundReports, logits: Tensor, labels: Tensor) -> ReportStack:
+        generator = torch_generator(self._experiment.config.seed, round=answers.round, purpose="teacher")
         answered = [replace(report, logits=own) for report, own in zip(answers.reports, logits, strict=True)]
         return stack_reports(answered, labels, round=answers.round, generator=generator)
 
-    def _ensemble_accuracy(self, answers: Answers, logits: Tensor, labels: Tensor) -> float:
+    def _ensemble_accuracy(self, answers: RoundReports, logits: Tensor, labels: Tensor) -> float:
         """The teacher's accuracy on the test images, whose labels it is not given; leaves its state alone."""
-        tests = self._place.data.test_labels
+        tests = self._experiment.data.test_labels
         unknown = torch.cat([labels, torch.full_like(tests, UNKNOWN_LABEL)])
         teacher = copy.deepcopy(self._aggregator)(self._stack(answers, logits, unknown))
         return hit_rate(teacher.log_probabilities[labels.numel() :], tests)

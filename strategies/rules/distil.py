@@ -26,11 +26,11 @@ from fedkd.core.messages import (
 )
 from fedkd.distillation.distiller import Distiller
 from fedkd.distillation.validation import Validation
-from fedkd.experiment import Workspace
+from fedkd.experiment import Experiment
 from fedkd.models import hit_rate, predict
 from fedkd.server.reports import stack_reports
 from fedkd.server.setup import build_aggregator, build_distiller, teacher_generator
-from fedkd.server.student_rule import Answers, Lesson, StudentRule
+from fedkd.server.student_rule import RoundReports, ServerUpdate, StudentRule
 from fedkd.server.target_cache import TargetCache, Targets
 
 
@@ -54,26 +54,28 @@ class Distil(StudentRule):
     offers: ClassVar[frozenset[str]] = frozenset({PARAMETERS, CONSENSUS, LABELS})
     learns_from_sums: ClassVar[bool] = True
 
-    _place: Workspace = field(init=False, repr=False)
+    _experiment: Experiment = field(init=False, repr=False)
     _cache: TargetCache = field(init=False, repr=False)
     aggregator: LogitAggregator = field(init=False, repr=False)
     trainer: Distiller = field(init=False, repr=False)
 
-    def begin(self, place: Workspace) -> None:
-        self.use(place, build_aggregator(place), build_distiller(place, place.initial_model()))
+    def begin(self, experiment: Experiment) -> None:
+        self.use(experiment, build_aggregator(experiment), build_distiller(experiment, experiment.initial_model()))
         if self.pretrain_steps > 0:
-            public = place.data.public
-            with fixed_threads(place.config.engine.server_threads):
+            public = experiment.data.public
+            with fixed_threads(experiment.config.engine.server_threads):
                 self.trainer.fit_labels(public.images, public.labels, round=0, steps=self.pretrain_steps)
 
     @property
     def needs_labels(self) -> bool:
         return self.pretrain_steps > 0
 
-    def use(self, place: Workspace, aggregator: LogitAggregator, trainer: Distiller) -> None:
+    def use(self, experiment: Experiment, aggregator: LogitAggregator, trainer: Distiller) -> None:
         """Begin with an aggregator and a trainer other than the configured ones."""
-        self._place, self.aggregator, self.trainer = place, aggregator, trainer
-        self._cache = TargetCache(place.config.exchange.cache_rounds, place.data.public.labels.numel(), self.memory)
+        self._experiment, self.aggregator, self.trainer = experiment, aggregator, trainer
+        self._cache = TargetCache(
+            experiment.config.communication.cache_rounds, experiment.data.public.labels.numel(), self.memory
+        )
 
     @property
     def student(self) -> nn.Module:
@@ -81,7 +83,7 @@ class Distil(StudentRule):
 
     def to_ask(self, round: int, chosen: Tensor) -> Tensor:
         # Labelled samples are always asked about: teachers are fitted and validated on the answers.
-        public = self._place.data.public
+        public = self._experiment.data.public
         kept = self._cache.fresh(round, chosen) & (public.labels[chosen] == UNKNOWN_LABEL) & ~public.validation[chosen]
         return ~kept
 
@@ -89,8 +91,8 @@ class Distil(StudentRule):
         prefix = parameter_prefix(0)
         return {prefix + name: array for name, array in state_arrays(self.student.state_dict()).items()}
 
-    def learn(self, answers: Answers) -> Lesson:
-        public = self._place.resident.public
+    def update(self, answers: RoundReports) -> ServerUpdate:
+        public = self._experiment.resident.public
         ensemble = self._probe(answers)
         latest = self._aggregate(answers)
         targets = self._cache.merge(answers.round, latest, answers.asked, answers.chosen)
@@ -104,7 +106,7 @@ class Distil(StudentRule):
             validation=Validation(held_out, public.truth[known][held_out]),
             progress=answers.progress,
         )
-        return Lesson(targets, self._consensus(targets, latest, answers), distilled, ensemble)
+        return ServerUpdate(targets, self._consensus(targets, latest, answers), distilled, ensemble)
 
     def state_dict(self) -> dict[str, Any]:
         return {
@@ -118,23 +120,23 @@ class Distil(StudentRule):
         self.aggregator.load_state_dict(state["teacher"])
         self._cache.load_state_dict(state["cache"])
 
-    def _aggregate(self, answers: Answers) -> Teacher | None:
+    def _aggregate(self, answers: RoundReports) -> Teacher | None:
         """The teacher on what was asked; None when all targets were still fresh."""
         if answers.asked.numel() == 0:
             return None
         if answers.summed is not None:
             return self.aggregator.from_sum(answers.summed)
-        labels = self._place.data.public.labels[answers.asked]
+        labels = self._experiment.data.public.labels[answers.asked]
         return self.aggregator(self._stack(answers.round, answers.reports, labels))
 
-    def _consensus(self, targets: Targets, latest: Teacher | None, answers: Answers) -> Consensus:
+    def _consensus(self, targets: Targets, latest: Teacher | None, answers: RoundReports) -> Consensus:
         """What clients are sent of the samples of this round."""
         chosen = answers.chosen
         places = torch.searchsorted(targets.positions, chosen)
         found = targets.teacher.log_probabilities[places]
         mask = targets.teacher.sample_weight[places] > 0
         if self.consensus == "student":
-            public = self._place.resident.public
+            public = self._experiment.resident.public
             found = predict(self.student, public.images[chosen]).log_softmax(dim=-1)
             mask = mask & (public.labels[chosen] == UNKNOWN_LABEL)
         personal: dict[int, Tensor] = {}
@@ -144,15 +146,15 @@ class Distil(StudentRule):
         return Consensus(chosen, found, mask, personal)
 
     def _stack(self, round: int, reports: Sequence[ClientReport], labels: Tensor) -> ReportStack:
-        generator = teacher_generator(self._place, round)
+        generator = teacher_generator(self._experiment, round)
         return stack_reports(reports, labels, round=round, generator=generator)
 
-    def _probe(self, answers: Answers) -> float | None:
+    def _probe(self, answers: RoundReports) -> float | None:
         """The ensemble's accuracy on the test images, whose labels it is not given; leaves its state alone."""
         reports = [report for report in answers.reports if report.client in answers.tests]
         if not reports:
             return None
-        tests, labels = self._place.data.test_labels, self._place.data.public.labels[answers.asked]
+        tests, labels = self._experiment.data.test_labels, self._experiment.data.public.labels[answers.asked]
         longer = [_appended(report, answers.tests[report.client]) for report in reports]
         unknown = torch.cat([labels, torch.full_like(tests, UNKNOWN_LABEL)])
         teacher = copy.deepcopy(self.aggregator)(self._stack(answers.round, longer, unknown))

@@ -15,9 +15,9 @@ from fedkd.core.errors import RunError
 from fedkd.core.messages import FEATURE_LABELS, FEATURE_LOGITS, FEATURE_VALUES, TEST_FEATURES, Arrays, ClientReport
 from fedkd.core.seeding import torch_generator
 from fedkd.distillation.losses import distillation_loss
-from fedkd.experiment import Workspace
+from fedkd.experiment import Experiment
 from fedkd.models import build_model, hit_rate, predict
-from fedkd.server.student_rule import Answers, Lesson, StudentRule
+from fedkd.server.student_rule import RoundReports, ServerUpdate, StudentRule
 
 
 @dataclass
@@ -38,12 +38,12 @@ class Features(StudentRule):
     offers: ClassVar[frozenset[str]] = frozenset({"server_logits"})
     teaches: ClassVar[bool] = False
 
-    _place: Workspace = field(init=False, repr=False)
+    _experiment: Experiment = field(init=False, repr=False)
     _head: nn.Module | None = field(init=False, repr=False, default=None)
     _answers: dict[int, Arrays] = field(init=False, repr=False, default_factory=dict)
 
-    def begin(self, place: Workspace) -> None:
-        self._place = place
+    def begin(self, experiment: Experiment) -> None:
+        self._experiment = experiment
 
     def personal(self, client: int) -> Arrays:
         return self._answers.get(client, {})
@@ -52,7 +52,7 @@ class Features(StudentRule):
         features, logits, labels = (
             report.arrays.get(name) for name in (FEATURE_VALUES, FEATURE_LOGITS, FEATURE_LABELS)
         )
-        classes = self._place.data.classes
+        classes = self._experiment.data.classes
         if features is None or features.ndim != 2 or features.shape[0] != report.examples or report.examples == 0:
             return f"{FEATURE_VALUES} must hold a row for each of the client's {report.examples} samples"
         if logits is None or logits.shape != (report.examples, classes):
@@ -61,7 +61,7 @@ class Features(StudentRule):
             return f"{FEATURE_LABELS} must be {report.examples} classes from 0 to {classes - 1}"
         return None
 
-    def learn(self, answers: Answers) -> Lesson:
+    def update(self, answers: RoundReports) -> ServerUpdate:
         widths = {report.arrays[FEATURE_VALUES].shape[1] for report in answers.reports} | self._width
         if len(widths) > 1:
             raise RunError(
@@ -78,7 +78,7 @@ class Features(StudentRule):
         for report in answers.reports:
             own = torch.from_numpy(report.arrays[FEATURE_VALUES])
             self._answers[report.client] = {"server_logits": self._predict(head, own).numpy()}
-        return Lesson(student_accuracy=self._accuracy(head, answers))
+        return ServerUpdate(student_accuracy=self._accuracy(head, answers))
 
     def state_dict(self) -> dict[str, Any]:
         head, width = self._head, next(iter(self._width), None)
@@ -96,11 +96,11 @@ class Features(StudentRule):
 
     def _build(self, width: int) -> nn.Module:
         spec = Plugin("mlp", {"hidden": list(self.hidden)})
-        generator = torch_generator(self._place.config.seed, purpose="student initialisation")
-        return build_model(spec, (width, 1, 1), self._place.data.classes, generator)
+        generator = torch_generator(self._experiment.config.seed, purpose="student initialisation")
+        return build_model(spec, (width, 1, 1), self._experiment.data.classes, generator)
 
     def _train(self, head: nn.Module, features: Tensor, logits: Tensor, labels: Tensor, round: int) -> None:
-        config = self._place.config
+        config = self._experiment.config
         targets = logits.log_softmax(dim=-1)
 
         def loss(head: nn.Module, inputs: Tensor, rows: Tensor) -> Tensor:
@@ -121,9 +121,9 @@ class Features(StudentRule):
     def _predict(self, head: nn.Module, features: Tensor) -> Tensor:
         return predict(head, features[:, :, None, None])
 
-    def _accuracy(self, head: nn.Module, answers: Answers) -> float | None:
+    def _accuracy(self, head: nn.Module, answers: RoundReports) -> float | None:
         found = [
-            hit_rate(self._predict(head, torch.from_numpy(tests)), self._place.data.test_labels)
+            hit_rate(self._predict(head, torch.from_numpy(tests)), self._experiment.data.test_labels)
             for report in answers.reports
             if (tests := report.arrays.get(TEST_FEATURES)) is not None
         ]

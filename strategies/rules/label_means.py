@@ -8,8 +8,8 @@ import numpy as np
 
 from fedkd.core.errors import RunError
 from fedkd.core.messages import INCLUDED, MEANS, SIZES, Arrays, ClientReport
-from fedkd.experiment import Workspace
-from fedkd.server.student_rule import Answers, Lesson, StudentRule
+from fedkd.experiment import Experiment
+from fedkd.server.student_rule import RoundReports, ServerUpdate, StudentRule
 
 
 @dataclass
@@ -28,8 +28,8 @@ class LabelMeans(StudentRule):
     _means: Arrays = field(init=False, repr=False, default_factory=dict)
     _included: frozenset[int] = field(init=False, repr=False, default=frozenset())
 
-    def begin(self, place: Workspace) -> None:
-        self._classes = place.data.classes
+    def begin(self, experiment: Experiment) -> None:
+        self._classes = experiment.data.classes
 
     def broadcast(self) -> Arrays:
         return dict(self._means)
@@ -47,7 +47,7 @@ class LabelMeans(StudentRule):
             return f"{MEANS} must have {self._means[MEANS].shape[1]} columns like the others, got {means.shape[1]}"
         return None
 
-    def learn(self, answers: Answers) -> Lesson:
+    def update(self, answers: RoundReports) -> ServerUpdate:
         width = answers.reports[0].arrays[MEANS].shape[1]
         if any(report.arrays[MEANS].shape[1] != width for report in answers.reports):
             raise RunError(f"{MEANS}: all clients must send {width} values per label; give their models one width")
@@ -59,7 +59,7 @@ class LabelMeans(StudentRule):
         means = (sums / np.maximum(total, 1)[:, np.newaxis]).astype(np.float32)
         self._means = {MEANS: means, SIZES: total}
         self._included = frozenset(report.client for report in answers.reports)
-        return Lesson()
+        return ServerUpdate()
 
     def state_dict(self) -> dict[str, Any]:
         return {"means": dict(self._means), "included": sorted(self._included)}

@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 
 from fedkd.app.audit import audit_run
-from fedkd.config.schema import AuditOptions, Plugin
+from fedkd.config.schema import AuditConfig, Plugin
 from tests.support.attack_runs import finished
 
-ATTACKS = AuditOptions(
+ATTACKS = AuditConfig(
     attacks=(Plugin("rmia"), Plugin("loss_threshold"), Plugin("label_distribution")),
     observations=("queried", "student"),
     shadows=4,
@@ -21,7 +21,7 @@ ATTACKS = AuditOptions(
         ("clients.rule=own_model",),
         ("clients.rule=parameters", "student.rule=average"),
         ("privacy.mechanism=label_only",),
-        ("exchange.uplink={name: quantise, bits: 2, compress: zlib, delta: true}", "clients.rule=own_model"),
+        ("communication.uplink={name: quantise, bits: 2, compress: zlib, delta: true}", "clients.rule=own_model"),
         ("clients.attackers={share: 0.4, behaviour: lma}",),
         ("clients.fraction=0.67",),
     ],
@@ -51,7 +51,7 @@ def test_noise_that_covers_everything_hides_the_members(tmp_path: Path) -> None:
 
 def test_under_secure_aggregation_nobody_attacks_a_clients_own_report(tmp_path: Path) -> None:
     run = finished(tmp_path / "run", "privacy.secure_aggregation={}", "clients.epochs=3")
-    report = audit_run(run, AuditOptions(shadows=4, attacks=(Plugin("lira_offline"), Plugin("label_distribution"))))
+    report = audit_run(run, AuditConfig(shadows=4, attacks=(Plugin("lira_offline"), Plugin("label_distribution"))))
     assert {each.observation for each in report.attacks} == {"consensus", "student"}
     assert report.inferences == ()
     told = " under secure aggregation nobody sees a client's report"

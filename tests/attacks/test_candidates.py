@@ -3,16 +3,16 @@
 import pytest
 import torch
 
-from fedkd.audit.candidates import CandidatePool, Spare, draw_pool
+from fedkd.audit.candidates import CandidatePool, HoldOut, draw_pool
 from fedkd.audit.queries import CRAFTED, crafted_queries, views_of
 from fedkd.core.errors import ConfigError
 from fedkd.data.roles import unused_samples
-from fedkd.experiment import Workspace
+from fedkd.experiment import Experiment
 from tests.support.federations import place_of
 
 
-def pool_of(place: Workspace, client: int = 0, most: int = 1000) -> CandidatePool:
-    return draw_pool(place, client, Spare(*unused_samples(place.config)), most=most)
+def pool_of(experiment: Experiment, client: int = 0, most: int = 1000) -> CandidatePool:
+    return draw_pool(experiment, client, HoldOut(*unused_samples(experiment.config)), most=most)
 
 
 def rows(images: torch.Tensor) -> set[bytes]:
@@ -20,8 +20,8 @@ def rows(images: torch.Tensor) -> set[bytes]:
 
 
 def test_members_are_the_clients_and_others_are_nobodys() -> None:
-    place = place_of("clients.count=3", "data.private_size=200")
-    data, pool = place.data, pool_of(place, 1)
+    experiment = place_of("clients.count=3", "data.private_size=200")
+    data, pool = experiment.data, pool_of(experiment, 1)
     own = data.clients[1]
     assert rows(pool.images[pool.members]) <= rows(data.images[own.train])
     everybody = torch.cat([client.train for client in data.clients])
@@ -42,10 +42,10 @@ def test_classes_tell_nothing() -> None:
 
 
 def test_no_more_than_asked_for() -> None:
-    place = place_of("data.private_size=300")
-    pool = pool_of(place, most=21)
+    experiment = place_of("data.private_size=300")
+    pool = pool_of(experiment, most=21)
     assert pool.labels.numel() <= 20
-    assert int(pool.members.sum()) + pool.known.numel() == place.data.clients[0].train.numel()
+    assert int(pool.members.sum()) + pool.known.numel() == experiment.data.clients[0].train.numel()
 
 
 def test_shadows_have_random_halves_that_make_up_a_whole() -> None:
@@ -63,27 +63,27 @@ def test_shadows_have_random_halves_that_make_up_a_whole() -> None:
 
 
 def test_clients_share_no_others() -> None:
-    place = place_of("data.private_size=150", "data.client_validation=0")
-    spare = Spare(*unused_samples(place.config))
-    first, second = (draw_pool(place, client, spare, most=1000) for client in (0, 1))
+    experiment = place_of("data.private_size=150", "data.client_validation=0")
+    spare = HoldOut(*unused_samples(experiment.config))
+    first, second = (draw_pool(experiment, client, spare, most=1000) for client in (0, 1))
     assert not rows(first.images[~first.members]) & rows(second.images[~second.members])
 
 
 def test_unused_samples_have_no_role_and_look_like_the_others() -> None:
-    place = place_of("data.private_size=300")
-    images, labels = unused_samples(place.config)
-    used = rows(place.data.images) | rows(place.data.public.images) | rows(place.data.test_images)
+    experiment = place_of("data.private_size=300")
+    images, labels = unused_samples(experiment.config)
+    used = rows(experiment.data.images) | rows(experiment.data.public.images) | rows(experiment.data.test_images)
     assert len(images) == len(labels) > 100
     assert not rows(images) & used
-    assert images.dtype == place.data.images.dtype
-    assert abs(float(images.mean() - place.data.images.mean())) < 0.05
+    assert images.dtype == experiment.data.images.dtype
+    assert abs(float(images.mean() - experiment.data.images.mean())) < 0.05
     assert unused_samples(place_of("data.private_size=null").config)[0].shape[0] == 0
 
 
 def test_a_client_whose_classes_are_used_up() -> None:
-    place = place_of("data.private_size=null", "data.client_validation=0")
+    experiment = place_of("data.private_size=null", "data.client_validation=0")
     with pytest.raises(ConfigError, match=r"data\.private_size: leaves no samples that client 0 could have trained on"):
-        pool_of(place)
+        pool_of(experiment)
 
 
 def test_views_and_crafted_queries() -> None:

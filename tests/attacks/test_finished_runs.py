@@ -13,16 +13,16 @@ from fedkd.app.run import run_experiment
 from fedkd.audit.attack import OBSERVATIONS
 from fedkd.audit.report import AuditReport
 from fedkd.config.load import load_config
-from fedkd.config.schema import AuditOptions, Plugin
+from fedkd.config.schema import AuditConfig, Plugin
 from fedkd.core.errors import ConfigError, RunError
 from fedkd.results.directory import RunDirectory
 from tests.support.attack_runs import finished
 
-QUICK = AuditOptions(shadows=8)
+QUICK = AuditConfig(shadows=8)
 
 
-def _named(*names: str, **rest: object) -> AuditOptions:
-    return AuditOptions(attacks=tuple(Plugin(name) for name in names), shadows=8, **rest)  # type: ignore[arg-type]
+def _named(*names: str, **rest: object) -> AuditConfig:
+    return AuditConfig(attacks=tuple(Plugin(name) for name in names), shadows=8, **rest)  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="module")
@@ -74,10 +74,10 @@ def test_other_things_than_membership(found: AuditReport) -> None:
 def test_an_audit_can_be_repeated_and_taken_up(found: AuditReport, overfitted: Path, tmp_path: Path) -> None:
     again = tmp_path / "run"
     shutil.copytree(overfitted, again)
-    worlds = sorted(again.rglob("world/*.pt"))
-    assert len(worlds) == 3 + 8
+    shadow_runs = sorted(again.rglob("world/*.pt"))
+    assert len(shadow_runs) == 3 + 8
     # As an interruption leaves it: some worlds are there, and some of what is made of them.
-    for lost in worlds[::2] + sorted(again.rglob("student/*.pt"))[3:]:
+    for lost in shadow_runs[::2] + sorted(again.rglob("student/*.pt"))[3:]:
         lost.unlink()
     kept = {path: path.stat().st_mtime_ns for path in again.rglob("*/client_*.pt")}
     report = audit_run(again, QUICK)
@@ -88,9 +88,7 @@ def test_an_audit_can_be_repeated_and_taken_up(found: AuditReport, overfitted: P
 
 def test_more_shadows_use_those_that_are_there(overfitted: Path, found: AuditReport) -> None:
     before = {path: path.stat().st_mtime_ns for path in overfitted.rglob("world/*.pt")}
-    report = audit_run(
-        overfitted, AuditOptions(attacks=(Plugin("lira_online"),), shadows=10, observations=("queried",))
-    )
+    report = audit_run(overfitted, AuditConfig(attacks=(Plugin("lira_online"),), shadows=10, observations=("queried",)))
     after = {path: path.stat().st_mtime_ns for path in overfitted.rglob("world/*.pt")}
     assert len(after) == len(before) + 2
     assert before.items() <= after.items()
@@ -138,11 +136,11 @@ def test_what_cannot_be_audited(overfitted: Path, tmp_path: Path) -> None:
     with pytest.raises(RunError, match="holds no run"):
         audit_run(tmp_path, QUICK)
     with pytest.raises(ConfigError, match=r"privacy\.audit\.targets: must not exceed the 3 honest clients"):
-        audit_run(overfitted, AuditOptions(targets=4))
+        audit_run(overfitted, AuditConfig(targets=4))
     with pytest.raises(ConfigError, match=r"privacy\.audit\.rounds: must not exceed the run's 2 rounds"):
-        audit_run(overfitted, AuditOptions(rounds=3))
+        audit_run(overfitted, AuditConfig(rounds=3))
     with pytest.raises(ConfigError, match=r"privacy\.audit\.shadows: lira_online needs at least 4, got 2"):
-        audit_run(overfitted, AuditOptions(attacks=(Plugin("lira_online"),), shadows=2))
+        audit_run(overfitted, AuditConfig(attacks=(Plugin("lira_online"),), shadows=2))
     unfinished = tmp_path / "unfinished"
     shutil.copytree(overfitted, unfinished)
     (unfinished / "summary.json").unlink()

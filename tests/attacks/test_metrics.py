@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
 from fedkd.audit import metrics
-from fedkd.audit.report import Held, violations
+from fedkd.audit.report import AttackScores, violations
 
 
 def test_auc_counts_pairs_and_half_of_the_ties() -> None:
@@ -113,11 +113,11 @@ def test_the_ceiling_is_steep_at_first_and_flat_in_the_end() -> None:
 
 
 def test_claims_are_refuted_with_confidence_only() -> None:
-    strong = Held("a", "queried", np.ones(300), np.zeros(300))
+    strong = AttackScores("a", "queried", np.ones(300), np.zeros(300))
     (found,) = {(each.attack, each.observation) for each in violations([strong], epsilon=1.0, delta=1e-5, level=0.95)}
     assert found == ("a", "queried")
     # Nothing wrong was seen in 30 non-members either, but that shows little.
-    weak = Held("a", "queried", np.ones(30), np.zeros(30))
+    weak = AttackScores("a", "queried", np.ones(30), np.zeros(30))
     assert violations([weak], epsilon=3.0, delta=1e-5, level=0.95) == ()
     assert violations([strong], epsilon=8.0, delta=1e-5, level=0.95) == ()
 

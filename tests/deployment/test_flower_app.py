@@ -83,10 +83,10 @@ def test_nodes_do_not_load_what_the_server_alone_needs() -> None:
 
 
 def test_the_run_config_is_the_experiment() -> None:
-    keys = DEFAULTS | {"config": "fashion_mnist", "overrides": "rounds=2 'teacher={name: trimmed_mean, trim: 1}'"}
+    keys = DEFAULTS | {"config": "fashion_mnist", "overrides": "rounds=2 'strategy={name: trimmed_mean, trim: 1}'"}
     config, name = flower_app.experiment_of(keys)
     assert name == "fashion_mnist"
-    expected = load_config(ROOT / "configs/fashion_mnist.yaml", ["rounds=2", "teacher={name: trimmed_mean, trim: 1}"])
+    expected = load_config(ROOT / "configs/fashion_mnist.yaml", ["rounds=2", "strategy={name: trimmed_mean, trim: 1}"])
     assert to_mapping(config) == to_mapping(expected)
     assert to_mapping(flower_app.experiment_of(DEFAULTS)[0]) == to_mapping(
         load_config(ROOT / "configs/quickstart.yaml")
@@ -98,7 +98,7 @@ def test_the_run_config_is_the_experiment() -> None:
     [
         ({"config": "absent"}, r"config: no such file on this machine, got 'absent'; give a shipped name"),
         ({"overrides": "rounds=0"}, r"rounds: .*got 0"),
-        ({"overrides": "teacher='stacked"}, r"overrides: No closing quotation"),
+        ({"overrides": "strategy='stacked"}, r"overrides: No closing quotation"),
         ({"resume": True}, r"resume: needs the folder of the run"),
     ],
 )
@@ -119,7 +119,7 @@ def test_a_plug_in_that_ends_the_process_fails_the_run(monkeypatch: pytest.Monke
     """Flower takes ``SystemExit`` for a good end."""
     (tmp_path / "quitting.py").write_text("raise SystemExit(0)\n", encoding="utf-8")
     monkeypatch.syspath_prepend(tmp_path)
-    keys = DEFAULTS | {"overrides": "teacher=quitting:Teacher", "out": str(tmp_path / "run")}
+    keys = DEFAULTS | {"overrides": "strategy=quitting:Teacher", "out": str(tmp_path / "run")}
     with pytest.raises(RunError, match=r"ended by sys\.exit\(0\)"):
         flower_app.main(LocalGrid(0), Context(1, 1, {}, RecordDict(), keys))
 

@@ -36,7 +36,7 @@ TINY = (
     "data.public.labelled=20",
     "student.model={name: mlp, hidden: [8]}",
     "distillation.steps=3",
-    "exchange.uplink={name: quantise, delta: true, compress: zlib}",
+    "communication.uplink={name: quantise, delta: true, compress: zlib}",
     "controls=[]",
 )
 """Clients that keep a model of their own, and code their answers as differences to the last ones."""
@@ -110,8 +110,8 @@ def test_a_federation_that_does_not_fit_fails_the_run_over_tls(
     home = tmp_path / "home"
     keys = {"config": "quickstart", "overrides": f"{' '.join(TINY[2:4])} clients.count=1", "out": str(tmp_path / "run")}
     # One of two is enough to say that both are too many.
-    seat = {"partition-id": 0, "num-partitions": 2}
-    with superlink(home, tls=tls) as address, supernodes(home, address, [seat], tls=tls):
+    held = {"partition-id": 0, "num-partitions": 2}
+    with superlink(home, tls=tls) as address, supernodes(home, address, [held], tls=tls):
         assert encrypted(address, tls.ca)
         status = flower_run(home, CONNECTION, keys)
     shown = capfd.readouterr()

@@ -11,7 +11,7 @@ from flwr.app import Message
 from fedkd.app.run import run_experiment
 from fedkd.config.load import load_config, parse_config, to_json, to_mapping
 from fedkd.core.errors import RunError
-from fedkd.core.messages import Job, Outcome
+from fedkd.core.messages import Job, Reply
 from fedkd.engines.building import over_grid
 from fedkd.engines.flower import engine as federation
 from fedkd.engines.flower.engine import FederationEngine
@@ -30,7 +30,7 @@ REMEMBERING: dict[str, Any] = {
     "clients": {"count": 5, "fraction": 0.6, "rule": "own_model"},
     "student": {"model": {"name": "mlp", "hidden": [16]}},
     "distillation": {"steps": 4, "warmup": 2},
-    "exchange": {
+    "communication": {
         "uplink": {"name": "quantise", "bits": 8, "delta": True, "compress": "zlib"},
         "downlink": {"name": "quantise", "bits": 8, "delta": True, "compress": "zlib"},
     },
@@ -50,17 +50,17 @@ def deployment(nodes: int, folder: Path | None = None) -> LocalGrid:
 
 def engine(grid: LocalGrid, clients: int, **options: Any) -> FederationEngine:
     config = load_config({"engine": {"timeout": 30.0}}).engine
-    return FederationEngine(grid, config, clients, performer="tests.support.engine_performers:choose", **options)
+    return FederationEngine(grid, config, clients, client_fn="tests.support.engine_performers:choose", **options)
 
 
-def texts(outcomes: Iterable[Outcome]) -> dict[int, Any]:
-    return {outcome.client: (outcome.error, sorted(outcome.arrays), dict(outcome.metrics)) for outcome in outcomes}
+def texts(replies: Iterable[Reply]) -> dict[int, Any]:
+    return {reply.client: (reply.error, sorted(reply.arrays), dict(reply.metrics)) for reply in replies}
 
 
 def test_a_client_is_asked_on_its_own_node_and_a_node_once() -> None:
     grid = deployment(3)
     job = Job("fail_on_even", 1, "{}")
-    expected = texts(InlineEngine(performer="tests.support.engine_performers:choose").run(job, range(7)))
+    expected = texts(InlineEngine(client_fn="tests.support.engine_performers:choose").run(job, range(7)))
     with engine(grid, 7) as running:
         assert texts(running.run(job, [6, 0, 3, 5, 1])) == {client: expected[client] for client in (6, 0, 3, 5, 1)}
         assert len(texts(running.run(job, range(7)))) == 7
@@ -95,7 +95,7 @@ def test_a_node_that_has_left_costs_its_own_clients() -> None:
         grid = Leaving(2, node_configs=deployment(2).node_configs)
         with engine(grid, 4) as running:
             grid.gone, grid.instead = FIRST_NODE + 1, instead
-            errors = {outcome.client: outcome.error for outcome in running.run(Job("quiet", 1, "{}"), range(4))}
+            errors = {reply.client: reply.error for reply in running.run(Job("quiet", 1, "{}"), range(4))}
         lost = "its Flower node is not there any more"
         assert {errors[1], errors[3]} == {lost}
         assert lost not in {errors[0], errors[2]}
@@ -269,8 +269,8 @@ def test_a_node_reads_its_data_where_its_operator_says(tmp_path: Path) -> None:
 
 
 def test_secrets_of_a_secure_sum_stay_on_the_nodes_whatever_their_data_folders(tmp_path: Path) -> None:
-    secure = {**REMEMBERING, "rounds": 1, "clients": {"count": 4}, "exchange": {}, "controls": []}
-    config = load_config(secure | {"teacher": "mean_probabilities", "privacy": {"secure_aggregation": {}}})
+    secure = {**REMEMBERING, "rounds": 1, "clients": {"count": 4}, "communication": {}, "controls": []}
+    config = load_config(secure | {"strategy": "mean_probabilities", "privacy": {"secure_aggregation": {}}})
     inline = run_experiment(config, tmp_path / "inline")
     nodes: list[Any] = [
         {"partition-id": node, "num-partitions": 2, "state-dir": str(tmp_path / f"node{node}")} for node in (0, 1)

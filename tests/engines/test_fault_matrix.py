@@ -20,7 +20,7 @@ pytest.importorskip("ray")
 
 from fedkd.app.run import run_experiment
 from fedkd.config.load import load_config
-from fedkd.experiment import Workspace
+from fedkd.experiment import Experiment
 
 CONFIG: dict[str, Any] = {
     "seed": 3,
@@ -28,9 +28,9 @@ CONFIG: dict[str, Any] = {
     "data": {"private_size": 200, "public": {"size": 60, "labelled": 30}},
     "clients": {"count": CLIENTS, "rule": "own_model", "min_reports": MIN_REPORTS},
     "student": {"model": {"name": "mlp", "hidden": [16]}},
-    "teacher": "exp_guard",
+    "strategy": "exp_guard",
     "distillation": {"steps": 8, "warmup": 2},
-    "exchange": {"downlink": {"name": "quantise", "bits": 8, "delta": True, "compress": "zlib"}},
+    "communication": {"downlink": {"name": "quantise", "bits": 8, "delta": True, "compress": "zlib"}},
     "engine": {"kind": "ray", "workers": 3, "clients_per_node": 1, "timeout": TIMEOUT},
 }
 """Clients and a teacher that remember, and consensus sent as differences: whatever a dropped client could upset."""
@@ -45,7 +45,7 @@ from fedkd import cli
 from fedkd.engines.ray.engine import RayEngine
 
 def build_engine(place, **options):
-    return RayEngine(place.config.engine, place.config.clients.count, performer="tests.support.faulty_clients:perform")
+    return RayEngine(place.config.engine, place.config.clients.count, client_fn="tests.support.faulty_clients:perform")
 
 fedkd.app.run.build_engine = build_engine
 cli.main()
@@ -91,12 +91,12 @@ def faulty(tmp_path_factory: pytest.TempPathFactory) -> Ran:
 def reference(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("reference") / "run"
     failed = {(fault.round, fault.client) for fault in FAULTS if fault.round < STOPPED}
-    sampled = Workspace.sampled
+    sampled = Experiment.sampled
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
-            Workspace,
+            Experiment,
             "sampled",
-            lambda place, round: tuple(each for each in sampled(place, round) if (round, each) not in failed),
+            lambda experiment, round: tuple(each for each in sampled(experiment, round) if (round, each) not in failed),
         )
         run_experiment(load_config(CONFIG, ["engine.kind=inline"]), out)
     return out

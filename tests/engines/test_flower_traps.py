@@ -25,8 +25,10 @@ from tests.support.local_grid import LocalGrid
 
 
 def strategy(*overrides: str) -> FederatedDistillation:
-    place = place_of(*overrides)
-    return FederatedDistillation(place, build_aggregator(place), build_distiller(place, place.initial_model()))
+    experiment = place_of(*overrides)
+    return FederatedDistillation(
+        experiment, build_aggregator(experiment), build_distiller(experiment, experiment.initial_model())
+    )
 
 
 def nonsense() -> Job:
@@ -98,7 +100,7 @@ def test_a_backend_that_fails_is_an_error_and_not_a_wait(monkeypatch: pytest.Mon
         raise RuntimeError("no backend")
 
     monkeypatch.setattr(flower_simulation, "run_simulation", fail)
-    simulation = flower_simulation.Simulation(2, {"num_cpus": 1}, performer="fedkd.client:perform", verbose=False)
+    simulation = flower_simulation.Simulation(2, {"num_cpus": 1}, client_fn="fedkd.client:perform", verbose=False)
     with pytest.raises(RunError, match="simulation did not start: no backend"):
         simulation.start()
     assert not simulation.running

@@ -1,4 +1,4 @@
-"""The grid engine gives every client an outcome, whatever becomes of its message."""
+"""The grid engine gives every client a reply, whatever becomes of its message."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -8,10 +8,10 @@ import pytest
 from flwr.app import Error, Message
 from flwr.serverapp import Grid
 
-from fedkd.client.performer import LOCAL_PERFORMER
+from fedkd.client.performer import CLIENT_FN
 from fedkd.config.load import to_json
 from fedkd.core.errors import RunError
-from fedkd.core.messages import Job, Outcome
+from fedkd.core.messages import Job, Reply
 from fedkd.engines.flower.grid import GridEngine
 from fedkd.engines.flower.wire import COHORT_MESSAGE, Cohort, decode_cohort
 from fedkd.engines.inline import InlineEngine
@@ -20,14 +20,14 @@ from tests.support.federations import place_of
 from tests.support.local_grid import FIRST_NODE, LocalGrid
 
 
-def by_client(outcomes: Iterable[Outcome]) -> dict[int, tuple[Any, ...]]:
+def by_client(replies: Iterable[Reply]) -> dict[int, tuple[Any, ...]]:
     return {
-        outcome.client: (
-            {name: (array.dtype.str, array.shape, array.tobytes()) for name, array in outcome.arrays.items()},
-            dict(outcome.metrics),
-            outcome.error,
+        reply.client: (
+            {name: (array.dtype.str, array.shape, array.tobytes()) for name, array in reply.arrays.items()},
+            dict(reply.metrics),
+            reply.error,
         )
-        for outcome in outcomes
+        for reply in replies
     }
 
 
@@ -38,7 +38,7 @@ def engine(grid: Grid, nodes: int = 3, **options: Any) -> GridEngine:
     settings: dict[str, Any] = {
         "workers": 1,
         "timeout": 30.0,
-        "performer": CHOOSE,
+        "client_fn": CHOOSE,
         **options,
     }
     return GridEngine(grid, nodes=nodes, **settings)
@@ -58,7 +58,7 @@ JOB = Job(
 @pytest.mark.parametrize("clients_per_node", [None, 1, 3, 100])
 def test_equals_inline_for_any_cohort_size(clients_per_node: int | None) -> None:
     clients = [9, 2, 5, 0, 7, 4, 1]
-    expected = by_client(InlineEngine(performer=CHOOSE).run(JOB, clients))
+    expected = by_client(InlineEngine(client_fn=CHOOSE).run(JOB, clients))
     with engine(LocalGrid(3), clients_per_node=clients_per_node) as grid_engine:
         assert by_client(grid_engine.run(JOB, clients)) == expected
 
@@ -89,10 +89,10 @@ def test_default_is_a_few_cohorts_per_worker() -> None:
 
 
 def test_clients_of_a_cohort_are_stacked_as_they_are_in_one_process() -> None:
-    place = place_of("engine.stacked=always")
-    job = Job("local", 1, to_json(place.config))
+    experiment = place_of("engine.vectorise=always")
+    job = Job("local", 1, to_json(experiment.config))
     expected = by_client(InlineEngine().run(job, range(4)))
-    with engine(LocalGrid(1), nodes=1, cohorts_per_worker=1, performer=LOCAL_PERFORMER) as grid_engine:
+    with engine(LocalGrid(1), nodes=1, cohorts_per_worker=1, client_fn=CLIENT_FN) as grid_engine:
         assert by_client(grid_engine.run(job, range(4))) == expected
     assert all(error is None for _, _, error in expected.values())
 
@@ -141,7 +141,7 @@ def test_classes_of_clients_share_cores_and_gpus() -> None:
     """On four cores and one GPU: clients 0 to 3 need three cores, 4 to 13 half a GPU, the others a core."""
     wide, gpu = ClientResources(threads=3), ClientResources(gpu=0.5)
     resources = {**dict.fromkeys(range(4), wide), **dict.fromkeys(range(4, 14), gpu)}
-    expected = by_client(InlineEngine(resources=resources, performer=CHOOSE).run(JOB, range(18)))
+    expected = by_client(InlineEngine(resources=resources, client_fn=CHOOSE).run(JOB, range(18)))
     grid = OneReplyAtATime(5)
     with engine(grid, nodes=5, workers=4, gpus=1, clients_per_node=2, resources=resources) as grid_engine:
         assert by_client(grid_engine.run(JOB, range(18))) == expected
@@ -164,7 +164,7 @@ def test_equal_clients_are_all_sent_at_once() -> None:
 def test_cohorts_that_never_got_their_turn_fail_with_those_that_did_not_answer() -> None:
     resources = dict.fromkeys(range(4), ClientResources(threads=2))
     with engine(LocalGrid(3, lambda *_: None), workers=2, clients_per_node=1, timeout=0.1, resources=resources) as grid:
-        errors = {outcome.client: outcome.error for outcome in grid.run(JOB, range(4))}
+        errors = {reply.client: reply.error for reply in grid.run(JOB, range(4))}
     assert errors == dict.fromkeys(range(4), "no reply within engine.timeout = 0.1 s")
 
 
@@ -187,14 +187,14 @@ def test_lost_and_failed_messages_cost_their_own_clients() -> None:
         return {0: None, 1: Message(Error(0, "node exploded"), reply_to=message)}.get(index, message)
 
     with engine(LocalGrid(3, tamper), clients_per_node=2, timeout=1.5) as grid_engine:
-        outcomes = {outcome.client: outcome.error for outcome in grid_engine.run(JOB, range(6))}
+        replies = {reply.client: reply.error for reply in grid_engine.run(JOB, range(6))}
     lost = "no reply within engine.timeout = 1.5 s"
-    assert outcomes == {0: lost, 3: lost, 1: "node exploded", 4: "node exploded", 2: None, 5: None}
+    assert replies == {0: lost, 3: lost, 1: "node exploded", 4: "node exploded", 2: None, 5: None}
 
 
 def test_work_that_nobody_waits_for_is_not_begun() -> None:
     with engine(LocalGrid(1), nodes=1, timeout=1e-9) as grid_engine:
-        errors = {outcome.error for outcome in grid_engine.run(JOB, range(6))}
+        errors = {reply.error for reply in grid_engine.run(JOB, range(6))}
     assert None not in errors
 
 
@@ -205,4 +205,4 @@ def test_missing_nodes_are_named() -> None:
 
 def test_worker_that_cannot_import_the_work_is_named_at_start() -> None:
     with pytest.raises(RunError, match="a worker cannot start: ModuleNotFoundError: No module named 'no_such_module'"):
-        engine(LocalGrid(3), performer="no_such_module:perform").__enter__()
+        engine(LocalGrid(3), client_fn="no_such_module:perform").__enter__()

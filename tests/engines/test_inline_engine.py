@@ -13,18 +13,18 @@ from fedkd.engines.resources import ClientResources
 
 def test_outcomes_come_in_order_with_what_clients_computed() -> None:
     job = Job("work", 3, "text", {"weight": np.eye(3, dtype=np.float32)}, probe=True)
-    with InlineEngine(performer="tests.support.engine_performers:choose") as engine:
-        outcomes = list(engine.run(job, [4, 0, 2]))
-    assert [outcome.client for outcome in outcomes] == [4, 0, 2]
+    with InlineEngine(client_fn="tests.support.engine_performers:choose") as engine:
+        replies = list(engine.run(job, [4, 0, 2]))
+    assert [reply.client for reply in replies] == [4, 0, 2]
     expected = np.random.default_rng((3, 0)).normal(size=(5, 3)).astype(np.float32)
-    np.testing.assert_array_equal(outcomes[1].arrays["logits"], expected)
-    assert outcomes[1].metrics == {"threads": 1, "loss": 0.0, "probe": 1, "text": "text", "dir": "None"}
+    np.testing.assert_array_equal(replies[1].arrays["logits"], expected)
+    assert replies[1].metrics == {"threads": 1, "loss": 0.0, "probe": 1, "text": "text", "dir": "None"}
 
 
 def test_failing_clients_do_not_stop_the_others() -> None:
-    with InlineEngine(performer="tests.support.engine_performers:fail_on_even") as engine:
-        outcomes = list(engine.run(Job("work", 1, "{}"), range(4)))
-    assert [outcome.error for outcome in outcomes] == [
+    with InlineEngine(client_fn="tests.support.engine_performers:fail_on_even") as engine:
+        replies = list(engine.run(Job("work", 1, "{}"), range(4)))
+    assert [reply.error for reply in replies] == [
         "ValueError: no data on client 0",
         None,
         "ValueError: no data on client 2",
@@ -33,15 +33,15 @@ def test_failing_clients_do_not_stop_the_others() -> None:
 
 
 def test_client_that_leaves_python_fails_alone() -> None:
-    with InlineEngine(performer="tests.support.engine_performers:quit_python") as engine:
-        (outcome,) = engine.run(Job("work", 1, "{}"), [0])
-    assert outcome.error == "SystemExit: enough"
+    with InlineEngine(client_fn="tests.support.engine_performers:quit_python") as engine:
+        (reply,) = engine.run(Job("work", 1, "{}"), [0])
+    assert reply.error == "SystemExit: enough"
 
 
 def test_answer_in_another_clients_name_is_refused() -> None:
-    with InlineEngine(performer="tests.support.engine_performers:someone_else") as engine:
-        (outcome,) = engine.run(Job("work", 1, "{}"), [0])
-    assert (outcome.client, outcome.error) == (0, "ValueError: answered as client 1")
+    with InlineEngine(client_fn="tests.support.engine_performers:someone_else") as engine:
+        (reply,) = engine.run(Job("work", 1, "{}"), [0])
+    assert (reply.client, reply.error) == (0, "ValueError: answered as client 1")
 
 
 def test_callers_thread_count_holds_between_clients_and_afterwards() -> None:
@@ -49,10 +49,10 @@ def test_callers_thread_count_holds_between_clients_and_afterwards() -> None:
     torch.set_num_threads(2)
     try:
         job = Job("work", 1, "{}", {"weight": np.eye(3, dtype=np.float32)})
-        for outcome in InlineEngine(performer="tests.support.engine_performers:work").run(job, range(3)):
-            assert outcome.metrics["threads"] == 1
+        for reply in InlineEngine(client_fn="tests.support.engine_performers:work").run(job, range(3)):
+            assert reply.metrics["threads"] == 1
             assert torch.get_num_threads() == 2
-        list(InlineEngine(performer="tests.support.engine_performers:fail_on_even").run(job, range(3)))
+        list(InlineEngine(client_fn="tests.support.engine_performers:fail_on_even").run(job, range(3)))
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)
@@ -62,11 +62,11 @@ def test_client_runs_with_its_own_threads_and_its_own_personal_arrays() -> None:
     weight = {"weight": np.eye(3, dtype=np.float32)}
     job = Job("work", 1, "{}", weight, personal={client: {"secret": np.array([client])} for client in (0, 2)})
     with InlineEngine(
-        resources={1: ClientResources(threads=2)}, performer="tests.support.engine_performers:work"
+        resources={1: ClientResources(threads=2)}, client_fn="tests.support.engine_performers:work"
     ) as engine:
-        outcomes = list(engine.run(job, range(3)))
-    assert [outcome.metrics["threads"] for outcome in outcomes] == [1, 2, 1]
-    seen = [{name: int(array[0]) for name, array in o.arrays.items() if name.startswith("own")} for o in outcomes]
+        replies = list(engine.run(job, range(3)))
+    assert [reply.metrics["threads"] for reply in replies] == [1, 2, 1]
+    seen = [{name: int(array[0]) for name, array in o.arrays.items() if name.startswith("own")} for o in replies]
     assert seen == [{"own 0": 0}, {}, {"own 2": 2}]
 
 
@@ -81,9 +81,9 @@ class Blocker:
 
 sys.meta_path.insert(0, Blocker())
 from fedkd.engines.inline import InlineEngine
-from fedkd.core.messages import Job, Outcome
-with InlineEngine(performer="tests.support.engine_performers:fail_on_even") as engine:
-    print([outcome.ok for outcome in engine.run(Job("work", 1, "{}"), [1, 2])])
+from fedkd.core.messages import Job, Reply
+with InlineEngine(client_fn="tests.support.engine_performers:fail_on_even") as engine:
+    print([reply.ok for reply in engine.run(Job("work", 1, "{}"), [1, 2])])
 """
     result = subprocess.run(
         [sys.executable, "-c", code],

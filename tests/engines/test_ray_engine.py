@@ -19,7 +19,7 @@ pytest.importorskip("ray")
 
 from fedkd.config.schema import EngineConfig
 from fedkd.core.errors import RunError
-from fedkd.core.messages import Job, Outcome
+from fedkd.core.messages import Job, Reply
 from fedkd.engines.inline import InlineEngine
 from fedkd.engines.ray.engine import RayEngine
 from fedkd.engines.resources import ClientResources
@@ -34,51 +34,51 @@ JOB = Job(
     state_dir="somewhere",
 )
 RESOURCES = {11: ClientResources(threads=2)}
-PERFORMER = "tests.support.engine_performers:choose"
+CLIENT_FN = "tests.support.engine_performers:choose"
 
 
-def comparable(outcomes: Iterable[Outcome]) -> dict[int, Any]:
+def comparable(replies: Iterable[Reply]) -> dict[int, Any]:
     return {
-        outcome.client: (
-            {name: (array.dtype.str, array.shape, array.tobytes()) for name, array in outcome.arrays.items()},
-            dict(outcome.metrics),
-            outcome.error,
+        reply.client: (
+            {name: (array.dtype.str, array.shape, array.tobytes()) for name, array in reply.arrays.items()},
+            dict(reply.metrics),
+            reply.error,
         )
-        for outcome in outcomes
+        for reply in replies
     }
 
 
-def errors(outcomes: Iterable[Outcome]) -> dict[int, str]:
-    return {outcome.client: outcome.error for outcome in outcomes if outcome.error is not None}
+def errors(replies: Iterable[Reply]) -> dict[int, str]:
+    return {reply.client: reply.error for reply in replies if reply.error is not None}
 
 
 @pytest.fixture(scope="module")
 def engine() -> Iterator[RayEngine]:
     """Two workers, cohorts of two clients, and client 11 with both cores to itself."""
     config = EngineConfig(workers=2, clients_per_node=2, timeout=30)
-    with RayEngine(config, clients=12, resources=RESOURCES, performer=PERFORMER) as running:
+    with RayEngine(config, clients=12, resources=RESOURCES, client_fn=CLIENT_FN) as running:
         yield running
 
 
 def test_equals_inline(engine: RayEngine) -> None:
     clients = [11, 3, 0, 7, 8, 2, 5]
-    expected = comparable(InlineEngine(resources=RESOURCES, performer=PERFORMER).run(JOB, clients))
+    expected = comparable(InlineEngine(resources=RESOURCES, client_fn=CLIENT_FN).run(JOB, clients))
     assert comparable(engine.run(JOB, clients)) == expected
     assert expected[11][1]["threads"] == 2
 
 
 def test_failing_clients_leave_their_cohort_alone(engine: RayEngine) -> None:
-    outcomes = list(engine.run(Job("fail_on_even", 1, "{}"), range(6)))
-    assert len(outcomes) == 6
-    assert errors(outcomes) == {client: f"ValueError: no data on client {client}" for client in (0, 2, 4)}
+    replies = list(engine.run(Job("fail_on_even", 1, "{}"), range(6)))
+    assert len(replies) == 6
+    assert errors(replies) == {client: f"ValueError: no data on client {client}" for client in (0, 2, 4)}
 
 
 def test_killed_worker_costs_its_cohort_and_is_replaced(engine: RayEngine) -> None:
     """Clients 0 to 11 in cohorts of two: client 3 shares one with client 9."""
-    outcomes = list(engine.run(Job("die_on_client_3", 1, "{}"), range(12)))
-    assert len(outcomes) == 12
-    assert set(errors(outcomes)) == {3, 9}
-    assert all("the worker process died" in reason for reason in errors(outcomes).values())
+    replies = list(engine.run(Job("die_on_client_3", 1, "{}"), range(12)))
+    assert len(replies) == 12
+    assert set(errors(replies)) == {3, 9}
+    assert all("the worker process died" in reason for reason in errors(replies).values())
     assert errors(engine.run(Job("die_on_client_3", 2, "{}"), range(12))) == {}
 
 
@@ -109,7 +109,7 @@ from fedkd.core.errors import RunError
 from fedkd.core.messages import Job
 
 def engine(clients, **options):
-    return RayEngine(EngineConfig(**options), clients, performer="tests.support.engine_performers:choose")
+    return RayEngine(EngineConfig(**options), clients, client_fn="tests.support.engine_performers:choose")
 """
 
 
@@ -128,12 +128,12 @@ def answers(engine):
     return {o.client: (o.arrays["logits"].tobytes(), dict(o.metrics)) for o in engine.run(job, range(5))}
 
 def failed(round, kind):
-    return sum(not outcome.ok for outcome in running.run(Job(kind, round, "{}"), range(5)))
+    return sum(not reply.ok for reply in running.run(Job(kind, round, "{}"), range(5)))
 
 with engine(5, workers=1, timeout=10, clients_per_node=5) as running:
     print(failed(1, "hang_on_client_3"), failed(2, "hang_on_client_3"))
     print(failed(1, "die_on_client_3"), failed(2, "die_on_client_3"))
-    inline = InlineEngine(performer="tests.support.engine_performers:choose")
+    inline = InlineEngine(client_fn="tests.support.engine_performers:choose")
     print(failed(1, "chatter"), answers(running) == answers(inline))
 """
     )
@@ -167,7 +167,7 @@ def test_failure_to_start_is_reported_and_leaves_nothing() -> None:
     process = start(
         """
 try:
-    RayEngine(EngineConfig(workers=1), 2, performer="no_such_module:perform").__enter__()
+    RayEngine(EngineConfig(workers=1), 2, client_fn="no_such_module:perform").__enter__()
 except RunError as error:
     print(error)
 """

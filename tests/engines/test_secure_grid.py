@@ -38,15 +38,15 @@ def test_the_steps_travel_as_messages_and_end_with_the_inline_result(tmp_path: P
     local = LocalGrid(3)
     with GridEngine(local, nodes=3, workers=1, timeout=120) as engine:
         for round in (1, 2):
-            expected = inline.server.play(inline.server.job(round), InlineEngine().run)
-            assert grid.server.play(grid.server.job(round), engine.run).record == expected.record
+            expected = inline.server.run_round(inline.server.job(round), InlineEngine().run)
+            assert grid.server.run_round(grid.server.job(round), engine.run).record == expected.record
     assert list(dict.fromkeys(map(kind_of, local.sent))) == [f"secure/{phase}" for phase in PHASES]
 
 
 def test_a_lost_reply_is_a_dropout_of_its_step(tmp_path: Path) -> None:
     parts = federation(tmp_path, *OVERRIDES)
     with GridEngine(LossyGrid(6), nodes=6, workers=1, timeout=15, clients_per_node=1) as engine:
-        record = parts.server.play(parts.server.job(1), engine.run).record
+        record = parts.server.run_round(parts.server.job(1), engine.run).record
     assert record.secure is not None
     (dropout,) = record.secure.dropouts
     assert dropout.phase == "mask"

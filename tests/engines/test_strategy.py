@@ -13,14 +13,14 @@ from fedkd.config.load import load_config
 from fedkd.config.schema import Plugin
 from fedkd.core.errors import RunError
 from fedkd.engines.inline import InlineEngine
-from fedkd.experiment import Workspace
+from fedkd.experiment import Experiment
 from fedkd.server.server import Server
 from fedkd.server.setup import build_aggregator, build_distiller
 from tests.support.local_grid import LocalGrid
 
 
 @pytest.fixture
-def place() -> Workspace:
+def experiment() -> Experiment:
     return check(
         load_config(
             {
@@ -34,18 +34,20 @@ def place() -> Workspace:
     )
 
 
-def strategy(place: Workspace) -> FederatedDistillation:
-    return FederatedDistillation(place, build_aggregator(place), build_distiller(place, place.initial_model()))
+def strategy(experiment: Experiment) -> FederatedDistillation:
+    return FederatedDistillation(
+        experiment, build_aggregator(experiment), build_distiller(experiment, experiment.initial_model())
+    )
 
 
 @pytest.mark.parametrize("nodes", [1, 2, 7])
-def test_flowers_own_loop_ends_with_the_same_student(place: Workspace, nodes: int) -> None:
-    server = Server.build(place)
+def test_flowers_own_loop_ends_with_the_same_student(experiment: Experiment, nodes: int) -> None:
+    server = Server.build(experiment)
     with InlineEngine() as engine:
         for round in (1, 2):
             job = server.job(round)
             record = server.finish_round(job, engine.run(job, server.sampled(round))).record
-    flower = strategy(place)
+    flower = strategy(experiment)
     result = flower.start(LocalGrid(nodes), flower.initial_arrays(), num_rounds=2)
     student = server.rule.student
     assert student is not None
@@ -56,19 +58,19 @@ def test_flowers_own_loop_ends_with_the_same_student(place: Workspace, nodes: in
     assert metrics["failures"] == 0
 
 
-def test_too_few_replies_stop_flowers_loop(place: Workspace) -> None:
+def test_too_few_replies_stop_flowers_loop(experiment: Experiment) -> None:
     def lose(index: int, message: Message) -> Message | None:
         return None if index > 0 else message
 
-    config = replace(place.config, clients=replace(place.config.clients, min_reports=3))
-    flower = strategy(replace(place, config=config))
+    config = replace(experiment.config, clients=replace(experiment.config.clients, min_reports=3))
+    flower = strategy(replace(experiment, config=config))
     with pytest.raises(RunError, match="valid reports"):
         flower.start(LocalGrid(2, lose), flower.initial_arrays(), num_rounds=1)
 
 
-def test_the_mechanism_reaches_the_clients(place: Workspace) -> None:
-    trainer = build_distiller(place, place.initial_model())
-    flower = FederatedDistillation(place, build_aggregator(place), trainer, Plugin("none", {}))
+def test_the_mechanism_reaches_the_clients(experiment: Experiment) -> None:
+    trainer = build_distiller(experiment, experiment.initial_model())
+    flower = FederatedDistillation(experiment, build_aggregator(experiment), trainer, Plugin("none", {}))
     grid = LocalGrid(1)
     flower.start(grid, flower.initial_arrays(), num_rounds=1)
     header = grid.sent[0].content.config_records["job"]

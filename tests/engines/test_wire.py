@@ -12,18 +12,18 @@ from flwr.common.serde import recorddict_to_proto
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fedkd.core.messages import Arrays, Job, Outcome
+from fedkd.core.messages import Arrays, Job, Reply
 from fedkd.engines.flower.wire import (
     COHORT_MESSAGE,
     Cohort,
     decode_cohort,
     decode_ready,
     decode_ready_reply,
-    decode_reply,
+    decode_replies,
     encode_cohort,
-    encode_outcomes,
     encode_ready,
     encode_ready_reply,
+    encode_replies,
     payload_bytes,
 )
 
@@ -34,12 +34,12 @@ def question() -> Message:
     return Message(encode_cohort(Cohort(Job("round", 1, "{}"), (), "m:f", 60.0)), 2**64 - 1, COHORT_MESSAGE)
 
 
-def reply(content: RecordDict) -> Message:
+def message(content: RecordDict) -> Message:
     return Message(content, reply_to=question())
 
 
-def roundtrip(outcomes: list[Outcome]) -> list[Outcome]:
-    return decode_reply(reply(encode_outcomes(outcomes)), [outcome.client for outcome in outcomes])
+def roundtrip(replies: list[Reply]) -> list[Reply]:
+    return decode_replies(message(encode_replies(replies)), [reply.client for reply in replies])
 
 
 def assert_same(left: Arrays, right: Arrays) -> None:
@@ -91,7 +91,7 @@ outcome_lists = st.lists(
 def test_outcomes_survive_in_order_whatever_their_shapes(
     drawn: list[tuple[Arrays, dict[str, float | int | str], str | None]],
 ) -> None:
-    sent = [Outcome(client, *rest) for client, rest in enumerate(drawn)]
+    sent = [Reply(client, *rest) for client, rest in enumerate(drawn)]
     received = roundtrip(sent)
     for before, after in zip(sent, received, strict=True):
         assert_same(before.arrays, after.arrays)
@@ -108,11 +108,11 @@ def test_personal_arrays_reach_their_clients_and_nobody_else(personal: dict[int,
 
 
 def test_unequal_lengths_travel_as_one_array() -> None:
-    sent = [Outcome(client, {"logits": np.full(client, client % 256, np.uint8)}) for client in range(1000)]
-    content = encode_outcomes(sent)
+    sent = [Reply(client, {"logits": np.full(client, client % 256, np.uint8)}) for client in range(1000)]
+    content = encode_replies(sent)
     (record,) = content.array_records.values()
     assert [tuple(array.shape) for array in record.values()] == [(1000 * 999 // 2,)]
-    for before, after in zip(sent, decode_reply(reply(content), range(1000)), strict=True):
+    for before, after in zip(sent, decode_replies(message(content), range(1000)), strict=True):
         assert_same(before.arrays, after.arrays)
 
 
@@ -126,8 +126,8 @@ def test_counted_bytes_are_what_flower_serialises(clients: int) -> None:
     draw = np.random.default_rng(0)
     shapes = [(16, 1, 3, 3), (16,), (32, 16, 3, 3), (32,), (64, 1568), (64,), (10, 64), (10,)]
     parameters: Arrays = {f"parameters/{key}": np.ones(shape, np.float32) for key, shape in enumerate(shapes)}
-    outcomes = [
-        Outcome(
+    replies = [
+        Reply(
             client,
             {"logits": draw.integers(0, 256, 80_000 + client).astype(np.uint8), "mask": np.ones(250, np.uint8)}
             | parameters,
@@ -135,11 +135,11 @@ def test_counted_bytes_are_what_flower_serialises(clients: int) -> None:
         )
         for client in range(clients)
     ]
-    counted = sum(payload_bytes(outcome.arrays) for outcome in outcomes)
-    serialised = recorddict_to_proto(encode_outcomes(outcomes)).ByteSize()
-    assert counted <= serialised <= 1.02 * counted + (1 + len(outcomes[0].arrays)) * ENVELOPE
+    counted = sum(payload_bytes(reply.arrays) for reply in replies)
+    serialised = recorddict_to_proto(encode_replies(replies)).ByteSize()
+    assert counted <= serialised <= 1.02 * counted + (1 + len(replies[0].arrays)) * ENVELOPE
 
-    personal = {outcome.client: outcome.arrays for outcome in outcomes}
+    personal = {reply.client: reply.arrays for reply in replies}
     cohort = Cohort(Job("round", 1, "{}", parameters, personal), tuple(range(clients)), "module:function", 60.0)
     counted += payload_bytes(parameters)
     serialised = recorddict_to_proto(encode_cohort(cohort)).ByteSize()
@@ -148,22 +148,22 @@ def test_counted_bytes_are_what_flower_serialises(clients: int) -> None:
 
 def test_equal_shapes_travel_as_one_stack() -> None:
     """1,000 clients' logits are one array of the record, so that a message's cost does not grow with its clients."""
-    content = encode_outcomes([Outcome(client, {"logits": np.zeros((4, 2), np.float32)}) for client in range(1000)])
+    content = encode_replies([Reply(client, {"logits": np.zeros((4, 2), np.float32)}) for client in range(1000)])
     (record,) = content.array_records.values()
     assert [tuple(array.shape) for array in record.values()] == [(1000, 4, 2)]
 
 
-def unchecked(client: int, arrays: dict[str, Any], metrics: dict[str, Any]) -> Outcome:
-    """An outcome as a careless performer makes it, where nothing checks types."""
-    outcome = Outcome(client, {}, {})
-    outcome.arrays.update(arrays)
-    cast(dict[str, Any], outcome.metrics).update(metrics)
-    return outcome
+def unchecked(client: int, arrays: dict[str, Any], metrics: dict[str, Any]) -> Reply:
+    """A reply as a careless performer makes it, where nothing checks types."""
+    reply = Reply(client, {}, {})
+    reply.arrays.update(arrays)
+    cast(dict[str, Any], reply.metrics).update(metrics)
+    return reply
 
 
 def test_numpy_scalars_are_metrics() -> None:
-    (outcome,) = roundtrip([unchecked(0, {}, {"loss": np.float32(0.5), "count": np.int64(3)})])
-    assert outcome.metrics == {"loss": 0.5, "count": 3}
+    (reply,) = roundtrip([unchecked(0, {}, {"loss": np.float32(0.5), "count": np.int64(3)})])
+    assert reply.metrics == {"loss": 0.5, "count": 3}
 
 
 @pytest.mark.parametrize(
@@ -174,8 +174,8 @@ def test_numpy_scalars_are_metrics() -> None:
         unchecked(1, {}, {"x": object()}),
     ],
 )
-def test_what_cannot_be_sent_fails_its_own_client_only(bad: Outcome) -> None:
-    first, second, third = roundtrip([Outcome(0, {"x": np.ones(2)}), bad, Outcome(2, {"x": np.zeros(2)})])
+def test_what_cannot_be_sent_fails_its_own_client_only(bad: Reply) -> None:
+    first, second, third = roundtrip([Reply(0, {"x": np.ones(2)}), bad, Reply(2, {"x": np.zeros(2)})])
     assert first.ok
     assert third.ok
     assert second.error is not None
@@ -183,8 +183,8 @@ def test_what_cannot_be_sent_fails_its_own_client_only(bad: Outcome) -> None:
 
 
 def test_error_reply_is_an_error_of_each_client() -> None:
-    outcomes = decode_reply(Message(Error(0, "out of memory"), reply_to=question()), [4, 2])
-    assert [(outcome.client, outcome.error) for outcome in outcomes] == [(4, "out of memory"), (2, "out of memory")]
+    replies = decode_replies(Message(Error(0, "out of memory"), reply_to=question()), [4, 2])
+    assert [(reply.client, reply.error) for reply in replies] == [(4, "out of memory"), (2, "out of memory")]
 
 
 def damaged() -> list[RecordDict]:
@@ -193,7 +193,7 @@ def damaged() -> list[RecordDict]:
         return record
 
     def fresh() -> RecordDict:
-        return encode_outcomes([Outcome(1, {"x": np.ones(2)}), Outcome(2, {"x": np.ones(2)})])
+        return encode_replies([Reply(1, {"x": np.ones(2)}), Reply(2, {"x": np.ones(2)})])
 
     wrong_clients, short, no_json, few_rows, no_array = (fresh() for _ in range(5))
     stranger, too_long, negative = (fresh() for _ in range(3))
@@ -215,15 +215,15 @@ def damaged() -> list[RecordDict]:
 
 @pytest.mark.parametrize("content", damaged())
 def test_damaged_reply_costs_its_own_clients_only(content: RecordDict) -> None:
-    outcomes = decode_reply(reply(content), [1, 2])
-    assert [outcome.client for outcome in outcomes] == [1, 2]
-    assert all(outcome.error is not None and outcome.error.startswith("malformed reply") for outcome in outcomes)
+    replies = decode_replies(message(content), [1, 2])
+    assert [reply.client for reply in replies] == [1, 2]
+    assert all(reply.error is not None and reply.error.startswith("malformed reply") for reply in replies)
 
 
 def test_ready_question_and_answers() -> None:
     assert decode_ready(encode_ready("a.b:c")) == "a.b:c"
-    assert decode_ready_reply(reply(encode_ready_reply(None))) is None
-    assert decode_ready_reply(reply(encode_ready_reply("ImportError: no torch"))) == "ImportError: no torch"
+    assert decode_ready_reply(message(encode_ready_reply(None))) is None
+    assert decode_ready_reply(message(encode_ready_reply("ImportError: no torch"))) == "ImportError: no torch"
     assert decode_ready_reply(Message(Error(1, "gone"), reply_to=question())) == "gone"
 
 

@@ -30,8 +30,8 @@ def plain_sum(model: nn.Module, images: Tensor, labels: Tensor, clip_norm: float
     for image, label in zip(images, labels, strict=True):
         gradients = torch.autograd.grad(F.cross_entropy(model(image[None]), label[None]), parameters)
         norm = math.sqrt(sum(float(gradient.square().sum()) for gradient in gradients))
-        for place, gradient in enumerate(gradients):
-            total[place] += gradient * min(1.0, clip_norm / max(norm, 1e-30))
+        for index, gradient in enumerate(gradients):
+            total[index] += gradient * min(1.0, clip_norm / max(norm, 1e-30))
     return total
 
 
@@ -183,8 +183,8 @@ def test_batch_sizes_are_those_of_poisson_sampling() -> None:
     # Binomial(200, 0.1): mean 20, variance 18. Every record is drawn with the same probability, and on its own.
     steps = 4000
     drawn = torch.zeros(steps, 200)
-    for place, batch in enumerate(poisson_batches(200, 0.1, steps, draw())):
-        drawn[place, batch] = 1.0
+    for index, batch in enumerate(poisson_batches(200, 0.1, steps, draw())):
+        drawn[index, batch] = 1.0
     sizes = drawn.sum(dim=1)
     assert float(sizes.mean()) == pytest.approx(20.0, abs=0.35)
     assert float(sizes.var()) == pytest.approx(18.0, rel=0.1)

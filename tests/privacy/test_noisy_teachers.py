@@ -53,7 +53,7 @@ def stack_of(logits: Tensor, mask: Tensor | None = None, seed: int = 0) -> Repor
 
 
 def build_mean(**options: object) -> GaussianMean:
-    teacher: GaussianMean = plugins.build(plugins.TEACHER, "gaussian_mean", options)
+    teacher: GaussianMean = plugins.build(plugins.STRATEGY, "gaussian_mean", options)
     return teacher
 
 
@@ -192,8 +192,8 @@ def test_options_out_of_range_are_refused(build: Callable[[], object], word: str
 
 def test_usability_says_how_clear_a_majority_must_be() -> None:
     # 1.645·√2·σ votes: 23.3 of 50 for σ = 10, and more than there are for σ = 40.
-    assert "leads by 23.3 of 50 votes: that is 47% of the clients" in GNMax(10.0).usability(RELEASE)
-    assert "even a unanimous vote may lose" in GNMax(40.0).usability(RELEASE)
+    assert "leads by 23.3 of 50 votes: that is 47% of the clients" in GNMax(10.0).signal_to_noise(RELEASE)
+    assert "even a unanimous vote may lose" in GNMax(40.0).signal_to_noise(RELEASE)
 
 
 TARGETED = [GNMax(target_epsilon=5.0), GaussianMean(target_epsilon=5.0), ConfidentGNMax(2.0, 6.0, target_epsilon=5.0)]

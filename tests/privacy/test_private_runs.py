@@ -15,12 +15,12 @@ from fedkd.app.checks import check, composition_faults
 from fedkd.app.cli.console import Console
 from fedkd.app.run import run_experiment
 from fedkd.client.behaviour import ClientBehaviour
-from fedkd.client.context import LocalWork
+from fedkd.client.context import ClientContext
 from fedkd.client.rule import ClientRule, Upload
 from fedkd.config.load import load_config
 from fedkd.core import plugins
 from fedkd.core.errors import ConfigError, RunError
-from fedkd.core.messages import Arrays, Outcome
+from fedkd.core.messages import Arrays, Reply
 from fedkd.privacy.accounting import GaussianEvent, composed_epsilon, gaussian_epsilon
 from fedkd.privacy.clipping import clip_vectors
 from fedkd.privacy.dp_sgd import private_steps, sampling_rate
@@ -38,15 +38,15 @@ AVERAGING = ("clients.rule=parameters", "student.rule=average")
 class Abstaining(ClientBehaviour):
     """Tells where it would rather not answer."""
 
-    def respond(self, work: LocalWork, rule: ClientRule) -> Upload:
-        return replace(rule.respond(work), mask=torch.ones(len(work.queries), dtype=torch.bool))
+    def respond(self, context: ClientContext, rule: ClientRule) -> Upload:
+        return replace(rule.respond(context), mask=torch.ones(len(context.queries), dtype=torch.bool))
 
 
 class Talkative(ClientBehaviour):
     """Sends its labels as well."""
 
-    def respond(self, work: LocalWork, rule: ClientRule) -> Upload:
-        return replace(rule.respond(work), arrays={"truth/labels": work.labels.numpy()})
+    def respond(self, context: ClientContext, rule: ClientRule) -> Upload:
+        return replace(rule.respond(context), arrays={"truth/labels": context.labels.numpy()})
 
 
 class Interrupting(Silent):
@@ -66,10 +66,10 @@ def run(out: Path, *overrides: str, resume: bool = False) -> Summary:
     return run_experiment(load_config(SMALL, overrides), out, resume=resume)
 
 
-def sent(outcome: Outcome, samples: int) -> torch.Tensor:
+def sent(reply: Reply, samples: int) -> torch.Tensor:
     """The logits in a client's message."""
     codec = plugins.build(plugins.CODEC, "float32")
-    logits: torch.Tensor = codec.decode(outcome.arrays["logits"].tobytes(), samples=samples, classes=10).logits
+    logits: torch.Tensor = codec.decode(reply.arrays["logits"].tobytes(), samples=samples, classes=10).logits
     return logits
 
 
@@ -117,10 +117,10 @@ def test_messages_are_as_noisy_as_declared_and_independent_over_clients_and_roun
     deviation = 2.0 * 2 * 4.0 * (math.sqrt(40) if per == "vector" else 1.0)
     drawn, tests = [], []
     for round in (1, 2):
-        _, outcomes = noisy.ask(round, probe=True)
+        _, replies = noisy.ask(round, probe=True)
         # The student is still the initial one: nothing was learnt in between.
         _, clean = plain.ask(round, probe=True)
-        for one, other in zip(outcomes, clean, strict=True):
+        for one, other in zip(replies, clean, strict=True):
             signal = sent(other, 40).double()
             bound = clip_vectors(signal, 4.0) if per == "vector" else _whole(signal, 4.0)
             drawn.append((sent(one, 40).double() - bound).flatten())
@@ -147,11 +147,11 @@ def test_a_clients_parameters_carry_the_noise_of_its_steps() -> None:
     # One step with all samples, whose gradient of norm 1 at most drowns in noise: w − w₀ ≈ −0.05·N(0, 50²)/n.
     mechanism = "privacy.mechanism={name: dp_sgd, noise_multiplier: 50.0}"
     parts = federation(None, *AVERAGING, mechanism, "clients.batch_size=500")
-    job, outcomes = parts.ask(1)
+    job, replies = parts.ask(1)
     changes = []
-    for outcome in outcomes:
-        examples = int(outcome.metrics["examples"])
-        changes.append(_change(job.parameters, outcome.arrays) / (0.05 * 50.0 / examples))
+    for reply in replies:
+        examples = int(reply.metrics["examples"])
+        changes.append(_change(job.parameters, reply.arrays) / (0.05 * 50.0 / examples))
     moved = torch.stack(changes)
     assert float(moved.std()) == pytest.approx(1.0, rel=0.05)
     assert float((torch.corrcoef(moved) - torch.eye(len(moved))).abs().max()) < 0.2
@@ -184,7 +184,7 @@ def test_epsilon_is_that_of_the_client_that_took_part_most(tmp_path: Path) -> No
 
 
 def test_a_noisy_teacher_pays_for_the_samples_that_were_asked_about(tmp_path: Path) -> None:
-    summary = run(tmp_path / "run", "teacher={name: gnmax, noise: 20.0}", "exchange.cache_rounds=2")
+    summary = run(tmp_path / "run", "strategy={name: gnmax, noise: 20.0}", "communication.cache_rounds=2")
     # All 40 samples in the first round; after that the 20 labelled ones, since the others' targets are kept.
     expected = gaussian_epsilon(noise_multiplier=20.0 / math.sqrt(2), releases=40 + 20 + 20, delta=DELTA)
     assert summary.epsilon == pytest.approx(expected)
@@ -193,8 +193,8 @@ def test_a_noisy_teacher_pays_for_the_samples_that_were_asked_about(tmp_path: Pa
 
 
 def test_the_threshold_is_paid_for_on_every_query_and_answers_up_to_their_share(tmp_path: Path) -> None:
-    teacher = "teacher={name: confident_gnmax, noise: 30.0, threshold_noise: 20.0, threshold: 1.0, answers: 0.25}"
-    summary = run(tmp_path / "run", teacher, "exchange.cache_rounds=2")
+    teacher = "strategy={name: confident_gnmax, noise: 30.0, threshold_noise: 20.0, threshold: 1.0, answers: 0.25}"
+    summary = run(tmp_path / "run", teacher, "communication.cache_rounds=2")
     # 40 + 20 + 20 queries, of which 10 + 5 + 5 may be answered, even though hardly one passes.
     events = (GaussianEvent(20.0, count=80), GaussianEvent(30.0 / math.sqrt(2), count=20))
     assert summary.epsilon == pytest.approx(composed_epsilon(events, DELTA))
@@ -202,7 +202,7 @@ def test_the_threshold_is_paid_for_on_every_query_and_answers_up_to_their_share(
 
 @pytest.mark.parametrize("teacher", ["gnmax", "gaussian_mean", "confident_gnmax"])
 def test_a_teacher_meets_its_target_over_the_run_and_again_when_resumed(tmp_path: Path, teacher: str) -> None:
-    overrides = (f"teacher={{name: {teacher}, target_epsilon: 7}}", "clients.fraction=0.5")
+    overrides = (f"strategy={{name: {teacher}, target_epsilon: 7}}", "clients.fraction=0.5")
     whole = run(tmp_path / "whole", *overrides)
     assert whole.epsilon is not None
     assert 6.9 < whole.epsilon <= 7.0
@@ -246,7 +246,7 @@ class Reading(Silent):
             self.seen.append({charge["round"] for charge in kept(self._out)["charges"]})
 
 
-@pytest.mark.parametrize("private", [DP_SGD, GAUSSIAN, "teacher={name: gnmax, noise: 20.0}"])
+@pytest.mark.parametrize("private", [DP_SGD, GAUSSIAN, "strategy={name: gnmax, noise: 20.0}"])
 def test_the_charge_is_on_disk_before_clients_are_asked(tmp_path: Path, private: str) -> None:
     watch = Reading(tmp_path / "run")
     run_experiment(load_config(SMALL, [private]), tmp_path / "run", watch)
@@ -287,9 +287,9 @@ def test_controls_without_protection_are_pointed_out(tmp_path: Path) -> None:
 @pytest.mark.parametrize("mechanism", [GAUSSIAN, DP_SGD])
 def test_a_client_sends_nothing_that_is_not_covered(behaviour: str, word: str, mechanism: str) -> None:
     parts = federation(None, mechanism, f"clients.behaviour={__name__}:{behaviour}")
-    for outcome in parts.ask(1)[1]:
-        assert f"proves nothing about {word}" in (outcome.error or "")
-        assert not outcome.arrays
+    for reply in parts.ask(1)[1]:
+        assert f"proves nothing about {word}" in (reply.error or "")
+        assert not reply.arrays
 
 
 FITTING: list[tuple[str, ...]] = [
@@ -300,10 +300,10 @@ FITTING: list[tuple[str, ...]] = [
     (DP_SGD, "clients.attackers={share: 0.5, behaviour: lma}"),
     (GAUSSIAN, "clients.rule=own_model"),
     (GAUSSIAN, "clients.logit_adjustment=1"),
-    ("teacher={name: gaussian_mean}", "clients.rule=selective"),
-    ("teacher={name: confident_gnmax}", "privacy.mechanism={name: temperature}"),
+    ("strategy={name: gaussian_mean}", "clients.rule=selective"),
+    ("strategy={name: confident_gnmax}", "privacy.mechanism={name: temperature}"),
     # What is not used discloses nothing.
-    (DP_SGD, *AVERAGING, "teacher=class_count_weighted"),
+    (DP_SGD, *AVERAGING, "strategy=class_count_weighted"),
 ]
 
 BAD: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
@@ -332,20 +332,20 @@ BAD: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
         ("clients.logit_adjustment: it uses a client's label counts", "got 0.5", "set clients.logit_adjustment=0"),
     ),
     "two proofs": (
-        (DP_SGD, "teacher=gnmax"),
+        (DP_SGD, "strategy=gnmax"),
         ("privacy.mechanism: DpSgd and GNMax each prove a privacy of their own", "another teacher"),
     ),
     "a private teacher that is not asked": (
-        ("teacher=gnmax", *AVERAGING),
-        ("teacher.name: gnmax protects what a teacher makes of logits", "student.rule average has no teacher"),
+        ("strategy=gnmax", *AVERAGING),
+        ("strategy.name: gnmax protects what a teacher makes of logits", "student.rule average has no teacher"),
     ),
     "a private teacher whose noise attackers outvote": (
-        ("teacher=gnmax", "clients.attackers={share: 0.5, behaviour: hips}"),
-        ("clients.attackers.behaviour: hips repeats what honest clients answered", "teacher.name=gnmax"),
+        ("strategy=gnmax", "clients.attackers={share: 0.5, behaviour: hips}"),
+        ("clients.attackers.behaviour: hips repeats what honest clients answered", "strategy.name=gnmax"),
     ),
     "label counts for the teacher": (
-        (GAUSSIAN, "teacher=class_count_weighted"),
-        ("teacher.name: class_count_weighted has clients disclose how many samples of each class",),
+        (GAUSSIAN, "strategy=class_count_weighted"),
+        ("strategy.name: class_count_weighted has clients disclose how many samples of each class",),
     ),
     "batch normalisation": (
         (DP_SGD, "student.model={name: resnet8, norm: batch}"),

@@ -74,7 +74,7 @@ def write(folder: Path, out: Path) -> str:
 
 def test_groups_differ_in_more_than_the_seed_and_are_named_by_what_differs(two_teachers: Path) -> None:
     median, stacked = group_runs(find_runs([two_teachers]))
-    assert (median.name, stacked.name) == ("teacher.name=median", "teacher.name=stacked")
+    assert (median.name, stacked.name) == ("strategy.name=median", "strategy.name=stacked")
     assert (list(median.runs), list(stacked.runs)) == ([0, 1], [0, 1, 2])
     found = stacked.estimate("student")
     assert found is not None
@@ -87,7 +87,7 @@ def test_groups_differ_in_more_than_the_seed_and_are_named_by_what_differs(two_t
 def test_an_option_that_only_one_group_has_is_part_of_its_name(runs: Runs) -> None:
     runs("a", 0.8)
     runs("b", 0.8, teacher__trim=2)
-    assert [group.name for group in group_runs(find_runs([runs.folder]))] == ["no teacher.trim", "teacher.trim=2"]
+    assert [group.name for group in group_runs(find_runs([runs.folder]))] == ["no teacher.trim", "strategy.trim=2"]
 
 
 def test_differences_are_paired_by_seed(two_teachers: Path) -> None:
@@ -112,9 +112,9 @@ def test_the_page_is_one_file_with_tables_and_plots_for_light_and_dark(two_teach
     assert "://" not in source
     assert "prefers-color-scheme: dark" in source
     assert "Comparison of 5 runs" in found.text
-    assert "teacher.name=stacked 3 82.0 ± 5.0" in found.text
-    assert "teacher.name=median 2 83.0 ± 25.4" in found.text
-    assert "teacher.name=stacked 2 -2.0 ± 12.7" in found.text
+    assert "strategy.name=stacked 3 82.0 ± 5.0" in found.text
+    assert "strategy.name=median 2 83.0 ± 25.4" in found.text
+    assert "strategy.name=stacked 2 -2.0 ± 12.7" in found.text
     assert "no ε is claimed" in found.text
 
 
@@ -186,7 +186,7 @@ def test_each_unit_of_protection_has_a_panel_and_epsilon_is_the_largest(runs: Ru
 def test_figures_show_the_means_and_where_the_last_round_is(two_teachers: Path) -> None:
     groups = names_of(group_runs(find_runs([two_teachers])))
     lines = {line.get_label(): line for line in draw_accuracy(groups).axes[0].lines}
-    first, last = np.asarray(lines["teacher.name=stacked"].get_ydata()).tolist()
+    first, last = np.asarray(lines["strategy.name=stacked"].get_ydata()).tolist()
     assert first == pytest.approx(99.0)
     assert last == pytest.approx(82.0)
     sent = draw_bytes(groups).axes[0]

@@ -18,7 +18,7 @@ from fedkd.results.report.figures.run_figures import (
     draw_fidelity,
     draw_gradients,
     draw_lambda,
-    save_observatory,
+    save_figures,
 )
 from fedkd.results.report.run_log import RunLog
 from tests.support.figure_texts import texts
@@ -46,7 +46,7 @@ def ys(line: Line2D) -> list[float]:
 
 def test_every_figure_is_a_png_with_something_on_it_and_pyplot_stays_untouched(run: Path) -> None:
     backend, settings = matplotlib.get_backend(), dict(matplotlib.rcParams)
-    paths = save_observatory(run)
+    paths = save_figures(run)
     assert [path.relative_to(run).as_posix() for path in paths] == [f"plots/{name}.png" for name in FIGURES]
     for path in paths:
         image = matplotlib.image.imread(path)
@@ -58,7 +58,7 @@ def test_every_figure_is_a_png_with_something_on_it_and_pyplot_stays_untouched(r
 
 def test_lambda_is_drawn_at_each_step_with_a_median_per_round(run: Path) -> None:
     weights = [0.1, 0.9, 0.2, 0.3, 0.8, 0.6, 0.6, 0.6]
-    rows = [{"round": 1 + place // 5, "step": place % 5, "lambda": weight} for place, weight in enumerate(weights)]
+    rows = [{"round": 1 + index // 5, "step": index % 5, "lambda": weight} for index, weight in enumerate(weights)]
     figure = draw_lambda(set_steps(run, rows))
     raw, first, second = (line for line in figure.axes[0].lines if len(xs(line)) > 2)
     assert ys(raw) == weights
@@ -125,8 +125,8 @@ def test_curves_use_the_nearest_step_whose_gradients_were_taken(run: Path) -> No
 def test_fidelity_states_the_median_ratio_of_the_measured_steps(run: Path) -> None:
     pairs = [(1.0, 0.5), (2.0, 1.2), (4.0, 3.0), (0.0, 0.1)]
     rows: list[dict[str, float | str]] = [
-        {"round": 1, "step": place, "predicted_decrease": predicted, "measured_decrease": measured}
-        for place, (predicted, measured) in enumerate(pairs)
+        {"round": 1, "step": index, "predicted_decrease": predicted, "measured_decrease": measured}
+        for index, (predicted, measured) in enumerate(pairs)
     ]
     rows.append({"round": 1, "step": 4, "predicted_decrease": 8.0})
     figure = draw_fidelity(set_steps(run, rows))
@@ -181,7 +181,7 @@ def test_figures_bear_numbers_of_any_size(run: Path, scale: float, count: int) -
     numbers = {"norm_dist": scale, "norm_cls": 2 * scale, "cos": -1.0, "lambda": 1.0, "predicted_decrease": scale}
     rows = [{"round": 1, "step": step, "measured_decrease": -scale, **numbers} for step in range(count)]
     set_steps(run, rows)
-    assert all(path.stat().st_size > 5000 for path in save_observatory(run))
+    assert all(path.stat().st_size > 5000 for path in save_figures(run))
 
 
 def test_accuracy_shows_student_teacher_and_every_control(run: Path) -> None:

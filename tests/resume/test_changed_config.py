@@ -14,7 +14,7 @@ from fedkd.results.observer import Silent
 from tests.support.interrupted import PLAIN
 
 
-class Notes(Silent):
+class ValidationMeasurements(Silent):
     def __init__(self) -> None:
         self.texts: list[str] = []
 
@@ -24,7 +24,7 @@ class Notes(Silent):
 
 def resumed(out: Path, *overrides: str) -> list[str]:
     """The notices of a run that goes on, in this process, with a changed configuration."""
-    notes = Notes()
+    notes = ValidationMeasurements()
     run_experiment(load_config(PLAIN, overrides), out, notes, resume=True)
     return notes.texts
 
@@ -35,7 +35,7 @@ def test_a_changed_config_is_refused_with_every_difference(stopped: Path) -> Non
         resumed(
             stopped,
             "clients.count=4",
-            "teacher.name=mean_probabilities",
+            "strategy.name=mean_probabilities",
             "distillation.balancer.name=fixed",
             "distillation.balancer.value=0.25",
             "engine.server_threads=2",
@@ -48,7 +48,7 @@ def test_a_changed_config_is_refused_with_every_difference(stopped: Path) -> Non
         "distillation.balancer.name",
         "distillation.balancer.value",
         "engine.server_threads",
-        "teacher.name",
+        "strategy.name",
     ]
     assert problems[0].startswith(f"clients.count: the run in {stopped} has 3, got 4; put 3 back")
     assert "has nothing, got 0.25" in problems[2]

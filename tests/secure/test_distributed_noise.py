@@ -57,7 +57,7 @@ def test_noise_in_a_round_is_what_the_sum_and_the_plain_reports_differ_by(tmp_pa
     noise = []
     for round in (1, 2, 3):
         totals = {
-            name: sum_securely(each.place, each.server.job(round), 40, InlineEngine().run).total
+            name: sum_securely(each.experiment, each.server.job(round), 40, InlineEngine().run).total
             for name, each in parts.items()
         }
         noise.append((totals["noisy"] - totals["bare"]).flatten())
@@ -70,9 +70,9 @@ def test_noise_in_a_round_is_what_the_sum_and_the_plain_reports_differ_by(tmp_pa
 @pytest.mark.parametrize("entropy", ["seed", "system"])
 def test_a_round_that_is_begun_again_has_the_same_noise(tmp_path: Path, entropy: str) -> None:
     parts = federation(tmp_path, *SECURE, f"privacy.secure_aggregation.entropy={entropy}", NOISE)
-    totals = [sum_securely(parts.place, parts.server.job(1), 40, InlineEngine().run).total for _ in range(2)]
-    later = sum_securely(parts.place, parts.server.job(2), 40, InlineEngine().run).total
-    back = sum_securely(parts.place, parts.server.job(1), 40, InlineEngine().run).total
+    totals = [sum_securely(parts.experiment, parts.server.job(1), 40, InlineEngine().run).total for _ in range(2)]
+    later = sum_securely(parts.experiment, parts.server.job(2), 40, InlineEngine().run).total
+    back = sum_securely(parts.experiment, parts.server.job(1), 40, InlineEngine().run).total
     assert torch.equal(totals[0], totals[1])
     assert torch.equal(totals[0], back), "after another one, too"
     assert float((later - totals[0]).std()) > 10
@@ -83,7 +83,7 @@ def test_neighbours_are_within_the_declared_sensitivity(
     queries: int, classes: int, seed: int, sharpness: float
 ) -> None:
     mechanism, fixed_point = DistributedSkellam(noise_multiplier=1e-9), FixedPoint(14, 3, slack=1.0)
-    reports = [simplex(queries, classes, seed + place, sharpness) for place in range(2)]
+    reports = [simplex(queries, classes, seed + index, sharpness) for index in range(2)]
     opposite = np.eye(classes)[np.zeros(queries, dtype=int)], np.eye(classes)[np.ones(queries, dtype=int)]
     for one, other in (reports, opposite):
         first, second = (

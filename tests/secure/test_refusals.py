@@ -12,16 +12,16 @@ from fedkd.privacy.secure_sum.terms import Phase
 from tests.support.secure_parties import Parties, parties, session_of
 
 
-def flip(arrays: Arrays, name: str, place: tuple[int, ...] = (0,)) -> Arrays:
+def flip(arrays: Arrays, name: str, index: tuple[int, ...] = (0,)) -> Arrays:
     """The message with one bit of one array changed."""
     changed = arrays[f"secure/{name}"].copy()
-    changed[place] ^= 1
+    changed[index] ^= 1
     return {**arrays, f"secure/{name}": changed}
 
 
-def flipping(phase: Phase, client: int, name: str, place: tuple[int, ...] = (0,)) -> Callable[..., Arrays]:
+def flipping(phase: Phase, client: int, name: str, index: tuple[int, ...] = (0,)) -> Callable[..., Arrays]:
     def tamper(at: Phase, sender: int, message: Arrays) -> Arrays:
-        return flip(message, name, place) if (at, sender) == (phase, client) else message
+        return flip(message, name, index) if (at, sender) == (phase, client) else message
 
     return tamper
 
@@ -42,8 +42,8 @@ def reasons(made: Parties) -> dict[int, tuple[str, str]]:
         ("unmask", "secrets", (0, 0)),
     ],
 )
-def test_a_message_changed_on_its_way_is_refused(phase: Phase, name: str, place: tuple[int, ...]) -> None:
-    made = parties(5, tamper=flipping(phase, 2, name, place))
+def test_a_message_changed_on_its_way_is_refused(phase: Phase, name: str, index: tuple[int, ...]) -> None:
+    made = parties(5, tamper=flipping(phase, 2, name, index))
     assert np.array_equal(made.play(), made.plain_sum())
     assert reasons(made) == {2: (phase, "the signature is not that of client 2 on this message, step, round and run")}
     assert [found.client for found in made.server.rejected] == [2]
@@ -274,13 +274,13 @@ def test_steps_are_taken_in_order() -> None:
     ],
 )
 def test_shares_that_a_client_falsified_spoil_the_sum_and_not_the_result(
-    lost: tuple[int, ...], place: int, word: str
+    lost: tuple[int, ...], index: int, word: str
 ) -> None:
     made = parties(6, lost={"mask": lost})
     made.until("unmask")
     liar = made.sessions[1]
     held = bytearray(liar._shares[0])
-    held[place] ^= 1
+    held[index] ^= 1
     liar._shares[0] = bytes(held)
     made.unmask()
     assert not made.server.dropouts or lost, "it signed what it sent"

@@ -15,7 +15,7 @@ from fedkd.config.schema import EngineConfig
 from fedkd.engines.building import build_engine
 from fedkd.privacy.secure_sum.terms import PHASES
 from tests.support.federations import SMALL, federation, place_of
-from tests.support.secure_rounds import SECURE, SIX, check_that_nothing_is_unmasked, play, rounds
+from tests.support.secure_rounds import SECURE, SIX, check_that_nothing_is_unmasked, rounds, run_round
 
 pytest.importorskip("ray")
 
@@ -59,8 +59,8 @@ def test_a_killed_run_resumes_and_ray_ends_with_the_same_student(tmp_path: Path)
 def test_processes_killed_at_each_step_are_dropouts_of_it(tmp_path: Path) -> None:
     parts = federation(tmp_path, SIX, SECURE)
     config = EngineConfig(workers=1, clients_per_node=1)
-    with RayEngine(config, clients=6, performer="tests.support.secure_performers:dying") as engine:
-        records = [play(parts, round, engine).record.secure for round in range(1, len(PHASES) + 1)]
+    with RayEngine(config, clients=6, client_fn="tests.support.secure_performers:dying") as engine:
+        records = [run_round(parts, round, engine).record.secure for round in range(1, len(PHASES) + 1)]
     for record, phase in zip(records, PHASES, strict=True):
         assert record is not None
         assert [(drop.client, drop.phase) for drop in record.dropouts] == [(2, phase)]

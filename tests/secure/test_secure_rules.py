@@ -34,19 +34,19 @@ BAD: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
         ("privacy.secure_aggregation.bits: 130 values of up to 1", "use at most 23 bits or fewer clients"),
     ),
     "a clip that overflows": (
-        ("teacher={name: gaussian_mean, clip: 1.0e9}",),
+        ("strategy={name: gaussian_mean, clip: 1.0e9}",),
         ("privacy.secure_aggregation.bits: 4 values of up to 1e+09",),
     ),
     "a teacher that weighs reports": (
-        ("teacher=stacked",),
-        ("teacher.name: stacked compares or weighs single reports", "choose mean_probabilities"),
+        ("strategy=stacked",),
+        ("strategy.name: stacked compares or weighs single reports", "choose mean_probabilities"),
     ),
     "a teacher of unbounded logits": (
-        ("teacher=mean_logits",),
-        ("teacher.name: mean_logits sums numbers without a bound", "gaussian_mean"),
+        ("strategy=mean_logits",),
+        ("strategy.name: mean_logits sums numbers without a bound", "gaussian_mean"),
     ),
     "a teacher that needs label counts": (
-        ("teacher=class_count_weighted",),
+        ("strategy=class_count_weighted",),
         ("class_count_weighted has clients disclose how many samples of each class",),
     ),
     "clients that abstain": (
@@ -58,8 +58,8 @@ BAD: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
         ("student.rule: average needs every client's report", "clients.rule: parameters sends parameters"),
     ),
     "a codec": (
-        ("exchange.uplink={name: quantise, bits: 8}",),
-        ("exchange.uplink: masked reports", "no codec can shorten", "set exchange.uplink=float32"),
+        ("communication.uplink={name: quantise, bits: 8}",),
+        ("communication.uplink: masked reports", "no codec can shorten", "set communication.uplink=float32"),
     ),
     "attackers that know the others": (
         ("clients.attackers={share: 0.25, behaviour: hips}",),
@@ -81,12 +81,12 @@ BAD: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
         (NOISE, "privacy.secure_aggregation.bits=3"),
         ("steps of 2^-3 are too coarse", "leave privacy.secure_aggregation.bits null"),
     ),
-    "two proofs": ((NOISE, "teacher=gnmax"), ("DistributedSkellam and GNMax each prove a privacy of their own",)),
+    "two proofs": ((NOISE, "strategy=gnmax"), ("DistributedSkellam and GNMax each prove a privacy of their own",)),
 }
 
 FITTING: list[tuple[str, ...]] = [
     (),
-    ("clients.rule=own_model", "exchange.cache_rounds=2", "exchange.downlink={name: quantise, bits: 8}"),
+    ("clients.rule=own_model", "communication.cache_rounds=2", "communication.downlink={name: quantise, bits: 8}"),
     ("privacy.mechanism={name: dp_sgd, noise_multiplier: 1.0}",),
     ("privacy.mechanism={name: gaussian_logits, noise_multiplier: 1.0}",),
     (NOISE,),
@@ -107,7 +107,7 @@ def test_what_it_does_not_go_with_is_refused_with_a_remedy(case: str) -> None:
 
 
 def test_all_faults_are_reported_at_once() -> None:
-    overrides = [SECURE, "teacher=krum", "controls=[teacher_only]", "exchange.uplink=float16", "clients.count=2"]
+    overrides = [SECURE, "strategy=krum", "controls=[teacher_only]", "communication.uplink=float16", "clients.count=2"]
     faults = composition_faults(load_config(SMALL, overrides))
     assert len([fault for fault in faults if "secure_aggregation" in fault]) == 4
 
@@ -117,10 +117,10 @@ def test_what_it_goes_with_is_not_complained_about(overrides: tuple[str, ...]) -
     check(load_config(SMALL, [SECURE, *overrides]))
 
 
-@pytest.mark.parametrize("name", plugins.names(plugins.TEACHER))
+@pytest.mark.parametrize("name", plugins.names(plugins.STRATEGY))
 def test_a_teacher_is_accepted_exactly_when_it_is_made_of_bounded_sums(name: str) -> None:
-    faults = composition_faults(load_config(SMALL, [SECURE, f"teacher={name}"]))
-    teacher: type[LogitAggregator] = plugins.resolve(plugins.TEACHER, name)
+    faults = composition_faults(load_config(SMALL, [SECURE, f"strategy={name}"]))
+    teacher: type[LogitAggregator] = plugins.resolve(plugins.STRATEGY, name)
     assert (not faults) == (name in SUMMABLE) == sums(teacher)
 
 
@@ -131,9 +131,11 @@ def test_noise_inside_a_sum_needs_the_sum() -> None:
 
 
 def test_flowers_own_loop_has_too_few_messages() -> None:
-    place = place_of(SECURE)
+    experiment = place_of(SECURE)
     with pytest.raises(ConfigError, match="five messages a round"):
-        FederatedDistillation(place, build_aggregator(place), build_distiller(place, place.initial_model()))
+        FederatedDistillation(
+            experiment, build_aggregator(experiment), build_distiller(experiment, experiment.initial_model())
+        )
 
 
 def test_the_header_says_what_it_protects() -> None:
@@ -158,4 +160,4 @@ def test_a_server_without_a_place_for_secrets_says_so() -> None:
     from fedkd.engines.inline import InlineEngine
 
     with pytest.raises(RunError, match="the job has no state_dir"):
-        server.play(server.job(1), InlineEngine().run)
+        server.run_round(server.job(1), InlineEngine().run)

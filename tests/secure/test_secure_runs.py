@@ -14,14 +14,22 @@ import fedkd.app.run
 from fedkd.app.run import run_experiment
 from fedkd.config.load import load_config
 from fedkd.core.errors import RunError
-from fedkd.core.messages import Job, Outcome
+from fedkd.core.messages import Job, Reply
 from fedkd.engines.inline import InlineEngine
 from fedkd.privacy.secure_sum.terms import PHASES
 from fedkd.results.observer import Silent
 from fedkd.results.records import Summary
 from fedkd.server.secure_round import sum_once, sum_securely
 from tests.support.federations import SMALL, federation
-from tests.support.secure_rounds import SECURE, SIX, Wire, check_that_nothing_is_unmasked, plain_summands, play, rounds
+from tests.support.secure_rounds import (
+    SECURE,
+    SIX,
+    Wire,
+    check_that_nothing_is_unmasked,
+    plain_summands,
+    rounds,
+    run_round,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -38,7 +46,7 @@ def run(out: Path, *overrides: str, **options: Any) -> Summary:
 def test_the_sum_is_that_of_the_plain_run_within_the_stated_bound(tmp_path: Path) -> None:
     plain = plain_summands(federation(None, SIX), 1)
     parts = federation(tmp_path, SIX, SECURE)
-    result = sum_securely(parts.place, parts.server.job(1), 40, InlineEngine().run)
+    result = sum_securely(parts.experiment, parts.server.job(1), 40, InlineEngine().run)
     exact = torch.stack(list(plain.values())).sum(dim=0)
     assert result.survivors == tuple(range(6))
     assert float((result.total - exact).abs().max()) <= result.account.record.error_bound < 1e-6
@@ -48,7 +56,7 @@ def test_the_sum_is_that_of_the_plain_run_within_the_stated_bound(tmp_path: Path
 def test_coarser_numbers_have_the_larger_bound_they_state(tmp_path: Path, bits: int) -> None:
     exact = torch.stack(list(plain_summands(federation(None, SIX), 1).values())).sum(dim=0)
     parts = federation(tmp_path, SIX, f"privacy.secure_aggregation.bits={bits}")
-    result = sum_securely(parts.place, parts.server.job(1), 40, InlineEngine().run)
+    result = sum_securely(parts.experiment, parts.server.job(1), 40, InlineEngine().run)
     gap = float((result.total - exact).abs().max())
     assert result.account.record.error_bound == 6 / 2**bits
     assert result.account.record.error_bound / 20 < gap <= result.account.record.error_bound
@@ -59,8 +67,8 @@ def test_coarser_numbers_have_the_larger_bound_they_state(tmp_path: Path, bits: 
     ["vote", "{name: gnmax, noise: 1.5}", "{name: confident_gnmax, noise: 1.5, threshold: 0.3}"],
 )
 def test_sums_of_votes_are_exact_so_that_the_student_is_the_same_bit_by_bit(tmp_path: Path, teacher: str) -> None:
-    plain = run(tmp_path / "plain", f"teacher={teacher}")
-    secure = run(tmp_path / "secure", f"teacher={teacher}", SECURE)
+    plain = run(tmp_path / "plain", f"strategy={teacher}")
+    secure = run(tmp_path / "secure", f"strategy={teacher}", SECURE)
     assert secure.student_sha256 == plain.student_sha256
     assert (secure.epsilon, secure.client_epsilon) == (plain.epsilon, plain.client_epsilon)
 
@@ -69,12 +77,12 @@ def test_sums_of_votes_are_exact_so_that_the_student_is_the_same_bit_by_bit(tmp_
     "overrides",
     [
         (),
-        ("teacher={name: era, temperature: 0.2}",),
-        ("teacher=enhanced_era",),
-        ("teacher={name: gaussian_mean, noise: 2.0}",),
-        ("clients.rule=own_model", "exchange.cache_rounds=1"),
+        ("strategy={name: era, temperature: 0.2}",),
+        ("strategy=enhanced_era",),
+        ("strategy={name: gaussian_mean, noise: 2.0}",),
+        ("clients.rule=own_model", "communication.cache_rounds=1"),
         # In the second round there is nothing left to ask.
-        ("exchange.cache_rounds=3", "data.public.labelled=0", "data.public.pseudo_labels=true"),
+        ("communication.cache_rounds=3", "data.public.labelled=0", "data.public.pseudo_labels=true"),
         ("privacy.mechanism={name: temperature, value: 2.0}",),
         ("clients.attackers={share: 0.25, behaviour: random}",),
     ],
@@ -84,8 +92,8 @@ def test_teachers_of_sums_are_those_of_reports_up_to_rounding(tmp_path: Path, ov
     targets = []
     for name, more in (("plain", ()), ("secure", (SECURE,))):
         parts = federation(tmp_path / name, *overrides, *more)
-        play(parts, 1)
-        play(parts, 2)
+        run_round(parts, 1)
+        run_round(parts, 2)
         consensus = parts.server.state_dict()["consensus"]
         targets.append(consensus["log_probabilities"].exp())
     assert float((targets[0] - targets[1]).abs().max()) < 1e-4
@@ -99,11 +107,11 @@ def test_secure_aggregation_alone_proves_no_epsilon(tmp_path: Path) -> None:
 def test_nothing_is_known_of_single_clients(tmp_path: Path) -> None:
     parts = federation(tmp_path, SECURE)
     wire = Wire(InlineEngine())
-    result = play(parts, 1, wire, probe=True)
-    assert [job.kind for job, _ in wire.outcomes[::4]] == [f"secure/{phase}" for phase in PHASES]
-    for _, outcome in wire.outcomes:
-        assert outcome.metrics == {}
-        assert all(name.startswith("secure/") for name in outcome.arrays)
+    result = run_round(parts, 1, wire, probe=True)
+    assert [job.kind for job, _ in wire.replies[::4]] == [f"secure/{phase}" for phase in PHASES]
+    for _, reply in wire.replies:
+        assert reply.metrics == {}
+        assert all(name.startswith("secure/") for name in reply.arrays)
     assert result.ensemble_accuracy is None
     assert result.record.client_accuracy is None
     assert result.record.student_accuracy is not None
@@ -125,8 +133,8 @@ def test_the_server_never_holds_an_unmasked_report(tmp_path: Path) -> None:
 
 def test_clients_that_raise_at_each_step_drop_out_there(tmp_path: Path) -> None:
     parts = federation(tmp_path, "clients.count=12", "privacy.secure_aggregation.threshold=0.58")
-    failing = InlineEngine(performer="tests.support.secure_performers:raising")
-    record = play(parts, 1, failing).record
+    failing = InlineEngine(client_fn="tests.support.secure_performers:raising")
+    record = run_round(parts, 1, failing).record
     assert record.secure is not None
     assert [(drop.client, drop.phase) for drop in record.secure.dropouts] == list(enumerate(PHASES))
     assert all("out of battery" in drop.reason for drop in record.secure.dropouts)
@@ -135,7 +143,7 @@ def test_clients_that_raise_at_each_step_drop_out_there(tmp_path: Path) -> None:
     assert "secure sum, advertise: OSError: client 0 is out of battery" in record.failures[0].reason
     kept = plain_summands(federation(None, "clients.count=12"), 1)
     again = federation(tmp_path / "again", "clients.count=12", "privacy.secure_aggregation.threshold=0.58")
-    result = sum_securely(again.place, again.server.job(1), 40, failing.run)
+    result = sum_securely(again.experiment, again.server.job(1), 40, failing.run)
     exact = torch.stack([kept[client] for client in range(3, 12)]).sum(dim=0)
     assert float((result.total - exact).abs().max()) <= result.account.record.error_bound
 
@@ -143,7 +151,7 @@ def test_clients_that_raise_at_each_step_drop_out_there(tmp_path: Path) -> None:
 def test_too_few_survivors_stop_the_run_and_keep_its_rounds(tmp_path: Path) -> None:
     parts = federation(tmp_path, SIX, "privacy.secure_aggregation.threshold=0.83")
     with pytest.raises(RunError, match=r"4 clients are left after the step share, the threshold is 5 \(client 0, adv"):
-        play(parts, 1, InlineEngine(performer="tests.support.secure_performers:raising"))
+        run_round(parts, 1, InlineEngine(client_fn="tests.support.secure_performers:raising"))
     out = tmp_path / "run"
     with pytest.raises(
         RunError, match=r"round 1: the secure sum failed: 0 clients are left after the step mask"
@@ -159,9 +167,9 @@ def test_min_reports_counts_the_reports_in_the_sum(tmp_path: Path) -> None:
         tmp_path, "clients.count=12", "privacy.secure_aggregation.threshold=0.58", "clients.min_reports=10"
     )
     with pytest.raises(RunError, match=r"9 valid reports, clients\.min_reports is 10 \(client 0, advertise: OSError"):
-        play(parts, 1, InlineEngine(performer="tests.support.secure_performers:raising"))
+        run_round(parts, 1, InlineEngine(client_fn="tests.support.secure_performers:raising"))
     # Nothing was unmasked, so the round can be done again with all clients.
-    record = play(parts, 1).record
+    record = run_round(parts, 1).record
     assert record.secure is not None
     assert len(record.secure.survivors) == 12
 
@@ -169,16 +177,16 @@ def test_min_reports_counts_the_reports_in_the_sum(tmp_path: Path) -> None:
 def test_a_tampered_answer_costs_its_client_only(tmp_path: Path) -> None:
     parts = federation(tmp_path, SIX, SECURE)
 
-    def tampering(job: Job, clients: Sequence[int]) -> Iterable[Outcome]:
-        for outcome in InlineEngine().run(job, clients):
-            if outcome.client == 4 and job.kind == "secure/mask":
-                changed = outcome.arrays["secure/masked"].copy()
+    def tampering(job: Job, clients: Sequence[int]) -> Iterable[Reply]:
+        for reply in InlineEngine().run(job, clients):
+            if reply.client == 4 and job.kind == "secure/mask":
+                changed = reply.arrays["secure/masked"].copy()
                 changed[0] += 1
-                yield replace(outcome, arrays={**outcome.arrays, "secure/masked": changed})
+                yield replace(reply, arrays={**reply.arrays, "secure/masked": changed})
             else:
-                yield outcome
+                yield reply
 
-    record = parts.server.play(parts.server.job(1), tampering).record
+    record = parts.server.run_round(parts.server.job(1), tampering).record
     assert record.secure is not None
     assert [(each.client, each.phase) for each in record.secure.rejected] == [(4, "mask")]
     assert "signature is not that of client 4" in record.failures[0].reason
@@ -203,8 +211,8 @@ def test_a_round_that_is_begun_again_has_new_masks_and_the_same_sum(tmp_path: Pa
     found = []
     for _ in range(2):
         wire = Wire(InlineEngine())
-        total = sum_securely(parts.place, parts.server.job(1), 40, wire.run).total
-        masked = [outcome.arrays["secure/masked"] for job, outcome in wire.outcomes if job.kind == "secure/mask"]
+        total = sum_securely(parts.experiment, parts.server.job(1), 40, wire.run).total
+        masked = [reply.arrays["secure/masked"] for job, reply in wire.replies if job.kind == "secure/mask"]
         found.append((total, masked))
     assert torch.equal(found[0][0], found[1][0])
     for one, other in zip(found[0][1], found[1][1], strict=True):
@@ -220,36 +228,36 @@ def test_where_secrets_come_from_does_not_show_in_the_result(tmp_path: Path, ent
 
 def test_a_sum_that_is_known_is_not_asked_for_again_and_not_given_over_other_clients(tmp_path: Path) -> None:
     overrides = ("clients.count=12", "privacy.secure_aggregation.threshold=0.58", "rounds=2")
-    failing, healthy = InlineEngine(performer="tests.support.secure_performers:raising"), InlineEngine()
-    whole = play(federation(tmp_path / "whole", *overrides), 1, failing)
+    failing, healthy = InlineEngine(client_fn="tests.support.secure_performers:raising"), InlineEngine()
+    whole = run_round(federation(tmp_path / "whole", *overrides), 1, failing)
 
     broken = federation(tmp_path / "run", *overrides)
     job = broken.server.job(1)
-    first = sum_once(broken.place, job, 40, failing.run)
+    first = sum_once(broken.experiment, job, 40, failing.run)
     # Killed while the student was being trained; by the time the round is done again, all clients are well.
     wire = Wire(healthy)
-    again = play(federation(tmp_path / "run", *overrides), 1, wire)
-    assert not wire.outcomes, "the sum was kept"
+    again = run_round(federation(tmp_path / "run", *overrides), 1, wire)
+    assert not wire.replies, "the sum was kept"
     assert again.record == whole.record
     # Other engines and more rounds are the same run still, another round is not.
     longer = federation(tmp_path / "run", *overrides[:2], "rounds=9", "clients.min_reports=3")
-    assert torch.equal(sum_once(longer.place, longer.server.job(1), 40, wire.run).total, first.total)
-    assert not wire.outcomes
-    play(longer, 2, wire)
-    assert wire.outcomes
+    assert torch.equal(sum_once(longer.experiment, longer.server.job(1), 40, wire.run).total, first.total)
+    assert not wire.replies
+    run_round(longer, 2, wire)
+    assert wire.replies
 
     # A server that asks all the same is refused, for the difference of two sums would be a report.
     for path in (tmp_path / "run").rglob("secure_sums/*.pt"):
         path.unlink()
     with pytest.raises(RunError, match="was unmasked before, over other clients than") as caught:
-        play(federation(tmp_path / "run", *overrides), 1, healthy)
+        run_round(federation(tmp_path / "run", *overrides), 1, healthy)
     assert "0 clients are left after the step confirm" not in str(caught.value), "those that never unmasked may"
     other = federation(tmp_path / "run", *overrides)
     job = other.server.job(1)
     changed = {name: array * 1.01 for name, array in job.parameters.items()}
     with pytest.raises(RunError, match="or with another report"):
-        sum_securely(other.place, replace(job, parameters=changed), 40, failing.run)
-    same = play(federation(tmp_path / "run", *overrides), 1, failing)
+        sum_securely(other.experiment, replace(job, parameters=changed), 40, failing.run)
+    same = run_round(federation(tmp_path / "run", *overrides), 1, failing)
     assert same.record == whole.record, "the same sum again tells nothing new"
 
 

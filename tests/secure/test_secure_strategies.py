@@ -40,7 +40,7 @@ class WrongSummand(Mean):
 
 
 def build(name: str) -> LogitAggregator:
-    found: LogitAggregator = plugins.build(plugins.TEACHER, name, {})
+    found: LogitAggregator = plugins.build(plugins.STRATEGY, name, {})
     return found
 
 

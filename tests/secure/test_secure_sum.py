@@ -51,7 +51,7 @@ def test_the_sum_is_the_plain_one_within_its_bound(count: int, phase: Phase, sha
 
 
 def test_a_hundred_clients_of_which_some_are_lost_at_every_step() -> None:
-    lost: dict[Phase, list[int]] = {phase: list(range(6 * place, 6 * place + 6)) for place, phase in enumerate(PHASES)}
+    lost: dict[Phase, list[int]] = {phase: list(range(6 * index, 6 * index + 6)) for index, phase in enumerate(PHASES)}
     done, _ = summed(reports(100), lost)
     assert done.server.survivors == tuple(range(18, 100))
     assert len(done.server.dropouts) == 30

@@ -33,7 +33,7 @@ TINY = {
     "data": {"dataset": "digits", "private_size": 60, "public": {"size": 30, "labelled": 0}},
     "clients": {"count": 2},
     "student": {"model": {"name": "mlp", "hidden": [8]}},
-    "teacher": "mean_probabilities",
+    "strategy": "mean_probabilities",
     "distillation": {"steps": 2, "balancer": {"name": "fixed", "value": 1.0}},
 }
 

@@ -17,7 +17,7 @@ LEARNT_BY_HEART: dict[str, Any] = {
     },
     "clients": {"count": 3, "epochs": 25, "batch_size": 8, "learning_rate": 0.1},
     "student": {"model": {"name": "mlp", "hidden": [64]}},
-    "teacher": "mean_probabilities",
+    "strategy": "mean_probabilities",
     "distillation": {"steps": 20},
     "engine": {"kind": "inline"},
 }

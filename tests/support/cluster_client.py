@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fedkd.client.behaviour import ClientBehaviour
-from fedkd.client.context import LocalWork
+from fedkd.client.context import ClientContext
 from fedkd.client.rule import ClientRule, Upload
 
 
@@ -15,11 +15,11 @@ class Tracked(ClientBehaviour):
 
     folder: str
 
-    def respond(self, work: LocalWork, rule: ClientRule) -> Upload:
+    def respond(self, context: ClientContext, rule: ClientRule) -> Upload:
         # Only here, because Ray reads its switches from the environment as it is imported.
         import ray
 
         if ray.is_initialized():
             Path(self.folder, ray.get_runtime_context().get_node_id()).touch()
             time.sleep(0.1)
-        return rule.respond(work)
+        return rule.respond(context)

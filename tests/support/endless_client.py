@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from fedkd.client.behaviour import ClientBehaviour
-from fedkd.client.context import LocalWork
+from fedkd.client.context import ClientContext
 from fedkd.client.rule import ClientRule
 
 
@@ -16,7 +16,7 @@ class Endless(ClientBehaviour):
 
     mark: str
 
-    def respond(self, work: LocalWork, rule: ClientRule) -> NoReturn:
+    def respond(self, context: ClientContext, rule: ClientRule) -> NoReturn:
         Path(self.mark).touch()
         while True:
             time.sleep(3600)

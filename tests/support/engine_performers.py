@@ -8,14 +8,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from fedkd.core.messages import Job, Outcome
+from fedkd.core.messages import Job, Reply
 
 
-def work(job: Job, client: int) -> Outcome:
+def work(job: Job, client: int) -> Reply:
     """A little of everything: several dtypes, shapes that differ between clients, randomness keyed by client."""
     generator = np.random.default_rng((job.round, client))
     weight = job.parameters["weight"]
-    return Outcome(
+    return Reply(
         client,
         {
             "logits": generator.normal(size=(5, 3)).astype(np.float32) @ weight,
@@ -35,50 +35,50 @@ def work(job: Job, client: int) -> Outcome:
     )
 
 
-def fail_on_even(job: Job, client: int) -> Outcome:
+def fail_on_even(job: Job, client: int) -> Reply:
     if client % 2 == 0:
         raise ValueError(f"no data on client {client}")
-    return Outcome(client)
+    return Reply(client)
 
 
-def die_on_client_3(job: Job, client: int) -> Outcome:
+def die_on_client_3(job: Job, client: int) -> Reply:
     """Take the whole process down, as a segmentation fault would, in round 1 only."""
     if client == 3 and job.round == 1:
         os._exit(7)
-    return Outcome(client, metrics={"pid": os.getpid()})
+    return Reply(client, metrics={"pid": os.getpid()})
 
 
-def hang_on_client_3(job: Job, client: int) -> Outcome:
+def hang_on_client_3(job: Job, client: int) -> Reply:
     """Never come back, in round 1 only."""
     if client == 3 and job.round == 1:
         time.sleep(3600)
-    return Outcome(client)
+    return Reply(client)
 
 
-def quit_python(job: Job, client: int) -> Outcome:
+def quit_python(job: Job, client: int) -> Reply:
     sys.exit("enough")
 
 
-def someone_else(job: Job, client: int) -> Outcome:
-    return Outcome(client + 1)
+def someone_else(job: Job, client: int) -> Reply:
+    return Reply(client + 1)
 
 
-def choose(job: Job, client: int) -> Outcome:
+def choose(job: Job, client: int) -> Reply:
     """The performer that ``job.kind`` names."""
-    performer = globals()[job.kind]
-    outcome: Outcome = performer(job, client)
-    return outcome
+    client_fn = globals()[job.kind]
+    reply: Reply = client_fn(job, client)
+    return reply
 
 
-def chatter(job: Job, client: int) -> Outcome:
+def chatter(job: Job, client: int) -> Reply:
     """Write to both streams, as a library might."""
     print("client says hello")
     print("client warns", file=sys.stderr)
-    return Outcome(client)
+    return Reply(client)
 
 
-def mark_and_sleep(job: Job, client: int) -> Outcome:
+def mark_and_sleep(job: Job, client: int) -> Reply:
     """Leave a file that shows that work has begun, then be busy for long."""
     Path(job.config, f"{client}.started").touch()
     time.sleep(3600)
-    return Outcome(client)
+    return Reply(client)

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from fedkd import client as local
 from fedkd.core.codecs.float32 import Float32
 from fedkd.core.coding.bits import pack
-from fedkd.core.messages import Job, Outcome
+from fedkd.core.messages import Job, Reply
 from fedkd.engines.flower import client_app
 
 TIMEOUT = 15.0
@@ -62,106 +62,106 @@ FAULTS = (
 _TABLE = {(fault.round, fault.client): fault.name for fault in FAULTS}
 
 
-def perform(job: Job, client: int) -> Outcome:
-    """The client's outcome; notes which process did it in the file that the environment names."""
+def perform(job: Job, client: int) -> Reply:
+    """The client's reply; notes which process did it in the file that the environment names."""
     with Path(os.environ["FAULTY_CLIENTS_LOG"]).open("a") as log:
         log.write(f"{job.round} {client} {os.getpid()}\n")
     time.sleep(0.05)
     fault = _TABLE.get((job.round, client))
-    outcome: Outcome = local.perform(job, client) if fault is None else globals()[fault](job, client)
-    return outcome
+    reply: Reply = local.perform(job, client) if fault is None else globals()[fault](job, client)
+    return reply
 
 
-def raises_an_exception(job: Job, client: int) -> Outcome:
+def raises_an_exception(job: Job, client: int) -> Reply:
     raise OSError("no data on this device")
 
 
-def leaves_python(job: Job, client: int) -> Outcome:
+def leaves_python(job: Job, client: int) -> Reply:
     sys.exit("enough")
 
 
-def asks_for_too_much_memory(job: Job, client: int) -> Outcome:
-    return Outcome(client, {"logits": np.zeros(2**60, np.uint8)})
+def asks_for_too_much_memory(job: Job, client: int) -> Reply:
+    return Reply(client, {"logits": np.zeros(2**60, np.uint8)})
 
 
-def exits(job: Job, client: int) -> Outcome:
+def exits(job: Job, client: int) -> Reply:
     os._exit(7)
 
 
-def is_killed_after_its_work(job: Job, client: int) -> Outcome:
+def is_killed_after_its_work(job: Job, client: int) -> Reply:
     local.perform(job, client)
     os.kill(os.getpid(), signal.SIGKILL)
-    return Outcome(client)
+    return Reply(client)
 
 
-def hangs(job: Job, client: int) -> Outcome:
+def hangs(job: Job, client: int) -> Reply:
     time.sleep(3600)
-    return Outcome(client)
+    return Reply(client)
 
 
-def is_late(job: Job, client: int) -> Outcome:
-    outcome = local.perform(job, client)
+def is_late(job: Job, client: int) -> Reply:
+    reply = local.perform(job, client)
     time.sleep(TIMEOUT)
-    return outcome
+    return reply
 
 
-def sends_too_few_samples(job: Job, client: int) -> Outcome:
+def sends_too_few_samples(job: Job, client: int) -> Reply:
     return _message(job, client, lambda message: message[:-40])
 
 
-def sends_another_dtype(job: Job, client: int) -> Outcome:
+def sends_another_dtype(job: Job, client: int) -> Reply:
     return _message(job, client, lambda message: message.astype(np.float32))
 
 
-def sends_another_shape(job: Job, client: int) -> Outcome:
+def sends_another_shape(job: Job, client: int) -> Reply:
     return _message(job, client, lambda message: message[np.newaxis])
 
 
-def sends_nan(job: Job, client: int) -> Outcome:
+def sends_nan(job: Job, client: int) -> Reply:
     return _message(job, client, lambda message: _with_logit(message, np.nan))
 
 
-def sends_infinity(job: Job, client: int) -> Outcome:
+def sends_infinity(job: Job, client: int) -> Reply:
     return _message(job, client, lambda message: _with_logit(message, -np.inf))
 
 
-def exceeds_the_bound(job: Job, client: int) -> Outcome:
+def exceeds_the_bound(job: Job, client: int) -> Reply:
     return _message(job, client, lambda message: _with_logit(message, 10_001.0))
 
 
-def answers_for_another_round(job: Job, client: int) -> Outcome:
+def answers_for_another_round(job: Job, client: int) -> Reply:
     return _metric(job, client, round=job.round + 1)
 
 
-def answers_on_another_public_set(job: Job, client: int) -> Outcome:
+def answers_on_another_public_set(job: Job, client: int) -> Reply:
     return _metric(job, client, public_digest="0123456789abcdef")
 
 
-def counts_no_examples(job: Job, client: int) -> Outcome:
+def counts_no_examples(job: Job, client: int) -> Reply:
     return _metric(job, client, examples=-1)
 
 
-def reports_twice(job: Job, client: int) -> Outcome:
-    _tamper(lambda outcomes: [*outcomes, *outcomes])
+def reports_twice(job: Job, client: int) -> Reply:
+    _tamper(lambda replies: [*replies, *replies])
     return local.perform(job, client)
 
 
-def answers_as_another_client(job: Job, client: int) -> Outcome:
-    _tamper(lambda outcomes: [replace(outcome, client=client + 1) for outcome in outcomes])
+def answers_as_another_client(job: Job, client: int) -> Reply:
+    _tamper(lambda replies: [replace(reply, client=client + 1) for reply in replies])
     return local.perform(job, client)
 
 
-def sends_no_arrays(job: Job, client: int) -> Outcome:
+def sends_no_arrays(job: Job, client: int) -> Reply:
     return replace(local.perform(job, client), arrays={})
 
 
-def sends_objects(job: Job, client: int) -> Outcome:
+def sends_objects(job: Job, client: int) -> Reply:
     return replace(local.perform(job, client), arrays={"logits": np.array([object()])})
 
 
-def _message(job: Job, client: int, change: Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.generic]]) -> Outcome:
-    outcome = local.perform(job, client)
-    return replace(outcome, arrays={"logits": change(outcome.arrays["logits"])})
+def _message(job: Job, client: int, change: Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.generic]]) -> Reply:
+    reply = local.perform(job, client)
+    return replace(reply, arrays={"logits": change(reply.arrays["logits"])})
 
 
 def _with_logit(message: npt.NDArray[np.uint8], logit: float) -> npt.NDArray[np.uint8]:
@@ -172,18 +172,18 @@ def _with_logit(message: npt.NDArray[np.uint8], logit: float) -> npt.NDArray[np.
     return np.concatenate([message[:1], np.frombuffer(pack(codec.codes_of(logits), [32] * 10), np.uint8)])
 
 
-def _metric(job: Job, client: int, **changes: float | str) -> Outcome:
-    outcome = local.perform(job, client)
-    return replace(outcome, metrics={**outcome.metrics, **changes})
+def _metric(job: Job, client: int, **changes: float | str) -> Reply:
+    reply = local.perform(job, client)
+    return replace(reply, metrics={**reply.metrics, **changes})
 
 
-def _tamper(change: Callable[[list[Outcome]], list[Outcome]]) -> None:
+def _tamper(change: Callable[[list[Reply]], list[Reply]]) -> None:
     """Change this process's next reply after the client is done with it."""
     module = vars(client_app)
     encode = module["encode_outcomes"]
 
-    def once(outcomes: list[Outcome]) -> object:
+    def once(replies: list[Reply]) -> object:
         module["encode_outcomes"] = encode
-        return encode(change(outcomes))
+        return encode(change(replies))
 
     module["encode_outcomes"] = once

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from fedkd.config.load import load_config, to_json
-from fedkd.core.messages import Job, Outcome
+from fedkd.core.messages import Job, Reply
 from fedkd.engines.inline import InlineEngine
-from fedkd.experiment import Workspace, workspace
+from fedkd.experiment import Experiment
 from fedkd.server.server import RoundResult, Server
 
 SMALL: dict[str, Any] = {
@@ -16,45 +16,45 @@ SMALL: dict[str, Any] = {
     "data": {"private_size": 80, "public": {"size": 40, "labelled": 20}},
     "clients": {"count": 4},
     "student": {"model": {"name": "mlp", "hidden": [8]}},
-    "teacher": "mean_probabilities",
+    "strategy": "mean_probabilities",
     "distillation": {"steps": 3},
     "engine": {"kind": "inline"},
 }
 """Four clients with 80 private samples, 40 public ones of which 16 are labelled to train on and 4 to validate."""
 
-Change = Callable[[list[Outcome]], list[Outcome]]
+Change = Callable[[list[Reply]], list[Reply]]
 
 
-def as_they_are(outcomes: list[Outcome]) -> list[Outcome]:
-    return outcomes
+def as_they_are(replies: list[Reply]) -> list[Reply]:
+    return replies
 
 
 @dataclass
 class Federation:
     """A server and its clients."""
 
-    place: Workspace
+    experiment: Experiment
     server: Server
 
-    def ask(self, round: int, *, probe: bool = False) -> tuple[Job, list[Outcome]]:
+    def ask(self, round: int, *, probe: bool = False) -> tuple[Job, list[Reply]]:
         """A round's job, and what its clients make of it."""
         job = self.server.job(round, probe=probe)
         with InlineEngine() as engine:
             return job, list(engine.run(job, self.server.sampled(round)))
 
     def round(self, round: int, change: Change = as_they_are, *, probe: bool = False) -> RoundResult:
-        """A whole round; ``change`` is what happens to the outcomes on their way to the server."""
-        job, outcomes = self.ask(round, probe=probe)
-        return self.server.finish_round(job, change(outcomes))
+        """A whole round; ``change`` is what happens to the replies on their way to the server."""
+        job, replies = self.ask(round, probe=probe)
+        return self.server.finish_round(job, change(replies))
 
     def rounds(self, last: int) -> list[RoundResult]:
         return [self.round(round) for round in range(1, last + 1)]
 
 
-def place_of(*overrides: str) -> Workspace:
-    return workspace(to_json(load_config(SMALL, overrides)))
+def place_of(*overrides: str) -> Experiment:
+    return Experiment.of(to_json(load_config(SMALL, overrides)))
 
 
 def federation(state_dir: Path | None, *overrides: str) -> Federation:
-    place = place_of(*overrides)
-    return Federation(place, Server.build(place, state_dir=None if state_dir is None else str(state_dir)))
+    experiment = place_of(*overrides)
+    return Federation(experiment, Server.build(experiment, state_dir=None if state_dir is None else str(state_dir)))

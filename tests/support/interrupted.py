@@ -26,9 +26,9 @@ PLAIN: dict[str, Any] = {
 REMEMBERING: dict[str, Any] = PLAIN | {
     "rounds": 4,
     "clients": {"count": 6, "fraction": 0.5, "rule": "own_model"},
-    "teacher": "exp_guard",
+    "strategy": "exp_guard",
     "data": PLAIN["data"] | {"public": {"size": 60, "labelled": 30, "round_size": 20}},
-    "exchange": {
+    "communication": {
         "uplink": {"name": "quantise", "bits": 8, "delta": True, "compress": "zlib"},
         "downlink": {"name": "quantise", "bits": 8, "delta": True, "compress": "zlib"},
         "cache_rounds": 2,

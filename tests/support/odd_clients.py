@@ -6,20 +6,20 @@ from jaxtyping import Int
 from torch import Tensor
 
 from fedkd.client.behaviour import ClientBehaviour
-from fedkd.client.context import LocalWork
+from fedkd.client.context import ClientContext
 
 
 @dataclass(frozen=True)
 class NoSuchClass(ClientBehaviour):
     """Has a label that is no class, which nobody notices before it trains."""
 
-    def labels(self, work: LocalWork) -> Int[Tensor, " train"]:
-        return work.labels + work.workspace.data.classes
+    def labels(self, context: ClientContext) -> Int[Tensor, " train"]:
+        return context.labels + context.experiment.data.classes
 
 
 @dataclass(frozen=True)
 class Refuses(ClientBehaviour):
     """Fails before it trains."""
 
-    def labels(self, work: LocalWork) -> Int[Tensor, " train"]:
-        raise ValueError(f"client {work.client} has better things to do")
+    def labels(self, context: ClientContext) -> Int[Tensor, " train"]:
+        raise ValueError(f"client {context.client} has better things to do")

@@ -13,7 +13,7 @@ import torch
 from fedkd.app import controls
 from fedkd.core.messages import state_arrays
 from fedkd.engines.inline import InlineEngine
-from fedkd.experiment import Workspace, workspace
+from fedkd.experiment import Experiment, _experiment
 from tests.support.federations import federation
 from tests.support.pretend_gpu import NAME, PretendGpu
 
@@ -23,13 +23,15 @@ def result(overrides: list[str], *, with_controls: bool) -> tuple[object, ...]:
     with tempfile.TemporaryDirectory() as folder:
         running = federation(Path(folder), "rounds=2", *overrides)
         rounds = [running.round(1).record, running.round(2, probe=True).record]
-    student, place = running.server.rule.student, running.place
+    student, experiment = running.server.rule.student, running.experiment
     state = {} if student is None else state_arrays(student.state_dict())
     found: list[object] = [(record.student_accuracy, record.client_accuracy) for record in rounds]
     found += [(name, array.tobytes()) for name, array in state.items()]
     if with_controls:
-        found += [controls.public_only(place, _ignore), controls.centralised(place, _ignore)]
-        found += [control(place, InlineEngine().run, _ignore) for control in (controls.fedavg, controls.local_only)]
+        found += [controls.public_only(experiment, _ignore), controls.centralised(experiment, _ignore)]
+        found += [
+            control(experiment, InlineEngine().run, _ignore) for control in (controls.fedavg, controls.local_only)
+        ]
     return tuple(found)
 
 
@@ -52,19 +54,19 @@ def main() -> None:
         print(
             there.device.type, (there * 2).cpu().tolist(), there[torch.tensor([2])].cpu().tolist(), float(there.sum())
         )
-    at_home = Workspace.device
+    at_home = Experiment.device
     for line in sys.stdin:
         case, *overrides = line.strip().split("|")
         expected = result(overrides, with_controls=case == "controls")
-        # A workspace keeps models where they were made.
-        workspace.cache_clear()
-        setattr(Workspace, "device", property(lambda place: torch.device(NAME)))  # noqa: B010
+        # An experiment keeps models where they were made.
+        _experiment.cache_clear()
+        setattr(Experiment, "device", property(lambda experiment: torch.device(NAME)))  # noqa: B010
         try:
             with PretendGpu() as gpu:
                 found = result(overrides, with_controls=case == "controls")
         finally:
-            setattr(Workspace, "device", at_home)  # noqa: B010
-            workspace.cache_clear()
+            setattr(Experiment, "device", at_home)  # noqa: B010
+            _experiment.cache_clear()
         print(case, found == expected, gpu.computed > 500, flush=True)
 
 

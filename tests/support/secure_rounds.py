@@ -11,7 +11,7 @@ from scipy import stats
 
 from fedkd.client.secure_terms import fixed_point_of
 from fedkd.core import plugins
-from fedkd.core.messages import Job, Outcome
+from fedkd.core.messages import Job, Reply
 from fedkd.engines import Engine
 from fedkd.engines.inline import InlineEngine
 from fedkd.privacy.secure_sum.fixed_point import to_words
@@ -27,16 +27,18 @@ class Wire:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self.outcomes: list[tuple[Job, Outcome]] = []
+        self.replies: list[tuple[Job, Reply]] = []
 
-    def run(self, job: Job, clients: Sequence[int]) -> Iterator[Outcome]:
-        for outcome in self._engine.run(job, clients):
-            self.outcomes.append((job, outcome))
-            yield outcome
+    def run(self, job: Job, clients: Sequence[int]) -> Iterator[Reply]:
+        for reply in self._engine.run(job, clients):
+            self.replies.append((job, reply))
+            yield reply
 
 
-def play(parts: Federation, round: int, engine: "Engine | Wire | None" = None, *, probe: bool = False) -> RoundResult:
-    return parts.server.play(parts.server.job(round, probe=probe), (engine or InlineEngine()).run)
+def run_round(
+    parts: Federation, round: int, engine: "Engine | Wire | None" = None, *, probe: bool = False
+) -> RoundResult:
+    return parts.server.run_round(parts.server.job(round, probe=probe), (engine or InlineEngine()).run)
 
 
 def rounds(out: Path) -> list[dict[str, Any]]:
@@ -45,13 +47,13 @@ def rounds(out: Path) -> list[dict[str, Any]]:
 
 def plain_summands(parts: Federation, round: int) -> dict[int, torch.Tensor]:
     """What each client would add to the sum, from the reports it sends in the open."""
-    _, outcomes = parts.ask(round)
+    _, replies = parts.ask(round)
     codec = plugins.build(plugins.CODEC, "float32")
     return {
-        outcome.client: codec.decode(outcome.arrays["logits"].tobytes(), samples=40, classes=10)
+        reply.client: codec.decode(reply.arrays["logits"].tobytes(), samples=40, classes=10)
         .logits.softmax(dim=-1)
         .double()
-        for outcome in outcomes
+        for reply in replies
     }
 
 
@@ -59,13 +61,13 @@ def check_that_nothing_is_unmasked(state_dir: Path, engine: Engine) -> None:
     """Play three rounds of six clients on an engine, and look at everything that the server got."""
     parts, wire = federation(state_dir, SIX, SECURE), Wire(engine)
     plain = plain_summands(federation(None, SIX), 1)
-    fixed_point = fixed_point_of(parts.place.config, queries=40, classes=10)
-    results = [play(parts, round, wire) for round in (1, 2, 3)]
+    fixed_point = fixed_point_of(parts.experiment.config, queries=40, classes=10)
+    results = [run_round(parts, round, wire) for round in (1, 2, 3)]
     assert all(result.record.secure is not None and not result.record.failures for result in results)
-    received = [array for _, outcome in wire.outcomes for array in outcome.arrays.values()]
+    received = [array for _, reply in wire.replies for array in reply.arrays.values()]
     masked = [
-        (job.round, outcome.client, outcome.arrays["secure/masked"])
-        for job, outcome in wire.outcomes
+        (job.round, reply.client, reply.arrays["secure/masked"])
+        for job, reply in wire.replies
         if job.kind == "secure/mask"
     ]
     assert len(masked) == 18
@@ -83,7 +85,7 @@ def check_that_nothing_is_unmasked(state_dir: Path, engine: Engine) -> None:
     assert abs(float(np.corrcoef(steps, words)[0, 1])) > 0.99, "the check can fail"
     everything = np.concatenate([found for _, _, found in masked]).view(np.uint8)
     assert stats.chisquare(np.bincount(everything, minlength=256)).pvalue > 1e-5
-    for job, outcome in wire.outcomes:
+    for job, reply in wire.replies:
         if job.kind == "secure/unmask":
-            assert outcome.arrays["secure/secrets"].shape[0] == 6
-            assert outcome.arrays["secure/keys"].shape[0] == 0, "nobody dropped out, so nobody's masking key is needed"
+            assert reply.arrays["secure/secrets"].shape[0] == 6
+            assert reply.arrays["secure/keys"].shape[0] == 0, "nobody dropped out, so nobody's masking key is needed"

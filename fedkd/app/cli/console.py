@@ -238,6 +238,6 @@ def _advice(summary: Summary, overview: Overview, command: str) -> Iterator[str]
         yield f"  next   fedkd report {out}    (everything about this run in one page)"
     if command:
         other = "stacked" if overview.teacher.startswith("mean_probabilities") else "mean_probabilities"
-        yield f"  next   {command} teacher.name={other}    (another teacher; fedkd list teachers)"
+        yield f"  next   {command} strategy.name={other}    (another teacher; fedkd list strategies)"
         skew, word = ("1.0", "less") if overview.partition == "dirichlet(0.1)" else ("0.1", "more")
         yield f"  next   {command} data.partition.alpha={skew}    ({word} skew; fedkd run --help shows every key)"

@@ -37,9 +37,9 @@ app = typer.Typer(
 class Kind(enum.StrEnum):
     """What ``fedkd list`` can list."""
 
-    teachers = enum.auto()
+    strategies = enum.auto()
     balancers = enum.auto()
-    clients = enum.auto()
+    behaviours = enum.auto()
     mechanisms = enum.auto()
     attacks = enum.auto()
     datasets = enum.auto()
@@ -66,7 +66,7 @@ class RunCommand(TyperCommand):
         console = RichConsole(markup=False, highlight=False)
         console.print(table)
         console.print(
-            "A plug-in's options sit beside its name: teacher.name=NAME teacher.OPTION=VALUE; see fedkd list."
+            "A plug-in's options sit beside its name: strategy.name=NAME strategy.OPTION=VALUE; see fedkd list."
         )
 
 
@@ -102,7 +102,7 @@ def run(
 
     CONFIG is a YAML file, or the name of a shipped one: quickstart, fashion_mnist.
 
-    KEY.PATH=VALUE changes one of its keys: clients.count=20 teacher.name=mean_probabilities
+    KEY.PATH=VALUE changes one of its keys: clients.count=20 strategy.name=mean_probabilities
     """
     from fedkd.app.checks import check
     from fedkd.app.cli.console import Console
@@ -233,8 +233,8 @@ def audit(
 def list_(kind: Annotated[Kind, typer.Argument(metavar="KIND")]) -> None:
     """List what can be named in a configuration, with its options.
 
-    KIND is one of teachers, balancers, temperatures, clients, client-rules, student-rules, mechanisms, attacks, codecs,
-    datasets, models.
+    KIND is one of strategies, balancers, temperatures, behaviours, client-rules, student-rules, mechanisms, attacks,
+    codecs, datasets, models.
     """
     from fedkd.app.cli.listing import print_catalogue
 

@@ -68,13 +68,13 @@ class SweepConsole:
     def cell_ended(self, result: CellResult) -> None:
         """Print the cell's line."""
         self._ended += 1
-        place = f"{self._ended:{len(str(self._count))}}/{self._count}"
-        self._rich.print(f"{place}  {result.cell.name}  {self._outcome(result)}", markup=False, soft_wrap=True)
+        index = f"{self._ended:{len(str(self._count))}}/{self._count}"
+        self._rich.print(f"{index}  {result.cell.name}  {self._reply(result)}", markup=False, soft_wrap=True)
         self._bars.update(self._cells, completed=self._ended)
         self._bars.reset(self._stage, visible=False, description="")
         self._begun = None
 
-    def _outcome(self, result: CellResult) -> str:
+    def _reply(self, result: CellResult) -> str:
         if result.error is not None:
             return f"failed: {result.error.splitlines()[0]}"
         spent = "finished before" if self._begun is None else f"{time.monotonic() - self._begun:.0f} s"
@@ -84,9 +84,9 @@ class SweepConsole:
 
     def planned(self, cells: Sequence[PlannedCell]) -> None:
         """Print the cells of a sweep that is not run."""
-        for place, each in enumerate(cells, start=1):
+        for index, each in enumerate(cells, start=1):
             self._rich.print(
-                f"{place}/{len(cells)}  {each.folder}{'  finished' if each.finished else ''}",
+                f"{index}/{len(cells)}  {each.folder}{'  finished' if each.finished else ''}",
                 markup=False,
                 soft_wrap=True,
             )
@@ -142,12 +142,12 @@ def _lines(result: SweepResult, width: int | None) -> list[str]:
     for name in _columns(groups):
         columns.append((measure(name).title, [group.text(name) for group in groups]))
     lines = [""] * (1 + len(groups))
-    for place, (title, cells) in enumerate(columns):
+    for index, (title, cells) in enumerate(columns):
         widest = max(map(len, (title, *cells)))
-        if place > 0 and width is not None and len(lines[0]) + 2 + widest > width:
+        if index > 0 and width is not None and len(lines[0]) + 2 + widest > width:
             break
-        aligned = [text.rjust(widest) if place else text.ljust(widest) for text in (title, *cells)]
-        lines = [f"{line}{'  ' if place else ''}{text}" for line, text in zip(lines, aligned, strict=True)]
+        aligned = [text.rjust(widest) if index else text.ljust(widest) for text in (title, *cells)]
+        lines = [f"{line}{'  ' if index else ''}{text}" for line, text in zip(lines, aligned, strict=True)]
     return lines
 
 

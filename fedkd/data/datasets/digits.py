@@ -40,7 +40,7 @@ def _read() -> tuple[Tensor, Tensor]:
     """
     spec = importlib.util.find_spec("sklearn")
     places = [] if spec is None else spec.submodule_search_locations or []
-    files = [file for place in places if (file := Path(place, "datasets/data/digits.csv.gz")).is_file()]
+    files = [file for index in places if (file := Path(index, "datasets/data/digits.csv.gz")).is_file()]
     if files:
         with gzip.open(files[0], "rt") as lines:
             table = np.loadtxt(lines, delimiter=",")

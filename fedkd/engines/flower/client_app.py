@@ -5,10 +5,10 @@ import time
 from flwr.app import Context, Message
 from flwr.clientapp import ClientApp
 
-from fedkd.client.performer import attempt_all, describe, load_performer
+from fedkd.client.performer import attempt_all, describe, load_client_fn
 from fedkd.core.compute import fixed_threads, release_memory
-from fedkd.engines.flower.node import at_home, seat_of
-from fedkd.engines.flower.wire import decode_cohort, decode_ready, encode_outcomes, encode_ready_reply
+from fedkd.engines.flower.node import at_home, partition_of
+from fedkd.engines.flower.wire import decode_cohort, decode_ready, encode_ready_reply, encode_replies
 
 LONG_SECONDS = 1.0
 """Work after which tidying up memory takes no time worth mentioning."""
@@ -23,15 +23,15 @@ def perform_cohort(message: Message, context: Context) -> Message:
     A message that has expired is not worked on any more: nobody waits for its reply.
     """
     cohort = decode_cohort(message.content)
-    performer = load_performer(cohort.performer)
+    client_fn = load_client_fn(cohort.client_fn)
     job = at_home(cohort.job, cohort.state_key, context.node_config)
     begun = time.monotonic()
     expiry = message.metadata.created_at + cohort.seconds
     with fixed_threads(cohort.threads):
-        outcomes = list(attempt_all(performer, job, cohort.clients, awaited=lambda: time.time() < expiry))
-    content = encode_outcomes(outcomes)
+        replies = list(attempt_all(client_fn, job, cohort.clients, awaited=lambda: time.time() < expiry))
+    content = encode_replies(replies)
     if time.monotonic() - begun > LONG_SECONDS:
-        del outcomes
+        del replies
         release_memory()
     return Message(content, reply_to=message)
 
@@ -40,8 +40,8 @@ def perform_cohort(message: Message, context: Context) -> Message:
 def report_ready(message: Message, context: Context) -> Message:
     """Load what does the work, which takes seconds once per process; say whether that went well, and who this is."""
     try:
-        load_performer(decode_ready(message.content))
-        seat = seat_of(context.node_config)
+        load_client_fn(decode_ready(message.content))
+        partition = partition_of(context.node_config)
     except Exception as error:
         return Message(encode_ready_reply(describe(error)), reply_to=message)
-    return Message(encode_ready_reply(None, seat), reply_to=message)
+    return Message(encode_ready_reply(None, partition), reply_to=message)

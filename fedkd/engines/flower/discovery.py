@@ -8,7 +8,7 @@ from flwr.serverapp import Grid
 
 from fedkd.core.errors import RunError
 from fedkd.engines.flower.grid import START_SECONDS, push
-from fedkd.engines.flower.wire import READY_MESSAGE, Seat, decode_ready_reply, decode_seat, encode_ready
+from fedkd.engines.flower.wire import READY_MESSAGE, Partition, decode_partition, decode_ready_reply, encode_ready
 
 JOIN_SECONDS = 30.0
 """How long nodes may take to connect."""
@@ -19,8 +19,8 @@ _REMEDY = (
 )
 
 
-def seated_nodes(
-    grid: Grid, clients: int, performer: str, *, join: float = JOIN_SECONDS, answer: float = START_SECONDS
+def discover_nodes(
+    grid: Grid, clients: int, client_fn: str, *, join: float = JOIN_SECONDS, answer: float = START_SECONDS
 ) -> tuple[int, ...]:
     """The nodes by ``partition-id``, once all of the federation are there and have said that they can work.
 
@@ -29,36 +29,36 @@ def seated_nodes(
     """
     begun = time.monotonic()
     waiting: dict[str, int] = {}
-    seats: dict[int, Seat] = {}
+    found: dict[int, Partition] = {}
     while True:
         now = time.monotonic() - begun
         there = set(grid.get_node_ids())
         waiting = {identifier: node for identifier, node in waiting.items() if node in there}
-        for node in there - {*waiting.values(), *seats}:
-            identifier = push(grid, [(node, encode_ready(performer))], READY_MESSAGE, answer)[0]
+        for node in there - {*waiting.values(), *found}:
+            identifier = push(grid, [(node, encode_ready(client_fn))], READY_MESSAGE, answer)[0]
             waiting |= {identifier: node} if identifier else {}
-        for reply in grid.pull_messages(list(waiting)) if waiting else []:
-            node = waiting.pop(reply.metadata.reply_to_message_id)
-            if (reason := decode_ready_reply(reply)) is not None:
+        for message in grid.pull_messages(list(waiting)) if waiting else []:
+            node = waiting.pop(message.metadata.reply_to_message_id)
+            if (reason := decode_ready_reply(message)) is not None:
                 raise RunError(f"a SuperNode cannot work: {reason}")
-            seats[node] = decode_seat(reply)
-        if faults := list(_faults(seats, clients)):
+            found[node] = decode_partition(message)
+        if faults := list(_faults(found, clients)):
             raise RunError(f"the federation does not fit: {'; '.join(faults)}. {_REMEDY[0].upper()}{_REMEDY[1:]}")
-        by_partition = {seat.partition: node for node, seat in seats.items()}
-        complete = bool(seats) and len(seats) == next(iter(seats.values())).partitions
+        by_partition = {held.index: node for node, held in found.items()}
+        complete = bool(found) and len(found) == next(iter(found.values())).count
         if complete and not waiting:
-            return tuple(by_partition[partition] for partition in range(len(seats)))
+            return tuple(by_partition[partition] for partition in range(len(found)))
         if (now > join and not waiting) or now > answer:
-            raise RunError(_missing(seats, len(waiting), now))
+            raise RunError(_missing(found, len(waiting), now))
         time.sleep(0.1)
 
 
-def _faults(seats: Mapping[int, Seat], clients: int) -> Iterator[str]:
+def _faults(found: Mapping[int, Partition], clients: int) -> Iterator[str]:
     """What is wrong with the nodes that have answered, whoever may come yet."""
-    counts = {seat.partitions for seat in seats.values() if seat.partitions is not None}
-    nameless = sum(seat.partition is None or seat.partitions is None for seat in seats.values())
+    counts = {held.count for held in found.values() if held.count is not None}
+    nameless = sum(held.index is None or held.count is None for held in found.values())
     if nameless:
-        yield f"{nameless} of {len(seats)} SuperNodes have no partition-id or no num-partitions"
+        yield f"{nameless} of {len(found)} SuperNodes have no partition-id or no num-partitions"
     if len(counts) > 1:
         yield f"SuperNodes disagree on num-partitions: {', '.join(map(str, sorted(counts)))}"
         return
@@ -68,24 +68,24 @@ def _faults(seats: Mapping[int, Seat], clients: int) -> Iterator[str]:
                 f"num-partitions is {partitions} and clients.count is {clients}, so that a SuperNode would have no "
                 "client; raise clients.count, or use fewer SuperNodes"
             )
-        held = Counter(seat.partition for seat in seats.values() if seat.partition is not None)
-        for partition, count in sorted(held.items()):
+        holders = Counter(held.index for held in found.values() if held.index is not None)
+        for partition, count in sorted(holders.items()):
             if not 0 <= partition < partitions:
                 yield f"with num-partitions = {partitions}, partition-id must be below it, from 0, got {partition}"
             elif count > 1:
                 yield f"{count} SuperNodes have partition-id {partition}"
 
 
-def _missing(seats: Mapping[int, Seat], silent: int, seconds: float) -> str:
-    if not seats:
+def _missing(found: Mapping[int, Partition], silent: int, seconds: float) -> str:
+    if not found:
         who = f"none of {silent} SuperNodes has answered" if silent else "no SuperNode is connected"
         return f"{who} after {seconds:.0f} s; {_REMEDY}"
-    partitions = next(iter(seats.values())).partitions or 0
-    absent = sorted(set(range(partitions)) - {seat.partition for seat in seats.values()})
+    partitions = next(iter(found.values())).count or 0
+    absent = sorted(set(range(partitions)) - {held.index for held in found.values()})
     missing = f"partition-id {', '.join(map(str, absent))} missing" if absent else "all of them there"
     others = f", and {silent} others are silent; stop those, or wait until Flower has noticed their end"
     return (
-        f"{len(seats)} of num-partitions = {partitions} SuperNodes have answered after {seconds:.0f} s, {missing}"
+        f"{len(found)} of num-partitions = {partitions} SuperNodes have answered after {seconds:.0f} s, {missing}"
         + (others if silent else "")
         + (f"; {_REMEDY}, or raise --run-config join-timeout" if absent else "")
     )

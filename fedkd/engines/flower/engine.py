@@ -9,14 +9,14 @@ from typing import Self
 from flwr.serverapp import Grid
 from flwr.superlink.grid import InMemoryGrid
 
-from fedkd.client.performer import LOCAL_PERFORMER
+from fedkd.client.performer import CLIENT_FN
 from fedkd.client.state import require_state_here, state_key
 from fedkd.config.schema import EngineConfig
 from fedkd.core.errors import RunError
-from fedkd.core.messages import Job, Outcome
-from fedkd.engines.flower.discovery import JOIN_SECONDS, seated_nodes
+from fedkd.core.messages import Job, Reply
+from fedkd.engines.flower.discovery import JOIN_SECONDS, discover_nodes
 from fedkd.engines.flower.grid import START_SECONDS, GridEngine, push
-from fedkd.engines.flower.wire import READY_MESSAGE, decode_ready_reply, decode_seat, encode_ready
+from fedkd.engines.flower.wire import READY_MESSAGE, decode_partition, decode_ready_reply, encode_ready
 from fedkd.engines.resources import ClientResources, cores, gpu_count
 
 
@@ -37,7 +37,7 @@ class FederationEngine:
         *,
         costs: Mapping[int, float] | None = None,
         resources: Mapping[int, ClientResources] | None = None,
-        performer: str = LOCAL_PERFORMER,
+        client_fn: str = CLIENT_FN,
         join: float = JOIN_SECONDS,
     ) -> None:
         self._grid = grid
@@ -45,7 +45,7 @@ class FederationEngine:
         self._clients = clients
         self._costs = costs
         self._resources = resources
-        self._performer = performer
+        self._client_fn = client_fn
         self._join = join
         self._simulated = isinstance(grid, InMemoryGrid)
         self._nodes = 0
@@ -55,11 +55,11 @@ class FederationEngine:
         config = self._config
         homes = None
         if self._simulated:
-            self._nodes = _simulated_nodes(self._grid, self._performer)
+            self._nodes = _simulated_nodes(self._grid, self._client_fn)
         else:
-            seated = seated_nodes(self._grid, self._clients, self._performer, join=self._join)
-            self._nodes = len(seated)
-            homes = {client: seated[client % len(seated)] for client in range(self._clients)}
+            discovered = discover_nodes(self._grid, self._clients, self._client_fn, join=self._join)
+            self._nodes = len(discovered)
+            homes = {client: discovered[client % len(discovered)] for client in range(self._clients)}
         self._engine = GridEngine(
             self._grid,
             nodes=self._nodes,
@@ -69,7 +69,7 @@ class FederationEngine:
             clients_per_node=config.clients_per_node,
             costs=self._costs,
             resources=self._resources,
-            performer=self._performer,
+            client_fn=self._client_fn,
             homes=homes,
         )
         self._engine.__enter__()
@@ -80,8 +80,8 @@ class FederationEngine:
     ) -> None:
         self._engine = None
 
-    def run(self, job: Job, clients: Sequence[int]) -> Iterator[Outcome]:
-        """One outcome per client, as replies arrive; see ``GridEngine.run``."""
+    def run(self, job: Job, clients: Sequence[int]) -> Iterator[Reply]:
+        """One reply per client, as replies arrive; see ``GridEngine.run``."""
         if self._engine is None:
             raise RunError("the engine is not running; use it in a with statement")
         key = None
@@ -93,21 +93,21 @@ class FederationEngine:
         yield from self._engine.run(job, clients, state_key=key)
 
 
-def _simulated_nodes(grid: Grid, performer: str) -> int:
+def _simulated_nodes(grid: Grid, client_fn: str) -> int:
     """How many nodes Flower simulates, which one of them knows: they appear one by one while the ServerApp starts."""
     deadline = time.monotonic() + START_SECONDS
     while not (nodes := list(grid.get_node_ids())):
         if time.monotonic() > deadline:
             raise RunError(f"Flower simulated no node within {START_SECONDS:g} s; set num-supernodes to at least 1")
         time.sleep(0.01)
-    (identifier,) = push(grid, [(nodes[0], encode_ready(performer))], READY_MESSAGE, START_SECONDS)
-    while not (replies := list(grid.pull_messages([identifier]))):
+    (identifier,) = push(grid, [(nodes[0], encode_ready(client_fn))], READY_MESSAGE, START_SECONDS)
+    while not (messages := list(grid.pull_messages([identifier]))):
         if time.monotonic() > deadline:
             raise RunError(
                 f"no simulated node answered within {START_SECONDS:g} s; free some cores, or set "
                 "client-resources-num-cpus to no more than there are"
             )
         time.sleep(0.05)
-    if (reason := decode_ready_reply(replies[0])) is not None:
+    if (reason := decode_ready_reply(messages[0])) is not None:
         raise RunError(f"a simulated node cannot work: {reason}")
-    return decode_seat(replies[0]).partitions or 1
+    return decode_partition(messages[0]).count or 1

@@ -1,4 +1,4 @@
-"""Clients behind any Flower grid: cohorts down, stacked outcomes up."""
+"""Clients behind any Flower grid: cohorts down, stacked replies up."""
 
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -10,16 +10,16 @@ from typing import Self
 from flwr.app import ArrayRecord, Message, RecordDict
 from flwr.serverapp import Grid
 
-from fedkd.client.performer import LOCAL_PERFORMER
+from fedkd.client.performer import CLIENT_FN
 from fedkd.core.errors import RunError
-from fedkd.core.messages import Job, Outcome
+from fedkd.core.messages import Job, Reply
 from fedkd.engines.cohorts import divide
 from fedkd.engines.flower.wire import (
     COHORT_MESSAGE,
     READY_MESSAGE,
     Cohort,
     decode_ready_reply,
-    decode_reply,
+    decode_replies,
     encode_cohort,
     encode_parameters,
     encode_ready,
@@ -64,7 +64,7 @@ def push(grid: Grid, messages: Iterable[tuple[int, RecordDict]], kind: str, seco
 
 
 class GridEngine:
-    """Sends a job to Flower nodes, a cohort of clients per message, and collects the outcomes as they arrive.
+    """Sends a job to Flower nodes, a cohort of clients per message, and collects the replies as they arrive.
 
     ``nodes`` is how many nodes to wait for; ``workers`` how many of them work at once, a core each; ``gpus`` how many
     GPUs they share. ``clients_per_node`` fixes the size of a cohort (default: about ``cohorts_per_worker``, of equal
@@ -90,7 +90,7 @@ class GridEngine:
         costs: Mapping[int, float] | None = None,
         resources: Mapping[int, ClientResources] | None = None,
         answer_bytes: int = 1,
-        performer: str = LOCAL_PERFORMER,
+        client_fn: str = CLIENT_FN,
         start_timeout: float = START_SECONDS,
         homes: Mapping[int, int] | None = None,
     ) -> None:
@@ -104,7 +104,7 @@ class GridEngine:
         self._cohorts_per_worker = cohorts_per_worker
         self._costs = costs
         self._resources = resources or {}
-        self._performer = performer
+        self._client_fn = client_fn
         self._start_timeout = start_timeout
         self._addresses: Iterator[int] = iter(())
         self._reply_bytes = answer_bytes
@@ -133,8 +133,8 @@ class GridEngine:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None: ...
 
-    def run(self, job: Job, clients: Sequence[int], *, state_key: str | None = None) -> Iterator[Outcome]:
-        """One outcome per client, cohort by cohort as replies arrive.
+    def run(self, job: Job, clients: Sequence[int], *, state_key: str | None = None) -> Iterator[Reply]:
+        """One reply per client, cohort by cohort as replies arrive.
 
         A client whose reply is an error, is malformed, or does not come within the timeout has ``error`` set; so has
         one whose node is gone. ``state_key`` is as in ``Cohort``.
@@ -146,16 +146,16 @@ class GridEngine:
         queue = self._plan(clients)
         waiting: dict[str, _Planned] = {}
 
-        def advance() -> Iterator[Outcome]:
+        def advance() -> Iterator[Reply]:
             for lost in self._advance(queue, waiting, job, parameters, deadline, state_key):
                 yield from failures(lost.members, "its Flower node is not there any more")
 
         yield from advance()
-        for reply, cohort in self._replies(waiting, deadline):
+        for message, cohort in self._messages(waiting, deadline):
             yield from advance()
-            outcomes = decode_reply(reply, cohort.members)
-            self._reply_bytes = max(self._reply_bytes, *(payload_bytes(outcome.arrays) for outcome in outcomes))
-            yield from outcomes
+            replies = decode_replies(message, cohort.members)
+            self._reply_bytes = max(self._reply_bytes, *(payload_bytes(reply.arrays) for reply in replies))
+            yield from replies
         for cohort in (*waiting.values(), *queue):
             yield from failures(cohort.members, f"no reply within engine.timeout = {self._timeout:g} s")
 
@@ -205,7 +205,7 @@ class GridEngine:
         seconds = deadline - time.monotonic()
         contents = (
             encode_cohort(
-                Cohort(job, cohort.members, self._performer, seconds, cohort.need.threads, state_key), parameters
+                Cohort(job, cohort.members, self._client_fn, seconds, cohort.need.threads, state_key), parameters
             )
             for cohort in starting
         )
@@ -215,13 +215,13 @@ class GridEngine:
         waiting.update((identifier, cohort) for identifier, cohort in sent if identifier)
         return [cohort for identifier, cohort in sent if not identifier]
 
-    def _replies(self, waiting: dict[str, _Planned], deadline: float) -> Iterator[tuple[Message, _Planned]]:
+    def _messages(self, waiting: dict[str, _Planned], deadline: float) -> Iterator[tuple[Message, _Planned]]:
         """Replies as they arrive, each with the cohort it answers for, which leaves ``waiting``."""
         while waiting:
             begun = time.monotonic()
-            for reply in self._grid.pull_messages(list(waiting)):
-                if (asked := waiting.pop(reply.metadata.reply_to_message_id, None)) is not None:
-                    yield reply, asked
+            for message in self._grid.pull_messages(list(waiting)):
+                if (asked := waiting.pop(message.metadata.reply_to_message_id, None)) is not None:
+                    yield message, asked
             now = time.monotonic()
             if now > deadline:
                 return
@@ -232,10 +232,10 @@ class GridEngine:
     def _check_workers(self, count: int, deadline: float) -> None:
         """Ask ``count`` nodes, one per worker, whether they can work."""
         seconds = max(deadline - time.monotonic(), 1.0)
-        messages = [(next(self._addresses), encode_ready(self._performer)) for _ in range(count)]
+        messages = [(next(self._addresses), encode_ready(self._client_fn)) for _ in range(count)]
         waiting = dict.fromkeys(push(self._grid, messages, READY_MESSAGE, seconds), _Planned((), ONE_CORE))
-        for reply, _ in self._replies(waiting, deadline):
-            if (reason := decode_ready_reply(reply)) is not None:
+        for message, _ in self._messages(waiting, deadline):
+            if (reason := decode_ready_reply(message)) is not None:
                 raise RunError(f"a worker cannot start: {reason}")
         if waiting:
             raise RunError(

@@ -1,6 +1,6 @@
-"""What the operator of a Flower node decides there, whatever the server asks: its seat, its data, its clients' state.
+"""What the operator of a Flower node decides there, whatever the server asks: its partition, its data, its state.
 
-In a simulation Flower itself configures the nodes, with their seats alone.
+In a simulation Flower itself configures the nodes, with their partitions alone.
 """
 
 import json
@@ -13,7 +13,7 @@ from typing import Any
 
 from fedkd.config.load import parse_config, to_json
 from fedkd.core.messages import Job
-from fedkd.engines.flower.wire import Seat
+from fedkd.engines.flower.wire import Partition
 
 PARTITION_ID, NUM_PARTITIONS = "partition-id", "num-partitions"
 STATE_DIR, DATA_ROOT = "state-dir", "data-root"
@@ -21,13 +21,13 @@ STATE_DIR, DATA_ROOT = "state-dir", "data-root"
 _STATE_KEY = re.compile(r"[0-9a-f]{32}")
 
 
-def seat_of(node_config: Mapping[str, Any]) -> Seat:
-    """The node's place in its federation; raises ``ValueError`` for what is no whole number."""
+def partition_of(node_config: Mapping[str, Any]) -> Partition:
+    """The partition that the node holds; raises ``ValueError`` for what is no whole number."""
     for name in (PARTITION_ID, NUM_PARTITIONS):
         value = node_config.get(name)
         if value is not None and (isinstance(value, bool) or not isinstance(value, int)):
             raise ValueError(f"--node-config: {name} must be a whole number, got {value!r}; write {name}=0, say")
-    return Seat(node_config.get(PARTITION_ID), node_config.get(NUM_PARTITIONS))
+    return Partition(node_config.get(PARTITION_ID), node_config.get(NUM_PARTITIONS))
 
 
 def at_home(job: Job, state_key: str | None, node_config: Mapping[str, Any]) -> Job:

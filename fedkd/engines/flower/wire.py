@@ -1,6 +1,6 @@
 """What a Flower message carries; the only module that knows the record keys.
 
-One message takes a job to a *cohort* of clients, and one reply brings their outcomes back, the arrays of one name
+One message takes a job to a *cohort* of clients, and one reply brings their replies back, the arrays of one name
 joined over the clients, so that the cost of a message is paid once per cohort and not once per client.
 """
 
@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
 
-from fedkd.core.messages import Arrays, Job, Outcome
+from fedkd.core.messages import Arrays, Job, Reply
 from fedkd.core.packing import NDArray, pack, unpack
 
 COHORT_MESSAGE = "train.cohort"
@@ -35,21 +35,21 @@ class Cohort:
 
     job: Job
     clients: tuple[int, ...]
-    performer: str
+    client_fn: str
     seconds: float
     threads: int = 1
     state_key: str | None = None
 
 
 @dataclass(frozen=True)
-class Seat:
-    """A node's place in its federation: ``partition``, from 0, of ``partitions``; None where it was told none."""
+class Partition:
+    """Which of a federation's partitions a node holds: ``index``, from 0, of ``count``; None where it was told none."""
 
-    partition: int | None
-    partitions: int | None
+    index: int | None
+    count: int | None
 
 
-NO_SEAT = Seat(None, None)
+NO_PARTITION = Partition(None, None)
 
 
 def payload_bytes(arrays: Arrays) -> int:
@@ -81,7 +81,7 @@ def encode_cohort(cohort: Cohort, parameters: ArrayRecord | None = None) -> Reco
             "config": job.config,
             "probe": job.probe,
             "state_dir": job.state_dir or "",
-            "performer": cohort.performer,
+            "client_fn": cohort.client_fn,
             "seconds": cohort.seconds,
             "threads": cohort.threads,
             "state_key": cohort.state_key or "",
@@ -112,27 +112,27 @@ def decode_cohort(content: RecordDict) -> Cohort:
         wants=frozenset(header["wants"]),
     )
     key = header["state_key"] or None
-    return Cohort(job, clients, header["performer"], header["seconds"], header["threads"], key)
+    return Cohort(job, clients, header["client_fn"], header["seconds"], header["threads"], key)
 
 
-def encode_outcomes(outcomes: Sequence[Outcome]) -> RecordDict:
-    """The content of a reply. An outcome that cannot be serialised is replaced by its own error."""
+def encode_replies(replies: Sequence[Reply]) -> RecordDict:
+    """The content of a reply. A reply that cannot be serialised is replaced by its own error."""
     metrics: list[str] = []
-    sendable: list[Outcome] = []
-    for outcome in outcomes:
+    sendable: list[Reply] = []
+    for reply in replies:
         try:
-            _check_arrays(outcome.arrays)
-            metrics.append(json.dumps(dict(outcome.metrics), default=_plain_number))
-            sendable.append(outcome)
+            _check_arrays(reply.arrays)
+            metrics.append(json.dumps(dict(reply.metrics), default=_plain_number))
+            sendable.append(reply)
         except (TypeError, ValueError) as error:
             metrics.append("{}")
-            sendable.append(Outcome(outcome.client, error=f"{type(error).__name__}: {error}"))
-    arrays, layout = pack([outcome.arrays for outcome in sendable])
+            sendable.append(Reply(reply.client, error=f"{type(error).__name__}: {error}"))
+    arrays, layout = pack([reply.arrays for reply in sendable])
     header = ConfigRecord(
         {
-            "clients": [outcome.client for outcome in sendable],
-            "failed": [not outcome.ok for outcome in sendable],
-            "errors": [outcome.error or "" for outcome in sendable],
+            "clients": [reply.client for reply in sendable],
+            "failed": [not reply.ok for reply in sendable],
+            "errors": [reply.error or "" for reply in sendable],
             "metrics": metrics,
             "layout": layout,
         }
@@ -140,26 +140,26 @@ def encode_outcomes(outcomes: Sequence[Outcome]) -> RecordDict:
     return RecordDict({_ARRAYS: _numbered(arrays), _REPLY: header})
 
 
-def decode_reply(reply: Message, clients: Sequence[int]) -> list[Outcome]:
-    """The outcomes of a cohort, in the order of ``clients``.
+def decode_replies(message: Message, clients: Sequence[int]) -> list[Reply]:
+    """The replies of a cohort, in the order of ``clients``.
 
     Never raises: a reply that carries an error, or that is malformed, becomes an error of each of the clients.
     """
-    if reply.has_error():
-        return failures(clients, reply.error.reason or f"Flower error code {reply.error.code}")
+    if message.has_error():
+        return failures(clients, message.error.reason or f"Flower error code {message.error.code}")
     try:
-        return _decode_outcomes(reply.content, clients)
+        return _decode_replies(message.content, clients)
     except Exception as error:  # whatever a foreign or damaged reply provokes must cost its own clients only
         return failures(clients, f"malformed reply: {type(error).__name__}: {error}")
 
 
-def decode_unaddressed_reply(reply: Message) -> list[Outcome]:
-    """The outcomes of a reply whose request is not at hand; none when it carries an error or is malformed."""
-    if reply.has_error():
+def decode_unaddressed_replies(message: Message) -> list[Reply]:
+    """The replies of a reply whose request is not at hand; none when it carries an error or is malformed."""
+    if message.has_error():
         return []
     try:
-        header: Any = reply.content.config_records[_REPLY]
-        return _decode_outcomes(reply.content, list(header["clients"]))
+        header: Any = message.content.config_records[_REPLY]
+        return _decode_replies(message.content, list(header["clients"]))
     except Exception:  # as in decode_reply; who was meant cannot be known, so the clients count as silent
         return []
 
@@ -169,51 +169,51 @@ def encode_metrics(metrics: Mapping[str, float | int | None]) -> MetricRecord:
     return MetricRecord({name: value for name, value in metrics.items() if value is not None})
 
 
-def failures(clients: Iterable[int], reason: str) -> list[Outcome]:
-    """One failed outcome per client, all for the same reason."""
-    return [Outcome(client, error=reason) for client in clients]
+def failures(clients: Iterable[int], reason: str) -> list[Reply]:
+    """One failed reply per client, all for the same reason."""
+    return [Reply(client, error=reason) for client in clients]
 
 
-def encode_ready(performer: str) -> RecordDict:
-    """The content of a message that asks a worker to load ``performer``."""
-    return RecordDict({_JOB: ConfigRecord({"performer": performer})})
+def encode_ready(client_fn: str) -> RecordDict:
+    """The content of a message that asks a worker to load ``client_fn``."""
+    return RecordDict({_JOB: ConfigRecord({"client_fn": client_fn})})
 
 
 def decode_ready(content: RecordDict) -> str:
-    """The performer a worker is asked to load."""
-    return str(content.config_records[_JOB]["performer"])
+    """The function that a worker is asked to load."""
+    return str(content.config_records[_JOB]["client_fn"])
 
 
-def encode_ready_reply(error: str | None, seat: Seat = NO_SEAT) -> RecordDict:
-    """A worker's answer: None when it is ready, else the reason why not; and where in its federation it sits."""
+def encode_ready_reply(error: str | None, partition: Partition = NO_PARTITION) -> RecordDict:
+    """A worker's answer: None when it is ready, else the reason why not; and which partition it holds."""
     header = ConfigRecord({"failed": error is not None, "error": error or ""})
-    for name, value in (("partition", seat.partition), ("partitions", seat.partitions)):
+    for name, value in (("partition", partition.index), ("partitions", partition.count)):
         if value is not None:
             header[name] = value
     return RecordDict({_REPLY: header})
 
 
-def decode_ready_reply(reply: Message) -> str | None:
-    """Why the worker that sent ``reply`` cannot work; None when it can."""
-    if reply.has_error():
-        return reply.error.reason or f"Flower error code {reply.error.code}"
-    header = reply.content.config_records[_REPLY]
+def decode_ready_reply(message: Message) -> str | None:
+    """Why the worker that sent ``message`` cannot work; None when it can."""
+    if message.has_error():
+        return message.error.reason or f"Flower error code {message.error.code}"
+    header = message.content.config_records[_REPLY]
     return str(header["error"]) if header["failed"] else None
 
 
-def decode_seat(reply: Message) -> Seat:
-    """Where the node that sent ``reply``, which carries no error, sits in its federation."""
-    header: Any = reply.content.config_records[_REPLY]
-    return Seat(header.get("partition"), header.get("partitions"))
+def decode_partition(message: Message) -> Partition:
+    """The partition of the node that sent ``message``, which carries no error."""
+    header: Any = message.content.config_records[_REPLY]
+    return Partition(header.get("partition"), header.get("partitions"))
 
 
-def _decode_outcomes(content: RecordDict, clients: Sequence[int]) -> list[Outcome]:
+def _decode_replies(content: RecordDict, clients: Sequence[int]) -> list[Reply]:
     header: Any = content.config_records[_REPLY]
     if list(header["clients"]) != list(clients):
         raise ValueError(f"answers for clients {list(header['clients'])}, asked for {list(clients)}")
     arrays = unpack(_in_order(content.array_records[_ARRAYS]), header["layout"], len(clients))
     return [
-        Outcome(client, own, json.loads(metrics), error if failed else None)
+        Reply(client, own, json.loads(metrics), error if failed else None)
         for client, own, metrics, failed, error in zip(
             clients, arrays, header["metrics"], header["failed"], header["errors"], strict=True
         )

@@ -5,10 +5,10 @@ from contextlib import ExitStack
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from fedkd.client.performer import LOCAL_PERFORMER
+from fedkd.client.performer import CLIENT_FN
 from fedkd.config.schema import EngineConfig
 from fedkd.core.errors import RunError
-from fedkd.core.messages import Job, Outcome
+from fedkd.core.messages import Job, Reply
 from fedkd.engines.ray import cluster as ray_cluster
 from fedkd.engines.resources import ONE_CORE, ClientResources, gpu_count, gpu_share, require_slots, worker_count
 
@@ -25,7 +25,7 @@ class RayEngine:
 
     ``clients`` is how many clients there are in all; ``costs`` maps them to their relative cost (default: all equal),
     ``resources`` to what they need (default: one core each); ``answer_bytes`` is about what one client sends;
-    ``performer`` is the import path of the function that does one client's work; ``verbose`` lets Flower and Ray write
+    ``client_fn`` is the import path of the function that does one client's work; ``verbose`` lets Flower and Ray write
     to the terminal. A cluster at ``engine.address`` decides itself how many workers there are. Entering raises
     ``RunError`` when the machine lacks what is asked for or a worker cannot start.
     """
@@ -39,7 +39,7 @@ class RayEngine:
         costs: Mapping[int, float] | None = None,
         resources: Mapping[int, ClientResources] | None = None,
         answer_bytes: int = 1,
-        performer: str = LOCAL_PERFORMER,
+        client_fn: str = CLIENT_FN,
     ) -> None:
         self._config = config
         self._clients = clients
@@ -47,7 +47,7 @@ class RayEngine:
         self._costs = costs
         self._resources = resources or {}
         self._answer_bytes = answer_bytes
-        self._performer = performer
+        self._client_fn = client_fn
         self._stack = ExitStack()
         self._simulation: Simulation | None = None
         self._engine: GridEngine | None = None
@@ -65,8 +65,8 @@ class RayEngine:
         self._engine = None
         self._stack.close()
 
-    def run(self, job: Job, clients: Sequence[int]) -> Iterator[Outcome]:
-        """One outcome per client, as cohorts finish; see ``GridEngine.run``.
+    def run(self, job: Job, clients: Sequence[int]) -> Iterator[Reply]:
+        """One reply per client, as cohorts finish; see ``GridEngine.run``.
 
         Workers that are still busy afterwards, because they hang or the caller stopped listening, are replaced; the
         next job waits for the new ones, and its time begins when they are there.
@@ -96,7 +96,7 @@ class RayEngine:
 
         nodes = self._nodes(workers)
         simulation = Simulation(
-            nodes, {"num_cpus": 1, "num_gpus": share}, performer=self._performer, verbose=self._verbose
+            nodes, {"num_cpus": 1, "num_gpus": share}, client_fn=self._client_fn, verbose=self._verbose
         )
         self._simulation = simulation
         stack.callback(simulation.stop)
@@ -108,11 +108,11 @@ class RayEngine:
             timeout=self._config.timeout,
             clients_per_node=self._config.clients_per_node,
             # Clients can be stacked within a cohort only.
-            cohorts_per_worker=1 if self._config.stacks else COHORTS_PER_WORKER,
+            cohorts_per_worker=1 if self._config.vectorises else COHORTS_PER_WORKER,
             costs=self._costs,
             resources=self._resources,
             answer_bytes=self._answer_bytes,
-            performer=self._performer,
+            client_fn=self._client_fn,
         )
         self._engine = stack.enter_context(engine)
 

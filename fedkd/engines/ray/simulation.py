@@ -24,13 +24,13 @@ STOP_SECONDS = 15.0
 class Simulation:
     """Runs Flower nodes on the Ray that this process is connected to, and lends its grid to the calling thread.
 
-    Workers load ``performer`` as they start. Everything Flower starts inherits the background thread's being a daemon,
+    Workers load ``client_fn`` as they start. Everything Flower starts inherits the background thread's being a daemon,
     so nothing keeps the interpreter alive.
     """
 
-    def __init__(self, nodes: int, worker_resources: dict[str, float], *, performer: str, verbose: bool) -> None:
+    def __init__(self, nodes: int, worker_resources: dict[str, float], *, client_fn: str, verbose: bool) -> None:
         self._nodes = nodes
-        self._warm_up = partial(warm_up, performer)
+        self._warm_up = partial(warm_up, client_fn)
         # Flower never replaces a worker that died; Ray does when it may restart it (-1: always).
         self._worker_resources = {**worker_resources, "max_restarts": -1}
         self._verbose = verbose

@@ -22,7 +22,7 @@ LEAST_VARIANCE = 2.0**20
 """Of the whole noise, in squared steps; the proof's excess over Gaussian noise is 4 divided by it."""
 
 MOST_RATE = 2.0**32
-"""Largest rate of a Poisson draw: beyond it NumPy's sampler loses the digits that tell one outcome from the next."""
+"""Largest rate of a Poisson draw: beyond it NumPy's sampler loses the digits that tell one reply from the next."""
 
 TAIL = 8.0
 """Standard deviations of noise for which there has to be room; a sum beyond wraps around, which costs accuracy only."""
@@ -105,7 +105,7 @@ class DistributedSkellam(LogitMechanism, Private, SecureNoise):
         multiplier = fixed_noise(self.noise_multiplier) / math.sqrt(1 + 4 / LEAST_VARIANCE)
         return (GaussianEvent(multiplier, concentrated=True),)
 
-    def usability(self, release: Release) -> str:
+    def signal_to_noise(self, release: Release) -> str:
         return mean_sentence(release, fixed_noise(self.noise_multiplier), "central")
 
     def calibrated(self, releases: Mapping[int, tuple[Release, int]], delta: float) -> "DistributedSkellam":

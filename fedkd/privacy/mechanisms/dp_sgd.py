@@ -64,7 +64,7 @@ class DpSgd(LogitMechanism, Private):
     def dp_event(self, release: Release) -> DpEvent:
         return _event(release, self.training.noise_multiplier)
 
-    def usability(self, release: Release) -> str:
+    def signal_to_noise(self, release: Release) -> str:
         lot = sampling_rate(release.examples, release.batch_size) * release.examples
         steps = private_steps(release.examples, release.batch_size, release.epochs)
         ratio = lot / (self.training.noise_multiplier * math.sqrt(release.parameters))

@@ -69,7 +69,7 @@ class GaussianLogits(LogitMechanism, Private):
     def dp_event(self, release: Release) -> DpEvent:
         return (GaussianEvent(fixed_noise(self.noise_multiplier)),)
 
-    def usability(self, release: Release) -> str:
+    def signal_to_noise(self, release: Release) -> str:
         return mean_sentence(release, fixed_noise(self.noise_multiplier), "local")
 
     def calibrated(self, releases: Mapping[int, tuple[Release, int]], delta: float) -> "GaussianLogits":

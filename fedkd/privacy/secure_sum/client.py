@@ -12,7 +12,7 @@ from fedkd.privacy.secure_sum.entropy import Entropy
 from fedkd.privacy.secure_sum.fixed_point import Words
 from fedkd.privacy.secure_sum.identities import SIGNATURE_BYTES, Directory, Identity
 from fedkd.privacy.secure_sum.masks import commitment, pair_mask, self_mask
-from fedkd.privacy.secure_sum.messages import as_bytes, bytes_of, check_signature, ids, ids_of, named, signed, stacked
+from fedkd.privacy.secure_sum.messages import as_bytes, bytes_of, check_signature, ids, ids_of, named, rows_of, signed
 from fedkd.privacy.secure_sum.roster import Keys, Roster, advertise_label
 from fedkd.privacy.secure_sum.shares import LIMBS, SECRET_BYTES, split
 from fedkd.privacy.secure_sum.terms import PHASES, Phase, Session, Terms
@@ -72,7 +72,7 @@ class ClientSession:
         ]
         message = named(
             recipients=ids(contents),
-            sealed=stacked(sealed, SEALED_BYTES),
+            sealed=rows_of(sealed, SEALED_BYTES),
             commitment=as_bytes(commitment(session, self._client, self._secret)),
         )
         return self._signed(session, "share", message)
@@ -180,10 +180,10 @@ class ClientSession:
         return self._roster.session(self._terms)
 
     def _require(self, phase: Phase) -> None:
-        place = PHASES.index(phase)
-        if self._done > place:
+        index = PHASES.index(phase)
+        if self._done > index:
             raise ProtocolError(f"client {self._client} has answered {phase} already, and answers once")
-        if self._done < place:
+        if self._done < index:
             raise ProtocolError(f"{phase} was asked before {PHASES[self._done]}")
 
     def _pair_key(self, session: Session, sender: int, recipient: int) -> bytes:

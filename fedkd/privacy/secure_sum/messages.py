@@ -77,7 +77,7 @@ def ids_of(arrays: Arrays, name: str) -> tuple[int, ...]:
     return clients
 
 
-def stacked(rows: Sequence[bytes], width: int) -> Bytes:
+def rows_of(rows: Sequence[bytes], width: int) -> Bytes:
     """Byte strings of one length as rows."""
     return as_bytes(b"".join(rows)).reshape(len(rows), width)
 

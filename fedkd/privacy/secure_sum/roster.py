@@ -7,7 +7,7 @@ from fedkd.core.messages import Arrays
 from fedkd.privacy.secure_sum._errors import ProtocolError
 from fedkd.privacy.secure_sum._primitives import KEY_BYTES
 from fedkd.privacy.secure_sum.identities import SIGNATURE_BYTES, Directory
-from fedkd.privacy.secure_sum.messages import as_bytes, bytes_of, check_signature, digest, ids, ids_of, named, stacked
+from fedkd.privacy.secure_sum.messages import as_bytes, bytes_of, check_signature, digest, ids, ids_of, named, rows_of
 from fedkd.privacy.secure_sum.terms import Session, Terms
 
 
@@ -42,8 +42,8 @@ class Roster:
         clients = sorted(self.keys)
         return named(
             clients=ids(clients),
-            keys=stacked([self.keys[each].sealing + self.keys[each].masking for each in clients], 2 * KEY_BYTES),
-            signatures=stacked([self.signatures[each] for each in clients], SIGNATURE_BYTES),
+            keys=rows_of([self.keys[each].sealing + self.keys[each].masking for each in clients], 2 * KEY_BYTES),
+            signatures=rows_of([self.signatures[each] for each in clients], SIGNATURE_BYTES),
         )
 
     @classmethod

@@ -19,7 +19,7 @@ from fedkd.privacy.secure_sum.messages import (
     ids,
     ids_of,
     named,
-    stacked,
+    rows_of,
     words_of,
 )
 from fedkd.privacy.secure_sum.roster import Keys, Roster
@@ -97,7 +97,7 @@ class SecureServer:
         """Step 3, to one client: the shares that the others sealed for it."""
         senders = [each for each in sorted(self._sealed) if each != client]
         sealed = [self._sealed[sender][client] for sender in senders]
-        return named(senders=ids(senders), sealed=stacked(sealed, SEALED_BYTES))
+        return named(senders=ids(senders), sealed=rows_of(sealed, SEALED_BYTES))
 
     def take_masked(self, answers: Iterable[Answer]) -> None:
         """Step 3: the vectors under their masks."""
@@ -131,7 +131,7 @@ class SecureServer:
             survivors=ids(self.survivors),
             dropouts=ids(self._lost),
             confirmed=ids(confirmed),
-            signatures=stacked([self._confirmations[each] for each in confirmed], SIGNATURE_BYTES),
+            signatures=rows_of([self._confirmations[each] for each in confirmed], SIGNATURE_BYTES),
         )
 
     def take_revealed(self, answers: Iterable[Answer]) -> None:

@@ -45,9 +45,9 @@ def _at_zero(owners: Sequence[int]) -> npt.NDArray[np.int64]:
     """Lagrange's weights, by which values at x = id + 1 add up to the polynomial's value at 0."""
     points = [owner + 1 for owner in owners]
     weights = []
-    for place, x in enumerate(points):
+    for index, x in enumerate(points):
         above = below = 1
-        for other in points[:place] + points[place + 1 :]:
+        for other in points[:index] + points[index + 1 :]:
             above = above * other % PRIME
             below = below * (other - x) % PRIME
         weights.append(above * pow(below, -1, PRIME) % PRIME)

@@ -63,7 +63,7 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]], *, numbers: Iter
     right = frozenset(numbers)
 
     def line(tag: str, cells: Sequence[str]) -> str:
-        kinds = [' class="number"' if place in right else "" for place in range(len(cells))]
+        kinds = [' class="number"' if index in right else "" for index in range(len(cells))]
         inner = "".join(f"<{tag}{kind}>{escape(cell)}</{tag}>" for kind, cell in zip(kinds, cells, strict=True))
         return f"<tr>{inner}</tr>"
 

@@ -31,7 +31,7 @@ class StepLog:
     def round_starts(self) -> dict[int, int]:
         """Where each round's first row is."""
         rounds, places = np.unique(self["round"], return_index=True)
-        return {int(round): int(place) for round, place in zip(rounds, places, strict=True)}
+        return {int(round): int(index) for round, index in zip(rounds, places, strict=True)}
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ def _step_log(path: Path) -> StepLog:
         names = list(reader.fieldnames or ())
         table = np.array([[_number(row[name]) for name in names] for row in reader], dtype=np.float64)
     table = table.reshape(-1, len(names))
-    columns = {name: table[:, place] for place, name in enumerate(names)}
+    columns = {name: table[:, index] for index, name in enumerate(names)}
     log = StepLog(columns, len(table))
     whole = np.isfinite(log["round"]) & np.isfinite(log["step"])
     return StepLog({name: values[whole] for name, values in columns.items()}, int(whole.sum()))

@@ -10,7 +10,7 @@ from typing import Any
 from fedkd.core.errors import RunError
 from fedkd.results.report import page
 from fedkd.results.report.comparisons import COMPARISONS
-from fedkd.results.report.figures.run_figures import save_observatory
+from fedkd.results.report.figures.run_figures import save_figures
 from fedkd.results.report.run_log import RunLog
 
 _HEADER = {
@@ -18,7 +18,7 @@ _HEADER = {
     "partition": ("data.partition.scheme",),
     "clients": ("clients.count",),
     "student": ("student.model.name",),
-    "teacher": ("teacher.name",),
+    "teacher": ("strategy.name",),
     "λ by": ("distillation.balancer.name",),
     "distillation steps per round": ("distillation.steps",),
     "privacy mechanism": ("privacy.mechanism.name",),
@@ -63,7 +63,7 @@ def write_report(run_dir: Path) -> Path:
     target = run_dir / "report.html"
     partial = run_dir / "report.html.partial"
     try:
-        plots = [*save_observatory(run_dir), run_dir / "plots" / "label_distribution.png"]
+        plots = [*save_figures(run_dir), run_dir / "plots" / "label_distribution.png"]
         partial.write_text(_page(log, [path for path in plots if path.is_file()]), encoding="utf-8")
         os.replace(partial, target)
     except OSError as error:

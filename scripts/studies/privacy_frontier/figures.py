@@ -26,8 +26,8 @@ def draw_accuracy(path: Path, rows: Sequence[Row], bars: Mapping[str, Row]) -> N
         for name, bar in bars.items():
             axes.axhline(100 * bar["accuracy"], color=GREY, linewidth=0.9, linestyle=":")
             if unit is None:
-                place = (1.02, 100 * bar["accuracy"])
-                axes.annotate(name, place, xycoords=("axes fraction", "data"), va="center", fontsize=8, color=GREY)
+                index = (1.02, 100 * bar["accuracy"])
+                axes.annotate(name, index, xycoords=("axes fraction", "data"), va="center", fontsize=8, color=GREY)
         if not chosen:
             say(axes, "no row")
             continue
@@ -37,14 +37,14 @@ def draw_accuracy(path: Path, rows: Sequence[Row], bars: Mapping[str, Row]) -> N
 
 def _points(axes: Axes, rows: Sequence[Row], unit: str | None) -> None:
     mechanisms = list(dict.fromkeys(row["mechanism"] for row in rows))
-    for place, mechanism in enumerate(mechanisms):
+    for index, mechanism in enumerate(mechanisms):
         same = sorted((row for row in rows if row["mechanism"] == mechanism), key=lambda row: row["epsilon"] or 0.0)
-        x = [place if unit is None else row["epsilon"] for row in same]
+        x = [index if unit is None else row["epsilon"] for row in same]
         y = [100 * row["student_accuracy"] for row in same]
         half = [100 * (row["student_accuracy_ci95"] or 0.0) for row in same]
-        axes.errorbar(x, y, half, marker=MARKERS[place % len(MARKERS)], color=PALETTE[place], capsize=3)
+        axes.errorbar(x, y, half, marker=MARKERS[index % len(MARKERS)], color=PALETTE[index], capsize=3)
         axes.annotate(
-            mechanism, (x[-1], y[-1]), xytext=(6, 6), textcoords="offset points", fontsize=9, color=PALETTE[place]
+            mechanism, (x[-1], y[-1]), xytext=(6, 6), textcoords="offset points", fontsize=9, color=PALETTE[index]
         )
     if unit is None:
         axes.set_xticks([])
@@ -95,12 +95,12 @@ def draw_leakage(path: Path, rows: Sequence[Row]) -> None:
     dress(axes, "What attackers learn, by where they stand", "", "AUC of the strongest attack")
     # Intervals over a few seeds reach beyond what an AUC can be.
     axes.set_ylim(0.0, 1.0)
-    for place, observation in enumerate(OBSERVATIONS):
+    for index, observation in enumerate(OBSERVATIONS):
         found = [(at, best) for at, row in enumerate(rows) if (best := strongest(row, observation)) is not None]
-        x = [at + 0.16 * (place - 1.5) for at, _ in found]
+        x = [at + 0.16 * (index - 1.5) for at, _ in found]
         half = [best["auc_ci95"] or 0.0 for _, best in found]
         y = [best["auc"] for _, best in found]
-        axes.errorbar(x, y, half, fmt=MARKERS[place], color=PALETTE[place], capsize=3, label=observation)
+        axes.errorbar(x, y, half, fmt=MARKERS[index], color=PALETTE[index], capsize=3, label=observation)
     axes.axhline(0.5, color=GREY, linewidth=0.9, linestyle=":")
     axes.set_xticks(range(len(rows)), [row["row"] for row in rows], rotation=20)
     figure.legend(loc="outside right center", frameon=False, title="seen by the attacker")

@@ -36,7 +36,7 @@ from fedkd.app.audit import audit_run
 from fedkd.app.run import run_experiment
 from fedkd.app.summary import versions
 from fedkd.config.load import load_config, to_json, to_mapping
-from fedkd.config.schema import AuditOptions, ExperimentConfig, Plugin
+from fedkd.config.schema import AuditConfig, ExperimentConfig, Plugin
 from fedkd.core.files import write_json
 from studies.tasks import Results, Task, run_tasks
 
@@ -98,9 +98,9 @@ def attack(runs: Path, overrides: tuple[str, ...], row: str, seed: int, name: st
     found: list[dict[str, Any]] = []
     seen: tuple[Observation, ...] = ("consensus",) if row in TRUSTED_SERVER else ("queried", "transcript", "consensus")
     # A shadow of the student takes the server's step once more, so that there are fewer of them.
-    audit_run(out, AuditOptions(ATTACKS, seen, shadows=shadows, copy_epochs=3))
+    audit_run(out, AuditConfig(ATTACKS, seen, shadows=shadows, surrogate_epochs=3))
     found.append(json.loads((out / "audit.json").read_text(encoding="utf-8")))
-    audit_run(out, AuditOptions(ATTACKS, ("student",), shadows=shadows // 2, copy_epochs=3))
+    audit_run(out, AuditConfig(ATTACKS, ("student",), shadows=shadows // 2, surrogate_epochs=3))
     found.append(json.loads((out / "audit.json").read_text(encoding="utf-8")))
     return {
         "attacks": [each for audit in found for each in audit["attacks"]],

@@ -9,19 +9,19 @@ from torch import Tensor, nn
 
 from fedkd.aggregation.types import ReportStack, Teacher
 from fedkd.client.behaviour import AdversaryView, ClientBehaviour
-from fedkd.client.context import LocalWork
+from fedkd.client.context import ClientContext
 from fedkd.client.rule import ClientRule, Upload
 from fedkd.core import plugins
 from fedkd.core.seeding import torch_generator
 from fedkd.distillation.distiller import Distiller
 from fedkd.distillation.validation import Validation
-from fedkd.experiment import Workspace
+from fedkd.experiment import Experiment
 from fedkd.models import accuracy, hit_rate
 from studies.robustness.settings import ABSENT, ATTACKS, DEFENCES, NONE, ROUNDS_BEFORE, TRAINED, place_of
 
 
 def built(attack: str) -> ClientBehaviour:
-    behaviour: ClientBehaviour = plugins.build(plugins.CLIENT, *ATTACKS[attack])
+    behaviour: ClientBehaviour = plugins.build(plugins.BEHAVIOUR, *ATTACKS[attack])
     return behaviour
 
 
@@ -31,19 +31,19 @@ class Replay(ClientRule):
     def __init__(self, logits: Tensor) -> None:
         self._logits = logits
 
-    def respond(self, work: LocalWork) -> Upload:
+    def respond(self, context: ClientContext) -> Upload:
         return Upload(logits=self._logits)
 
 
-def first_round(place: Workspace, client: int) -> LocalWork:
+def first_round(experiment: Experiment, client: int) -> ClientContext:
     """The client's work in round 1, when everybody has the initial model."""
-    labels = place.data.labels[place.data.clients[client].train]
-    return LocalWork(place, client, 1, {}, place.data.public.images, labels)
+    labels = experiment.data.labels[experiment.data.clients[client].train]
+    return ClientContext(experiment, client, 1, {}, experiment.data.public.images, labels)
 
 
-def answer(behaviour: ClientBehaviour, work: LocalWork, rule: ClientRule) -> Tensor:
+def answer(behaviour: ClientBehaviour, context: ClientContext, rule: ClientRule) -> Tensor:
     """The logits that a client with this behaviour sends."""
-    upload = behaviour.respond(work, rule)
+    upload = behaviour.respond(context, rule)
     if upload.logits is None:
         raise ValueError(f"{type(rule).__name__} answers without logits, and there is nothing to replay")
     return upload.logits
@@ -51,11 +51,11 @@ def answer(behaviour: ClientBehaviour, work: LocalWork, rule: ClientRule) -> Ten
 
 def train_client(preset: str, cache: str, partition: str, seed: int, client: int, attack: str) -> bool:
     """One client's logits on all public samples after one round, honest or not."""
-    place = place_of(preset, partition, seed)
-    behaviour = plugins.build(plugins.CLIENT, "honest") if attack == NONE else built(attack)
-    work = first_round(place, client)
-    work.labels = behaviour.labels(work)
-    logits = answer(behaviour, work, plugins.build(plugins.CLIENT_RULE, "own_model"))
+    experiment = place_of(preset, partition, seed)
+    behaviour = plugins.build(plugins.BEHAVIOUR, "honest") if attack == NONE else built(attack)
+    context = first_round(experiment, client)
+    context.labels = behaviour.labels(context)
+    logits = answer(behaviour, context, plugins.build(plugins.CLIENT_RULE, "own_model"))
     np.save(client_file(cache, partition, seed, client, attack), logits.numpy())
     return True
 
@@ -64,11 +64,11 @@ def client_file(cache: str, partition: str, seed: int, client: int, attack: str)
     return Path(cache) / f"client_{partition}_{seed}_{client}_{attack}.npy"
 
 
-def answers(place: Workspace, cache: str, partition: str, attack: str) -> dict[int, Tensor]:
-    """The clients' logits, ``[samples, classes]`` each, of which those of ``place.attackers`` are forged or missing."""
-    config = place.config
+def answers(experiment: Experiment, cache: str, partition: str, attack: str) -> dict[int, Tensor]:
+    """The clients' logits, ``[samples, classes]`` each; those of ``experiment.attackers`` are forged or missing."""
+    config = experiment.config
     seed, everybody = config.seed, range(config.clients.count)
-    attackers = sorted(place.attackers) if attack != NONE else []
+    attackers = sorted(experiment.attackers) if attack != NONE else []
     kind = attack if attack in TRAINED else NONE
     files = [client_file(cache, partition, seed, client, kind if client in attackers else NONE) for client in everybody]
     logits = {client: torch.from_numpy(np.load(file)) for client, file in zip(everybody, files, strict=True)}
@@ -84,19 +84,19 @@ def answers(place: Workspace, cache: str, partition: str, attack: str) -> dict[i
             draw = torch_generator(seed, round=1, client=client, purpose="collusion")
             forged[client] = behaviour.collude(AdversaryView(honest, logits[client], draw, client, len(attackers)))
         else:
-            forged[client] = answer(behaviour, first_round(place, client), Replay(logits[client]))
+            forged[client] = answer(behaviour, first_round(experiment, client), Replay(logits[client]))
     return forged
 
 
-def teach(place: Workspace, sent: Mapping[int, Tensor], defence: str) -> Teacher:
+def teach(experiment: Experiment, sent: Mapping[int, Tensor], defence: str) -> Teacher:
     """The defence's teacher, which has seen the parts of the public set before if it has a memory."""
-    aggregator = plugins.build(plugins.TEACHER, *DEFENCES[defence])
-    public, logits = place.data.public, torch.stack(list(sent.values()))
+    aggregator = plugins.build(plugins.STRATEGY, *DEFENCES[defence])
+    public, logits = experiment.data.public, torch.stack(list(sent.values()))
 
     def stack(samples: Tensor, round: int) -> ReportStack:
         return ReportStack(
             logits[:, samples],
-            torch.tensor([place.data.clients[client].train.numel() for client in sent]),
+            torch.tensor([experiment.data.clients[client].train.numel() for client in sent]),
             public.labels[samples],
             tuple(sent),
             round=round,
@@ -114,22 +114,22 @@ def defend(
     preset: str, cache: str, partition: str, seed: int, attack: str, share: float, defence: str
 ) -> dict[str, float]:
     """One cell of the table: the teacher's accuracy where the server knows no label, and the student's."""
-    place = place_of(preset, partition, seed, share)
-    teacher = teach(place, answers(place, cache, partition, attack), defence)
-    public = place.data.public
+    experiment = place_of(preset, partition, seed, share)
+    teacher = teach(experiment, answers(experiment, cache, partition, attack), defence)
+    public = experiment.data.public
     hidden = (public.labels < 0) & ~public.validation
     return {
-        "teacher": hit_rate(teacher.log_probabilities[hidden], public.truth[hidden]),
-        "test": accuracy(distilled(place, teacher), place.data.test_images, place.data.test_labels),
+        "strategy": hit_rate(teacher.log_probabilities[hidden], public.truth[hidden]),
+        "test": accuracy(distilled(experiment, teacher), experiment.data.test_images, experiment.data.test_labels),
     }
 
 
-def distilled(place: Workspace, teacher: Teacher) -> nn.Module:
+def distilled(experiment: Experiment, teacher: Teacher) -> nn.Module:
     """A student that has learned from the teacher alone."""
-    config, public = place.config, place.data.public
+    config, public = experiment.config, experiment.data.public
     balancer, temperature = config.distillation.balancer, config.distillation.temperature
     distiller = Distiller(
-        place.initial_model(),
+        experiment.initial_model(),
         plugins.build(plugins.BALANCER, balancer.name, balancer.options),
         config.distillation,
         temperature=plugins.build(plugins.TEMPERATURE, temperature.name, temperature.options),

@@ -4,7 +4,7 @@ from typing import Any
 
 from fedkd.config.load import load_config, to_json
 from fedkd.config.schema import ExperimentConfig
-from fedkd.experiment import Workspace, workspace
+from fedkd.experiment import Experiment
 
 NONE = "none"
 ABSENT = "absent"
@@ -25,8 +25,8 @@ DEFENCES: dict[str, tuple[str, dict[str, Any]]] = {
     "median": ("median", {}),
     "trimmed_mean": ("trimmed_mean", {"trim": 3}),
     "geometric_median": ("geometric_median", {}),
-    "krum": ("krum", {"byzantine": 3}),
-    "multi_krum": ("multi_krum", {"byzantine": 3}),
+    "krum": ("krum", {"malicious": 3}),
+    "multi_krum": ("multi_krum", {"malicious": 3}),
     "cronus": ("cronus", {"share": 0.3}),
     "exp_guard": ("exp_guard", {}),
     "vote": ("vote", {}),
@@ -89,8 +89,8 @@ def configured(preset: str, partition: str, seed: int, share: float = 0.0) -> Ex
     return load_config(spec["base"], [f"seed={seed}", f"clients.attackers.share={share}", *chosen])
 
 
-def place_of(preset: str, partition: str, seed: int, share: float = 0.0) -> Workspace:
-    return workspace(to_json(configured(preset, partition, seed, share)))
+def place_of(preset: str, partition: str, seed: int, share: float = 0.0) -> Experiment:
+    return Experiment.of(to_json(configured(preset, partition, seed, share)))
 
 
 def cases_of(preset: str) -> list[tuple[str, float]]:

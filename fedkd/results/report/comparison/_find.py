@@ -28,8 +28,8 @@ def find_runs(folders: Iterable[Path]) -> list[RunLog]:
                 "that holds such folders"
             )
         for run in runs:
-            if (place := run.resolve()) not in found:
-                found[place] = RunLog.read(run)
+            if (path := run.resolve()) not in found:
+                found[path] = RunLog.read(run)
     return list(found.values())
 
 
@@ -45,7 +45,7 @@ def _place_in_sweep(folder: Path) -> Callable[[Path], tuple[int, str]]:
     """A sweep's cells come in the order of its grid, all else by name."""
     try:
         cells = json.loads((folder / SWEEP_FILE).read_text(encoding="utf-8"))["cells"]
-        places = {str(cell["folder"]): place for place, cell in enumerate(cells)}
+        places = {str(cell["folder"]): path for path, cell in enumerate(cells)}
     except (OSError, ValueError, KeyError, TypeError):
         places = {}
     return lambda entry: (places.get(entry.name, len(places)), entry.name)

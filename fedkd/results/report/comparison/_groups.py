@@ -29,7 +29,7 @@ class Group:
 
     @property
     def name(self) -> str:
-        """``teacher.name=stacked, rounds=5``; keys that it lacks are left out, unless it lacks them all."""
+        """``strategy.name=stacked, rounds=5``; keys that it lacks are left out, unless it lacks them all."""
         held = [f"{key}={value}" for key, value in self.values.items() if value != ABSENT]
         return ", ".join(held or [f"no {key}" for key in self.values]) or "all runs"
 

@@ -137,4 +137,4 @@ def names_of(groups: Sequence[Group], longest: int = 48) -> dict[str, Group]:
     """The groups by name, or by number where a name is too long for a legend."""
     if all(len(group.name) <= longest for group in groups):
         return {group.name: group for group in groups}
-    return {f"group {place}": group for place, group in enumerate(groups, start=1)}
+    return {f"group {index}": group for index, group in enumerate(groups, start=1)}

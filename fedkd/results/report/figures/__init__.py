@@ -18,15 +18,15 @@ def draw_label_distribution(data: ExperimentData, folder: Path) -> None:
     save_label_distribution(data, path)
 
 
-def draw_observatory(folder: Path) -> None:
+def draw_figures(folder: Path) -> None:
     """The figures of ``run_figures``, which need a run's summary."""
-    from fedkd.results.report.figures.run_figures import save_observatory
+    from fedkd.results.report.figures.run_figures import save_figures
 
-    save_observatory(folder)
+    save_figures(folder)
 
 
-def observatory_files(folder: Path) -> list[Path]:
-    """Where ``draw_observatory`` puts them."""
+def figure_files(folder: Path) -> list[Path]:
+    """Where ``draw_figures`` puts them."""
     from fedkd.results.report.figures.run_figures import FIGURES
 
     return [folder / "plots" / f"{name}.png" for name in FIGURES]

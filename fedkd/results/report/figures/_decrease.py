@@ -7,12 +7,12 @@ from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from fedkd.results.report.figures._geometry import geometry_at, place
+from fedkd.results.report.figures._geometry import geometry_at, where_measured
 from fedkd.results.report.run_log import RunLog, StepLog
 from fedkd.results.report.style import dress, new_figure, say
 
 _SHARES = {0.0: "start", 0.25: "quarter", 0.5: "half", 0.75: "three quarters", 1.0: "end"}
-_WEIGHTS = [place / 400 for place in range(401)]
+_WEIGHTS = [index / 400 for index in range(401)]
 
 
 def draw_decrease_curves(log: RunLog) -> Figure:
@@ -26,7 +26,12 @@ def draw_decrease_curves(log: RunLog) -> Figure:
         say(panels[0], "No distillation step is recorded.")
         return figure
     for axes, round in zip(panels, shown, strict=True):
-        dress(axes, f"Round {round}: first-order decrease q(λ){place(log)}", "λ (0: labels only, 1: teacher only)", "")
+        dress(
+            axes,
+            f"Round {round}: first-order decrease q(λ){where_measured(log)}",
+            "λ (0: labels only, 1: teacher only)",
+            "",
+        )
         _draw_round(axes, log.steps, round)
         axes.set_xlim(-0.02, 1.02)
     panels[0].set_ylabel("loss decrease per unit of learning rate (log scale)")

@@ -19,7 +19,7 @@ def geometry_at(steps: StepLog, row: int) -> GradientGeometry:
     )
 
 
-def place(log: RunLog) -> str:
+def where_measured(log: RunLog) -> str:
     """What a title must add where the gradients are not those of all parameters (``distillation.geometry.mode``)."""
     value = log.at("distillation.geometry.mode")
     return _PLACES.get(value, "") if isinstance(value, str) else ""

@@ -3,7 +3,7 @@
 import numpy as np
 from matplotlib.figure import Figure
 
-from fedkd.results.report.figures._geometry import place
+from fedkd.results.report.figures._geometry import where_measured
 from fedkd.results.report.figures._rounds import ROOM_ABOVE, STEP_AXIS, mark_rounds
 from fedkd.results.report.run_log import RunLog
 from fedkd.results.report.style import BLUE, GREY, ORANGE, PURPLE, dress, new_figure, say
@@ -18,8 +18,14 @@ def draw_gradients(log: RunLog) -> Figure:
     """cos φ above; ‖∇L_dist‖ and ‖∇L_cls‖ on a logarithmic scale below, at the steps where they were taken."""
     figure = new_figure(height=5.6)
     above, below = figure.subplots(2, 1, sharex=True)
-    dress(above, f"Angle between the gradients of distillation and labels{place(log)}", "", "cos φ", gap=ROOM_ABOVE)
-    dress(below, f"Norms of the two gradients{place(log)}", STEP_AXIS, "norm (log scale)")
+    dress(
+        above,
+        f"Angle between the gradients of distillation and labels{where_measured(log)}",
+        "",
+        "cos φ",
+        gap=ROOM_ABOVE,
+    )
+    dress(below, f"Norms of the two gradients{where_measured(log)}", STEP_AXIS, "norm (log scale)")
     steps = log.steps
     taken = np.flatnonzero(np.isfinite(steps["cos"]))
     if taken.size == 0:

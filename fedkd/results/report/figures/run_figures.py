@@ -20,7 +20,7 @@ __all__ = [
     "draw_fidelity",
     "draw_gradients",
     "draw_lambda",
-    "save_observatory",
+    "save_figures",
 ]
 
 FIGURES: dict[str, Callable[[RunLog], Figure]] = {
@@ -33,7 +33,7 @@ FIGURES: dict[str, Callable[[RunLog], Figure]] = {
 """File name, without its ending, and what draws it."""
 
 
-def save_observatory(run_dir: Path) -> list[Path]:
+def save_figures(run_dir: Path) -> list[Path]:
     """Draw every figure of the run in ``run_dir`` as ``run_dir/plots/NAME.png``, and return the paths.
 
     Works on unfinished runs; a figure without data says so. Raises ``RunError`` when the folder holds no run.

@@ -12,7 +12,7 @@ from fedkd.results.records import ClientRecord, RoundRecord
 
 
 @dataclass(frozen=True)
-class Tally:
+class Totals:
     """What the summary needs of all rounds so far, so that nothing has to be read back from the logs.
 
     ``last`` is the newest round's record and ``validation_before`` the validation of the round before it.
@@ -41,10 +41,10 @@ class Tally:
         ensemble_accuracy: float | None,
         probed: bool,
         seconds: float,
-    ) -> "Tally":
+    ) -> "Totals":
         """The tally with one more round; ``seconds`` is the wall time of all rounds."""
         tested = [row.test_accuracy for row in clients if row.test_accuracy is not None]
-        return Tally(
+        return Totals(
             rounds=record.round,
             bytes_up=self.bytes_up + record.bytes_up,
             bytes_down=self.bytes_down + record.bytes_down,
@@ -63,5 +63,5 @@ class Tally:
         return json.dumps(asdict(self))
 
     @classmethod
-    def from_json(cls, text: str) -> "Tally":
+    def from_json(cls, text: str) -> "Totals":
         return TypeAdapter(cls).validate_python(json.loads(text))
