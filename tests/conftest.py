@@ -1,5 +1,6 @@
 """Annotated tensor shapes are checked at run time in every test."""
 
+import pytest
 from hypothesis import settings
 from jaxtyping import install_import_hook
 
@@ -24,3 +25,11 @@ _WITH_TENSORS = [
 # Must run before anything imports the packages. Modules that pass around protocols (Engine, Observer) are left out:
 # beartype can only check protocols that are declared checkable at run time.
 install_import_hook(_WITH_TENSORS, "beartype.beartype")
+
+
+@pytest.fixture(scope="session")
+def task_identity() -> None:
+    """Messages can only be made by a process that Flower knows as a task."""
+    from flwr.supercore.task_identity import TaskIdentity
+
+    TaskIdentity.task_id = TaskIdentity.run_id = TaskIdentity.node_id = 1

@@ -15,8 +15,8 @@ from fedkd.app.cli import main as cli
 from fedkd.config import shipped
 from fedkd.config.load import load_config
 from fedkd.core import plugins
+from tests.support import ROOT
 
-ROOT = Path(__file__).resolve().parent.parent
 CONFIGS = sorted((ROOT / "configs").rglob("*.yaml"))
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 
 from fedkd.distillation.balancer import build_balancer
 from fedkd.distillation.geometry import GradientGeometry
+from tests.support import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = ROOT / "scripts/figure2.py"
 NORMS = st.floats(1e-5, 1e-1)
 ACUTE = st.floats(0.0, math.pi / 2)

@@ -13,8 +13,8 @@ import torch
 
 from fedkd.config.load import load_config, to_mapping
 from fedkd.data.roles import prepare
+from tests.support import ROOT
 
-ROOT = Path(__file__).parents[2]
 CONFIGS = ROOT / "configs/privacy"
 TINY = (
     "data.dataset=digits",

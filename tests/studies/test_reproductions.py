@@ -15,8 +15,8 @@ from fedkd.app.checks import composition_faults
 from fedkd.config.load import load_config
 from fedkd.core.errors import ConfigError, RunError
 from fedkd.models import build_model
+from tests.support import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 CARDS = sorted((ROOT / "configs/reproductions").glob("*.yaml"))
 BLOCK = {
     "title": "a tiny card",

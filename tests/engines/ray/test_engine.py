@@ -1,0 +1,180 @@
+"""The Ray engine, with real workers: equal to the inline engine, robust, quiet, and gone afterwards.
+
+Starting Ray takes seconds, so the tests of one configuration share one engine.
+"""
+
+import os
+import signal
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.support.processes import Program
+
+pytest.importorskip("ray")
+
+from fedkd.config.schema import EngineConfig
+from fedkd.core.errors import RunError
+from fedkd.core.messages import Job, Reply
+from fedkd.engines.inline import InlineEngine
+from fedkd.engines.ray.engine import RayEngine
+from fedkd.engines.resources import ClientResources
+
+pytestmark = pytest.mark.usefixtures("task_identity")
+
+JOB = Job(
+    "work",
+    2,
+    '{"seed": 1}',
+    {"weight": np.full((3, 4), 0.5, np.float32)},
+    personal={client: {"secret": np.arange(client)} for client in range(8)},
+    probe=True,
+    state_dir="somewhere",
+)
+RESOURCES = {11: ClientResources(threads=2)}
+CLIENT_FN = "tests.support.engine_performers:choose"
+
+
+def comparable(replies: Iterable[Reply]) -> dict[int, Any]:
+    return {
+        reply.client: (
+            {name: (array.dtype.str, array.shape, array.tobytes()) for name, array in reply.arrays.items()},
+            dict(reply.metrics),
+            reply.error,
+        )
+        for reply in replies
+    }
+
+
+def errors(replies: Iterable[Reply]) -> dict[int, str]:
+    return {reply.client: reply.error for reply in replies if reply.error is not None}
+
+
+@pytest.fixture(scope="module")
+def engine() -> Iterator[RayEngine]:
+    """Two workers, cohorts of two clients, and client 11 with both cores to itself."""
+    config = EngineConfig(workers=2, clients_per_node=2, timeout=30)
+    with RayEngine(config, clients=12, resources=RESOURCES, client_fn=CLIENT_FN) as running:
+        yield running
+
+
+def test_equals_inline(engine: RayEngine) -> None:
+    clients = [11, 3, 0, 7, 8, 2, 5]
+    expected = comparable(InlineEngine(resources=RESOURCES, client_fn=CLIENT_FN).run(JOB, clients))
+    assert comparable(engine.run(JOB, clients)) == expected
+    assert expected[11][1]["threads"] == 2
+
+
+def test_failing_clients_leave_their_cohort_alone(engine: RayEngine) -> None:
+    replies = list(engine.run(Job("fail_on_even", 1, "{}"), range(6)))
+    assert len(replies) == 6
+    assert errors(replies) == {client: f"ValueError: no data on client {client}" for client in (0, 2, 4)}
+
+
+def test_killed_worker_costs_its_cohort_and_is_replaced(engine: RayEngine) -> None:
+    """Clients 0 to 11 in cohorts of two: client 3 shares one with client 9."""
+    replies = list(engine.run(Job("die_on_client_3", 1, "{}"), range(12)))
+    assert len(replies) == 12
+    assert set(errors(replies)) == {3, 9}
+    assert all("the worker process died" in reason for reason in errors(replies).values())
+    assert errors(engine.run(Job("die_on_client_3", 2, "{}"), range(12))) == {}
+
+
+def test_second_ray_in_one_process_is_refused(engine: RayEngine) -> None:
+    with pytest.raises(RunError, match="already running in this process"):
+        RayEngine(EngineConfig(workers=1), clients=1).__enter__()
+    assert errors(engine.run(JOB, [1])) == {}
+
+
+def test_messages_in_flight_take_little_shared_memory(engine: RayEngine) -> None:
+    """Ray's own default is 30 % of the machine's memory."""
+    import ray
+
+    assert 0 < ray.cluster_resources()["object_store_memory"] <= 256 * 2**20  # type: ignore[no-untyped-call]
+
+
+def test_signal_handlers_are_the_users(engine: RayEngine) -> None:
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+SCRIPT = """
+import sys
+import numpy as np
+from fedkd.config.schema import EngineConfig
+from fedkd.engines.ray.engine import RayEngine
+from fedkd.core.errors import RunError
+from fedkd.core.messages import Job
+
+def engine(clients, **options):
+    return RayEngine(EngineConfig(**options), clients, client_fn="tests.support.engine_performers:choose")
+"""
+
+
+def start(body: str) -> Program:
+    return Program("-c", SCRIPT + body)
+
+
+def test_one_worker_is_enough_recovers_and_is_quiet() -> None:
+    """Equal to inline; a client that hangs or kills the worker spoils one round; nothing but our lines is printed."""
+    process = start(
+        """
+from fedkd.engines.inline import InlineEngine
+
+def answers(engine):
+    job = Job("work", 1, "{}", {"weight": np.ones((3, 4), np.float32)})
+    return {o.client: (o.arrays["logits"].tobytes(), dict(o.metrics)) for o in engine.run(job, range(5))}
+
+def failed(round, kind):
+    return sum(not reply.ok for reply in running.run(Job(kind, round, "{}"), range(5)))
+
+with engine(5, workers=1, timeout=10, clients_per_node=5) as running:
+    print(failed(1, "hang_on_client_3"), failed(2, "hang_on_client_3"))
+    print(failed(1, "die_on_client_3"), failed(2, "die_on_client_3"))
+    inline = InlineEngine(client_fn="tests.support.engine_performers:choose")
+    print(failed(1, "chatter"), answers(running) == answers(inline))
+"""
+    )
+    out, err = process.communicate(timeout=240)
+    assert (out.split("\n"), err, process.returncode) == (["5 0", "5 0", "0 True", ""], "", 0)
+    process.assert_nothing_left()
+
+
+def test_interrupt_ends_busy_clients_within_seconds(tmp_path: Path) -> None:
+    """Ctrl-C reaches the whole process group, in the middle of work; the caller sees one KeyboardInterrupt."""
+    process = start(
+        f"""
+try:
+    with engine(4, workers=2) as running:
+        list(running.run(Job("mark_and_sleep", 1, {str(tmp_path)!r}), range(4)))
+except KeyboardInterrupt:
+    print("stopped")
+"""
+    )
+    deadline = time.monotonic() + 120
+    while len(list(tmp_path.glob("*.started"))) < 2 and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert len(list(tmp_path.glob("*.started"))) == 2
+    os.killpg(process.pid, signal.SIGINT)
+    out, err = process.communicate(timeout=15)
+    assert (out, err, process.returncode) == ("stopped\n", "", 0)
+    process.assert_nothing_left()
+
+
+def test_failure_to_start_is_reported_and_leaves_nothing() -> None:
+    process = start(
+        """
+try:
+    RayEngine(EngineConfig(workers=1), 2, client_fn="no_such_module:perform").__enter__()
+except RunError as error:
+    print(error)
+"""
+    )
+    out, err = process.communicate(timeout=120)
+    assert out == "a worker cannot start: ModuleNotFoundError: No module named 'no_such_module'\n"
+    assert (err, process.returncode) == ("", 0)
+    process.assert_nothing_left()

@@ -1,0 +1,197 @@
+"""What is easily done wrong with Flower, and is not done here. What needs running workers is in ``test_ray_engine``."""
+
+import ast
+import subprocess
+import sys
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flwr.app import ConfigRecord, Context, Error, Message, RecordDict
+
+import fedkd
+from fedkd.app.flower_strategy import FederatedDistillation
+from fedkd.config.load import to_json
+from fedkd.core.errors import RunError
+from fedkd.core.messages import Job
+from fedkd.engines.flower.client_app import app
+from fedkd.engines.flower.grid import EXPIRY_SECONDS, GridEngine
+from fedkd.engines.flower.wire import COHORT_MESSAGE, Cohort, encode_cohort
+from fedkd.server.setup import build_aggregator, build_distiller
+from tests.support.federations import federation, place_of
+from tests.support.local_grid import LocalGrid
+
+pytestmark = pytest.mark.usefixtures("task_identity")
+
+
+def strategy(*overrides: str) -> FederatedDistillation:
+    experiment = place_of(*overrides)
+    return FederatedDistillation(
+        experiment, build_aggregator(experiment), build_distiller(experiment, experiment.initial_model())
+    )
+
+
+def nonsense() -> Job:
+    """Work that fails at once."""
+    return Job("no such kind", 1, to_json(place_of().config))
+
+
+class LateGrid(LocalGrid):
+    """Its nodes appear one by one."""
+
+    def get_node_ids(self) -> list[int]:
+        self.nodes.append(self.nodes[-1] + 1)
+        return self.nodes[:-1]
+
+    def push_messages(self, messages: Iterable[Message]) -> list[str]:
+        assert len(self.nodes) > 4, "a message was sent before all nodes were there"
+        return super().push_messages(messages)
+
+
+def test_nothing_is_sent_before_all_nodes_are_there() -> None:
+    grid = LateGrid(1)
+    with GridEngine(grid, nodes=4, workers=4, timeout=30.0, clients_per_node=1) as engine:
+        assert len(list(engine.run(nonsense(), range(8)))) == 8
+    assert len({message.metadata.dst_node_id for message in grid.sent}) == 4
+
+
+class TwiceGrid(LocalGrid):
+    """Goes through messages twice, as the grid that talks to a server does: to check them, and to send them."""
+
+    def push_messages(self, messages: Iterable[Message]) -> list[str]:
+        count = sum(1 for _ in messages)
+        sent = list(messages)
+        assert len(sent) == count, "the messages were gone the second time"
+        return super().push_messages(sent)
+
+
+def test_messages_may_be_gone_through_twice() -> None:
+    flower, grid = strategy(), TwiceGrid(2)
+    flower.start(grid, flower.initial_arrays(), num_rounds=1)
+    assert len(grid.sent) == 2
+    with GridEngine(grid, nodes=2, workers=1, timeout=30.0) as engine:
+        assert len(list(engine.run(nonsense(), range(4)))) == 4
+    configured = flower.configure_train(2, flower.initial_arrays(), ConfigRecord(), grid)
+    assert len(list(configured)) == len(list(configured)) == 2
+
+
+def test_a_round_in_which_every_reply_is_an_error_is_an_error() -> None:
+    """Flower's own strategies log the errors, and go on with what they had."""
+
+    def crash(index: int, message: Message) -> Message:
+        return Message(Error(0, "ClientApp raised an exception"), reply_to=message)
+
+    flower, grid = strategy(), LocalGrid(2, crash)
+    with pytest.raises(RunError, match=r"round 1: 0 valid reports, clients\.min_reports is 1"):
+        flower.start(grid, flower.initial_arrays(), num_rounds=3)
+    run = federation(None)
+    with GridEngine(LocalGrid(2, crash), nodes=2, workers=1, timeout=30.0) as engine:
+        job = run.server.job(1)
+        with pytest.raises(RunError, match=r"0 valid reports.*client 0: ClientApp raised an exception; client 1"):
+            run.server.finish_round(job, engine.run(job, run.server.sampled(1)))
+
+
+def test_a_backend_that_fails_is_an_error_and_not_a_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Flower leaves its ServerApp waiting for nodes that never come."""
+    pytest.importorskip("ray")
+    from fedkd.engines.ray import simulation as flower_simulation
+
+    def fail(*arguments: object, **options: object) -> None:
+        raise RuntimeError("no backend")
+
+    monkeypatch.setattr(flower_simulation, "run_simulation", fail)
+    simulation = flower_simulation.Simulation(2, {"num_cpus": 1}, client_fn="fedkd.client:perform", verbose=False)
+    with pytest.raises(RunError, match="simulation did not start: no backend"):
+        simulation.start()
+    assert not simulation.running
+
+
+def test_every_message_ends_soon_after_nobody_waits_for_it() -> None:
+    grid, begun = LocalGrid(2), time.time()
+    with GridEngine(grid, nodes=2, workers=1, timeout=7.0, clients_per_node=1) as engine:
+        list(engine.run(nonsense(), range(5)))
+    assert len(grid.sent) == 5
+    for message in grid.sent:
+        assert 0 < message.metadata.ttl <= time.time() - begun + 7.0 + EXPIRY_SECONDS
+
+
+def test_the_app_travels_as_the_name_of_its_module() -> None:
+    """It is pickled with every message, and read where nobody has run the program that sends it."""
+    pickled = pytest.importorskip("ray.cloudpickle").dumps(app)
+    assert len(pickled) < 1000
+    code = f"import pickle; from flwr.clientapp import ClientApp; print(type(pickle.loads({pickled!r})) is ClientApp)"
+    loaded = subprocess.run(
+        [sys.executable, "-c", code],
+        env={"PYTHONPATH": ":".join(entry for entry in sys.path if entry)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    assert loaded.stdout.strip() == "True"
+
+
+def test_what_clients_remember_does_not_travel_in_flowers_context(tmp_path: Path) -> None:
+    """Flower sends the context both ways with every message, at the cost of its size."""
+    run = federation(tmp_path, "clients.rule=own_model")
+    job, context = run.server.job(1), Context(1, 2**63 + 1, {}, RecordDict(), {})
+    cohort = Cohort(job, run.server.sampled(1), "fedkd.client:perform", 60.0)
+    app(Message(encode_cohort(cohort), 2**63 + 1, COHORT_MESSAGE, ttl=60.0), context)
+    assert len(list(tmp_path.iterdir())) == 4, "the clients must have something to remember"
+    assert len(context.state) == 0
+
+
+def modules_that(condition: Any) -> list[str]:
+    folder = Path(fedkd.__file__).parent
+    return [
+        str(path.relative_to(folder))
+        for path in sorted(folder.rglob("*.py"))
+        if any(condition(node) for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
+    ]
+
+
+def test_one_module_calls_flowers_deprecated_entry_point_and_one_starts_ray() -> None:
+    assert modules_that(lambda node: isinstance(node, ast.alias) and node.name == "run_simulation") == [
+        "engines/flower_simulation.py"
+    ]
+    assert modules_that(lambda node: isinstance(node, ast.Attribute) and ast.unparse(node) == "ray.init") == [
+        "engines/ray_cluster.py"
+    ]
+
+
+WATCHED_IMPORT = """
+import json, os, sys
+
+class Watcher:
+    names = {"flwr"}
+
+    def find_spec(self, name, path=None, target=None):
+        if name in self.names:
+            names = ("FLWR_TELEMETRY_ENABLED", "FLWR_DISABLE_UPDATE_CHECK", "RAY_USAGE_STATS_ENABLED")
+            print(name, [os.environ.get(each) for each in names])
+            if name == "ray":
+                raise RuntimeError("seen enough")
+
+sys.meta_path.insert(0, Watcher())
+import fedkd.app
+from fedkd.config.schema import EngineConfig
+from fedkd.engines.ray.engine import RayEngine
+Watcher.names.add("ray")
+try:
+    RayEngine(EngineConfig(), 2).__enter__()
+except RuntimeError as error:
+    print(error)
+"""
+
+
+@pytest.mark.parametrize(("own", "expected"), [(None, "0"), ("1", "1")])
+def test_no_telemetry_whichever_is_imported_first_unless_the_user_wants_it(own: str | None, expected: str) -> None:
+    pytest.importorskip("ray")
+    environment = {"PYTHONPATH": ":".join(entry for entry in sys.path if entry)}
+    environment |= {} if own is None else {"FLWR_TELEMETRY_ENABLED": own}
+    done = subprocess.run(
+        [sys.executable, "-c", WATCHED_IMPORT], env=environment, capture_output=True, text=True, timeout=120, check=True
+    )
+    assert done.stdout.splitlines() == [f"ray {[expected, '1', '0']}", "seen enough"]

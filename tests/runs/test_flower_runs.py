@@ -1,0 +1,150 @@
+"""``flwr run`` on real Flower processes: the same bits as inline, a status that tells, and nothing left behind."""
+
+import json
+import os
+import socket
+import ssl
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
+from pathlib import Path
+
+import pytest
+from _flower_processes import CONNECTION, Certificates, superlink, supernodes
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+from flower_run import flower_run
+
+from fedkd.app.run import run_experiment
+from fedkd.config.load import load_config
+from tests.support import ROOT
+
+TINY = (
+    "rounds=2",
+    "clients.count=4",
+    "clients.epochs=1",
+    "clients.rule=own_model",
+    "data.private_size=80",
+    "data.public.size=40",
+    "data.public.labelled=20",
+    "student.model={name: mlp, hidden: [8]}",
+    "distillation.steps=3",
+    "communication.uplink={name: quantise, delta: true, compress: zlib}",
+    "controls=[]",
+)
+"""Clients that keep a model of their own, and code their answers as differences to the last ones."""
+
+LEAVE_SECONDS = 30.0
+
+
+@pytest.fixture(scope="module")
+def reference(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
+    out = tmp_path_factory.mktemp("reference") / "run"
+    run_experiment(load_config(ROOT / "configs/quickstart.yaml", [*TINY, "engine.kind=inline"]), out)
+    return result(out)
+
+
+def result(folder: Path) -> tuple[str, str]:
+    summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+    return summary["student_sha256"], (folder / "rounds.jsonl").read_text(encoding="utf-8")
+
+
+@pytest.fixture
+def mark(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """After the test, no process is left of those that it started, directly or not: all of them inherit a variable."""
+    value = uuid.uuid4().hex
+    monkeypatch.setenv("FEDKD_TEST", value)
+    yield
+    deadline = time.monotonic() + LEAVE_SECONDS
+    while (left := marked(f"FEDKD_TEST={value}")) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert left == []
+
+
+def marked(text: str) -> list[str]:
+    found = []
+    for process in Path("/proc").iterdir():
+        try:
+            if text.encode() in (process / "environ").read_bytes().split(b"\0"):
+                found.append((process / "cmdline").read_bytes().replace(b"\0", b" ").decode())
+        except OSError:
+            continue
+    return found
+
+
+def run_script(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(ROOT / "scripts/flower_run.py"), "quickstart", *TINY, *arguments]
+    environ = os.environ | {"PYTHONPATH": str(ROOT)}
+    return subprocess.run(command, cwd=cwd, env=environ, capture_output=True, text=True, check=False, timeout=400)
+
+
+@pytest.mark.usefixtures("mark")
+def test_flowers_simulation_gives_the_same_bits(tmp_path: Path, reference: tuple[str, str]) -> None:
+    """The tests' own Ray, if one is running, is not joined; the script's folder is where results go."""
+    done = run_script("--out", "run", cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert result(tmp_path / "run") == reference
+    assert f"results in {tmp_path / 'run'}" in done.stdout
+
+
+@pytest.mark.usefixtures("mark")
+def test_a_deployment_gives_the_same_bits(tmp_path: Path, reference: tuple[str, str]) -> None:
+    done = run_script("--out", "run", "--supernodes", "2", cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert result(tmp_path / "run") == reference
+    assert [path.name for path in (tmp_path / "run/client_state").iterdir()] == ["state_key"]
+
+
+@pytest.mark.usefixtures("mark")
+def test_a_federation_that_does_not_fit_fails_the_run_over_tls(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    tls = certificates(tmp_path)
+    home = tmp_path / "home"
+    keys = {"config": "quickstart", "overrides": f"{' '.join(TINY[2:4])} clients.count=1", "out": str(tmp_path / "run")}
+    # One of two is enough to say that both are too many.
+    held = {"partition-id": 0, "num-partitions": 2}
+    with superlink(home, tls=tls) as address, supernodes(home, address, [held], tls=tls):
+        assert encrypted(address, tls.ca)
+        status = flower_run(home, CONNECTION, keys)
+    shown = capfd.readouterr()
+    assert status == 1, shown
+    assert "the run is finished:failed: ServerApp failed with exception" in shown.err
+    assert "num-partitions is 2 and clients.count is 1" in shown.err
+    assert "raise clients.count, or use fewer SuperNodes" in shown.err
+
+
+def encrypted(address: str, ca: Path) -> bool:
+    """Whether who answers there speaks TLS and is the one that the certificate is for."""
+    host, _, port = address.rpartition(":")
+    context = ssl.create_default_context(cafile=ca)
+    with socket.create_connection((host, int(port))) as plain, context.wrap_socket(plain, server_hostname=host) as tls:
+        return tls.version() is not None
+
+
+def certificates(folder: Path) -> Certificates:
+    """A certificate authority, and a certificate by it for a server at 127.0.0.1."""
+    authority, server = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
+    issuer = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "fedkd test authority")])
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
+    names = x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))])
+
+    def signed(name: x509.Name, key: ec.EllipticCurvePrivateKey, extension: x509.ExtensionType) -> bytes:
+        now = datetime.now(UTC)
+        builder = x509.CertificateBuilder(issuer, name, key.public_key(), x509.random_serial_number())
+        builder = builder.not_valid_before(now - timedelta(hours=1)).not_valid_after(now + timedelta(days=1))
+        builder = builder.add_extension(extension, critical=True)
+        return builder.sign(authority, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+
+    files = Certificates(folder / "ca.crt", folder / "server.pem", folder / "server.key")
+    files.ca.write_bytes(signed(issuer, authority, x509.BasicConstraints(ca=True, path_length=None)))
+    files.server.write_bytes(signed(subject, server, names))
+    pem, form = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
+    files.key.write_bytes(server.private_bytes(pem, form, serialization.NoEncryption()))
+    return files
