@@ -43,7 +43,7 @@ class Experiment:
 
     @property
     def resident(self) -> ExperimentData:
-        """The data with their images on the experiment's device: one copy per process."""
+        """The data with their inputs on the experiment's device: one copy per process."""
         return self.data.on(self.device)
 
     @cached_property

@@ -41,8 +41,8 @@ class Features(ClientRule):
         targets = None if answers is None else torch.from_numpy(answers.copy()).log_softmax(dim=-1)
         labels, config = context.labels, context.experiment.config.clients
 
-        def loss(model: nn.Module, images: Tensor, rows: Tensor) -> Tensor:
-            logits = model(images)
+        def loss(model: nn.Module, inputs: Tensor, rows: Tensor) -> Tensor:
+            logits = model(inputs)
             loss = nn.functional.cross_entropy(logits, labels.to(rows.device)[rows])
             if targets is None:
                 return loss
@@ -50,14 +50,14 @@ class Features(ClientRule):
 
         everything = torch.arange(labels.numel())
         generator = context.generator("local training")
-        context.trainer(model, context.images, everything, config, epochs=config.epochs, generator=generator, loss=loss)
+        context.trainer(model, context.inputs, everything, config, epochs=config.epochs, generator=generator, loss=loss)
         context.keep(model)
-        seen, logits = embeddings(model, context.images)
+        seen, logits = embeddings(model, context.inputs)
         arrays = {
             FEATURE_VALUES: seen.numpy(),
             FEATURE_LOGITS: logits.numpy(),
             FEATURE_LABELS: labels.numpy().astype(np.int16),
         }
         if context.probe:
-            arrays[TEST_FEATURES] = embeddings(model, context.experiment.resident.test_images)[0].numpy()
+            arrays[TEST_FEATURES] = embeddings(model, context.experiment.resident.test_inputs)[0].numpy()
         return Upload(arrays=arrays, model=model)

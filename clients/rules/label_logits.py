@@ -41,17 +41,17 @@ class LabelLogits(ClientRule):
             own = {name: context.memory[name].numpy() for name in (MEANS, SIZES)} if mine else None
             targets, known = others_means(context.received, own)
 
-        def loss(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
-            logits = model(images)
+        def loss(model: nn.Module, inputs: Tensor, labels: Tensor) -> Tensor:
+            logits = model(inputs)
             loss = nn.functional.cross_entropy(logits, labels)
             if known.numel() == 0:
                 return loss
-            target = targets.to(images.device)[labels].softmax(dim=-1)
+            target = targets.to(inputs.device)[labels].softmax(dim=-1)
             apart = nn.functional.kl_div(logits.log_softmax(dim=-1), target, reduction="none").sum(dim=-1)
-            return loss + self.weight * (known.to(images.device)[labels] * apart).mean()
+            return loss + self.weight * (known.to(inputs.device)[labels] * apart).mean()
 
         context.train(model, loss)
         context.keep(model)
-        arrays = label_means(predict(model, context.images), context.labels, context.experiment.data.classes)
+        arrays = label_means(predict(model, context.inputs), context.labels, context.experiment.data.classes)
         context.memory |= {name: torch.from_numpy(array) for name, array in arrays.items()}
         return Upload(arrays=arrays, model=model)

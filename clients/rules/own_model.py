@@ -58,7 +58,7 @@ class OwnModel(ClientRule):
         known = labels != UNKNOWN_LABEL
         context.trainer(
             model,
-            context.experiment.resident.public.images[known],
+            context.experiment.resident.public.inputs[known],
             labels[known],
             context.experiment.config.clients,
             epochs=self.pretrain_epochs,
@@ -75,7 +75,7 @@ class OwnModel(ClientRule):
 
         context.trainer(
             model,
-            context.experiment.resident.public.images[consensus.positions[consensus.mask]],
+            context.experiment.resident.public.inputs[consensus.positions[consensus.mask]],
             torch.arange(targets.shape[0]),
             replace(config, proximal=0.0, learning_rate=self.digest_learning_rate or config.learning_rate),
             epochs=self.digest_epochs,

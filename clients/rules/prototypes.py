@@ -40,15 +40,15 @@ class Prototypes(ClientRule):
             targets = torch.from_numpy(context.received[MEANS].copy())
             known = torch.from_numpy(context.received[SIZES] > 0).float()
 
-        def loss(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
-            seen, logits = embed(model, images)
+        def loss(model: nn.Module, inputs: Tensor, labels: Tensor) -> Tensor:
+            seen, logits = embed(model, inputs)
             loss = nn.functional.cross_entropy(logits, labels)
             if targets is None or known is None:
                 return loss
-            apart = (seen - targets.to(images.device)[labels]).square().mean(dim=-1)
-            return loss + self.weight * (known.to(images.device)[labels] * apart).mean()
+            apart = (seen - targets.to(inputs.device)[labels]).square().mean(dim=-1)
+            return loss + self.weight * (known.to(inputs.device)[labels] * apart).mean()
 
         context.train(model, loss)
         context.keep(model)
-        seen, _ = embeddings(model, context.images)
+        seen, _ = embeddings(model, context.inputs)
         return Upload(arrays=label_means(seen, context.labels, context.experiment.data.classes), model=model)

@@ -31,8 +31,8 @@ class Selective(ClientRule):
 
     ``reference`` uniform is the published choice, noise between the least and the greatest pixel. With public, the
     unlabelled public samples, the ratio is P(class | x)/P(class) instead of a density, and tells similar classes apart
-    far better. Images are reduced to ``components`` principal components of the public images (null: all pixels).
-    ``width`` is the kernel's, in typical distances between public images; ``ridge`` is λ; at most ``samples`` own and
+    far better. Inputs are reduced to ``components`` principal components of the public inputs (null: all pixels).
+    ``width`` is the kernel's, in typical distances between public inputs; ``ridge`` is λ; at most ``samples`` own and
     as many reference samples are used. The published demonstration has 250 uniform samples, λ = 1/√250 and, on pixels
     of MNIST, σ = 5.
 
@@ -84,10 +84,10 @@ class Selective(ClientRule):
     def _select(self, context: ClientContext) -> Bool[Tensor, " queries"]:
         # The selector is the same in every round, so its draws must not depend on the round.
         generator = replace(context, round=0).generator("density ratio")
-        public = context.experiment.data.public.images.flatten(1)
+        public = context.experiment.data.public.inputs.flatten(1)
         project = _projection(public, self.components)
         known = project(public)
-        own = project(context.images.cpu().flatten(1))
+        own = project(context.inputs.cpu().flatten(1))
         labels = context.labels if self.per_class else torch.zeros_like(context.labels)
         fitted, held_out = _divide(labels, self.samples, generator)
         if len(fitted) == 0:

@@ -104,9 +104,9 @@ def _starts(parts: Sequence[Tensor]) -> list[int] | None:
 
 
 class ReportBuffer:
-    """A place for every client's logits of a round, and for those on the test images right behind them.
+    """A place for every client's logits of a round, and for those on the test samples right behind them.
 
-    ``clients`` are all that may answer, in rising order; ``tests`` is the number of test images, 0 where they are not
+    ``clients`` are all that may answer, in rising order; ``tests`` is the number of test samples, 0 where they are not
     asked about. What is put there is copied once, and then ``stack_views`` and ``joined`` have nothing left to copy.
     """
 

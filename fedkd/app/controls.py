@@ -42,13 +42,13 @@ def public_only(experiment: Experiment, progress: Progress) -> tuple[list[float]
     history = []
     with fixed_threads(config.engine.server_threads):
         for round in range(1, config.rounds + 1):
-            distiller.fit_labels(data.public.images, data.public.labels, round=round)
-            history.append(accuracy(distiller.student, data.test_images, data.test_labels))
+            distiller.fit_labels(data.public.inputs, data.public.labels, round=round)
+            history.append(accuracy(distiller.student, data.test_inputs, data.test_labels))
             progress(round, config.rounds)
         held_out = data.public.validation
         if not bool(held_out.any()):
             return history, None
-        return history, accuracy(distiller.student, data.public.images[held_out], data.public.truth[held_out])
+        return history, accuracy(distiller.student, data.public.inputs[held_out], data.public.truth[held_out])
 
 
 def centralised(experiment: Experiment, progress: Progress) -> list[float]:
@@ -57,20 +57,20 @@ def centralised(experiment: Experiment, progress: Progress) -> list[float]:
     model = experiment.initial_model()
     labelled = (data.public.labels != UNKNOWN_LABEL).nonzero().squeeze(1)
     pooled = torch.cat([client.train for client in data.clients])
-    images = torch.cat([data.images[pooled], data.public.images[labelled]])
+    inputs = torch.cat([data.inputs[pooled], data.public.inputs[labelled]])
     labels = torch.cat([data.labels[pooled], data.public.labels[labelled]])
     history = []
     with fixed_threads(config.engine.server_threads):
         for round in range(1, config.rounds + 1):
             train(
                 model,
-                images,
+                inputs,
                 labels,
                 config.clients,
                 epochs=config.clients.epochs,
                 generator=torch_generator(config.seed, round=round, purpose="centralised"),
             )
-            history.append(accuracy(model, data.test_images, data.test_labels))
+            history.append(accuracy(model, data.test_inputs, data.test_labels))
             progress(round, config.rounds)
     return history
 

@@ -47,7 +47,7 @@ def secure_faults(config: ExperimentConfig) -> Iterator[str]:
         )
     if "teacher_only" in config.controls:
         yield (
-            "controls: teacher_only is measured on the clients' answers on the test images, which would go to the "
+            "controls: teacher_only is measured on the clients' answers on the test samples, which would go to the "
             f"server beside the secure sum, got teacher_only with {KEY}; leave it out"
         )
 

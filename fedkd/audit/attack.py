@@ -88,7 +88,7 @@ class Disclosure:
     """What one client's released answers are, and what is to be inferred from them.
 
     ``answers`` are on the public samples of the last round, ``crafted`` on the crafted queries that a malicious server
-    put in their place (``fedkd.audit.queries``); ``copy`` are the logits, on images that are in no role, of a model
+    put in their place (``fedkd.audit.queries``); ``copy`` are the logits, on inputs that are in no role, of a model
     distilled from ``answers``, and ``original`` those of the client's own model. ``shares`` are those of the classes
     among the client's training samples: the truth to compare with, which the attack must not use.
     """
@@ -96,8 +96,8 @@ class Disclosure:
     client: int
     answers: Float[Tensor, "queries classes"]
     crafted: Float[Tensor, "crafted classes"]
-    copy: Float[Tensor, "images classes"]
-    original: Float[Tensor, "images classes"]
+    copy: Float[Tensor, "unseen classes"]
+    original: Float[Tensor, "unseen classes"]
     shares: Float[Tensor, " classes"]
 
 

@@ -50,7 +50,7 @@ AUDIT_FOLDER = "audit"
 OF_REPORTS = ("queried", "transcript")
 """Observations for which somebody must see the reports of a single client."""
 UNSEEN = 1000
-"""Most images in no role on which a copy is compared with its original."""
+"""Most inputs in no role on which a copy is compared with its original."""
 BATCH = 64
 """Worlds in one job."""
 
@@ -133,7 +133,7 @@ class _Audit:
         rule: ClientRule = plugins.build(plugins.CLIENT_RULE, spec.name, spec.options)
         if rule.sends not in {"logits", "parameters"}:
             problems.append(
-                f"clients.rule: attacks need answers on chosen images, and {spec.name} sends {rule.sends}; "
+                f"clients.rule: attacks need answers on chosen inputs, and {spec.name} sends {rule.sends}; "
                 "audit a run whose clients send logits or parameters"
             )
         for name, attack in attacks.items():
@@ -192,16 +192,16 @@ class _Audit:
         most = room // options.views
         if options.candidates is not None:
             most = min(most, options.candidates)
-        images, labels = unused_samples(experiment.config)
-        spare = HoldOut(images, labels)
+        inputs, labels = unused_samples(experiment.config)
+        spare = HoldOut(inputs, labels)
         pools = [draw_pool(experiment, client, spare, most=most) for client in self._targets()]
         generator = torch_generator(experiment.config.seed, purpose="audit: crafted queries")
         plan = Plan(
             jobs=jobs,
             observed=options.rounds,
             pools=tuple(pools),
-            crafted=crafted_queries(experiment.data.public.images, generator)[:room],
-            unseen=torch.cat([images, *(pool.images[~pool.members] for pool in pools)])[:UNSEEN],
+            crafted=crafted_queries(experiment.data.public.inputs, generator)[:room],
+            unseen=torch.cat([inputs, *(pool.inputs[~pool.members] for pool in pools)])[:UNSEEN],
             views=options.views,
             surrogate_epochs=options.surrogate_epochs,
             server=str(server.resolve()),

@@ -16,12 +16,12 @@ class CandidatePool:
     """The candidates of one attacked client, in random order.
 
     For each class as many ``members``, from the client's training samples, as others, which no client trained on, so
-    that a class tells nothing about membership. ``known`` are the positions, in ``ExperimentData.images``, of the
+    that a class tells nothing about membership. ``known`` are the positions, in ``ExperimentData.inputs``, of the
     client's other training samples: the attacker knows them, and every shadow trains on them.
     """
 
     client: int
-    images: Float[Tensor, "candidates channels height width"]
+    inputs: Float[Tensor, "candidates ..."]
     labels: Int[Tensor, " candidates"]
     members: Bool[Tensor, " candidates"]
     known: Int[Tensor, " known"]
@@ -43,12 +43,12 @@ class CandidatePool:
 class HoldOut:
     """Samples of the private ones' distribution that no client trains on, handed out once each, class by class."""
 
-    def __init__(self, images: Float[Tensor, "samples channels height width"], labels: Int[Tensor, " samples"]) -> None:
-        self._images = images
+    def __init__(self, inputs: Float[Tensor, "samples ..."], labels: Int[Tensor, " samples"]) -> None:
+        self._images = inputs
         self._left = {label: (labels == label).nonzero().flatten() for label in labels.unique().tolist()}
 
-    def take(self, label: int, count: int) -> Float[Tensor, "taken channels height width"]:
-        """Up to ``count`` images of a class."""
+    def take(self, label: int, count: int) -> Float[Tensor, "taken ..."]:
+        """Up to ``count`` inputs of a class."""
         positions = self._left.get(label, torch.zeros(0, dtype=torch.long))
         self._left[label] = positions[count:]
         return self._images[positions[:count]]
@@ -67,7 +67,7 @@ def draw_pool(experiment: Experiment, client: int, spare: HoldOut, *, most: int)
     members, others, labels = [], [], []
     for label in data.labels[mixed].unique().tolist():
         inside = mixed[data.labels[mixed] == label]
-        outside = data.images[held_out[data.labels[held_out] == label]][: inside.numel()]
+        outside = data.inputs[held_out[data.labels[held_out] == label]][: inside.numel()]
         outside = torch.cat([outside, spare.take(label, inside.numel() - len(outside))])
         members.append(inside[: len(outside)])
         others.append(outside)
@@ -83,7 +83,7 @@ def draw_pool(experiment: Experiment, client: int, spare: HoldOut, *, most: int)
     order = torch.randperm(2 * count, generator=generator)
     return CandidatePool(
         client=client,
-        images=torch.cat([data.images[chosen], *others])[order],
+        inputs=torch.cat([data.inputs[chosen], *others])[order],
         labels=torch.cat([*labels, *labels])[order],
         members=(torch.arange(2 * count) < count)[order],
         known=own[~torch.isin(own, chosen)],

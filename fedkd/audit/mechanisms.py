@@ -169,8 +169,8 @@ def audit_dp_sgd(
     if not included.any():
         raise ValueError(f"none of {canaries} canaries was drawn; use more, or another seed")
     brightness = 10 * private.clip_norm
-    images = brightness * torch.eye(canaries).reshape(canaries, 1, 1, canaries)
-    own = images[torch.from_numpy(included)]
+    inputs = brightness * torch.eye(canaries).reshape(canaries, 1, 1, canaries)
+    own = inputs[torch.from_numpy(included)]
     dark = torch.zeros_like(own)
 
     def moved(start: Tensor, data: Tensor, round: int, client: int) -> np.ndarray[tuple[int], np.dtype[np.float64]]:

@@ -47,7 +47,7 @@ def compute_student(folder: Path, number: int) -> None:
     student = server.rule.student
     if student is None:
         raise ValueError("the server has no student")
-    answers = predict(student, views_of(pool.images, plan.views).flatten(0, 1))
+    answers = predict(student, views_of(pool.inputs, plan.views).flatten(0, 1))
     save_tensors(
         shadow_run.path(folder, STUDENT),
         {

@@ -60,7 +60,7 @@ def load_shadow_run(folder: Path, shadow_run: ShadowRun) -> dict[str, Any]:
 
     ``rounds`` are their numbers, ``public`` [asked, classes] what the client released; ``inserted`` maps each attacked
     client to what it would have released with that client's candidates among the public samples. ``arrays``,
-    ``message``, ``crafted`` and ``original``, the model's logits on unseen images, belong to the last round.
+    ``message``, ``crafted`` and ``original``, the model's logits on unseen inputs, belong to the last round.
     """
     return load_tensors(shadow_run.path(folder))
 
@@ -116,12 +116,12 @@ class _Desk:
 
     def work_through(self, rule: ClientRule, behaviour: ClientBehaviour) -> None:
         """A round that only changes what the client remembers."""
-        self._respond(rule, behaviour, self.experiment.data.public.images[:1])
+        self._respond(rule, behaviour, self.experiment.data.public.inputs[:1])
 
     def observe(self, rule: ClientRule, behaviour: ClientBehaviour, *, last: bool) -> dict[str, Any]:
         positions = asked_positions(self.experiment, self.job)
-        public = self.experiment.data.public.images[positions]
-        candidates = [views_of(pool.images, self.plan.views).flatten(0, 1) for pool in self.pools]
+        public = self.experiment.data.public.inputs[positions]
+        candidates = [views_of(pool.inputs, self.plan.views).flatten(0, 1) for pool in self.pools]
         extra = [self.plan.crafted, self.plan.unseen] if last else []
         context, upload = self._respond(rule, behaviour, torch.cat([public, *candidates, *extra]))
         logits = self._logits(upload, context.queries)
@@ -179,7 +179,7 @@ class _Desk:
         own_mask: Bool[Tensor, " asked"] | None,
         mask: Bool[Tensor, " answers"] | None,
     ) -> Tensor:
-        """What is released with the first of ``places`` taken by other images; as many samples are asked about."""
+        """What is released with the first of ``places`` taken by other inputs; as many samples are asked about."""
         rows, kept = own.clone(), None if own_mask is None else own_mask.clone()
         taken = places[: len(answers)]
         rows[taken] = answers
@@ -206,14 +206,14 @@ def _with_shadow_data(experiment: Experiment, pool: CandidatePool, shadow: int) 
     """The workspace of a client that trains on what it is known to have and on a shadow's half of the candidates."""
     chosen = pool.included(shadow, experiment.config.seed)
     data = experiment.data
-    images = torch.cat([data.images[pool.known], pool.images[chosen]])
+    inputs = torch.cat([data.inputs[pool.known], pool.inputs[chosen]])
     labels = torch.cat([data.labels[pool.known], pool.labels[chosen]])
     nothing = torch.zeros(0, dtype=torch.long)
     clients = tuple(
         ClientData(torch.arange(len(labels)) if client == pool.client else nothing, nothing)
         for client in range(len(data.clients))
     )
-    return replace(experiment, data=replace(data, images=images, labels=labels, clients=clients))
+    return replace(experiment, data=replace(data, inputs=inputs, labels=labels, clients=clients))
 
 
 def _consensus(experiment: Experiment, context: ClientContext) -> Consensus | None:

@@ -34,9 +34,9 @@ def compute_surrogate(folder: Path, number: int) -> None:
     unseen = torch.zeros(0)
     for round, released in zip(found["rounds"], found["public"], strict=True):
         model = _distilled(plan, experiment, jobs[round], shadow_run, released)
-        images = {pool.client: views_of(pool.images, plan.views) for pool in pools}
+        inputs = {pool.client: views_of(pool.inputs, plan.views) for pool in pools}
         answers.append(
-            {client: predict(model, each.flatten(0, 1)).unflatten(0, each.shape[:2]) for client, each in images.items()}
+            {client: predict(model, each.flatten(0, 1)).unflatten(0, each.shape[:2]) for client, each in inputs.items()}
         )
         if shadow_run.shadow == ACTUAL and round == plan.jobs[-1].round:
             unseen = predict(model, plan.unseen)
@@ -45,7 +45,7 @@ def compute_surrogate(folder: Path, number: int) -> None:
 
 def load_surrogate(folder: Path, shadow_run: ShadowRun) -> dict[str, Any]:
     """The copies' logits: ``answers`` in each observed round on each attacked client's candidates, [views, candidates,
-    classes], and ``unseen`` on the images in no role.
+    classes], and ``unseen`` on the inputs in no role.
     """
     return load_tensors(shadow_run.path(folder, SURROGATE))
 
@@ -61,12 +61,12 @@ def _distilled(
     model = experiment.model(start, architecture)
     target = released.log_softmax(dim=-1)
 
-    def loss(model: nn.Module, images: Tensor, rows: Tensor) -> Tensor:
-        return distillation_loss(model(images), target[rows].to(images.device), 1.0)
+    def loss(model: nn.Module, inputs: Tensor, rows: Tensor) -> Tensor:
+        return distillation_loss(model(inputs), target[rows].to(inputs.device), 1.0)
 
     train(
         model,
-        experiment.data.public.images[asked_positions(experiment, job)],
+        experiment.data.public.inputs[asked_positions(experiment, job)],
         torch.arange(len(target)),
         replace(config.clients, proximal=0.0),
         epochs=plan.surrogate_epochs,

@@ -75,8 +75,8 @@ client_fn = LocalClientFn()
 
 def client_bytes(experiment: Experiment, client: int) -> int:
     """About how much memory a client takes while it is trained in a stack; its samples are there twice."""
-    images = experiment.data.images
-    samples = experiment.data.clients[client].train.numel() * images[:1].numel() * images.itemsize
+    inputs = experiment.data.inputs
+    samples = experiment.data.clients[client].train.numel() * inputs[:1].numel() * inputs.itemsize
     return experiment.training_bytes[experiment.architecture_of(client)] + 2 * samples
 
 
@@ -108,7 +108,7 @@ class _Following:
     def _train(
         self,
         model: nn.Module,
-        images: Tensor,
+        inputs: Tensor,
         labels: Tensor,
         config: ClientsConfig,
         *,
@@ -125,7 +125,7 @@ class _Following:
             model.train()
             generator.set_state(known.generator.get_state())
             return
-        training = Training(model, images, labels, config, epochs, generator, loss, private)
+        training = Training(model, inputs, labels, config, epochs, generator, loss, private)
         if index == len(course.done) and vectorisable(training):
             raise _Wanted(training)
         train(**training.arguments)

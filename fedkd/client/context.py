@@ -21,11 +21,11 @@ class ClientContext:
     """What a client has and knows in a round, and what it can do with it.
 
     ``received`` is what the server sent, by name; ``consensus`` the last targets on public samples, where the rule
-    receives them; ``queries`` the images the client is asked about; ``memory`` what it keeps between rounds: tensors by
+    receives them; ``queries`` the inputs the client is asked about; ``memory`` what it keeps between rounds: tensors by
     name, which the rule may change; ``labels`` those of its training samples, for it to train on; with ``probe`` the
-    simulator wants to measure on the test images too, in arrays named ``evaluation/...`` that no algorithm sees.
+    simulator wants to measure on the test samples too, in arrays named ``evaluation/...`` that no algorithm sees.
     ``trainer`` is what the client trains models with, called like ``fedkd.client.training.train``: on a GPU it may
-    train those of many clients at once. Images are on the experiment's device, everything else on the CPU.
+    train those of many clients at once. Inputs are on the experiment's device, everything else on the CPU.
     ``stream`` names a repetition that is to draw other random numbers.
     """
 
@@ -33,7 +33,7 @@ class ClientContext:
     client: int
     round: int
     received: Arrays
-    queries: Float[Tensor, "queries channels height width"]
+    queries: Float[Tensor, "queries ..."]
     labels: Int[Tensor, " train"]
     consensus: Consensus | None = None
     memory: dict[str, Tensor] = field(default_factory=dict)
@@ -42,9 +42,9 @@ class ClientContext:
     stream: str = ""
 
     @property
-    def images(self) -> Float[Tensor, "train channels height width"]:
-        """The client's private training images."""
-        return self.experiment.resident.images[self.experiment.data.clients[self.client].train]
+    def inputs(self) -> Float[Tensor, "train ..."]:
+        """The client's private training inputs."""
+        return self.experiment.resident.inputs[self.experiment.data.clients[self.client].train]
 
     def received_model(self) -> nn.Module:
         """A model with the parameters the server sent for the client's architecture."""
@@ -81,7 +81,7 @@ class ClientContext:
         generator = self.generator("local training")
         self.trainer(
             model,
-            self.images,
+            self.inputs,
             self.labels,
             clients,
             epochs=clients.epochs,

@@ -73,9 +73,9 @@ def _train_and_answer(
     """What the client does in a round, before anything of it is written down."""
     data, config = experiment.resident, experiment.config
     positions = asked_positions(experiment, job)
-    queries = data.public.images[positions]
+    queries = data.public.inputs[positions]
     if job.probe:
-        queries = torch.cat([queries, data.test_images])
+        queries = torch.cat([queries, data.test_inputs])
     rule: ClientRule = plugins.build(plugins.CLIENT_RULE, config.clients.rule.name, config.clients.rule.options)
     behaviour = build_behaviour(experiment, client)
     received = {**job.parameters, **job.personal.get(client, {})}
@@ -120,11 +120,11 @@ def _consensus(experiment: Experiment, round: int, received: Arrays, notes: _Not
 def _answers(
     experiment: Experiment, context: ClientContext, upload: Upload, positions: Tensor, notes: _Notes
 ) -> Arrays:
-    """The client's logits after mechanism and codec, and those on the test images for evaluation."""
+    """The client's logits after mechanism and codec, and those on the test samples for evaluation."""
     if upload.logits is None:
         return {}
     config, count, mechanism = experiment.config, positions.numel(), experiment.mechanism
-    # By themselves: what is released must depend neither on the test images nor on whether they were asked about.
+    # By themselves: what is released must depend neither on the test samples nor on whether they were asked about.
     released = mechanism.privatise(upload.logits[:count], context.generator("privacy mechanism"))
     mask = upload.mask
     encoded = codec(config.communication.uplink).encode(
@@ -136,7 +136,7 @@ def _answers(
         notes.sent = _history_of(experiment, positions, encoded.codes, None if mask is None else mask[:count])
     arrays: Arrays = {LOGITS: np.frombuffer(encoded.data, dtype=np.uint8)}
     if upload.logits.shape[0] > count:
-        generator = context.generator("privacy mechanism on test images")
+        generator = context.generator("privacy mechanism on test samples")
         # As many at a time as were asked about: the noise of some mechanisms grows with the number of answers.
         parts = upload.logits[count:].split(max(count, 1))
         tests = torch.cat([mechanism.privatise(part, generator) for part in parts])
@@ -167,9 +167,9 @@ def _metrics(experiment: Experiment, job: Job, context: ClientContext, upload: U
     }
     if upload.model is not None and own.validation.numel() > 0:
         held_out = own.validation
-        metrics["validation_accuracy"] = accuracy(upload.model, data.images[held_out], data.labels[held_out])
+        metrics["validation_accuracy"] = accuracy(upload.model, data.inputs[held_out], data.labels[held_out])
     if upload.model is not None and job.probe:
-        metrics["test_accuracy"] = accuracy(upload.model, data.test_images, data.test_labels)
+        metrics["test_accuracy"] = accuracy(upload.model, data.test_inputs, data.test_labels)
     return metrics
 
 
@@ -180,10 +180,10 @@ def _local(experiment: Experiment, client: int, trainer: Trainer) -> Reply:
     own = data.clients[client].train
     trainer(
         model,
-        data.images[own],
+        data.inputs[own],
         data.labels[own],
         config.clients,
         epochs=config.clients.epochs * config.rounds,
         generator=torch_generator(config.seed, client=client, purpose="local only"),
     )
-    return Reply(client, metrics={"accuracy": accuracy(model, data.test_images, data.test_labels)})
+    return Reply(client, metrics={"accuracy": accuracy(model, data.test_inputs, data.test_labels)})

@@ -16,7 +16,7 @@ from fedkd.privacy.dp_sgd import train_privately
 from fedkd.privacy.mechanism import PrivateTraining
 
 Loss = Callable[[nn.Module, Tensor, Tensor], Tensor]
-"""From a model, a batch of images and its labels to the loss."""
+"""From a model, a batch of inputs and its labels to the loss."""
 
 
 @dataclass(frozen=True)
@@ -30,8 +30,8 @@ class SampleLoss:
     terms: Callable[..., Tensor]
     tensors: tuple[Tensor, ...] = ()
 
-    def __call__(self, model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
-        return self.terms(model(images), labels, *self.on(labels.device).tensors).mean()
+    def __call__(self, model: nn.Module, inputs: Tensor, labels: Tensor) -> Tensor:
+        return self.terms(model(inputs), labels, *self.on(labels.device).tensors).mean()
 
     def on(self, device: torch.device) -> "SampleLoss":
         """The same loss with its tensors on ``device``."""
@@ -68,7 +68,7 @@ class Trainer(Protocol):
     def __call__(
         self,
         model: nn.Module,
-        images: Float[Tensor, "samples channels height width"],
+        inputs: Float[Tensor, "samples ..."],
         labels: Int[Tensor, " samples"],
         config: ClientsConfig,
         *,
@@ -81,7 +81,7 @@ class Trainer(Protocol):
 
 def train(
     model: nn.Module,
-    images: Float[Tensor, "samples channels height width"],
+    inputs: Float[Tensor, "samples ..."],
     labels: Int[Tensor, " samples"],
     config: ClientsConfig,
     *,
@@ -109,7 +109,7 @@ def train(
             )
         train_privately(
             model,
-            images,
+            inputs,
             labels,
             optimiser,
             private,
@@ -120,15 +120,15 @@ def train(
         )
         return
     anchor = [parameter.detach().clone() for parameter in model.parameters()] if config.proximal else []
-    images, labels = to_device(images, device), to_device(labels, device)
+    inputs, labels = to_device(inputs, device), to_device(labels, device)
     loss = loss.on(device) if isinstance(loss, SampleLoss) else loss
     everything = torch.arange(labels.numel(), device=device)
     model.train()
     with ambient_randomness(generator):
         for _ in range(epochs):
             for batch in batches(everything, config.batch_size, generator):
-                inputs = images[batch].contiguous(memory_format=torch.channels_last)
-                value = loss(model, inputs, labels[batch])
+                batch_inputs = inputs[batch].contiguous(memory_format=torch.channels_last)
+                value = loss(model, batch_inputs, labels[batch])
                 optimiser.zero_grad()
                 value.backward()
                 for parameter, start in zip(model.parameters(), anchor, strict=False):

@@ -34,7 +34,7 @@ class Training:
     """What one client asks for: the arguments of ``fedkd.client.training.train``."""
 
     model: nn.Module
-    images: Float[Tensor, "samples channels height width"]
+    inputs: Float[Tensor, "samples ..."]
     labels: Int[Tensor, " samples"]
     config: ClientsConfig
     epochs: int
@@ -84,7 +84,7 @@ def signature(training: Training) -> Hashable:
     return (
         repr(training.model),
         parameters,
-        training.images.shape[1:],
+        training.inputs.shape[1:],
         tuple(getattr(training.config, name) for name in SAME_TRAINING),
         loss.terms,
         tuple((tensor.shape, tensor.dtype) for tensor in loss.tensors),
@@ -101,7 +101,7 @@ def train_vectorised(trainings: Sequence[Training]) -> None:
     first = ordered[0]
     for training in ordered:
         training.model.train()
-    _check_samples_apart(first.model, to_device(first.images[:1], first.device))
+    _check_samples_apart(first.model, to_device(first.inputs[:1], first.device))
     stack = _Stack(ordered)
     schedule = _Schedule.draw(ordered)
     done = 0
@@ -119,10 +119,10 @@ def _steps(training: Training) -> int:
 
 
 @torch.no_grad()
-def _check_samples_apart(model: nn.Module, image: Tensor) -> None:
+def _check_samples_apart(model: nn.Module, sample: Tensor) -> None:
     """Short batches are filled up with samples of weight 0, which must not matter to the others."""
-    alone = model(torch.cat([image, image]))[0]
-    beside = model(torch.cat([image, 1 - 2 * image]))[0]
+    alone = model(torch.cat([sample, sample]))[0]
+    beside = model(torch.cat([sample, 1 - 2 * sample]))[0]
     # A client whose training has diverged says nothing about that.
     if not torch.allclose(alone, beside, rtol=1e-4, atol=1e-5, equal_nan=True):
         raise ValueError("the model's output for a sample depends on the other samples of its batch")
@@ -161,14 +161,14 @@ class _Stack:
                 for key, value in before.state[old].items()
             }
 
-    def step(self, images: Tensor, labels: Tensor, weights: Tensor) -> None:
-        """One step of every active client: images ``[active, batch, ...]``, labels and weights ``[active, batch]``."""
+    def step(self, inputs: Tensor, labels: Tensor, weights: Tensor) -> None:
+        """One step of every active client: inputs ``[active, batch, ...]``, labels and weights ``[active, batch]``."""
         if self._optimiser is None:
             raise ValueError("a stack takes no step before it is told who takes part")
         state = {name: tensor[: self._active] for name, tensor in self._all.items()}
         state.update(zip(self._trainable, self._leaves, strict=True))
         tensors = [tensor[: self._active] for tensor in self._tensors]
-        terms = vmap(self._terms)(state, images, labels, *tensors)
+        terms = vmap(self._terms)(state, inputs, labels, *tensors)
         # No client's loss depends on another's parameters, so the sum has the gradient of each.
         total = (terms.reshape(*labels.shape, -1).mean(dim=2) * weights).sum()
         gradients = torch.autograd.grad(total, self._leaves, allow_unused=True)
@@ -189,18 +189,18 @@ class _Stack:
             values += [self._all[name][index] for name in self._trainable]
         torch._foreach_copy_(trained, values)
 
-    def _terms(self, state: dict[str, Tensor], images: Tensor, labels: Tensor, *tensors: Tensor) -> Tensor:
-        return self._loss.terms(functional_call(self._model, state, (images,)), labels, *tensors)
+    def _terms(self, state: dict[str, Tensor], inputs: Tensor, labels: Tensor, *tensors: Tensor) -> Tensor:
+        return self._loss.terms(functional_call(self._model, state, (inputs,)), labels, *tensors)
 
 
 @dataclass(frozen=True)
 class _Schedule:
-    """Every client's batches: the rows of ``images`` and ``labels`` that make them up, and what each row counts for.
+    """Every client's batches: the rows of ``inputs`` and ``labels`` that make them up, and what each row counts for.
 
     Batches of less than the full size are filled up with a client's first sample, of weight 0.
     """
 
-    images: Tensor
+    inputs: Tensor
     labels: Tensor
     rows: Int[Tensor, "steps clients batch"]
     weights: Float[Tensor, "steps clients batch"]
@@ -221,16 +221,16 @@ class _Schedule:
             rows[:, index] += begin
             begin += count
         return cls(
-            torch.cat([to_device(training.images, device) for training in trainings]),
+            torch.cat([to_device(training.inputs, device) for training in trainings]),
             torch.cat([to_device(training.labels, device) for training in trainings]),
             to_device(rows, device),
             to_device(weights, device),
         )
 
     def batch(self, step: int, active: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Images, labels and weights of the first ``active`` clients' batches."""
+        """Inputs, labels and weights of the first ``active`` clients' batches."""
         rows = self.rows[step, :active]
-        return self.images[rows], self.labels[rows], self.weights[step, :active]
+        return self.inputs[rows], self.labels[rows], self.weights[step, :active]
 
 
 def _batches(training: Training) -> Iterator[Tensor]:

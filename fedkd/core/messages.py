@@ -33,7 +33,7 @@ EVALUATION = "evaluation"
 """First part of the names of what a simulated client hands over for evaluation, which no algorithm sees."""
 
 TEST_LOGITS, TEST_MASK, TEST_FEATURES = (f"{EVALUATION}/{name}" for name in ("logits", "mask", "features"))
-"""A client's logits on the test images, where it answers on them, and their features."""
+"""A client's logits on the test samples, where it answers on them, and their features."""
 
 LOGIT_BOUND = 1e4
 """Largest absolute logit a report may hold; softmax saturates three orders of magnitude earlier."""
@@ -99,7 +99,7 @@ class Job:
     ``kind`` is ``round`` (a round of the algorithm), ``local`` (train alone for all rounds, answer with test accuracy)
     or a step of a round's secure sum (``fedkd.client.secure_terms``). ``config`` is the resolved configuration as JSON;
     ``parameters`` is what all clients are sent, ``personal`` what single clients are sent besides; ``probe`` also asks
-    for logits on the test images, for evaluation only. ``state_dir`` is where clients keep what they need between
+    for logits on the test samples, for evaluation only. ``state_dir`` is where clients keep what they need between
     rounds (None: nowhere); ``accepted`` is the last round of which each client's report was accepted (absent: none), at
     whose end it goes on; ``wants`` names the arrays that clients are to send besides what their rule does.
     """

@@ -14,7 +14,7 @@ from fedkd.core.seeding import torch_generator
 
 @dataclass(frozen=True)
 class ClientData:
-    """One client's samples: sorted positions in ``ExperimentData.images``."""
+    """One client's samples: sorted positions in ``ExperimentData.inputs``."""
 
     train: Int[Tensor, " train"]
     validation: Int[Tensor, " validation"]
@@ -29,7 +29,7 @@ class PublicSet:
     (``shared_label_space`` is False). ``validation`` marks the samples on which the server validates.
     """
 
-    images: Float[Tensor, "samples channels height width"]
+    inputs: Float[Tensor, "samples ..."]
     labels: Int[Tensor, " samples"]
     truth: Int[Tensor, " samples"]
     validation: Bool[Tensor, " samples"]
@@ -42,9 +42,9 @@ class PublicSet:
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 of the images in their order, in hexadecimal: what servers and clients must agree on."""
-        digest = hashlib.sha256(str(tuple(self.images.shape)).encode())
-        digest.update(self.images.cpu().contiguous().numpy().data)
+        """SHA-256 of the inputs in their order, in hexadecimal: what servers and clients must agree on."""
+        digest = hashlib.sha256(str(tuple(self.inputs.shape)).encode())
+        digest.update(self.inputs.cpu().contiguous().numpy().data)
         return digest.hexdigest()
 
     def subset(self, round_size: int | None, seed: int, round: int) -> Int[Tensor, " subset"]:
@@ -66,17 +66,17 @@ class PublicSet:
 class ExperimentData:
     """Every sample of an experiment, in exactly one role.
 
-    ``images`` and ``labels`` are the private samples of all clients together. All images are float32, standardised per
+    ``inputs`` and ``labels`` are the private samples of all clients together. All inputs are float32, standardised per
     channel with the mean and the standard deviation of the public ones.
     """
 
     shape: tuple[int, int, int]
     class_names: tuple[str, ...]
-    images: Float[Tensor, "private channels height width"]
+    inputs: Float[Tensor, "private ..."]
     labels: Int[Tensor, " private"]
     clients: tuple[ClientData, ...]
     public: PublicSet
-    test_images: Float[Tensor, "test channels height width"]
+    test_inputs: Float[Tensor, "test ..."]
     test_labels: Int[Tensor, " test"]
 
     @property
@@ -85,15 +85,15 @@ class ExperimentData:
         return len(self.class_names)
 
     def on(self, device: torch.device) -> "ExperimentData":
-        """The same data with all images on ``device``, copied there once; labels and positions stay on the CPU."""
-        if device == self.images.device:
+        """The same data with all inputs on ``device``, copied there once; labels and positions stay on the CPU."""
+        if device == self.inputs.device:
             return self
         if device not in self._copies:
             self._copies[device] = replace(
                 self,
-                images=to_device(self.images, device),
-                public=replace(self.public, images=to_device(self.public.images, device)),
-                test_images=to_device(self.test_images, device),
+                inputs=to_device(self.inputs, device),
+                public=replace(self.public, inputs=to_device(self.public.inputs, device)),
+                test_inputs=to_device(self.test_inputs, device),
             )
         return self._copies[device]
 

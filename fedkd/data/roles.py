@@ -44,11 +44,11 @@ def prepare(config: ExperimentConfig) -> ExperimentData:
     return ExperimentData(
         shape=source.shape,
         class_names=source.class_names,
-        images=standardise(source.train_images[private], *statistics),
+        inputs=standardise(source.train_images[private], *statistics),
         labels=labels,
         clients=_clients(config, labels),
         public=_unlabelled(images) if other is not None else _public(config, images, source.train_labels[public_order]),
-        test_images=standardise(source.test_images, *statistics),
+        test_inputs=standardise(source.test_images, *statistics),
         test_labels=source.test_labels,
     )
 

@@ -30,12 +30,12 @@ NO_SAMPLES = torch.empty(0, dtype=torch.long)
 
 
 class _Batch:
-    """The public samples of one step, and its labelled ones: where they are, and their images, changed or not."""
+    """The public samples of one step, and its labelled ones: where they are, and their inputs, changed or not."""
 
-    def __init__(self, chosen: Tensor, labelled: Tensor, images: Tensor, change: Change) -> None:
+    def __init__(self, chosen: Tensor, labelled: Tensor, inputs: Tensor, change: Change) -> None:
         self.chosen, self.labelled = chosen, labelled
-        self.images = change(images[chosen])
-        self.labelled_images = change(images[labelled]) if labelled.numel() > 0 else images[labelled]
+        self.inputs = change(inputs[chosen])
+        self.labelled_inputs = change(inputs[labelled]) if labelled.numel() > 0 else inputs[labelled]
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ class Distiller:
     def distil(
         self,
         teacher: Teacher,
-        images: Float[Tensor, "samples channels height width"],
+        inputs: Float[Tensor, "samples ..."],
         labels: Int[Tensor, " samples"],
         *,
         round: int,
@@ -133,14 +133,14 @@ class Distiller:
         # One tensor for the whole round: schedules that look at the teacher look once.
         targets = teacher.log_probabilities[public]
         change = self._augmentation(round)
-        notes = self._annotator(teacher, images, validation)
+        notes = self._annotator(teacher, inputs, validation)
         # From here on for batches alone, which are where the student is.
         teacher = replace(
             teacher,
             log_probabilities=to_device(teacher.log_probabilities, self._device),
             sample_weight=to_device(teacher.sample_weight, self._device),
         )
-        best = _best_student(self.student, images, validation, config.patience)
+        best = _best_student(self.student, inputs, validation, config.patience)
         rows = []
         self.student.train()
         with ambient_randomness(self._draw(round, "distillation layers")):
@@ -148,7 +148,7 @@ class Distiller:
                 self._set_rate(step, config.steps)
                 temperature = self._temperature(self._progress(round, step), targets)
                 batch = _Batch(
-                    next(public_batches), next(labelled_batches) if labelled.numel() > 0 else NO_SAMPLES, images, change
+                    next(public_batches), next(labelled_batches) if labelled.numel() > 0 else NO_SAMPLES, inputs, change
                 )
                 losses = self._losses(teacher, known, batch, temperature)
                 measured = config.measure_every > 0 and step % config.measure_every == 0
@@ -173,7 +173,7 @@ class Distiller:
 
     def fit_labels(
         self,
-        images: Float[Tensor, "samples channels height width"],
+        inputs: Float[Tensor, "samples ..."],
         labels: Int[Tensor, " samples"],
         *,
         round: int,
@@ -192,7 +192,7 @@ class Distiller:
             for step in range(count):
                 self._set_rate(step, count)
                 batch = next(labelled_batches)
-                loss = classification_loss(self._logits(change(images[batch])), labels[batch].to(self._device))
+                loss = classification_loss(self._logits(change(inputs[batch])), labels[batch].to(self._device))
                 self._optimiser.zero_grad()
                 loss.backward()
                 self._optimiser.step()
@@ -231,13 +231,13 @@ class Distiller:
 
     def _augmentation(self, round: int) -> Change:
         draw, changes = self._draw(round, "augmentation"), self._config.augment
-        return lambda images: augment(images, changes, draw)
+        return lambda inputs: augment(inputs, changes, draw)
 
     def _losses(self, teacher: Teacher, known: Tensor, batch: _Batch, temperature: float) -> Losses:
         config = self._config
         both = torch.cat([batch.chosen, batch.labelled]) if config.mixed else batch.chosen
-        inputs = torch.cat([batch.images, batch.labelled_images]) if config.mixed else batch.images
-        logits = self._logits(inputs)
+        seen = torch.cat([batch.inputs, batch.labelled_inputs]) if config.mixed else batch.inputs
+        logits = self._logits(seen)
         target = teacher.log_probabilities[both]
         if config.label_share > 0:
             target = consensus_target(
@@ -251,7 +251,7 @@ class Distiller:
         labels = known[batch.labelled].to(self._device)
         if config.mixed:
             return Losses(dist, classification_loss(logits[batch.chosen.numel() :], labels), logits, logits)
-        logits_labelled = self._logits(batch.labelled_images)
+        logits_labelled = self._logits(batch.labelled_inputs)
         return Losses(dist, classification_loss(logits_labelled, labels), logits, logits_labelled)
 
     def _remeasure(
@@ -265,12 +265,12 @@ class Distiller:
         return again
 
     def _annotator(
-        self, teacher: Teacher, images: Tensor, validation: Validation | None
+        self, teacher: Teacher, inputs: Tensor, validation: Validation | None
     ) -> Callable[[Sequence[Tensor], Sequence[Tensor]], ValidationMeasurements] | None:
         """What measures, on validation samples, that which the balancer asks for; None when there is nothing to do."""
         if validation is None or validation.empty or self.balancer.asks_for == "nothing":
             return None
-        held_out, labels = images[validation.mask], validation.labels
+        held_out, labels = inputs[validation.mask], validation.labels
         if self.balancer.asks_for == "errors":
             teacher_error = smoothed_error(teacher.log_probabilities[validation.mask], labels)
 
@@ -296,17 +296,17 @@ class Distiller:
         for group in self._optimiser.param_groups:
             group["lr"] = config.learning_rate * rise * fall
 
-    def _logits(self, images: Tensor) -> Tensor:
-        logits: Tensor = self.student(to_device(images, self._device).contiguous(memory_format=torch.channels_last))
+    def _logits(self, inputs: Tensor) -> Tensor:
+        logits: Tensor = self.student(to_device(inputs, self._device).contiguous(memory_format=torch.channels_last))
         return logits
 
 
 def _best_student(
-    student: nn.Module, images: Tensor, validation: Validation | None, patience: int | None
+    student: nn.Module, inputs: Tensor, validation: Validation | None, patience: int | None
 ) -> BestStudent | None:
     if patience is None or validation is None or validation.empty:
         return None
-    return BestStudent(student, images[validation.mask], validation.labels, patience)
+    return BestStudent(student, inputs[validation.mask], validation.labels, patience)
 
 
 def _last_layer(student: nn.Module) -> list[nn.Parameter]:

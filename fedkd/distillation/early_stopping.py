@@ -14,12 +14,12 @@ class BestStudent:
     def __init__(
         self,
         student: nn.Module,
-        images: Float[Tensor, "held_out c h w"],
+        inputs: Float[Tensor, "held_out c h w"],
         labels: Int[Tensor, " held_out"],
         patience: int,
     ) -> None:
         self._student = student
-        self._images = images
+        self._images = inputs
         self._labels = labels
         self._patience = patience
         self._best = -1.0

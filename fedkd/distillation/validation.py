@@ -29,14 +29,14 @@ def smoothed_error(scores: Float[Tensor, "held_out classes"], labels: Int[Tensor
     return (wrong + 1) / (labels.numel() + 2)
 
 
-def student_error(model: nn.Module, images: Float[Tensor, "held_out c h w"], labels: Int[Tensor, " held_out"]) -> float:
+def student_error(model: nn.Module, inputs: Float[Tensor, "held_out c h w"], labels: Int[Tensor, " held_out"]) -> float:
     """The student's smoothed error; one forward pass in evaluation mode."""
-    return smoothed_error(predict(model, images), labels)
+    return smoothed_error(predict(model, inputs), labels)
 
 
 def validation_slope(
     model: nn.Module,
-    images: Float[Tensor, "held_out c h w"],
+    inputs: Float[Tensor, "held_out c h w"],
     labels: Int[Tensor, " held_out"],
     direction: dict[str, Tensor],
 ) -> float:
@@ -47,10 +47,10 @@ def validation_slope(
     """
     device = next(model.parameters()).device
     state = {name: parameter.detach() for name, parameter in model.named_parameters() if name in direction}
-    inputs = images.to(device).contiguous(memory_format=torch.channels_last)
+    resident = inputs.to(device).contiguous(memory_format=torch.channels_last)
 
     def loss(parameters: dict[str, Tensor]) -> Tensor:
-        return nn.functional.cross_entropy(functional_call(model, parameters, (inputs,)), labels.to(device))
+        return nn.functional.cross_entropy(functional_call(model, parameters, (resident,)), labels.to(device))
 
     training = model.training
     model.eval()

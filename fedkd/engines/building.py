@@ -75,7 +75,7 @@ def _costs(experiment: Experiment) -> dict[int, float]:
 
 
 def _answer_bytes(experiment: Experiment) -> int:
-    """About what a client sends, in the last round also about the test images."""
+    """About what a client sends, in the last round also about the test samples."""
     config = experiment.config
     chosen = experiment.data.public.subset(config.data.public.round_size, config.seed, 1)
     return FLOAT32_BYTES * experiment.data.classes * (chosen.numel() + experiment.data.test_labels.numel())

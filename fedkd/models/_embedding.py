@@ -9,9 +9,9 @@ from fedkd.core.errors import PluginError
 
 
 def embed(
-    model: nn.Module, images: Float[Tensor, "batch channels height width"]
+    model: nn.Module, inputs: Float[Tensor, "batch ..."]
 ) -> tuple[Float[Tensor, "batch features"], Float[Tensor, "batch classes"]]:
-    """The input of the model's last linear layer, its embedding of the images, and the logits; both differentiable.
+    """The input of the model's last linear layer, its embedding of the inputs, and the logits; both differentiable.
 
     Raises ``PluginError`` for a model without a linear layer, or one that does not use it once a pass.
     """
@@ -21,7 +21,7 @@ def embed(
     seen: list[Tensor] = []
     handle = layers[-1].register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
     try:
-        logits: Tensor = model(images)
+        logits: Tensor = model(inputs)
     finally:
         handle.remove()
     if len(seen) != 1:
@@ -31,7 +31,7 @@ def embed(
 
 @torch.no_grad()
 def embeddings(
-    model: nn.Module, images: Float[Tensor, "samples channels height width"], *, batch: int = 512
+    model: nn.Module, inputs: Float[Tensor, "samples ..."], *, batch: int = 512
 ) -> tuple[Float[Tensor, "samples features"], Float[Tensor, "samples classes"]]:
     """Embedding and logits in evaluation mode, on the CPU, batch by batch; the model's mode is put back afterwards."""
     device, training = next(model.parameters()).device, model.training
@@ -39,7 +39,7 @@ def embeddings(
     try:
         parts = [
             embed(model, to_device(part, device).contiguous(memory_format=torch.channels_last))
-            for part in images.split(batch)
+            for part in inputs.split(batch)
         ]
     finally:
         model.train(training)

@@ -1,4 +1,4 @@
-"""Predictions of a model on a tensor of images."""
+"""Predictions of a model on a tensor of inputs."""
 
 import torch
 from jaxtyping import Float, Int
@@ -12,9 +12,7 @@ CPU_BATCH = 128
 
 
 @torch.no_grad()
-def predict(
-    model: nn.Module, images: Float[Tensor, "samples channels height width"]
-) -> Float[Tensor, "samples classes"]:
+def predict(model: nn.Module, inputs: Float[Tensor, "samples ..."]) -> Float[Tensor, "samples classes"]:
     """Logits in evaluation mode, on the CPU, batch by batch; the model's mode is put back afterwards."""
     device = next(model.parameters()).device
     training = model.training
@@ -22,7 +20,7 @@ def predict(
     try:
         logits = [
             model(to_device(batch, device).contiguous(memory_format=torch.channels_last)).float()
-            for batch in images.split(CPU_BATCH if device.type == "cpu" else BATCH)
+            for batch in inputs.split(CPU_BATCH if device.type == "cpu" else BATCH)
         ]
     finally:
         model.train(training)
@@ -30,11 +28,9 @@ def predict(
     return torch.cat(logits).cpu()
 
 
-def accuracy(
-    model: nn.Module, images: Float[Tensor, "samples channels height width"], labels: Int[Tensor, " samples"]
-) -> float:
+def accuracy(model: nn.Module, inputs: Float[Tensor, "samples ..."], labels: Int[Tensor, " samples"]) -> float:
     """The share of samples, in [0, 1], whose top class is the label."""
-    return hit_rate(predict(model, images), labels)
+    return hit_rate(predict(model, inputs), labels)
 
 
 def hit_rate(scores: Float[Tensor, "samples classes"], labels: Int[Tensor, " samples"]) -> float:

@@ -27,7 +27,7 @@ def private_steps(examples: int, batch_size: int, epochs: int) -> int:
 
 def train_privately(
     model: nn.Module,
-    images: Float[Tensor, "samples channels height width"],
+    inputs: Float[Tensor, "samples ..."],
     labels: Int[Tensor, " samples"],
     optimiser: torch.optim.Optimizer,
     private: PrivateTraining,
@@ -64,8 +64,8 @@ def train_privately(
         ):
             total = [torch.zeros_like(parameter) for parameter in parameters]
             for part in batch.split(CHUNK):
-                inputs = images[part].to(device).contiguous(memory_format=torch.channels_last)
-                sums = clipped_gradient_sum(model, inputs, labels[part].to(device), private.clip_norm)
+                batch_inputs = inputs[part].to(device).contiguous(memory_format=torch.channels_last)
+                sums = clipped_gradient_sum(model, batch_inputs, labels[part].to(device), private.clip_norm)
                 torch._foreach_add_(total, sums)
             for index, parameter in enumerate(parameters):
                 noise = torch.randn(parameter.shape, generator=generator).to(device)

@@ -48,7 +48,7 @@ def check_trainable_privately(model: nn.Module) -> None:
 
 def clipped_gradient_sum(
     model: nn.Module,
-    images: Float[Tensor, "samples channels height width"],
+    inputs: Float[Tensor, "samples ..."],
     labels: Int[Tensor, " samples"],
     clip_norm: float,
 ) -> list[Tensor]:
@@ -60,20 +60,20 @@ def clipped_gradient_sum(
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     if labels.numel() == 0:
         return [torch.zeros_like(parameter) for parameter in parameters]
-    shares = _shares(model, images, labels)
+    shares = _shares(model, inputs, labels)
     norm = torch.stack([share.squared_norm for share in shares]).sum(dim=0).sqrt()
     finite = norm.isfinite()
     if not bool(finite.all()):
-        return clipped_gradient_sum(model, images[finite], labels[finite], clip_norm)
+        return clipped_gradient_sum(model, inputs[finite], labels[finite], clip_norm)
     factors = (clip_norm / norm.clamp_min(torch.finfo(norm.dtype).tiny)).clamp_max(1.0)
     found = {id(share.parameter): share.weighted_sum(factors) for share in shares}
     return [found.get(id(parameter), torch.zeros_like(parameter)) for parameter in parameters]
 
 
-def _shares(model: nn.Module, images: Tensor, labels: Tensor) -> list[_Share]:
+def _shares(model: nn.Module, inputs: Tensor, labels: Tensor) -> list[_Share]:
     trainable = {id(parameter) for parameter in model.parameters() if parameter.requires_grad}
     with _recording(model) as tape:
-        loss = F.cross_entropy(model(images), labels, reduction="sum")
+        loss = F.cross_entropy(model(inputs), labels, reduction="sum")
         gradients = torch.autograd.grad(loss, [output for _, _, output in tape], allow_unused=True)
     if len({id(module) for module, _, _ in tape}) < len(tape):
         raise ValueError(

@@ -23,7 +23,7 @@ def collude(
     tests: Mapping[int, ClientReport],
     recode: Recode,
 ) -> tuple[list[ClientReport], dict[int, ClientReport]]:
-    """The reports, and those on the test images, with the colluding attackers' logits replaced by forged ones.
+    """The reports, and those on the test samples, with the colluding attackers' logits replaced by forged ones.
 
     ``recode`` sends logits through the uplink codec, which attackers have to use like everybody else.
     """

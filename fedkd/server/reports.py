@@ -31,7 +31,7 @@ class Expectation:
 
     ``decode`` turns a client's message into logits for the samples it was asked about, and raises ``ValueError`` when
     it cannot; None when the algorithm exchanges no logits. ``wants`` are the arrays that the job asks for besides.
-    ``fault`` says what else is wrong with a report. ``tests`` is the number of test images that were asked about
+    ``fault`` says what else is wrong with a report. ``tests`` is the number of test samples that were asked about
     besides; ``keeps_codes`` is False where nobody needs the codes.
     """
 

@@ -236,7 +236,7 @@ class Server:
         )
 
     def _tests(self, reports: list[ClientReport]) -> dict[int, ClientReport]:
-        """The valid clients' logits on the test images, where they were asked for them."""
+        """The valid clients' logits on the test samples, where they were asked for them."""
         shape = (self.experiment.data.test_labels.numel(), self.experiment.data.classes)
         found = {}
         for report in reports:
@@ -253,7 +253,7 @@ class Server:
 
     def _accuracy(self, student: torch.nn.Module) -> float:
         data = self.experiment.resident
-        return accuracy(student, data.test_images, data.test_labels)
+        return accuracy(student, data.test_inputs, data.test_labels)
 
     def _record(
         self,
@@ -325,7 +325,7 @@ class Server:
         held_out = targets.positions[mask]
         if held_out.numel() == 0:
             return None
-        logits = predict(student, public.images[held_out])
+        logits = predict(student, public.inputs[held_out])
         return validate_student(logits, targets.teacher.log_probabilities[mask], public.truth[held_out])
 
     def _diagnose(self, report: ValidationReport) -> Diagnosis:

@@ -28,7 +28,7 @@ class RoundReports:
 
     ``reports`` are the valid ones, sorted by client id; their logits are on the public samples at ``asked``, which are
     among ``chosen``, the samples of this round. With ``probe`` the simulator wants the teacher measured on the test
-    images as well; ``tests`` then holds, by client, its logits and mask there: for evaluation, and for nothing else.
+    inputs as well; ``tests`` then holds, by client, its logits and mask there: for evaluation, and for nothing else.
     Under secure aggregation there are no reports, but ``summed``, their sum on ``asked``.
     """
 
@@ -47,8 +47,8 @@ class ServerUpdate:
     """What the server made of a round.
 
     ``targets`` are the teacher on public samples; ``consensus`` is what clients are sent of it; ``distilled`` tells of
-    the student's training on it. ``ensemble_accuracy`` is the teacher's on the test images, where it was measured, and
-    ``student_accuracy`` that of a server's model that takes no images.
+    the student's training on it. ``ensemble_accuracy`` is the teacher's on the test samples, where it was measured, and
+    ``student_accuracy`` that of a server's model that takes no inputs.
     """
 
     targets: Targets | None = None

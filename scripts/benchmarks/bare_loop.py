@@ -45,7 +45,7 @@ class BareLoop:
         examples = torch.tensor([client.train.numel() for client in data.clients])
         stack = ReportStack(logits, examples, data.public.labels, tuple(sorted(futures)))
         self._distil(self._teacher(stack).log_probabilities)
-        answers = _answers(self._student, data.test_images)
+        answers = _answers(self._student, data.test_inputs)
         return float((answers.argmax(dim=1) == data.test_labels).float().mean())
 
     def close(self) -> None:
@@ -67,8 +67,8 @@ class BareLoop:
             rate = min((step + 1) / max(config.warmup, 1), 1.0) * (1 - step / config.steps)
             for group in self._optimiser.param_groups:
                 group["lr"] = config.learning_rate * rate
-            images = public.images[torch.cat([chosen, known])].contiguous(memory_format=torch.channels_last)
-            logits = self._student(images)
+            inputs = public.inputs[torch.cat([chosen, known])].contiguous(memory_format=torch.channels_last)
+            logits = self._student(inputs)
             teacher = (target[chosen] / temperature).log_softmax(dim=1)
             student = (logits[: len(chosen)] / temperature).log_softmax(dim=1)
             dist = temperature**2 * nn.functional.kl_div(student, teacher, reduction="batchmean", log_target=True)
@@ -95,19 +95,19 @@ def _client(config_json: str, client: int, state: State) -> npt.NDArray[np.float
     model.train()
     for _ in range(config.epochs):
         for batch in own[torch.randperm(len(own))].split(config.batch_size):
-            images = data.images[batch].contiguous(memory_format=torch.channels_last)
-            loss = nn.functional.cross_entropy(model(images), data.labels[batch])
+            inputs = data.inputs[batch].contiguous(memory_format=torch.channels_last)
+            loss = nn.functional.cross_entropy(model(inputs), data.labels[batch])
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()
-    answers: npt.NDArray[np.float32] = _answers(model, data.public.images).numpy()
+    answers: npt.NDArray[np.float32] = _answers(model, data.public.inputs).numpy()
     return answers
 
 
 @torch.no_grad()
-def _answers(model: nn.Module, images: Tensor) -> Tensor:
+def _answers(model: nn.Module, inputs: Tensor) -> Tensor:
     model.eval()
-    return torch.cat([model(part.contiguous(memory_format=torch.channels_last)) for part in images.split(512)])
+    return torch.cat([model(part.contiguous(memory_format=torch.channels_last)) for part in inputs.split(512)])
 
 
 def _batches(samples: Tensor, size: int) -> Iterator[Tensor]:

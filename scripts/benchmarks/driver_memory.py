@@ -6,8 +6,8 @@
 A round on the ray engine with clients that answer at once, with logits on every public sample, up to the distilled
 student. Each teacher has a process of its own. Prints the peak resident set of that process, in 10⁹ bytes, what of it
 was there before the round (the libraries, and the data of the experiment), and what of the peak was no file that the
-system can take back (``anonymous``, sampled every 20 ms). With ``--probe`` the clients answer on the 10,000 test images
-too, as in a run's last round. Linux only.
+system can take back (``anonymous``, sampled every 20 ms). With ``--probe`` the clients answer on the 10,000 test
+samples too, as in a run's last round. Linux only.
 """
 
 import argparse

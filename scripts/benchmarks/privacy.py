@@ -52,41 +52,41 @@ def _medians(sides: dict[str, Side], repeats: int) -> dict[str, float]:
 def _problem(name: str) -> Problem:
     draw = torch_generator(0, purpose="privacy benchmark")
     model = build_model(Plugin(name), (1, 28, 28), 10, draw).to(memory_format=torch.channels_last)
-    images = torch.randn(SAMPLES, 1, 28, 28, generator=draw)
+    inputs = torch.randn(SAMPLES, 1, 28, 28, generator=draw)
     labels = torch.randint(10, (SAMPLES,), generator=draw)
     model.train()
-    return model, torch.optim.SGD(model.parameters(), lr=1e-4, momentum=0.9), images, labels, draw
+    return model, torch.optim.SGD(model.parameters(), lr=1e-4, momentum=0.9), inputs, labels, draw
 
 
-def _step(model: nn.Module, optimiser: torch.optim.Optimizer, images: Tensor, labels: Tensor) -> None:
-    loss = nn.functional.cross_entropy(model(images.contiguous(memory_format=torch.channels_last)), labels)
+def _step(model: nn.Module, optimiser: torch.optim.Optimizer, inputs: Tensor, labels: Tensor) -> None:
+    loss = nn.functional.cross_entropy(model(inputs.contiguous(memory_format=torch.channels_last)), labels)
     optimiser.zero_grad()
     loss.backward()
     optimiser.step()
 
 
 def _plain(name: str) -> Side:
-    model, optimiser, images, labels, draw = _problem(name)
+    model, optimiser, inputs, labels, draw = _problem(name)
 
     def epoch() -> None:
         for batch in torch.randperm(SAMPLES, generator=draw).split(BATCH):
-            _step(model, optimiser, images[batch], labels[batch])
+            _step(model, optimiser, inputs[batch], labels[batch])
 
     return epoch
 
 
 def _private(name: str) -> Side:
-    model, optimiser, images, labels, draw = _problem(name)
+    model, optimiser, inputs, labels, draw = _problem(name)
     return lambda: train_privately(
-        model, images, labels, optimiser, PRIVATE, epochs=1, batch_size=BATCH, generator=draw
+        model, inputs, labels, optimiser, PRIVATE, epochs=1, batch_size=BATCH, generator=draw
     )
 
 
 def _opacus(name: str) -> Side:
     from opacus import PrivacyEngine
 
-    model, optimiser, images, labels, _ = _problem(name)
-    loader = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(images, labels), batch_size=BATCH)
+    model, optimiser, inputs, labels, _ = _problem(name)
+    loader = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(inputs, labels), batch_size=BATCH)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that its noise is not from a cryptographic generator
         wrapped, private, poisson = PrivacyEngine().make_private(

@@ -72,17 +72,17 @@ def _medians(steps: list[Callable[[], object]], repeats: int) -> list[float]:
 def _problem(name: str) -> tuple[nn.Module, torch.Tensor, torch.Tensor, torch.Tensor]:
     draw = torch_generator(0, purpose="benchmark")
     model = build_model(Plugin(name), (1, 28, 28), 10, draw).to(memory_format=torch.channels_last)
-    images = torch.randn(BATCH + LABELLED, 1, 28, 28, generator=draw).contiguous(memory_format=torch.channels_last)
+    inputs = torch.randn(BATCH + LABELLED, 1, 28, 28, generator=draw).contiguous(memory_format=torch.channels_last)
     target = torch.randn(BATCH + LABELLED, 10, generator=draw).log_softmax(1)
-    return model, images, target, torch.arange(LABELLED) % 10
+    return model, inputs, target, torch.arange(LABELLED) % 10
 
 
 def _plain_step(name: str) -> Callable[[], object]:
-    model, images, target, labels = _problem(name)
+    model, inputs, target, labels = _problem(name)
     optimiser = torch.optim.SGD(model.parameters(), lr=1e-4, momentum=0.9)
 
     def step() -> None:
-        logits = model(images)
+        logits = model(inputs)
         dist = distillation_loss(logits[:BATCH], target[:BATCH], TEMPERATURE)
         loss = 0.5 * dist + 0.5 * classification_loss(logits[BATCH:], labels)
         optimiser.zero_grad()
@@ -94,17 +94,17 @@ def _plain_step(name: str) -> Callable[[], object]:
 
 
 def _balanced_step(name: str, balancer: str, *, mixed: bool = False) -> Callable[[], object]:
-    model, images, target, labels = _problem(name)
+    model, inputs, target, labels = _problem(name)
     parameters = list(model.parameters())
     balanced = BalancedStep(parameters, torch.optim.SGD(parameters, lr=1e-4, momentum=0.9), build_balancer(balancer))
 
     def step() -> None:
         if mixed:
-            logits = model(images)
+            logits = model(inputs)
             dist = distillation_loss(logits, target, TEMPERATURE)
             losses = Losses(dist, classification_loss(logits[BATCH:], labels), logits, logits)
         else:
-            public, labelled = model(images[:BATCH]), model(images[BATCH:])
+            public, labelled = model(inputs[:BATCH]), model(inputs[BATCH:])
             dist = distillation_loss(public, target[:BATCH], TEMPERATURE)
             losses = Losses(dist, classification_loss(labelled, labels), public, labelled)
         balanced.step(losses, round=1, step=0, steps=1, temperature=TEMPERATURE)
@@ -114,9 +114,9 @@ def _balanced_step(name: str, balancer: str, *, mixed: bool = False) -> Callable
 
 def _validation_pass(name: str) -> Callable[[], object]:
     model, _, _, _ = _problem(name)
-    images = torch.randn(VALIDATION, 1, 28, 28, generator=torch_generator(0, purpose="validation"))
+    inputs = torch.randn(VALIDATION, 1, 28, 28, generator=torch_generator(0, purpose="validation"))
     labels = torch.zeros(VALIDATION, dtype=torch.long)
-    return lambda: student_error(model, images, labels)
+    return lambda: student_error(model, inputs, labels)
 
 
 BENCHMARKS = {

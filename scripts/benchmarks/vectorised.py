@@ -72,8 +72,8 @@ def _trainings(name: str, clients: int, device: torch.device) -> list[Training]:
         draw = torch_generator(0, client=client, purpose="benchmark")
         count = SAMPLES + 32 * (client % 3 - 1)
         model = build_model(Plugin(name), SHAPE, CLASSES, torch_generator(0, purpose="model"))
-        images = torch.randn(count, *SHAPE, generator=draw).to(device)
+        inputs = torch.randn(count, *SHAPE, generator=draw).to(device)
         labels = torch.randint(CLASSES, (count,), generator=draw)
         placed = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        found.append(Training(placed, images, labels, config, config.epochs, draw))
+        found.append(Training(placed, inputs, labels, config, config.epochs, draw))
     return found

@@ -139,13 +139,13 @@ def distil(
         seed=seed,
     )
     validation = Validation(public.validation, public.truth[public.validation])
-    result = distiller.distil(teacher, public.images, public.labels, round=1, validation=validation)
+    result = distiller.distil(teacher, public.inputs, public.labels, round=1, validation=validation)
     measured = {
-        "validation": accuracy(distiller.student, public.images[public.validation], validation.labels),
+        "validation": accuracy(distiller.student, public.inputs[public.validation], validation.labels),
         "mean_lambda": result.mean_lambda,
     }
     if test:
-        measured["test"] = accuracy(distiller.student, experiment.data.test_images, experiment.data.test_labels)
+        measured["test"] = accuracy(distiller.student, experiment.data.test_inputs, experiment.data.test_labels)
     return measured
 
 

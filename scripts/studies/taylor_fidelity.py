@@ -40,7 +40,7 @@ def ratios(experiment: Experiment, rate: float, steps: int) -> list[float]:
         temperature=build_temperature("constant"),
         seed=0,
     )
-    rows = distiller.distil(teacher, public.images, public.labels, round=1).rows
+    rows = distiller.distil(teacher, public.inputs, public.labels, round=1).rows
     return [row.measured_decrease / row.predicted_decrease for row in rows if row.measured_decrease is not None]
 
 

@@ -69,10 +69,10 @@ class AverageAndDistil(StudentRule):
     def update(self, answers: RoundReports) -> ServerUpdate:
         public, chosen = self._experiment.resident.public, answers.chosen
         labels = public.labels[chosen]
-        images = public.images[chosen]
+        inputs = public.inputs[chosen]
         if answers.probe:
-            images = torch.cat([images, self._experiment.resident.test_images])
-        logits = torch.stack([predict(self._model_of(report), images) for report in answers.reports])
+            inputs = torch.cat([inputs, self._experiment.resident.test_inputs])
+        logits = torch.stack([predict(self._model_of(report), inputs) for report in answers.reports])
         asked = chosen.numel()
         ensemble = self._ensemble_accuracy(answers, logits, labels) if answers.probe else None
         teacher = self._aggregator(self._stack(answers, logits[:, :asked], labels))
@@ -114,7 +114,7 @@ class AverageAndDistil(StudentRule):
         held_out = public.validation[chosen]
         return build_distiller(self._experiment, self._models[index]).distil(
             teacher,
-            public.images[chosen],
+            public.inputs[chosen],
             public.labels[chosen],
             round=answers.round,
             validation=Validation(held_out, public.truth[chosen][held_out]),
@@ -127,7 +127,7 @@ class AverageAndDistil(StudentRule):
         return stack_reports(answered, labels, round=answers.round, generator=generator)
 
     def _ensemble_accuracy(self, answers: RoundReports, logits: Tensor, labels: Tensor) -> float:
-        """The teacher's accuracy on the test images, whose labels it is not given; leaves its state alone."""
+        """The teacher's accuracy on the test samples, whose labels it is not given; leaves its state alone."""
         tests = self._experiment.data.test_labels
         unknown = torch.cat([labels, torch.full_like(tests, UNKNOWN_LABEL)])
         teacher = copy.deepcopy(self._aggregator)(self._stack(answers, logits, unknown))

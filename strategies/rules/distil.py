@@ -64,7 +64,7 @@ class Distil(StudentRule):
         if self.pretrain_steps > 0:
             public = experiment.data.public
             with fixed_threads(experiment.config.engine.server_threads):
-                self.trainer.fit_labels(public.images, public.labels, round=0, steps=self.pretrain_steps)
+                self.trainer.fit_labels(public.inputs, public.labels, round=0, steps=self.pretrain_steps)
 
     @property
     def needs_labels(self) -> bool:
@@ -100,7 +100,7 @@ class Distil(StudentRule):
         held_out = public.validation[known]
         distilled = self.trainer.distil(
             targets.teacher,
-            public.images[known],
+            public.inputs[known],
             public.labels[known],
             round=answers.round,
             validation=Validation(held_out, public.truth[known][held_out]),
@@ -137,7 +137,7 @@ class Distil(StudentRule):
         mask = targets.teacher.sample_weight[places] > 0
         if self.consensus == "student":
             public = self._experiment.resident.public
-            found = predict(self.student, public.images[chosen]).log_softmax(dim=-1)
+            found = predict(self.student, public.inputs[chosen]).log_softmax(dim=-1)
             mask = mask & (public.labels[chosen] == UNKNOWN_LABEL)
         personal: dict[int, Tensor] = {}
         own = None if latest is None else latest.client_log_probabilities
@@ -150,7 +150,7 @@ class Distil(StudentRule):
         return stack_reports(reports, labels, round=round, generator=generator)
 
     def _probe(self, answers: RoundReports) -> float | None:
-        """The ensemble's accuracy on the test images, whose labels it is not given; leaves its state alone."""
+        """The ensemble's accuracy on the test samples, whose labels it is not given; leaves its state alone."""
         reports = [report for report in answers.reports if report.client in answers.tests]
         if not reports:
             return None

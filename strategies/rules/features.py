@@ -27,7 +27,7 @@ class Features(StudentRule):
     A multilayer perceptron with ``hidden`` layers on the clients' embeddings, trained by cross-entropy plus T²·KL from
     the clients' answers for ``epochs`` passes a round, with the optimiser of ``clients``; its logits go back to the
     clients, each its own samples'. ``student.model`` is not used. The student's accuracy is the mean, over clients, of
-    that of the server's model on the client's embeddings of the test images, measured in the last round.
+    that of the server's model on the client's embeddings of the test samples, measured in the last round.
     """
 
     hidden: tuple[int, ...] = (200, 200)

@@ -67,7 +67,7 @@ BAD: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     ),
     "a control made of single answers": (
         ("controls=[teacher_only]",),
-        ("controls: teacher_only is measured on the clients' answers on the test images",),
+        ("controls: teacher_only is measured on the clients' answers on the test samples",),
     ),
     "noise that does not fit": (
         ("privacy.mechanism={name: distributed_skellam, noise_multiplier: 1.0e9}",),

@@ -15,23 +15,23 @@ def pool_of(experiment: Experiment, client: int = 0, most: int = 1000) -> Candid
     return draw_pool(experiment, client, HoldOut(*unused_samples(experiment.config)), most=most)
 
 
-def rows(images: torch.Tensor) -> set[bytes]:
-    return {image.numpy().tobytes() for image in images}
+def rows(inputs: torch.Tensor) -> set[bytes]:
+    return {image.numpy().tobytes() for image in inputs}
 
 
 def test_members_are_the_clients_and_others_are_nobodys() -> None:
     experiment = place_of("clients.count=3", "data.private_size=200")
     data, pool = experiment.data, pool_of(experiment, 1)
     own = data.clients[1]
-    assert rows(pool.images[pool.members]) <= rows(data.images[own.train])
+    assert rows(pool.inputs[pool.members]) <= rows(data.inputs[own.train])
     everybody = torch.cat([client.train for client in data.clients])
-    outside = rows(pool.images[~pool.members])
-    assert not outside & rows(data.images[everybody])
-    assert not outside & rows(data.public.images)
-    assert not outside & rows(data.test_images)
+    outside = rows(pool.inputs[~pool.members])
+    assert not outside & rows(data.inputs[everybody])
+    assert not outside & rows(data.public.inputs)
+    assert not outside & rows(data.test_inputs)
     # Its own validation samples come first, for they are of the client's own distribution.
-    assert rows(data.images[own.validation]) & outside
-    assert rows(pool.images[pool.members]) | rows(data.images[pool.known]) == rows(data.images[own.train])
+    assert rows(data.inputs[own.validation]) & outside
+    assert rows(pool.inputs[pool.members]) | rows(data.inputs[pool.known]) == rows(data.inputs[own.train])
 
 
 def test_classes_tell_nothing() -> None:
@@ -66,17 +66,17 @@ def test_clients_share_no_others() -> None:
     experiment = place_of("data.private_size=150", "data.client_validation=0")
     spare = HoldOut(*unused_samples(experiment.config))
     first, second = (draw_pool(experiment, client, spare, most=1000) for client in (0, 1))
-    assert not rows(first.images[~first.members]) & rows(second.images[~second.members])
+    assert not rows(first.inputs[~first.members]) & rows(second.inputs[~second.members])
 
 
 def test_unused_samples_have_no_role_and_look_like_the_others() -> None:
     experiment = place_of("data.private_size=300")
-    images, labels = unused_samples(experiment.config)
-    used = rows(experiment.data.images) | rows(experiment.data.public.images) | rows(experiment.data.test_images)
-    assert len(images) == len(labels) > 100
-    assert not rows(images) & used
-    assert images.dtype == experiment.data.images.dtype
-    assert abs(float(images.mean() - experiment.data.images.mean())) < 0.05
+    inputs, labels = unused_samples(experiment.config)
+    used = rows(experiment.data.inputs) | rows(experiment.data.public.inputs) | rows(experiment.data.test_inputs)
+    assert len(inputs) == len(labels) > 100
+    assert not rows(inputs) & used
+    assert inputs.dtype == experiment.data.inputs.dtype
+    assert abs(float(inputs.mean() - experiment.data.inputs.mean())) < 0.05
     assert unused_samples(place_of("data.private_size=null").config)[0].shape[0] == 0
 
 
@@ -87,14 +87,14 @@ def test_a_client_whose_classes_are_used_up() -> None:
 
 
 def test_views_and_crafted_queries() -> None:
-    images = torch.arange(12.0).reshape(1, 1, 3, 4)
-    views = views_of(images, 6)
+    inputs = torch.arange(12.0).reshape(1, 1, 3, 4)
+    views = views_of(inputs, 6)
     assert views.shape == (6, 1, 1, 3, 4)
-    assert torch.equal(views[0], images)
+    assert torch.equal(views[0], inputs)
     assert views[1, 0, 0, 0].tolist() == [3.0, 2.0, 1.0, 0.0]
     assert views[2, 0, 0, 0].tolist() == [1.0, 2.0, 3.0, 0.0]
     assert len({view.numpy().tobytes() for view in views}) == 6
-    public = place_of().data.public.images
+    public = place_of().data.public.inputs
     crafted = crafted_queries(public, torch.Generator().manual_seed(0))
     assert crafted.shape == (CRAFTED, *public.shape[1:])
     assert not rows(crafted) & rows(public)

@@ -18,24 +18,24 @@ class Fixed(nn.Module):
         super().__init__()
         self.logits = nn.Parameter(torch.tensor(logits))
 
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        return self.logits.expand(images.shape[0], -1)
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        return self.logits.expand(inputs.shape[0], -1)
 
 
 def test_by_hand() -> None:
     # Counts 3 and 1, raised by 1: shares 2/3 and 1/3. With equal logits the adjusted softmax is the shares.
     loss = adjusted_cross_entropy(torch.tensor([0, 0, 0, 1]), 2, 1.0)
-    images = torch.zeros(2, 1, 1, 1)
-    found = loss(Fixed([0.0, 0.0]), images, torch.tensor([0, 1]))
+    inputs = torch.zeros(2, 1, 1, 1)
+    found = loss(Fixed([0.0, 0.0]), inputs, torch.tensor([0, 1]))
     assert found.item() == pytest.approx(-(math.log(2 / 3) + math.log(1 / 3)) / 2)
 
 
 def test_a_model_that_answers_by_the_classes_alone_is_not_pushed_towards_the_clients_shares() -> None:
     labels = torch.tensor([0] * 9 + [1])
-    images = torch.zeros(10, 1, 1, 1)
+    inputs = torch.zeros(10, 1, 1, 1)
     plain, adjusted = Fixed([0.0, 0.0, 0.0]), Fixed([0.0, 0.0, 0.0])
-    cross_entropy(plain, images, labels).backward()
-    adjusted_cross_entropy(labels, 3, 1.0)(adjusted, images, labels).backward()
+    cross_entropy(plain, inputs, labels).backward()
+    adjusted_cross_entropy(labels, 3, 1.0)(adjusted, inputs, labels).backward()
     assert plain.logits.grad is not None
     assert adjusted.logits.grad is not None
     # The class that the client lacks: plain training pushes it down by 1/3, adjusted by its share 1/13.
@@ -46,10 +46,10 @@ def test_a_model_that_answers_by_the_classes_alone_is_not_pushed_towards_the_cli
 
 def test_strength_zero_is_plain_cross_entropy() -> None:
     labels = torch.tensor([0, 1, 1])
-    images = torch.zeros(3, 1, 1, 1)
+    inputs = torch.zeros(3, 1, 1, 1)
     model = Fixed([0.3, -1.0])
     assert torch.equal(
-        adjusted_cross_entropy(labels, 2, 0.0)(model, images, labels), cross_entropy(model, images, labels)
+        adjusted_cross_entropy(labels, 2, 0.0)(model, inputs, labels), cross_entropy(model, inputs, labels)
     )
 
 
@@ -57,7 +57,7 @@ def test_local_training_uses_it() -> None:
     def trained(adjustment: float, *, by_hand: bool = False) -> torch.Tensor:
         experiment = place_of(f"clients.logit_adjustment={0.0 if by_hand else adjustment}", "clients.epochs=3")
         labels = experiment.data.labels[experiment.data.clients[1].train]
-        context = ClientContext(experiment, 1, 1, {}, experiment.data.public.images, labels)
+        context = ClientContext(experiment, 1, 1, {}, experiment.data.public.inputs, labels)
         loss = adjusted_cross_entropy(labels, experiment.data.classes, adjustment) if by_hand else None
         return torch.cat(
             [parameter.flatten() for parameter in context.train(experiment.initial_model(), loss).parameters()]

@@ -45,12 +45,12 @@ def trainings(
     for client, (count, passes) in enumerate(zip(sizes, epochs, strict=False)):
         draw = torch_generator(0, client=client, purpose="samples")
         own = build_model(Plugin(model), (1, side, side), 4, torch_generator(0, client=client, purpose="model"))
-        images = torch.randn(count, 1, side, side, generator=draw).to(dtype)
+        inputs = torch.randn(count, 1, side, side, generator=draw).to(dtype)
         labels = torch.randint(4, (count,), generator=draw)
         loss = adjusted_cross_entropy(labels, 4, config.logit_adjustment) if config.logit_adjustment else cross_entropy
         loss = SampleLoss(loss.terms, tuple(tensor.to(dtype) for tensor in loss.tensors))
         shuffles = torch_generator(0, client=client, purpose="local training")
-        found.append(Training(own.to(dtype), images, labels, config, passes, shuffles, loss))
+        found.append(Training(own.to(dtype), inputs, labels, config, passes, shuffles, loss))
     return found
 
 
@@ -157,7 +157,7 @@ def test_cross_entropy_of_samples_has_the_gradient_of_torchs_mean_to_the_bit() -
     for count in (1, 7, 30, 32):
         logits, labels = torch.randn(count, 10, generator=draw), torch.randint(10, (count,), generator=draw)
         gradients = []
-        for loss in (cross_entropy, lambda model, images, labels: nn.functional.cross_entropy(model(images), labels)):
+        for loss in (cross_entropy, lambda model, inputs, labels: nn.functional.cross_entropy(model(inputs), labels)):
             given = logits.clone().requires_grad_()
             loss(nn.Identity(), given, labels).backward()
             gradients.append(given.grad)
@@ -171,8 +171,8 @@ class _SubtractsBatchMean(nn.Module):
         super().__init__()
         self.inner = inner
 
-    def forward(self, images: Tensor) -> Tensor:
-        logits: Tensor = self.inner(images)
+    def forward(self, inputs: Tensor) -> Tensor:
+        logits: Tensor = self.inner(inputs)
         return logits - logits.mean(dim=0)
 
 
@@ -189,10 +189,10 @@ def test_what_cannot_be_stacked_is_told_apart() -> None:
         build_model(Plugin("efficientnet_b0"), (1, 8, 8), 4, torch.Generator()),
     ):
         assert not vectorisable(replace(plain, model=model))
-    assert not vectorisable(replace(plain, loss=lambda model, images, labels: model(images).sum()))
+    assert not vectorisable(replace(plain, loss=lambda model, inputs, labels: model(inputs).sum()))
     assert not vectorisable(replace(plain, private=PrivateTraining(1.0, 1.0)))
     assert not vectorisable(replace(plain, epochs=0))
-    assert not vectorisable(replace(plain, labels=plain.labels[:0], images=plain.images[:0]))
+    assert not vectorisable(replace(plain, labels=plain.labels[:0], inputs=plain.inputs[:0]))
     mixing = [replace(training, model=_SubtractsBatchMean(training.model)) for training in trainings()]
     with pytest.raises(ValueError, match="other samples of its batch"):
         train_vectorised(mixing)
@@ -239,16 +239,16 @@ def test_frozen_parameters_stay_and_the_others_train() -> None:
 
 @pytest.fixture
 def in_float64(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Models and images in float64, so that what differs is more than rounding."""
+    """Models and inputs in float64, so that what differs is more than rounding."""
     initial, resident = Experiment.initial_model, ExperimentData.on
 
     def twice_as_long(data: ExperimentData, device: torch.device) -> ExperimentData:
         there = resident(data, device)
         return replace(
             there,
-            images=there.images.double(),
-            public=replace(there.public, images=there.public.images.double()),
-            test_images=there.test_images.double(),
+            inputs=there.inputs.double(),
+            public=replace(there.public, inputs=there.public.inputs.double()),
+            test_inputs=there.test_inputs.double(),
         )
 
     monkeypatch.setattr(Experiment, "initial_model", lambda experiment, index=0: initial(experiment, index).double())

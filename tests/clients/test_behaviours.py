@@ -37,7 +37,7 @@ def experiment(*overrides: str) -> Experiment:
 def work_of(client: int = 1, round: int = 1, **changes: Any) -> ClientContext:
     at = experiment()
     labels = at.data.labels[at.data.clients[client].train]
-    return replace(ClientContext(at, client, round, {}, at.data.public.images, labels), **changes)
+    return replace(ClientContext(at, client, round, {}, at.data.public.inputs, labels), **changes)
 
 
 def own_rule() -> ClientRule:

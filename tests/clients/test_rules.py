@@ -40,7 +40,7 @@ def rule(name: str, **options: object) -> ClientRule:
 def context(experiment: Experiment, round: int = 1, received: Arrays | None = None, **more: Any) -> ClientContext:
     data, client = experiment.data, more.pop("client", 0)
     labels = data.labels[data.clients[client].train]
-    return ClientContext(experiment, client, round, received or {}, data.public.images, labels, **more)
+    return ClientContext(experiment, client, round, received or {}, data.public.inputs, labels, **more)
 
 
 def parameters(experiment: Experiment, shift: float = 0.0) -> Arrays:
@@ -55,7 +55,7 @@ def logits_of(upload: Upload) -> Tensor:
 
 def trained(experiment: Experiment, model: nn.Module, round: int) -> Tensor:
     """What an epoch of local training in a round makes of a model, on the public samples."""
-    return predict(context(experiment, round).train(model), experiment.data.public.images)
+    return predict(context(experiment, round).train(model), experiment.data.public.inputs)
 
 
 def test_broadcast_starts_from_what_it_is_sent_and_remembers_nothing() -> None:
@@ -159,13 +159,13 @@ def test_public_labels_are_learned_before_the_first_round_only() -> None:
     assert pretraining.receives == {"consensus", "labels"}
     assert rule("own_model").receives == {"consensus"}
     known = labels >= 0
-    images = experiment.data.public.images[known]
+    inputs = experiment.data.public.inputs[known]
     sent = {"labels": labels.numpy().astype(np.int16)}
     first = context(experiment, received=sent)
     without, upload = rule("own_model").respond(context(experiment)), pretraining.respond(first)
     assert upload.model is not None
     assert without.model is not None
-    assert accuracy(upload.model, images, labels[known]) > accuracy(without.model, images, labels[known]) + 0.3
+    assert accuracy(upload.model, inputs, labels[known]) > accuracy(without.model, inputs, labels[known]) + 0.3
     again = logits_of(pretraining.respond(context(experiment, 2, sent, memory=dict(first.memory))))
     assert torch.equal(again, logits_of(rule("own_model").respond(context(experiment, 2, memory=dict(first.memory)))))
 
@@ -194,7 +194,7 @@ def test_mean_logits_are_those_of_the_trained_model() -> None:
     given = context(experiment)
     upload = rule("label_logits").respond(given)
     assert upload.model is not None
-    expected = label_means(predict(upload.model, given.images), given.labels, 10)
+    expected = label_means(predict(upload.model, given.inputs), given.labels, 10)
     assert (upload.arrays[MEANS] == expected[MEANS]).all()
     assert (upload.arrays[SIZES] == torch.bincount(given.labels, minlength=10).numpy()).all()
     assert upload.logits is None
@@ -249,7 +249,7 @@ def test_prototypes_are_mean_embeddings() -> None:
     given = context(experiment)
     upload = rule("prototypes").respond(given)
     assert upload.model is not None
-    seen, _ = embeddings(upload.model, given.images)
+    seen, _ = embeddings(upload.model, given.inputs)
     label = int(given.labels[0])
     assert upload.arrays[MEANS].shape == (10, 8)
     assert upload.arrays[MEANS][label] == pytest.approx(seen[given.labels == label].mean(dim=0).numpy(), abs=1e-6)
@@ -260,7 +260,7 @@ def test_features_logits_and_labels_of_every_private_sample_are_sent() -> None:
     given = context(experiment, probe=True)
     upload = rule("features").respond(given)
     assert upload.model is not None
-    seen, logits = embeddings(upload.model, given.images)
+    seen, logits = embeddings(upload.model, given.inputs)
     assert (upload.arrays[FEATURE_VALUES] == seen.numpy()).all()
     assert (upload.arrays[FEATURE_LOGITS] == logits.numpy()).all()
     assert upload.arrays[FEATURE_LABELS].tolist() == given.labels.tolist()

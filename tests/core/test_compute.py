@@ -60,7 +60,7 @@ def test_images_are_brought_to_a_device_once_and_everything_else_stays() -> None
     data = place_of().data
     assert data.on(torch.device("cpu")) is data
     there = data.on(torch.device("meta"))
-    assert {there.images.device.type, there.public.images.device.type, there.test_images.device.type} == {"meta"}
+    assert {there.inputs.device.type, there.public.inputs.device.type, there.test_inputs.device.type} == {"meta"}
     assert there.labels is data.labels
     assert there.public.truth is data.public.truth
     assert data.on(torch.device("meta")) is there

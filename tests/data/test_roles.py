@@ -34,7 +34,7 @@ def config_of(clients: dict[str, Any] | None = None, seed: int = 0, **data: Any)
 
 def public_pixels(data: ExperimentData) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """The statistics by which ``data`` was standardised, found from pixels the test knows: the test images."""
-    raw, seen = DIGITS.test_images.float(), data.test_images
+    raw, seen = DIGITS.test_images.float(), data.test_inputs
     deviation = (raw.max() - raw.min()) / (seen.max() - seen.min())
     mean = -seen.min() * deviation + raw.min()
     return (float(mean),), (float(deviation),)
@@ -70,9 +70,9 @@ def test_every_train_sample_has_exactly_one_role(
             public={"size": size, "labelled": known, "validation": validation},
         )
     )
-    assert len(data.images) == TRAIN - size
-    assert len(data.public.images) == size
-    used = as_keys(data.images, data) + as_keys(data.public.images, data)
+    assert len(data.inputs) == TRAIN - size
+    assert len(data.public.inputs) == size
+    used = as_keys(data.inputs, data) + as_keys(data.public.inputs, data)
     assert used == Counter(bytes(image.numpy().tobytes()) for image in DIGITS.train_images)
     assert torch.equal(as_labels(data), torch.bincount(DIGITS.train_labels, minlength=10))
 
@@ -101,7 +101,7 @@ def test_samples_keep_their_own_labels() -> None:
         for image, label in zip(DIGITS.train_images, DIGITS.train_labels, strict=True)
     }
     mean, deviation = public_pixels(data)
-    for images, labels in ((data.images, data.labels), (data.public.images, data.public.truth)):
+    for images, labels in ((data.inputs, data.labels), (data.public.inputs, data.public.truth)):
         raw = (images * deviation[0] + mean[0]).round().to(torch.uint8)
         assert [label_of[image.numpy().tobytes()] for image in raw] == labels.tolist()
     assert torch.equal(data.test_labels, DIGITS.test_labels)
@@ -113,7 +113,7 @@ def test_the_seed_and_nothing_else_decides() -> None:
     assert torch.equal(before, torch.random.get_rng_state())
     assert np.array_equal(numpy_before, np.random.get_state(legacy=False)["state"]["key"])
     assert first.public.digest == again.public.digest != other.public.digest
-    assert torch.equal(first.images, again.images)
+    assert torch.equal(first.inputs, again.inputs)
     assert torch.equal(first.public.labels, again.public.labels)
     for mine, yours in zip(first.clients, again.clients, strict=True):
         assert torch.equal(mine.train, yours.train)
@@ -131,15 +131,15 @@ def test_results_do_not_depend_on_the_number_of_threads() -> None:
     finally:
         torch.set_num_threads(threads)
     assert one.public.digest == two.public.digest
-    assert torch.equal(one.images, two.images)
+    assert torch.equal(one.inputs, two.inputs)
 
 
 def test_public_images_alone_set_the_scale() -> None:
     data = prepare(config_of())
-    assert data.public.images.mean().abs() < 1e-5
-    assert (data.public.images.std(correction=0) - 1).abs() < 1e-5
-    assert data.images.mean().abs() > 1e-4, "the private images must not have been centred by themselves"
-    for images in (data.images, data.public.images, data.test_images):
+    assert data.public.inputs.mean().abs() < 1e-5
+    assert (data.public.inputs.std(correction=0) - 1).abs() < 1e-5
+    assert data.inputs.mean().abs() > 1e-4, "the private images must not have been centred by themselves"
+    for images in (data.inputs, data.public.inputs, data.test_inputs):
         assert images.dtype == torch.float32
         assert images.is_contiguous()
 
@@ -160,7 +160,7 @@ def test_one_labelled_sample_is_trained_on_rather_than_validated_with() -> None:
 
 def test_private_size_limits_the_private_samples() -> None:
     data = prepare(config_of(private_size=100))
-    assert len(data.images) == len(data.labels) == 100
+    assert len(data.inputs) == len(data.labels) == 100
     assert sum(len(client.train) + len(client.validation) for client in data.clients) == 100
 
 
@@ -190,19 +190,19 @@ def test_the_digest_sees_order_and_every_pixel() -> None:
 @needs_fashion
 def test_public_samples_of_another_data_set_have_its_images_and_no_labels() -> None:
     data = prepare(config_of(public={"dataset": "fashion_mnist", "size": 50, "labelled": 0}))
-    assert data.public.images.shape == (50, 1, 8, 8)
+    assert data.public.inputs.shape == (50, 1, 8, 8)
     assert not data.public.shared_label_space
     assert data.public.labels.tolist() == data.public.truth.tolist() == [-1] * 50
     assert len(data.public.labelled) == 0
-    assert len(data.images) == TRAIN, "no train sample is spent on the public set"
+    assert len(data.inputs) == TRAIN, "no train sample is spent on the public set"
     assert torch.equal(data.public.subset(7, 0, 1), data.public.subset(7, 0, 1))
 
 
 @needs_fashion
 def test_small_grey_images_serve_a_larger_task() -> None:
     data = prepare(config_of(dataset="fashion_mnist", public={"dataset": "digits", "size": 1000, "labelled": 0}))
-    assert data.public.images.shape == (1000, 1, 28, 28)
-    assert len(data.images) == 60_000
+    assert data.public.inputs.shape == (1000, 1, 28, 28)
+    assert len(data.inputs) == 60_000
 
 
 def test_fitting_converts_channels_by_luma_and_repetition() -> None:

@@ -137,10 +137,10 @@ def test_between_measurements_lambda_stays_and_one_backward_pass_is_enough(monke
 
 def fidelity(rate: float, **options: Any) -> list[float]:
     """Measured over predicted decrease of the total loss along a short run."""
-    images, truth, labels = problem()
+    inputs, truth, labels = problem()
     teacher = Teacher.from_probabilities(nn.functional.one_hot(truth, 2).float() * 0.8 + 0.1)
     trainer = distiller("energy_share", learning_rate=rate, measure_every=1, steps=20, warmup=0, **options)
-    rows = trainer.distil(teacher, images, labels, round=1).rows
+    rows = trainer.distil(teacher, inputs, labels, round=1).rows
     return [row.measured_decrease / row.predicted_decrease for row in rows if row.measured_decrease is not None]
 
 
@@ -157,31 +157,31 @@ def test_the_prediction_is_of_the_update_really_made(options: dict[str, float]) 
 
 
 def test_adams_update_is_predicted_too() -> None:
-    images, truth, labels = problem()
+    inputs, truth, labels = problem()
     teacher = Teacher.from_probabilities(nn.functional.one_hot(truth, 2).float() * 0.8 + 0.1)
     trainer = distiller("energy_share", optimiser="adam", learning_rate=1e-5, measure_every=1, steps=20)
-    for row in trainer.distil(teacher, images, labels, round=1).rows:
+    for row in trainer.distil(teacher, inputs, labels, round=1).rows:
         assert row.measured_decrease == pytest.approx(row.predicted_decrease, rel=0.02)
 
 
 def test_the_validation_slope_is_the_directional_derivative() -> None:
     model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.MaxPool2d(2), nn.ReLU(), nn.Flatten(), nn.Linear(2, 3))
-    images, labels = torch.randn(9, 1, 4, 4), torch.arange(9) % 3
+    inputs, labels = torch.randn(9, 1, 4, 4), torch.arange(9) % 3
     direction = {name: torch.randn_like(parameter) for name, parameter in model.named_parameters()}
-    loss = nn.functional.cross_entropy(model(images), labels)
+    loss = nn.functional.cross_entropy(model(inputs), labels)
     found = torch.autograd.grad(loss, list(model.parameters()))
     expected = sum(float((left * right).sum()) for left, right in zip(found, direction.values(), strict=True))
-    assert validation_slope(model, images, labels, direction) == pytest.approx(expected, rel=1e-4)
+    assert validation_slope(model, inputs, labels, direction) == pytest.approx(expected, rel=1e-4)
 
 
 def problem() -> tuple[Tensor, Tensor, Tensor]:
-    """Separable two-class images, their truth, and labels on the first eight only."""
+    """Separable two-class inputs, their truth, and labels on the first eight only."""
     generator = torch.Generator().manual_seed(0)
     truth = torch.arange(200) % 2
-    images = torch.randn(200, 1, 4, 4, generator=generator) + (truth * 2.0 - 1.0).view(-1, 1, 1, 1)
+    inputs = torch.randn(200, 1, 4, 4, generator=generator) + (truth * 2.0 - 1.0).view(-1, 1, 1, 1)
     labels = truth.clone()
     labels[8:] = -1
-    return images, truth, labels
+    return inputs, truth, labels
 
 
 def distiller(
@@ -195,41 +195,41 @@ def distiller(
     return Distiller(student, balancer, config, temperature=temperature, seed=0, pseudo_labels=pseudo_labels)
 
 
-def share_right(model: nn.Module, images: Tensor, truth: Tensor) -> float:
-    return float((model(images).argmax(1) == truth).float().mean())
+def share_right(model: nn.Module, inputs: Tensor, truth: Tensor) -> float:
+    return float((model(inputs).argmax(1) == truth).float().mean())
 
 
 def test_lambda_decides_whom_the_student_believes() -> None:
-    images, truth, labels = problem()
+    inputs, truth, labels = problem()
     liar = Teacher.from_probabilities(nn.functional.one_hot(1 - truth, 2).float())
     for value, expected in ((1.0, 0.0), (0.0, 1.0)):
         trainer = distiller(value=value)
-        trainer.distil(liar, images, labels, round=1)
-        assert share_right(trainer.student, images, truth) == pytest.approx(expected, abs=0.1)
+        trainer.distil(liar, inputs, labels, round=1)
+        assert share_right(trainer.student, inputs, truth) == pytest.approx(expected, abs=0.1)
 
 
 def test_without_labels_lambda_is_one_unless_pseudo_labels_are_asked_for() -> None:
-    images, truth, _ = problem()
+    inputs, truth, _ = problem()
     teacher = Teacher.from_probabilities(nn.functional.one_hot(truth, 2).float() * 0.8 + 0.1)
     unknown = torch.full_like(truth, -1)
     plain, pseudo = distiller(value=0.2), distiller(value=0.2, pseudo_labels=True)
-    result = plain.distil(teacher, images, unknown, round=1)
+    result = plain.distil(teacher, inputs, unknown, round=1)
     assert (result.mean_lambda, result.loss_cls) == (1.0, 0.0)
-    result = pseudo.distil(teacher, images, unknown, round=1)
+    result = pseudo.distil(teacher, inputs, unknown, round=1)
     assert result.mean_lambda == pytest.approx(0.2)
     assert result.loss_cls > 0
-    assert share_right(plain.student, images, truth) > 0.9
+    assert share_right(plain.student, inputs, truth) > 0.9
 
 
 def test_held_out_samples_are_never_trained_on() -> None:
-    """Poisoning the held-out samples, in images, labels and targets, changes nothing."""
-    images, truth, labels = problem()
+    """Poisoning the held-out samples, in inputs, labels and targets, changes nothing."""
+    inputs, truth, labels = problem()
     held_out = torch.zeros(200, dtype=torch.bool)
     held_out[4:8] = held_out[100:150] = True
     probabilities = nn.functional.one_hot(truth, 2).float()
     students = []
     for poison in (False, True):
-        shown, known, target = images.clone(), labels.clone(), probabilities.clone()
+        shown, known, target = inputs.clone(), labels.clone(), probabilities.clone()
         if poison:
             shown[held_out], known[4:8], target[held_out] = 1e3, 1 - truth[4:8], 0.5
         trainer = distiller(value=0.5)
@@ -243,29 +243,29 @@ def test_held_out_samples_are_never_trained_on() -> None:
 
 
 def test_resuming_from_state_gives_the_same_student() -> None:
-    images, truth, labels = problem()
+    inputs, truth, labels = problem()
     teacher = Teacher.from_probabilities(nn.functional.one_hot(truth, 2).float())
     whole = distiller("energy_share")
-    whole.distil(teacher, images, labels, round=1)
+    whole.distil(teacher, inputs, labels, round=1)
     resumed = distiller("energy_share")
     resumed.load_state_dict(copy.deepcopy(whole.state_dict()))
     for trainer in (whole, resumed):
-        trainer.distil(teacher, images, labels, round=2)
+        trainer.distil(teacher, inputs, labels, round=2)
     for left, right in zip(whole.student.parameters(), resumed.student.parameters(), strict=True):
         assert torch.equal(left, right)
 
 
 def test_nothing_to_distil_on_is_an_error() -> None:
-    images, truth, labels = problem()
+    inputs, truth, labels = problem()
     teacher = Teacher.from_probabilities(nn.functional.one_hot(truth, 2).float())
     with pytest.raises(ValueError, match="held out"):
         distiller().distil(
-            teacher, images, labels, round=1, validation=Validation(torch.ones(200, dtype=torch.bool), truth)
+            teacher, inputs, labels, round=1, validation=Validation(torch.ones(200, dtype=torch.bool), truth)
         )
 
 
 def test_error_ratio_follows_a_good_teacher_and_leaves_a_bad_one() -> None:
-    images, truth, labels = problem()
+    inputs, truth, labels = problem()
     held_out = torch.zeros(200, dtype=torch.bool)
     held_out[150:] = True
     validation = Validation(held_out, truth[held_out])
@@ -273,36 +273,36 @@ def test_error_ratio_follows_a_good_teacher_and_leaves_a_bad_one() -> None:
     for good in (True, False):
         target = nn.functional.one_hot(truth if good else 1 - truth, 2).float() * 0.8 + 0.1
         trainer = distiller("error_ratio")
-        rows = trainer.distil(Teacher.from_probabilities(target), images, labels, round=1, validation=validation).rows
+        rows = trainer.distil(Teacher.from_probabilities(target), inputs, labels, round=1, validation=validation).rows
         weights.append(rows[-1].lam)
     assert weights[0] > 0.4
     assert weights[1] < 0.01
 
 
 def test_a_mixed_batch_and_a_consensus_target_teach_the_same_lesson() -> None:
-    images, truth, labels = problem()
+    inputs, truth, labels = problem()
     teacher = Teacher.from_probabilities(nn.functional.one_hot(truth, 2).float() * 0.8 + 0.1)
     for options in ({"mixed": True}, {"consensus": 0.5, "label_smoothing": 0.1}, {"loss": "reverse_kl"}):
         trainer = distiller(value=0.5, **options)
-        trainer.distil(teacher, images, labels, round=1)
-        assert share_right(trainer.student, images, truth) > 0.9
+        trainer.distil(teacher, inputs, labels, round=1)
+        assert share_right(trainer.student, inputs, truth) > 0.9
 
 
 def test_the_learning_rate_falls_as_the_schedule_says() -> None:
     """Without momentum a step's predicted decrease is the rate times what the schedule does not touch, at first."""
-    images, truth, labels = problem()
+    inputs, truth, labels = problem()
     teacher = Teacher.from_probabilities(nn.functional.one_hot(truth, 2).float() * 0.8 + 0.1)
     second = {}
     for schedule in ("linear", "cosine"):
         trainer = distiller("energy_share", schedule=schedule, steps=4, momentum=0.0)
-        rows = trainer.distil(teacher, images, labels, round=1).rows
+        rows = trainer.distil(teacher, inputs, labels, round=1).rows
         second[schedule] = rows[1].predicted_decrease
     assert second["cosine"] / second["linear"] == pytest.approx(0.5 * (1 + math.cos(math.pi / 4)) / 0.75, rel=1e-5)
 
 
 @pytest.mark.parametrize("change", ["flip", "shift"])
 def test_the_student_sees_changed_images_with_a_teacher_and_without(change: str) -> None:
-    images, truth, labels = problem()
+    inputs, truth, labels = problem()
     teacher = Teacher.from_probabilities(nn.functional.one_hot(truth, 2).float() * 0.8 + 0.1)
 
     def weight(shown: Tensor, alone: bool, *changes: str) -> Tensor:
@@ -314,7 +314,7 @@ def test_the_student_sees_changed_images_with_a_teacher_and_without(change: str)
         return next(trainer.student.parameters())
 
     # An image that is the same everywhere is the same however it is flipped or shifted.
-    flat = torch.full_like(images, 0.5)
+    flat = torch.full_like(inputs, 0.5)
     for alone in (False, True):
-        assert not torch.equal(weight(images, alone), weight(images, alone, change))
+        assert not torch.equal(weight(inputs, alone), weight(inputs, alone, change))
         assert torch.equal(weight(flat, alone), weight(flat, alone, change))

@@ -71,8 +71,8 @@ def test_of_equally_good_students_the_earlier_is_kept() -> None:
 def distilled(validation: Tensor | None = None, **options: Any) -> tuple[Tensor, int]:
     """A student's weights after a round on 32 samples whose class is the sign of their first pixel, and its steps."""
     draw = torch.Generator().manual_seed(1)
-    images = torch.randn(32, 1, 2, 2, generator=draw)
-    labels = (images[:, 0, 0, 0] > 0).long()
+    inputs = torch.randn(32, 1, 2, 2, generator=draw)
+    labels = (inputs[:, 0, 0, 0] > 0).long()
     teacher = Teacher.from_probabilities(torch.nn.functional.one_hot(labels, 2).float() * 0.8 + 0.1)
     model = nn.Sequential(nn.Flatten(), nn.Linear(4, 2))
     model.load_state_dict({"1.weight": torch.zeros(2, 4), "1.bias": torch.tensor([1.0, 0.0])})
@@ -80,7 +80,7 @@ def distilled(validation: Tensor | None = None, **options: Any) -> tuple[Tensor,
     distiller = Distiller(model, build_balancer("fixed"), config, temperature=build_temperature("constant"), seed=0)
     held_out = torch.zeros(32, dtype=torch.bool) if validation is None else validation
     truth = labels[held_out]
-    rows = distiller.distil(teacher, images, labels, round=1, validation=Validation(held_out, truth)).rows
+    rows = distiller.distil(teacher, inputs, labels, round=1, validation=Validation(held_out, truth)).rows
     return model.state_dict()["1.weight"], len(rows)
 
 
@@ -127,9 +127,9 @@ def test_the_learning_rate_by_hand(schedule: str, shares: tuple[float, ...], war
     distiller = Distiller(
         model, build_balancer("fixed"), DistillationConfig(**options), temperature=build_temperature("constant"), seed=0
     )
-    images, labels = torch.randn(8, 1, 2, 2, generator=draw), torch.tensor([0, 1] * 4)
+    inputs, labels = torch.randn(8, 1, 2, 2, generator=draw), torch.tensor([0, 1] * 4)
     teacher = Teacher.from_probabilities(torch.full((8, 2), 0.5))
-    rows = distiller.distil(teacher, images, labels, round=1).rows
+    rows = distiller.distil(teacher, inputs, labels, round=1).rows
     rise = (0.5, 1.0, 1.0, 1.0) if warmup else (1.0, 1.0, 1.0, 1.0)
     assert [row.learning_rate for row in rows] == pytest.approx(
         [0.2 * r * s for r, s in zip(rise, shares, strict=True)]

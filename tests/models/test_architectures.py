@@ -79,9 +79,9 @@ def test_by_default_a_sample_does_not_depend_on_its_batch(name: str) -> None:
     for module in model.modules():
         # Training mode, but without the layers that draw at random.
         module.training = not isinstance(module, nn.Dropout) and "StochasticDepth" not in type(module).__name__
-    images = images_of((3, 32, 32))
+    inputs = images_of((3, 32, 32))
     with torch.no_grad():
-        together, alone = model(images), torch.cat([model(image[None]) for image in images])
+        together, alone = model(inputs), torch.cat([model(image[None]) for image in inputs])
     assert torch.allclose(together, alone, atol=1e-4, rtol=1e-4)
     assert not list(model.buffers())
 

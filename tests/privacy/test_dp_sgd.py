@@ -23,11 +23,11 @@ def draw(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def plain_sum(model: nn.Module, images: Tensor, labels: Tensor, clip_norm: float) -> list[Tensor]:
+def plain_sum(model: nn.Module, inputs: Tensor, labels: Tensor, clip_norm: float) -> list[Tensor]:
     """The definition: one sample at a time."""
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     total = [torch.zeros_like(parameter) for parameter in parameters]
-    for image, label in zip(images, labels, strict=True):
+    for image, label in zip(inputs, labels, strict=True):
         gradients = torch.autograd.grad(F.cross_entropy(model(image[None]), label[None]), parameters)
         norm = math.sqrt(sum(float(gradient.square().sum()) for gradient in gradients))
         for index, gradient in enumerate(gradients):
@@ -57,8 +57,8 @@ class _Sequence(nn.Module):
         self.act = nn.ReLU(inplace=True)
         self.head = nn.Linear(6, 4, bias=False)
 
-    def forward(self, images: Tensor) -> Tensor:
-        hidden = self.embed(images.squeeze(1))
+    def forward(self, inputs: Tensor) -> Tensor:
+        hidden = self.embed(inputs.squeeze(1))
         hidden = self.act(self.norm(hidden)) + hidden
         logits: Tensor = self.head(hidden.mean(dim=1))
         return logits
@@ -86,9 +86,9 @@ def test_the_clipped_sum_is_that_of_one_sample_at_a_time(build: Callable[[], nn.
     with torch.random.fork_rng():
         torch.random.set_rng_state(draw(3).get_state())
         model = build()
-    images, labels = problem(6)
-    expected = plain_sum(model, images, labels, clip_norm)
-    for found, wanted in zip(clipped_gradient_sum(model, images, labels, clip_norm), expected, strict=True):
+    inputs, labels = problem(6)
+    expected = plain_sum(model, inputs, labels, clip_norm)
+    for found, wanted in zip(clipped_gradient_sum(model, inputs, labels, clip_norm), expected, strict=True):
         torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-5)
 
 
@@ -96,10 +96,10 @@ def test_the_clipped_sum_is_that_of_one_sample_at_a_time(build: Callable[[], nn.
 def test_shipped_models_can_be_trained_privately(name: str) -> None:
     shape = (1, 28, 28)
     model = build_model(Plugin(name), shape, 10, draw()).to(memory_format=torch.channels_last)
-    images, labels = problem(3, shape, 10)
-    images = images.contiguous(memory_format=torch.channels_last)
-    expected = plain_sum(model, images, labels, 1.0)
-    for found, wanted in zip(clipped_gradient_sum(model, images, labels, 1.0), expected, strict=True):
+    inputs, labels = problem(3, shape, 10)
+    inputs = inputs.contiguous(memory_format=torch.channels_last)
+    expected = plain_sum(model, inputs, labels, 1.0)
+    for found, wanted in zip(clipped_gradient_sum(model, inputs, labels, 1.0), expected, strict=True):
         torch.testing.assert_close(found, wanted, rtol=1e-3, atol=1e-5)
 
 
@@ -121,9 +121,9 @@ def test_no_sample_moves_the_sum_by_more_than_the_clip_norm_whatever_it_is(
     with torch.random.fork_rng():
         torch.random.set_rng_state(draw(3).get_state())
         model = build()
-    images, labels = problem(4)
-    rest = clipped_gradient_sum(model, images, labels, clip_norm)
-    added, known = torch.cat([images, torch.from_numpy(image)[None]]), torch.cat([labels, torch.tensor([label])])
+    inputs, labels = problem(4)
+    rest = clipped_gradient_sum(model, inputs, labels, clip_norm)
+    added, known = torch.cat([inputs, torch.from_numpy(image)[None]]), torch.cat([labels, torch.tensor([label])])
     with_it = clipped_gradient_sum(model, added, known, clip_norm)
     assert all(bool(total.isfinite().all()) for total in with_it)
     distance = math.sqrt(sum(float((a - b).double().square().sum()) for a, b in zip(with_it, rest, strict=True)))
@@ -133,10 +133,10 @@ def test_no_sample_moves_the_sum_by_more_than_the_clip_norm_whatever_it_is(
 
 def test_one_image_of_the_same_number_everywhere_moves_it_no_further_either() -> None:
     model = linear()
-    images, labels = problem(5)
-    rest = clipped_gradient_sum(model, images[:4], labels[:4], 0.7)
+    inputs, labels = problem(5)
+    rest = clipped_gradient_sum(model, inputs[:4], labels[:4], 0.7)
     for value in (0.0, 1.0, 1e18, 3e38, math.inf, math.nan):
-        added = images.clone()
+        added = inputs.clone()
         added[4] = value
         with_it = clipped_gradient_sum(model, added, labels, 0.7)
         distance = math.sqrt(sum(float((a - b).square().sum()) for a, b in zip(with_it, rest, strict=True)))
@@ -148,8 +148,8 @@ def test_the_model_is_left_as_it_was() -> None:
     frozen = model[1].bias
     assert isinstance(frozen, nn.Parameter)
     frozen.requires_grad_(False)
-    images, labels = problem(3)
-    assert len(clipped_gradient_sum(model, images, labels, 1.0)) == 3
+    inputs, labels = problem(3)
+    assert len(clipped_gradient_sum(model, inputs, labels, 1.0)) == 3
     assert [parameter.requires_grad for parameter in model.parameters()] == [True, False, True, True]
     assert isinstance(model[2], nn.ReLU)
     assert model[2].inplace
@@ -200,12 +200,12 @@ def test_rate_and_steps() -> None:
 
 
 def train(
-    model: nn.Module, images: Tensor, labels: Tensor, noise: float, clip: float = 1.0, seed: int = 0, **changes: float
+    model: nn.Module, inputs: Tensor, labels: Tensor, noise: float, clip: float = 1.0, seed: int = 0, **changes: float
 ) -> None:
     arguments = {"epochs": 1, "batch_size": 8, "lr": 1.0} | changes
     train_privately(
         model,
-        images,
+        inputs,
         labels,
         torch.optim.SGD(model.parameters(), lr=arguments["lr"]),
         PrivateTraining(noise, clip),
@@ -222,11 +222,11 @@ def flat(model: nn.Module) -> Tensor:
 
 def test_noise_is_the_multiplier_times_the_clip_norm_over_the_expected_batch() -> None:
     """At learning rate 1, what two runs that differ in noise alone differ by is the noise of the one step."""
-    images, labels = problem(8, (1, 40, 40))
+    inputs, labels = problem(8, (1, 40, 40))
     trained = []
     for noise in (1e-9, 3.0):
         model = linear(1600)
-        train(model, images, labels, noise, clip=0.5)
+        train(model, inputs, labels, noise, clip=0.5)
         trained.append(flat(model))
     difference = trained[1] - trained[0]
     # One step, q = 1, expected size 8: σ = 3·0.5/8 over 6,404 coordinates, known to 1 %.
@@ -241,12 +241,12 @@ def test_noise_is_drawn_anew_at_every_step_and_for_every_parameter() -> None:
         def step(self, closure: object = None) -> None:  # type: ignore[override]
             steps.append(torch.cat([p.grad.flatten() for p in self.param_groups[0]["params"]]).clone())
 
-    # All images 0: the gradients of the weights are noise alone.
+    # All inputs 0: the gradients of the weights are noise alone.
     model = linear(1600)
-    images, labels = torch.zeros(8, 1, 40, 40), torch.zeros(8, dtype=torch.long)
+    inputs, labels = torch.zeros(8, 1, 40, 40), torch.zeros(8, dtype=torch.long)
     optimiser = Recording(model.parameters(), lr=1.0)
     train_privately(
-        model, images, labels, optimiser, PrivateTraining(2.0, 1.0), epochs=6, batch_size=8, generator=draw()
+        model, inputs, labels, optimiser, PrivateTraining(2.0, 1.0), epochs=6, batch_size=8, generator=draw()
     )
     noise = torch.stack(steps)[:, :6400]
     assert noise.shape[0] == 6
@@ -257,9 +257,9 @@ def test_noise_is_drawn_anew_at_every_step_and_for_every_parameter() -> None:
 
 
 def test_the_sum_is_divided_by_the_expected_size_not_the_realised_one() -> None:
-    images, labels = problem(40)
+    inputs, labels = problem(40)
     model, other = linear(), linear()
-    train(model, images, labels, 1e-18, clip=1e9, batch_size=10, lr=0.1)
+    train(model, inputs, labels, 1e-18, clip=1e9, batch_size=10, lr=0.1)
     generator = draw()
     torch.randint(2**62, (), generator=generator)
     realised = set()
@@ -267,7 +267,7 @@ def test_the_sum_is_divided_by_the_expected_size_not_the_realised_one() -> None:
         batch = (torch.rand(40, generator=generator, dtype=torch.float64) < 0.25).nonzero().squeeze(1)
         realised.add(batch.numel())
         for parameter, total in zip(
-            other.parameters(), plain_sum(other, images[batch], labels[batch], 1e9), strict=True
+            other.parameters(), plain_sum(other, inputs[batch], labels[batch], 1e9), strict=True
         ):
             torch.randn(parameter.shape, generator=generator)
             parameter.data -= 0.1 * total / 10
@@ -276,15 +276,15 @@ def test_the_sum_is_divided_by_the_expected_size_not_the_realised_one() -> None:
 
 
 def test_little_noise_still_learns_and_equal_generators_train_alike() -> None:
-    images, labels = problem(200, classes=2)
-    images += (labels * 2.0 - 1.0).view(-1, 1, 1, 1)
+    inputs, labels = problem(200, classes=2)
+    inputs += (labels * 2.0 - 1.0).view(-1, 1, 1, 1)
     trained = []
     for seed in (0, 0, 1):
         model = linear(classes=2)
         nn.init.zeros_(model.get_parameter("1.weight"))
-        train(model, images, labels, 0.3, seed=seed, epochs=8, batch_size=50)
+        train(model, inputs, labels, 0.3, seed=seed, epochs=8, batch_size=50)
         trained.append(flat(model))
-        assert float((model(images).argmax(1) == labels).float().mean()) > 0.8
+        assert float((model(inputs).argmax(1) == labels).float().mean()) > 0.8
     assert torch.equal(trained[0], trained[1])
     assert not torch.equal(trained[0], trained[2])
 
@@ -295,8 +295,8 @@ def test_an_empty_sample_is_noise_alone() -> None:
     # 1 of 10,000 expected, 3 steps of which none draws: the model moves all the same.
     sums = clipped_gradient_sum(model, torch.zeros(0, 1, 8, 8), torch.zeros(0, dtype=torch.long), 1.0)
     assert all(bool((total == 0).all()) for total in sums)
-    images, labels = torch.zeros(3, 1, 8, 8), torch.zeros(3, dtype=torch.long)
-    train(model, images, labels, 1.0, batch_size=1, lr=0.1)
+    inputs, labels = torch.zeros(3, 1, 8, 8), torch.zeros(3, dtype=torch.long)
+    train(model, inputs, labels, 1.0, batch_size=1, lr=0.1)
     assert not torch.equal(flat(model), before)
 
 
@@ -309,19 +309,19 @@ def test_dropout_does_not_share_its_numbers_with_the_noise() -> None:
             return given
 
     model = nn.Sequential(Dropping(), nn.Flatten(), nn.Linear(64, 4))
-    images, labels = problem(30)
-    train(model, images, labels, 1.0, batch_size=30)
+    inputs, labels = problem(30)
+    train(model, inputs, labels, 1.0, batch_size=30)
     mirror = draw()
     assert not torch.allclose(masks[0][:10], torch.rand(30, generator=mirror)[:10])
 
 
 def test_the_proximal_term_pulls_back() -> None:
-    images, labels = problem(40)
+    inputs, labels = problem(40)
     moved = []
     for proximal in (0.0, 5.0):
         model = linear()
         before = flat(model)
-        train(model, images, labels, 1e-6, lr=0.1, epochs=5, proximal=proximal)
+        train(model, inputs, labels, 1e-6, lr=0.1, epochs=5, proximal=proximal)
         moved.append(float((flat(model) - before).norm()))
     assert moved[1] < 0.8 * moved[0]
 
@@ -335,7 +335,7 @@ def test_there_must_be_samples() -> None:
 def test_opacus_agrees() -> None:
     """The clipped sums of Opacus (per-sample gradients by hooks), as its optimiser makes them before noise."""
     opacus = pytest.importorskip("opacus")
-    images, labels = problem(7, (1, 12, 12))
+    inputs, labels = problem(7, (1, 12, 12))
     with torch.random.fork_rng():
         torch.random.set_rng_state(draw(4).get_state())
         model = convolutional()
@@ -343,11 +343,11 @@ def test_opacus_agrees() -> None:
         # Opacus does not hold with layers that work in place.
         if isinstance(layer, nn.ReLU):
             layer.inplace = False
-    expected = clipped_gradient_sum(model, images, labels, 0.3)
+    expected = clipped_gradient_sum(model, inputs, labels, 0.3)
     wrapped = opacus.GradSampleModule(model)
     inner = torch.optim.SGD(wrapped.parameters(), lr=1.0)
     optimiser = opacus.optimizers.DPOptimizer(inner, noise_multiplier=0.0, max_grad_norm=0.3, expected_batch_size=7)
-    F.cross_entropy(wrapped(images), labels).backward()
+    F.cross_entropy(wrapped(inputs), labels).backward()
     optimiser.clip_and_accumulate()
     for parameter, wanted in zip(wrapped.parameters(), expected, strict=True):
         torch.testing.assert_close(parameter.summed_grad, wanted, rtol=1e-3, atol=1e-5)

@@ -47,9 +47,9 @@ def test_every_clients_own_model_is_measured_on_its_own_validation_samples(tmp_p
         model.load_state_dict({name.removeprefix("model/"): value for name, value in kept.items()})
         data = run.experiment.data
         own = data.clients[row.client].validation
-        found.append(accuracy(model, data.images[own], data.labels[own]))
+        found.append(accuracy(model, data.inputs[own], data.labels[own]))
         assert row.validation_accuracy == found[-1]
-        assert row.test_accuracy == accuracy(model, data.test_images, data.test_labels)
+        assert row.test_accuracy == accuracy(model, data.test_inputs, data.test_labels)
     assert last.record.client_accuracy == pytest.approx(sum(found) / 4)
 
 

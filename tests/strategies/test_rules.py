@@ -174,10 +174,10 @@ def test_a_student_that_no_client_has_is_distilled_alone_and_goes_on_from_where_
     experiment = place_of("clients.models=[{name: mlp, hidden: [4]}]", *STILL, "strategy=mean_logits")
     rule = begun(experiment, "average_and_distil")
     assert rule.student is not None
-    before = predict(rule.student, experiment.data.public.images)
+    before = predict(rule.student, experiment.data.public.inputs)
     reports = [report(client, constant(experiment, 1.0, 1)) for client in range(4)]
     rule.update(answers(*reports))
-    assert torch.allclose(predict(rule.student, experiment.data.public.images), before, atol=1e-5)
+    assert torch.allclose(predict(rule.student, experiment.data.public.inputs), before, atol=1e-5)
     assert levels(rule) == pytest.approx({1: 1.0})
     assert {row.received for row in federation(None, *FED_ET).round(1).clients} == {
         Traffic(parameters=4 * (65 * 4 + 10 * 4 + 10))
@@ -338,7 +338,7 @@ def test_clients_are_sent_the_teachers_targets_or_the_students() -> None:
         student = run.server.rule.student
         assert update.consensus is not None
         assert student is not None
-        expected = logits if whose == "teacher" else predict(student, run.experiment.data.public.images)
+        expected = logits if whose == "teacher" else predict(student, run.experiment.data.public.inputs)
         assert torch.allclose(update.consensus.log_probabilities, expected.log_softmax(dim=1), atol=1e-6)
         # What the student says about samples whose labels it has learnt would hand the labels on.
         unknown = run.experiment.data.public.labels == -1
@@ -356,9 +356,9 @@ def test_a_student_may_learn_from_the_public_labels_before_it_is_sent_out(tmp_pa
     assert plain is not None
     initial = experiment.initial_model()
     assert parameter_digest(plain.state_dict()) == parameter_digest(initial.state_dict())
-    images, labels = experiment.data.public.images, experiment.data.public.labels
+    inputs, labels = experiment.data.public.inputs, experiment.data.public.labels
     known = labels >= 0
-    before, after = (hit_rate(predict(model, images[known]), labels[known]) for model in (plain, student))
+    before, after = (hit_rate(predict(model, inputs[known]), labels[known]) for model in (plain, student))
     assert after > before + 0.3
     # Repeatable, and what clients get.
     again = begun(experiment, "distil", pretrain_steps=30)

@@ -87,9 +87,9 @@ def experiment() -> Experiment:
 
 
 def work_of(experiment: Experiment, client: int, queries: Tensor | None = None, round: int = 1) -> ClientContext:
-    images = experiment.data.public.images if queries is None else queries
+    inputs = experiment.data.public.inputs if queries is None else queries
     return ClientContext(
-        experiment, client, round, {}, images, experiment.data.labels[experiment.data.clients[client].train]
+        experiment, client, round, {}, inputs, experiment.data.labels[experiment.data.clients[client].train]
     )
 
 
@@ -151,7 +151,7 @@ def test_rounds_and_further_queries_change_no_vote(experiment: Experiment) -> No
     again.memory = context.memory
     assert torch.equal(mask_of(again), first)
     # Without the memory, in another round and with other queries behind: the same selector.
-    longer = torch.cat([experiment.data.public.images, experiment.data.test_images])
+    longer = torch.cat([experiment.data.public.inputs, experiment.data.test_inputs])
     other = mask_of(work_of(experiment, 2, longer, round=3))
     assert other.shape == (len(longer),)
     assert torch.equal(other[: len(first)], first)

@@ -21,7 +21,7 @@ LEARNT_BY_HEART: dict[str, Any] = {
     "distillation": {"steps": 20},
     "engine": {"kind": "inline"},
 }
-"""Three clients that train until they know their forty images of nothing by heart."""
+"""Three clients that train until they know their forty inputs of nothing by heart."""
 
 
 def finished(folder: Path, *overrides: str) -> Path:

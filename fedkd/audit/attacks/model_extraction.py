@@ -8,9 +8,9 @@ from fedkd.audit.attack import Disclosure, InferenceAttack
 
 @dataclass(frozen=True)
 class ModelExtraction(InferenceAttack):
-    """Distils a copy from the answers on the public set, and compares it with the client's model on unseen images.
+    """Distils a copy from the answers on the public set, and compares it with the client's model on unseen inputs.
 
-    ``agreement`` is the share of images with the same top class (Jagielski et al. 2020, arXiv 1909.01838, calls it
+    ``agreement`` is the share of inputs with the same top class (Jagielski et al. 2020, arXiv 1909.01838, calls it
     fidelity); ``most_frequent`` the same for a copy that always names the model's most frequent answer.
     """
 

@@ -38,7 +38,7 @@ class Replay(ClientRule):
 def first_round(experiment: Experiment, client: int) -> ClientContext:
     """The client's work in round 1, when everybody has the initial model."""
     labels = experiment.data.labels[experiment.data.clients[client].train]
-    return ClientContext(experiment, client, 1, {}, experiment.data.public.images, labels)
+    return ClientContext(experiment, client, 1, {}, experiment.data.public.inputs, labels)
 
 
 def answer(behaviour: ClientBehaviour, context: ClientContext, rule: ClientRule) -> Tensor:
@@ -120,7 +120,7 @@ def defend(
     hidden = (public.labels < 0) & ~public.validation
     return {
         "strategy": hit_rate(teacher.log_probabilities[hidden], public.truth[hidden]),
-        "test": accuracy(distilled(experiment, teacher), experiment.data.test_images, experiment.data.test_labels),
+        "test": accuracy(distilled(experiment, teacher), experiment.data.test_inputs, experiment.data.test_labels),
     }
 
 
@@ -136,5 +136,5 @@ def distilled(experiment: Experiment, teacher: Teacher) -> nn.Module:
         seed=config.seed,
     )
     held_out = Validation(public.validation, public.truth[public.validation])
-    distiller.distil(teacher, public.images, public.labels, round=1, validation=held_out)
+    distiller.distil(teacher, public.inputs, public.labels, round=1, validation=held_out)
     return distiller.student
