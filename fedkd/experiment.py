@@ -1,4 +1,4 @@
-"""What a process keeps between jobs: the data and empty models, all functions of the configuration alone."""
+"""An experiment's parts, each built once per process: all are functions of the configuration alone."""
 
 import copy
 import json
@@ -14,6 +14,7 @@ from fedkd.config.schema import ExperimentConfig, Plugin, ResourceConfig
 from fedkd.core import plugins
 from fedkd.core.coding.codec import LogitCodec
 from fedkd.core.messages import Arrays
+from fedkd.core.plugins import PluginKind
 from fedkd.core.seeding import numpy_generator, torch_generator
 from fedkd.data import ExperimentData
 from fedkd.data.roles import prepare
@@ -21,20 +22,31 @@ from fedkd.models import build_model, training_bytes
 from fedkd.privacy.mechanism import LogitMechanism
 
 STUDENT = 0
-"""The place of the student's architecture among ``Experiment.architectures``."""
+"""The index of the student's architecture among ``Experiment.architectures``."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Experiment:
-    """The data of an experiment, and models of its architectures."""
+    """A configuration with its data, models, mechanism and codecs, each made when it is first asked for, and kept.
+
+    ``given`` are other data than the configuration describes (None: those).
+    """
 
     config: ExperimentConfig
-    data: ExperimentData
+    given: ExperimentData | None = None
 
     @classmethod
-    def of(cls, config_json: str) -> "Experiment":
-        """The experiment of a configuration given as JSON; its parts are made once per process."""
-        return _experiment(config_json)
+    def of(cls, config: ExperimentConfig | str) -> "Experiment":
+        """The experiment of a configuration (as JSON, say); the same for equal ones, so that its parts are kept.
+
+        Raises ``ConfigError`` for a bad configuration.
+        """
+        return _experiment(config if isinstance(config, str) else to_json(config))
+
+    @cached_property
+    def data(self) -> ExperimentData:
+        """The samples and their roles; raises ``ConfigError`` or ``DataError`` when they cannot be had."""
+        return _data(to_json(_only_data(self.config))) if self.given is None else self.given
 
     @property
     def device(self) -> torch.device:
@@ -54,7 +66,7 @@ class Experiment:
         return tuple(spec for index, spec in enumerate(found) if spec not in found[:index])
 
     def architecture_of(self, client: int) -> int:
-        """The place of a client's architecture: ``clients.models`` in turn, by client id."""
+        """The index of a client's architecture: ``clients.models`` in turn, by client id."""
         models = self.config.clients.models
         return self.architectures.index(models[client % len(models)]) if models else STUDENT
 
@@ -79,18 +91,43 @@ class Experiment:
 
     @cached_property
     def training_bytes(self) -> tuple[int, ...]:
-        """About how much memory training a model of each architecture in a stack takes, in bytes, without samples."""
+        """About how much memory training a model of each architecture in a cohort takes, in bytes, without samples."""
         clients = self.config.clients
         momenta = 2 if clients.optimiser == "adam" else 1
         models = [self.initial_model(index) for index in range(len(self.architectures))]
         return tuple(training_bytes(model, self.data.shape, clients.batch_size, momenta) for model in models)
 
-    @property
+    @cached_property
     def mechanism(self) -> LogitMechanism:
-        """A new instance of the privacy mechanism."""
-        spec = self.config.privacy.mechanism
-        built: LogitMechanism = plugins.build(plugins.MECHANISM, spec.name, spec.options)
-        return built
+        """What protects logits before they leave a client."""
+        mechanism: LogitMechanism = self.new(plugins.MECHANISM, self.config.privacy.mechanism)
+        return mechanism
+
+    @cached_property
+    def uplink(self) -> LogitCodec:
+        """How clients' logits are written down."""
+        codec: LogitCodec = self.new(plugins.CODEC, self.config.communication.uplink)
+        return codec
+
+    @cached_property
+    def downlink(self) -> LogitCodec:
+        """How the consensus is written down for clients."""
+        codec: LogitCodec = self.new(plugins.CODEC, self.config.communication.downlink)
+        return codec
+
+    def new(self, kind: PluginKind, spec: Plugin) -> Any:
+        """A fresh instance of the plug-in that a part of the configuration names; its options are checked only once.
+
+        Nobody shares it, so that what it may keep in itself cannot pass from one client, or one run, to another.
+        """
+        key = kind.noun, json.dumps([spec.name, spec.options], sort_keys=True)
+        if key not in self._prototypes:
+            self._prototypes[key] = plugins.build(kind, spec.name, spec.options)
+        return copy.deepcopy(self._prototypes[key])
+
+    @cached_property
+    def _prototypes(self) -> dict[tuple[str, str], Any]:
+        return {}
 
     def sampled(self, round: int) -> tuple[int, ...]:
         """The ids of the clients that take part in a round, in rising order."""
@@ -129,8 +166,7 @@ class Experiment:
 
 @lru_cache(maxsize=4)
 def _experiment(config_json: str) -> Experiment:
-    config = parse_config(json.loads(config_json))
-    return Experiment(config, _data(to_json(_only_data(config))))
+    return Experiment(parse_config(json.loads(config_json)))
 
 
 def _only_data(config: ExperimentConfig) -> ExperimentConfig:
@@ -141,11 +177,4 @@ def _only_data(config: ExperimentConfig) -> ExperimentConfig:
 
 @lru_cache(maxsize=2)
 def _data(config_json: str) -> ExperimentData:
-    raw: dict[str, Any] = json.loads(config_json)
-    return prepare(parse_config(raw))
-
-
-def codec(spec: Plugin) -> LogitCodec:
-    """The codec that a part of the configuration names."""
-    built: LogitCodec = plugins.build(plugins.CODEC, spec.name, spec.options)
-    return built
+    return prepare(parse_config(json.loads(config_json)))

@@ -9,12 +9,13 @@ import torch
 from fedkd.client.training import train
 from fedkd.config.load import to_json
 from fedkd.config.schema import ExperimentConfig, Plugin
-from fedkd.core import plugins
 from fedkd.core.compute import fixed_threads
 from fedkd.core.errors import RunError
 from fedkd.core.messages import UNKNOWN_LABEL, Job, Reply
 from fedkd.core.seeding import torch_generator
+from fedkd.distillation.balancer import build_balancer
 from fedkd.distillation.distiller import Distiller
+from fedkd.distillation.temperature import build_temperature
 from fedkd.experiment import Experiment
 from fedkd.models import accuracy
 from fedkd.server.server import Server
@@ -29,8 +30,8 @@ def public_only(experiment: Experiment, progress: Progress) -> tuple[list[float]
     Also its accuracy on the server's validation samples after the last round, where there are any.
     """
     config, data = experiment.config, experiment.resident
-    fixed = plugins.build(plugins.BALANCER, "fixed", {"value": 0.0})
-    constant = plugins.build(plugins.TEMPERATURE, "constant", {})
+    fixed = build_balancer("fixed", value=0.0)
+    constant = build_temperature("constant")
     distiller = Distiller(
         experiment.initial_model(),
         fixed,

@@ -58,7 +58,7 @@ class FederatedDistillation(Strategy):
             )
         if mechanism is not None:
             privacy = replace(experiment.config.privacy, mechanism=mechanism)
-            experiment = replace(experiment, config=replace(experiment.config, privacy=privacy))
+            experiment = replace(experiment, config=replace(experiment.config, privacy=privacy), given=experiment.data)
         self._rule = Distil()
         self._rule.use(experiment, aggregator, trainer)
         self._server = Server(experiment, self._rule, state_dir=state_dir)
@@ -131,7 +131,7 @@ class FederatedDistillation(Strategy):
         getLogger("flwr").log(
             INFO,
             "Federated distillation: %s teacher, %s balancer, %d clients a round",
-            type(self._rule.aggregator).__name__,
+            type(self._rule.strategy).__name__,
             type(self._rule.trainer.balancer).__name__,
             self._server.experiment.config.clients.per_round,
         )

@@ -9,9 +9,8 @@ import torch
 
 from fedkd.config.load import to_mapping
 from fedkd.config.schema import ExperimentConfig
-from fedkd.core import plugins
 from fedkd.core.errors import ConfigError
-from fedkd.distillation.temperature import TemperatureSchedule
+from fedkd.distillation.temperature import build_temperature
 
 FREE_KEYS = frozenset(
     {
@@ -92,7 +91,7 @@ def _round_remarks(before: ExperimentConfig, after: ExperimentConfig, done: int)
 def _varies(config: ExperimentConfig) -> bool:
     """Whether the temperature depends on how far the training is, and with that on the number of rounds."""
     spec = config.distillation.temperature
-    schedule: TemperatureSchedule = plugins.build(plugins.TEMPERATURE, spec.name, spec.options)
+    schedule = build_temperature(spec.name, **spec.options)
     teacher = torch.arange(10.0).unsqueeze(0).log_softmax(dim=-1)
     return len({schedule(index / 100, teacher) for index in range(101)}) > 1
 

@@ -2,45 +2,42 @@
 
 from collections.abc import Iterator
 
-from fedkd.aggregation.strategy import LogitAggregator, sums
-from fedkd.client.behaviour import ClientBehaviour
-from fedkd.client.rule import ClientRule
+from fedkd.aggregation.strategy import sums
 from fedkd.client.secure_terms import fixed_point_of, threshold_of
-from fedkd.config.schema import ExperimentConfig, SecureAggregationConfig
-from fedkd.core import plugins
+from fedkd.client.setup import attack_behaviour, client_rule
+from fedkd.config.schema import SecureAggregationConfig
 from fedkd.core.errors import ConfigError
 from fedkd.experiment import Experiment
 from fedkd.privacy.private import Private
 from fedkd.privacy.secure_noise import SecureNoise
 from fedkd.privacy.secure_sum.terms import Terms
-from fedkd.server.student_rule import StudentRule
+from fedkd.server.setup import new_strategy, new_student_rule
 
 KEY = "privacy.secure_aggregation"
 
 
-def secure_faults(config: ExperimentConfig) -> Iterator[str]:
+def secure_faults(experiment: Experiment) -> Iterator[str]:
     """What keeps an experiment from being summed securely; without secure aggregation, what cannot do without it."""
-    section = config.privacy.secure_aggregation
-    mechanism = config.privacy.mechanism.name
+    config = experiment.config
+    section, mechanism = config.privacy.secure_aggregation, config.privacy.mechanism.name
     if section is None:
-        if issubclass(plugins.resolve(plugins.MECHANISM, mechanism), SecureNoise):
+        if isinstance(experiment.mechanism, SecureNoise):
             yield (
                 f"privacy.mechanism: {mechanism} adds each client's share of the noise inside a secure sum, and {KEY} "
                 "is null, so that the server would see reports with too little noise; set "
                 f"{KEY}={{}}, or privacy.mechanism=gaussian_logits"
             )
         return
-    yield from _term_faults(config, section)
-    yield from _rule_faults(config)
-    yield from _teacher_faults(config)
+    yield from _term_faults(experiment, section)
+    yield from _rule_faults(experiment)
+    yield from _strategy_faults(experiment)
     if config.communication.uplink.name != "float32" or config.communication.uplink.options:
         yield (
             f"communication.uplink: masked reports are words modulo 2^32 that look random, which no codec can shorten, "
             f"got {config.communication.uplink.name}; set communication.uplink=float32, and {KEY}.bits for coarser "
             "numbers"
         )
-    behaviour: type[ClientBehaviour] = plugins.resolve(plugins.BEHAVIOUR, config.clients.attackers.behaviour.name)
-    if behaviour.needs_others and config.clients.attackers.share > 0:
+    if attack_behaviour(experiment).needs_others and config.clients.attackers.share > 0:
         yield (
             f"clients.attackers.behaviour: {config.clients.attackers.behaviour.name} is simulated where all reports "
             f"are known, and under {KEY} they are known nowhere; choose another behaviour"
@@ -59,7 +56,7 @@ def check_secure_sum(experiment: Experiment) -> None:
         return
     queries = experiment.data.public.subset(config.data.public.round_size, config.seed, 1).numel()
     try:
-        fixed_point_of(config, queries=queries, classes=experiment.data.classes)
+        fixed_point_of(experiment, queries=queries, classes=experiment.data.classes)
     except ValueError as error:
         raise ConfigError([f"{KEY}: {error}"]) from error
 
@@ -79,8 +76,8 @@ def secure_lines(experiment: Experiment) -> tuple[str, ...]:
     )
 
 
-def _term_faults(config: ExperimentConfig, section: SecureAggregationConfig) -> Iterator[str]:
-    clients = config.clients.per_round
+def _term_faults(experiment: Experiment, section: SecureAggregationConfig) -> Iterator[str]:
+    clients = experiment.config.clients.per_round
     threshold = threshold_of(section, clients)
     try:
         Terms(b"", 1, tuple(range(clients)), threshold, section.colluders)
@@ -90,16 +87,15 @@ def _term_faults(config: ExperimentConfig, section: SecureAggregationConfig) -> 
             "raise clients.count, clients.fraction or the threshold"
         )
         return
-    if not issubclass(plugins.resolve(plugins.MECHANISM, config.privacy.mechanism.name), SecureNoise):
+    if not isinstance(experiment.mechanism, SecureNoise):
         try:
-            fixed_point_of(config, queries=1, classes=1)
+            fixed_point_of(experiment, queries=1, classes=1)
         except ValueError as error:
             yield f"{KEY}.bits: {error}"
 
 
-def _rule_faults(config: ExperimentConfig) -> Iterator[str]:
-    client: ClientRule = plugins.build(plugins.CLIENT_RULE, config.clients.rule.name, config.clients.rule.options)
-    student: type[StudentRule] = plugins.resolve(plugins.STUDENT_RULE, config.student.rule.name)
+def _rule_faults(experiment: Experiment) -> Iterator[str]:
+    config, client, student = experiment.config, client_rule(experiment), new_student_rule(experiment)
     if not (student.teaches and student.learns_from_sums):
         yield (
             f"student.rule: {config.student.rule.name} needs every client's report, and {KEY} gives their sum alone; "
@@ -117,20 +113,19 @@ def _rule_faults(config: ExperimentConfig) -> Iterator[str]:
         )
 
 
-def _teacher_faults(config: ExperimentConfig) -> Iterator[str]:
-    name = config.strategy.name
-    teacher: type[LogitAggregator] = plugins.resolve(plugins.STRATEGY, name)
-    if teacher.needs_label_counts:
+def _strategy_faults(experiment: Experiment) -> Iterator[str]:
+    name, strategy = experiment.config.strategy.name, new_strategy(experiment)
+    if strategy.needs_label_counts:
         yield (
             f"strategy.name: {name} has clients disclose how many samples of each class they hold, beside the sum of "
             f"{KEY}; choose mean_probabilities, era, vote or gnmax"
         )
-    elif teacher.needs_individual_reports:
+    elif strategy.needs_individual_reports:
         yield (
             f"strategy.name: {name} compares or weighs single reports, and under {KEY} the server has none; choose "
             "mean_probabilities, era, vote or gnmax"
         )
-    elif not sums(teacher):
+    elif not sums(type(strategy)):
         yield (
             f"strategy.name: {name} sums numbers without a bound, which overflow the words of {KEY}; choose "
             "mean_probabilities, or gaussian_mean, which clips logits"

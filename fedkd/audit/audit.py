@@ -28,11 +28,10 @@ from fedkd.audit.plot import ROC_FIGURE, save_roc
 from fedkd.audit.queries import crafted_queries
 from fedkd.audit.replay import Progress, Run, jobs_to_observe
 from fedkd.audit.report import AttackResult, AttackScores, AuditReport, Inference, Violation, measure, violations
-from fedkd.audit.server_side import CONSENSUS, STUDENT, aggregator_of, load_answers, server_before
+from fedkd.audit.server_side import CONSENSUS, STUDENT, load_answers, server_before
 from fedkd.audit.shadows import ShadowRun, all_shadow_runs, inserted_places, load_shadow_run, without_differences
 from fedkd.audit.surrogates import SURROGATE, load_surrogate
-from fedkd.client.rule import ClientRule
-from fedkd.client.setup import asked_positions
+from fedkd.client.setup import asked_positions, client_rule
 from fedkd.config.load import to_json, to_mapping
 from fedkd.config.schema import AuditConfig, Plugin
 from fedkd.core import plugins
@@ -44,7 +43,8 @@ from fedkd.data.roles import unused_samples
 from fedkd.experiment import Experiment
 from fedkd.privacy.preview import smallest_release
 from fedkd.results.directory import RunDirectory
-from fedkd.server.privacy_budget import plan_of, private_part_of
+from fedkd.server.privacy_budget import plan_of
+from fedkd.server.setup import private_part_of
 
 AUDIT_FOLDER = "audit"
 OF_REPORTS = ("queried", "transcript")
@@ -101,7 +101,7 @@ class _Audit:
         plan = self._plan(folder)
         self._compute(folder, plan, attacks)
         verified = self._verify(folder, plan, summary.student_sha256)
-        part = private_part_of(config)
+        part = private_part_of(self.experiment)
         guarantee = None if part is None else part.guarantee(smallest_release(plan_of(self.experiment)))
         results, held = self._membership(folder, plan, attacks, None if guarantee is None else guarantee.adversary)
         broken: tuple[Violation, ...] = ()
@@ -129,11 +129,10 @@ class _Audit:
     def _check(self, attacks: dict[str, Attack]) -> None:
         """Raises ``ConfigError`` for attacks without what they need, and for algorithms with nothing to attack."""
         problems = []
-        spec = self.experiment.config.clients.rule
-        rule: ClientRule = plugins.build(plugins.CLIENT_RULE, spec.name, spec.options)
+        name, rule = self.experiment.config.clients.rule.name, client_rule(self.experiment)
         if rule.sends not in {"logits", "parameters"}:
             problems.append(
-                f"clients.rule: attacks need answers on chosen inputs, and {spec.name} sends {rule.sends}; "
+                f"clients.rule: attacks need answers on chosen inputs, and {name} sends {rule.sends}; "
                 "audit a run whose clients send logits or parameters"
             )
         for name, attack in attacks.items():
@@ -248,7 +247,7 @@ class _Audit:
             self._do(folder, SURROGATE, copied, "copies")
         server = server_before(plan, experiment, ACTUAL)
         if membership and "consensus" in options.observations:
-            if aggregator_of(server) is None:
+            if server.rule.strategy is None:
                 self._skipped.append("consensus: the student rule has no teacher, and there is none")
             else:
                 self._do(folder, CONSENSUS, theirs, "consensus")

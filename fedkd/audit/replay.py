@@ -3,9 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from fedkd.client.rule import ClientRule
-from fedkd.client.setup import build_behaviour
-from fedkd.core import plugins
+from fedkd.client.setup import behaviour_of, client_rule
 from fedkd.core.messages import Job, Reply
 from fedkd.experiment import Experiment
 from fedkd.results.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
@@ -13,16 +11,14 @@ from fedkd.results.totals import Totals
 from fedkd.server.server import Server
 
 Run = Callable[[Job, Sequence[int]], Iterator[Reply]]
-"""Does a job on clients, or an audit's piece of work on worlds; see ``fedkd.engines.Engine``."""
+"""Does a job on clients, or an audit's piece of work on shadow runs; see ``fedkd.engines.Engine``."""
 Progress = Callable[[str, int, int], None]
 
 
 def remembers(experiment: Experiment) -> bool:
     """Whether clients keep something between rounds, so that a round depends on all before it."""
-    spec = experiment.config.clients.rule
-    rule: ClientRule = plugins.build(plugins.CLIENT_RULE, spec.name, spec.options)
-    return rule.remembers or any(
-        build_behaviour(experiment, client).remembers for client in range(experiment.config.clients.count)
+    return client_rule(experiment).remembers or any(
+        behaviour_of(experiment, client).remembers for client in range(experiment.config.clients.count)
     )
 
 

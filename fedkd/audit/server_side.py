@@ -8,21 +8,20 @@ from typing import Any
 
 from torch import Tensor
 
-from fedkd.aggregation.strategy import LogitAggregator
 from fedkd.audit.candidates import CandidatePool
 from fedkd.audit.plan import ACTUAL, Plan, load_plan, load_tensors, save_tensors
 from fedkd.audit.queries import views_of
 from fedkd.audit.shadows import ShadowRun, inserted_places, load_shadow_run
 from fedkd.client.setup import asked_positions
 from fedkd.core.messages import LOGITS, ClientReport, Job, Reply
-from fedkd.core.seeding import seed_sequence, torch_generator
-from fedkd.experiment import Experiment, codec
+from fedkd.core.seeding import seed_sequence
+from fedkd.experiment import Experiment
 from fedkd.models import predict
 from fedkd.results.checkpoint import load_checkpoint
 from fedkd.results.directory import parameter_digest
 from fedkd.server.colluding_attackers import collude
-from fedkd.server.reports import stack_reports
 from fedkd.server.server import Server
+from fedkd.server.setup import teacher_of
 
 CONSENSUS, STUDENT = "consensus", "student"
 """The two kinds of what the server hands out."""
@@ -63,7 +62,7 @@ def load_answers(folder: Path, shadow_run: ShadowRun, kind: str) -> Mapping[str,
 
 
 def server_before(plan: Plan, experiment: Experiment, shadow: int) -> Server:
-    """The server before the last round; in a shadow's world it draws other random numbers, which no attacker knows."""
+    """The server before the last round; in a shadow run it draws other random numbers, which no attacker knows."""
     checkpoint = load_checkpoint(Path(plan.server))
     server = Server.build(experiment)
     server.rule.begin(_reseeded(experiment, shadow))
@@ -107,32 +106,18 @@ def _consensus(plan: Plan, experiment: Experiment, folder: Path, shadow_run: Sha
     job = plan.jobs[-1]
     positions = asked_positions(experiment, job)
     places = inserted_places(experiment, positions)[: plan.views * len(pool.labels)]
-    server = server_before(plan, experiment, shadow_run.shadow)
-    aggregator = aggregator_of(server)
-    if aggregator is None:
+    strategy = server_before(plan, experiment, shadow_run.shadow).rule.strategy
+    if strategy is None:
         raise ValueError("the student rule has no teacher, and clients get no consensus")
     reports = [
         _report(experiment, job, folder, each, pool) for each in _shadow_runs(experiment, plan, folder, shadow_run)
     ]
-    up, down = codec(experiment.config.communication.uplink), codec(experiment.config.communication.downlink)
-
-    def recode(logits: Tensor, mask: Tensor | None) -> Tensor:
-        return up.decode(up.encode(logits, mask).data, samples=len(logits), classes=logits.shape[1]).logits
-
-    reports, _ = collude(experiment, job.round, reports, {}, recode)
-    seed = _reseeded(experiment, shadow_run.shadow).config.seed
-    generator = torch_generator(seed, round=job.round, purpose="teacher")
+    reports, _ = collude(experiment, job.round, reports, {})
     labels = experiment.data.public.labels[positions]
-    teacher = copy.deepcopy(aggregator)(stack_reports(reports, labels, round=job.round, generator=generator))
-    target = teacher.log_probabilities.float()
-    heard = down.decode(down.encode(target).data, samples=len(target), classes=target.shape[1]).logits
+    redrawn = _reseeded(experiment, shadow_run.shadow)
+    teacher = teacher_of(redrawn, copy.deepcopy(strategy), reports, labels=labels, round=job.round)
+    heard = experiment.downlink.recode(teacher.log_probabilities.float())
     return heard[places].reshape(plan.views, len(pool.labels), -1)
-
-
-def aggregator_of(server: Server) -> LogitAggregator | None:
-    """The teacher of a student rule that has one."""
-    found = getattr(server.rule, "aggregator", None)
-    return found if isinstance(found, LogitAggregator) else None
 
 
 def _report(experiment: Experiment, job: Job, folder: Path, shadow_run: ShadowRun, pool: CandidatePool) -> ClientReport:
@@ -150,4 +135,4 @@ def _reseeded(experiment: Experiment, shadow: int) -> Experiment:
     if shadow == ACTUAL:
         return experiment
     state = seed_sequence(experiment.config.seed, purpose=f"audit: server of shadow {shadow}").generate_state(1)
-    return replace(experiment, config=replace(experiment.config, seed=int(state[0])))
+    return replace(experiment, config=replace(experiment.config, seed=int(state[0])), given=experiment.data)

@@ -15,13 +15,13 @@ from fedkd.audit.plan import ACTUAL, Plan, load_plan, load_tensors, save_tensors
 from fedkd.audit.queries import views_of
 from fedkd.client.behaviour import ClientBehaviour
 from fedkd.client.context import ClientContext
+from fedkd.client.round import answer, consensus_of, prepare, release
 from fedkd.client.rule import ClientRule, Upload
-from fedkd.client.setup import asked_positions, build_behaviour
+from fedkd.client.setup import asked_positions, behaviour_of, client_rule
 from fedkd.config.schema import Plugin
-from fedkd.core import plugins
-from fedkd.core.messages import CONSENSUS, LOGITS, UNKNOWN_LABEL, Consensus, Job
+from fedkd.core.messages import LOGITS, UNKNOWN_LABEL, Job
 from fedkd.data import ClientData
-from fedkd.experiment import Experiment, codec
+from fedkd.experiment import Experiment
 from fedkd.models import predict
 
 
@@ -73,9 +73,8 @@ def inserted_places(experiment: Experiment, positions: Int[Tensor, " asked"]) ->
 
 def _answers(plan: Plan, experiment: Experiment, shadow_run: ShadowRun) -> dict[str, Any]:
     """Go through the rounds, and keep what is released in the observed ones."""
-    config = experiment.config
-    rule: ClientRule = plugins.build(plugins.CLIENT_RULE, config.clients.rule.name, config.clients.rule.options)
-    behaviour = build_behaviour(experiment, shadow_run.client)
+    rule = client_rule(experiment)
+    behaviour = behaviour_of(experiment, shadow_run.client)
     pool = plan.pool_of(shadow_run.client)
     theirs = (
         experiment
@@ -89,11 +88,11 @@ def _answers(plan: Plan, experiment: Experiment, shadow_run: ShadowRun) -> dict[
     for step, job in enumerate(plan.jobs):
         if shadow_run.client not in experiment.sampled(job.round):
             continue
-        desk = _Desk(plan, theirs, job, shadow_run.client, stream, memory, pools, rule.sends == LOGITS)
+        round = _ShadowRound(plan, theirs, job, shadow_run.client, stream, memory, pools, rule.sends == LOGITS)
         if len(plan.jobs) - step > plan.observed:
-            desk.work_through(rule, behaviour)
+            round.work_through(rule, behaviour)
             continue
-        for name, value in desk.observe(rule, behaviour, last=job is plan.jobs[-1]).items():
+        for name, value in round.observe(rule, behaviour, last=job is plan.jobs[-1]).items():
             if isinstance(found.get(name), list):
                 found[name].append(value)
             else:
@@ -102,8 +101,8 @@ def _answers(plan: Plan, experiment: Experiment, shadow_run: ShadowRun) -> dict[
 
 
 @dataclass
-class _Desk:
-    """One round of one world."""
+class _ShadowRound:
+    """One round of one shadow run."""
 
     plan: Plan
     experiment: Experiment
@@ -144,21 +143,17 @@ class _Desk:
         return found
 
     def _respond(self, rule: ClientRule, behaviour: ClientBehaviour, queries: Tensor) -> tuple[ClientContext, Upload]:
-        data, received = self.experiment.data, {**self.job.parameters, **self.job.personal.get(self.client, {})}
-        labels = data.labels[data.clients[self.client].train]
-        context = ClientContext(
+        consensus, _ = consensus_of(self.experiment, self.job, self.client)
+        context = prepare(
             self.experiment,
+            self.job,
             self.client,
-            self.job.round,
-            received,
             queries,
-            labels,
             memory=self.memory,
+            consensus=consensus,
             stream=self.stream,
         )
-        context.consensus = _consensus(self.experiment, context)
-        context.labels = behaviour.labels(context)
-        upload = behaviour.respond(context, rule)
+        upload = answer(context, rule, behaviour)
         self.memory = context.memory
         return context, upload
 
@@ -194,16 +189,13 @@ class _Desk:
         """
         if not self.sends_logits:
             return logits, None
-        config = self.experiment.config
-        private = self.experiment.mechanism.privatise(logits, context.generator("privacy mechanism"))
-        up = codec(config.communication.uplink)
-        data = up.encode(private, mask).data
-        decoded = up.decode(data, samples=len(logits), classes=logits.shape[1])
+        data = release(context, logits, mask).data
+        decoded = self.experiment.uplink.decode(data, samples=len(logits), classes=logits.shape[1])
         return decoded.logits, torch.from_numpy(np.frombuffer(data, dtype=np.uint8).copy())
 
 
 def _with_shadow_data(experiment: Experiment, pool: CandidatePool, shadow: int) -> Experiment:
-    """The workspace of a client that trains on what it is known to have and on a shadow's half of the candidates."""
+    """The experiment of a client that trains on what it is known to have and on a shadow's half of the candidates."""
     chosen = pool.included(shadow, experiment.config.seed)
     data = experiment.data
     inputs = torch.cat([data.inputs[pool.known], pool.inputs[chosen]])
@@ -213,20 +205,7 @@ def _with_shadow_data(experiment: Experiment, pool: CandidatePool, shadow: int) 
         ClientData(torch.arange(len(labels)) if client == pool.client else nothing, nothing)
         for client in range(len(data.clients))
     )
-    return replace(experiment, data=replace(data, inputs=inputs, labels=labels, clients=clients))
-
-
-def _consensus(experiment: Experiment, context: ClientContext) -> Consensus | None:
-    """The targets of the round before, as far as the server sent some."""
-    if CONSENSUS not in context.received:
-        return None
-    config, public = experiment.config, experiment.data.public
-    positions = public.subset(config.data.public.round_size, config.seed, context.round - 1)
-    decoded = codec(config.communication.downlink).decode(
-        context.received[CONSENSUS].tobytes(), samples=positions.numel(), classes=experiment.data.classes
-    )
-    mask = torch.ones(positions.numel(), dtype=torch.bool) if decoded.mask is None else decoded.mask
-    return Consensus(positions, decoded.logits.log_softmax(dim=-1), mask)
+    return replace(experiment, given=replace(data, inputs=inputs, labels=labels, clients=clients))
 
 
 def without_differences(spec: Plugin) -> Plugin:

@@ -2,16 +2,19 @@
 
 import numpy as np
 import torch
+from jaxtyping import Bool, Float
 from torch import Tensor
 
+from fedkd.client.behaviour import ClientBehaviour
 from fedkd.client.context import ClientContext
 from fedkd.client.rule import ClientRule, Upload
 from fedkd.client.secure import perform_step
 from fedkd.client.secure_terms import is_secure
-from fedkd.client.setup import asked_positions, build_behaviour
-from fedkd.client.state import _history_of, _Notes, _recall
+from fedkd.client.setup import asked_positions, behaviour_of, client_rule
+from fedkd.client.state import Memory, Notes, recall
 from fedkd.client.training import Trainer, train
-from fedkd.core import plugins
+from fedkd.core.coding.history import CodeHistory
+from fedkd.core.coding.types import Encoded, Previous
 from fedkd.core.messages import (
     CONSENSUS,
     EVALUATION,
@@ -25,7 +28,7 @@ from fedkd.core.messages import (
     Reply,
 )
 from fedkd.core.seeding import torch_generator
-from fedkd.experiment import Experiment, codec
+from fedkd.experiment import Experiment
 from fedkd.models import accuracy
 from fedkd.privacy.mechanism import LogitMechanism
 from fedkd.privacy.private import Private
@@ -48,9 +51,82 @@ def perform(job: Job, client: int, trainer: Trainer = train) -> Reply:
             raise ValueError(f"job kind must be round, local or a step of a secure sum, got {job.kind!r}")
 
 
+def prepare(
+    experiment: Experiment,
+    job: Job,
+    client: int,
+    queries: Float[Tensor, "queries ..."],
+    *,
+    memory: Memory,
+    consensus: Consensus | None,
+    trainer: Trainer = train,
+    stream: str = "",
+) -> ClientContext:
+    """A client at the beginning of a round: what it was sent, what it remembers, and what it is asked about.
+
+    ``trainer`` is what trains its models; ``stream`` names a repetition that is to draw other random numbers.
+    """
+    data = experiment.resident
+    return ClientContext(
+        experiment,
+        client,
+        job.round,
+        {**job.parameters, **job.personal.get(client, {})},
+        queries,
+        data.labels[data.clients[client].train],
+        consensus=consensus,
+        memory=memory,
+        probe=job.probe,
+        trainer=trainer,
+        stream=stream,
+    )
+
+
+def answer(context: ClientContext, rule: ClientRule, behaviour: ClientBehaviour) -> Upload:
+    """What the client makes of the round, as it behaves; raises ``ValueError`` for what its mechanism cannot cover."""
+    context.labels = behaviour.labels(context)
+    upload = behaviour.respond(context, rule)
+    _check_covered(context.experiment.mechanism, upload)
+    return upload
+
+
+def release(
+    context: ClientContext,
+    logits: Float[Tensor, "asked classes"],
+    mask: Bool[Tensor, " asked"] | None = None,
+    previous: Previous | None = None,
+) -> Encoded:
+    """The message with a round's logits, after mechanism and codec; ``previous`` is as in ``LogitCodec.encode``."""
+    released = context.experiment.mechanism.privatise(logits, context.generator("privacy mechanism"))
+    return context.experiment.uplink.encode(released, mask, previous)
+
+
+def consensus_of(
+    experiment: Experiment, job: Job, client: int, history: CodeHistory | None = None
+) -> tuple[Consensus | None, CodeHistory | None]:
+    """The targets of the round before, as far as the server sent some, and the codes to take the next from.
+
+    ``history`` are the codes that were received last; None where messages are complete in themselves.
+    """
+    message = {**job.parameters, **job.personal.get(client, {})}.get(CONSENSUS)
+    if message is None:
+        return None, history
+    data, config = experiment.data, experiment.config
+    positions = data.public.subset(config.data.public.round_size, config.seed, job.round - 1)
+    decoded = experiment.downlink.decode(
+        message.tobytes(),
+        samples=positions.numel(),
+        classes=data.classes,
+        previous=None if history is None else history.previous(positions),
+    )
+    mask = torch.ones(positions.numel(), dtype=torch.bool) if decoded.mask is None else decoded.mask
+    consensus = Consensus(positions, decoded.logits.log_softmax(dim=-1), mask)
+    return consensus, history and history.of(positions, decoded.codes, decoded.mask)
+
+
 def _round(experiment: Experiment, job: Job, client: int, trainer: Trainer) -> Reply:
-    context, upload, positions, notes = _train_and_answer(experiment, job, client, trainer)
-    arrays = {**upload.arrays, **_answers(experiment, context, upload, positions, notes)}
+    context, upload, notes = _train_and_answer(experiment, job, client, trainer)
+    arrays = {**upload.arrays, **_logits(context, upload, asked_positions(experiment, job), notes)}
     if LABEL_COUNTS in job.wants:
         arrays[LABEL_COUNTS] = np.bincount(context.labels.numpy(), minlength=experiment.data.classes).astype(np.int32)
     notes.save(job.round)
@@ -59,7 +135,7 @@ def _round(experiment: Experiment, job: Job, client: int, trainer: Trainer) -> R
 
 def _released(experiment: Experiment, job: Job, client: int) -> Tensor:
     """The client's logits in a secure sum, after the mechanism."""
-    context, upload, _, notes = _train_and_answer(experiment, job, client, train)
+    context, upload, notes = _train_and_answer(experiment, job, client, train)
     if upload.logits is None or upload.mask is not None:
         raise ValueError("a secure sum takes logits on all samples, and this client abstains or sends something else")
     logits = experiment.mechanism.privatise(upload.logits, context.generator("privacy mechanism"))
@@ -69,77 +145,36 @@ def _released(experiment: Experiment, job: Job, client: int) -> Tensor:
 
 def _train_and_answer(
     experiment: Experiment, job: Job, client: int, trainer: Trainer
-) -> "tuple[ClientContext, Upload, Tensor, _Notes]":
+) -> tuple[ClientContext, Upload, Notes]:
     """What the client does in a round, before anything of it is written down."""
-    data, config = experiment.resident, experiment.config
-    positions = asked_positions(experiment, job)
-    queries = data.public.inputs[positions]
+    data = experiment.resident
+    queries = data.public.inputs[asked_positions(experiment, job)]
     if job.probe:
         queries = torch.cat([queries, data.test_inputs])
-    rule: ClientRule = plugins.build(plugins.CLIENT_RULE, config.clients.rule.name, config.clients.rule.options)
-    behaviour = build_behaviour(experiment, client)
-    received = {**job.parameters, **job.personal.get(client, {})}
-    notes = _recall(experiment, job, client, rule.remembers or behaviour.remembers)
-    own = data.clients[client]
-    context = ClientContext(
-        experiment,
-        client,
-        job.round,
-        received,
-        queries,
-        data.labels[own.train],
-        memory=notes.memory,
-        probe=job.probe,
-        trainer=trainer,
-    )
-    context.consensus = _consensus(experiment, job.round, received, notes)
-    context.labels = behaviour.labels(context)
-    upload = behaviour.respond(context, rule)
-    _check_covered(experiment.mechanism, upload)
-    return context, upload, positions, notes
+    rule, behaviour = client_rule(experiment), behaviour_of(experiment, client)
+    notes = recall(experiment, job, client, rule.remembers or behaviour.remembers)
+    consensus, notes.received = consensus_of(experiment, job, client, notes.received)
+    context = prepare(experiment, job, client, queries, memory=notes.memory, consensus=consensus, trainer=trainer)
+    return context, answer(context, rule, behaviour), notes
 
 
-def _consensus(experiment: Experiment, round: int, received: Arrays, notes: _Notes) -> Consensus | None:
-    """The targets of the round before, as far as the server sent some."""
-    if CONSENSUS not in received:
-        return None
-    public, config = experiment.data.public, experiment.config
-    positions = public.subset(config.data.public.round_size, config.seed, round - 1)
-    decoded = codec(config.communication.downlink).decode(
-        received[CONSENSUS].tobytes(),
-        samples=positions.numel(),
-        classes=experiment.data.classes,
-        previous=None if notes.received is None else notes.received.previous(positions),
-    )
-    if notes.received is not None:
-        notes.received = _history_of(experiment, positions, decoded.codes, decoded.mask)
-    mask = torch.ones(positions.numel(), dtype=torch.bool) if decoded.mask is None else decoded.mask
-    return Consensus(positions, decoded.logits.log_softmax(dim=-1), mask)
-
-
-def _answers(
-    experiment: Experiment, context: ClientContext, upload: Upload, positions: Tensor, notes: _Notes
-) -> Arrays:
-    """The client's logits after mechanism and codec, and those on the test samples for evaluation."""
+def _logits(context: ClientContext, upload: Upload, positions: Tensor, notes: Notes) -> Arrays:
+    """The message with the client's logits, and the logits on the test samples for evaluation."""
     if upload.logits is None:
         return {}
-    config, count, mechanism = experiment.config, positions.numel(), experiment.mechanism
+    count, mask = positions.numel(), upload.mask
+    own = None if mask is None else mask[:count]
     # By themselves: what is released must depend neither on the test samples nor on whether they were asked about.
-    released = mechanism.privatise(upload.logits[:count], context.generator("privacy mechanism"))
-    mask = upload.mask
-    encoded = codec(config.communication.uplink).encode(
-        released,
-        None if mask is None else mask[:count],
-        None if notes.sent is None else notes.sent.previous(positions),
+    encoded = release(
+        context, upload.logits[:count], own, None if notes.sent is None else notes.sent.previous(positions)
     )
-    if notes.sent is not None:
-        notes.sent = _history_of(experiment, positions, encoded.codes, None if mask is None else mask[:count])
+    notes.sent = notes.sent and notes.sent.of(positions, encoded.codes, own)
     arrays: Arrays = {LOGITS: np.frombuffer(encoded.data, dtype=np.uint8)}
     if upload.logits.shape[0] > count:
-        generator = context.generator("privacy mechanism on test samples")
+        generator = context.generator("privacy mechanism on test images")
         # As many at a time as were asked about: the noise of some mechanisms grows with the number of answers.
         parts = upload.logits[count:].split(max(count, 1))
-        tests = torch.cat([mechanism.privatise(part, generator) for part in parts])
+        tests = torch.cat([context.experiment.mechanism.privatise(part, generator) for part in parts])
         arrays[TEST_LOGITS] = tests.numpy()
         if mask is not None:
             arrays[TEST_MASK] = mask[count:].numpy()

@@ -7,11 +7,11 @@ from torch import Tensor
 
 from fedkd.client.secure_state import SessionStore
 from fedkd.client.secure_terms import (
-    _aggregator,
-    _run_of,
     directory_of,
     fixed_point_of,
+    run_digest,
     section_of,
+    summing_strategy,
     terms_of,
     threshold_of,
 )
@@ -73,9 +73,9 @@ def perform_step(experiment: Experiment, job: Job, client: int, released: Callab
 def _words(experiment: Experiment, job: Job, client: int, logits: Tensor, store: SessionStore) -> Words:
     """What the client adds to the sum, before it is masked."""
     config, (queries, classes) = experiment.config, logits.shape
-    fixed_point = fixed_point_of(config, queries=queries, classes=classes)
+    fixed_point = fixed_point_of(experiment, queries=queries, classes=classes)
     try:
-        steps = fixed_point.encode(_aggregator(config).summand(logits).numpy())
+        steps = fixed_point.encode(summing_strategy(experiment).summand(logits).numpy())
     except ValueError as error:
         raise ProtocolError(f"this client's report cannot be summed: {error}") from error
     store.note_report(steps.tobytes())
@@ -86,7 +86,7 @@ def _words(experiment: Experiment, job: Job, client: int, logits: Tensor, store:
         if section.entropy == "seed":
             generator = numpy_generator(config.seed, round=job.round, client=client, purpose="noise of a secure sum")
         else:
-            generator = np.random.default_rng(store.noise_seed(_run_of(experiment), job.round))
+            generator = np.random.default_rng(store.noise_seed(run_digest(experiment), job.round))
         steps = mechanism.noised(steps, fixed_point, honest=honest, generator=generator)
     return to_words(steps).ravel()
 

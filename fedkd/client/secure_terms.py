@@ -43,7 +43,7 @@ def section_of(config: ExperimentConfig) -> SecureAggregationConfig:
 def terms_of(experiment: Experiment, round: int) -> Terms:
     """The terms of a round's sum, which every client works out for itself."""
     section, clients = section_of(experiment.config), experiment.sampled(round)
-    return Terms(_run_of(experiment), round, clients, threshold_of(section, len(clients)), section.colluders)
+    return Terms(run_digest(experiment), round, clients, threshold_of(section, len(clients)), section.colluders)
 
 
 def directory_of(experiment: Experiment) -> Directory:
@@ -51,21 +51,20 @@ def directory_of(experiment: Experiment) -> Directory:
     return Directory.seeded(experiment.config.seed)
 
 
-def fixed_point_of(config: ExperimentConfig, *, queries: int, classes: int) -> FixedPoint:
+def fixed_point_of(experiment: Experiment, *, queries: int, classes: int) -> FixedPoint:
     """How a report of ``queries`` × ``classes`` numbers is written; raises ``ValueError`` when a sum may overflow."""
-    section, clients = section_of(config), config.clients.per_round
-    spec = config.privacy.mechanism
-    mechanism = plugins.build(plugins.MECHANISM, spec.name, spec.options)
+    section, clients = section_of(experiment.config), experiment.config.clients.per_round
+    mechanism = experiment.mechanism
     if isinstance(mechanism, SecureNoise):
         honest = threshold_of(section, clients) - section.colluders
         return mechanism.fixed_point(section.bits, queries=queries, classes=classes, clients=clients, honest=honest)
-    bound = _aggregator(config).summand_bound
+    bound = summing_strategy(experiment).summand_bound
     if section.bits is None:
         return FixedPoint.finest(clients, bound)
     return FixedPoint(section.bits, clients, bound)
 
 
-def _run_of(experiment: Experiment) -> bytes:
+def run_digest(experiment: Experiment) -> bytes:
     """A digest of everything that clients' reports depend on, which stays when a run is resumed elsewhere or longer."""
     config, plain = experiment.config, EngineConfig()
     same = replace(
@@ -79,6 +78,7 @@ def _run_of(experiment: Experiment) -> bytes:
     return hashlib.sha256(f"{to_json(same)}\n{experiment.data.public.digest}".encode()).digest()
 
 
-def _aggregator(config: ExperimentConfig) -> LogitAggregator:
-    built: LogitAggregator = plugins.build(plugins.STRATEGY, config.strategy.name, config.strategy.options)
-    return built
+def summing_strategy(experiment: Experiment) -> LogitAggregator:
+    """The strategy whose summands clients send, of which a client uses nothing that keeps a state."""
+    strategy: LogitAggregator = experiment.new(plugins.STRATEGY, experiment.config.strategy)
+    return strategy

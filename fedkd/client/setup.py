@@ -1,4 +1,4 @@
-"""The rule, the behaviour and the asked positions that a configuration means."""
+"""What a client works with, as the configuration describes it."""
 
 import numpy as np
 import torch
@@ -9,7 +9,30 @@ from fedkd.client.behaviour import ClientBehaviour
 from fedkd.client.rule import ClientRule
 from fedkd.core import plugins
 from fedkd.core.messages import ASKED, Job
-from fedkd.experiment import Experiment, codec
+from fedkd.experiment import Experiment
+
+
+def client_rule(experiment: Experiment) -> ClientRule:
+    """What clients do in a round of the algorithm."""
+    rule: ClientRule = experiment.new(plugins.CLIENT_RULE, experiment.config.clients.rule)
+    return rule
+
+
+def honest_behaviour(experiment: Experiment) -> ClientBehaviour:
+    """How clients behave that are no attackers."""
+    behaviour: ClientBehaviour = experiment.new(plugins.BEHAVIOUR, experiment.config.clients.behaviour)
+    return behaviour
+
+
+def attack_behaviour(experiment: Experiment) -> ClientBehaviour:
+    """How attackers behave, whether there are any or not."""
+    behaviour: ClientBehaviour = experiment.new(plugins.BEHAVIOUR, experiment.config.clients.attackers.behaviour)
+    return behaviour
+
+
+def behaviour_of(experiment: Experiment, client: int) -> ClientBehaviour:
+    """How the client behaves: as ``clients.attackers`` says if it is one of them."""
+    return attack_behaviour(experiment) if client in experiment.attackers else honest_behaviour(experiment)
 
 
 def asked_positions(experiment: Experiment, job: Job) -> Int[Tensor, " asked"]:
@@ -23,18 +46,11 @@ def asked_positions(experiment: Experiment, job: Job) -> Int[Tensor, " asked"]:
 
 def keeps_state(experiment: Experiment) -> bool:
     """Whether clients keep anything between rounds or steps: a memory, codes to take differences from, or secrets."""
-    config = experiment.config
-    rule: ClientRule = plugins.build(plugins.CLIENT_RULE, config.clients.rule.name, config.clients.rule.options)
-    specs = [config.clients.behaviour, *([config.clients.attackers.behaviour] if experiment.attackers else [])]
-    behaviours: list[ClientBehaviour] = [plugins.build(plugins.BEHAVIOUR, spec.name, spec.options) for spec in specs]
-    delta = codec(config.communication.uplink).delta or codec(config.communication.downlink).delta
-    secrets = config.privacy.secure_aggregation is not None
-    return secrets or delta or rule.remembers or any(behaviour.remembers for behaviour in behaviours)
-
-
-def build_behaviour(experiment: Experiment, client: int) -> ClientBehaviour:
-    """How the client behaves: as ``clients.attackers`` says if it is one of them."""
-    clients = experiment.config.clients
-    spec = clients.attackers.behaviour if client in experiment.attackers else clients.behaviour
-    behaviour: ClientBehaviour = plugins.build(plugins.BEHAVIOUR, spec.name, spec.options)
-    return behaviour
+    return (
+        experiment.config.privacy.secure_aggregation is not None
+        or experiment.uplink.delta
+        or experiment.downlink.delta
+        or client_rule(experiment).remembers
+        or honest_behaviour(experiment).remembers
+        or (bool(experiment.attackers) and attack_behaviour(experiment).remembers)
+    )

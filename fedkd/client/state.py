@@ -10,10 +10,9 @@ import torch
 from torch import Tensor
 
 from fedkd.core.coding.history import CodeHistory
-from fedkd.core.coding.types import Codes
 from fedkd.core.errors import RunError
 from fedkd.core.messages import Job
-from fedkd.experiment import Experiment, codec
+from fedkd.experiment import Experiment
 
 KEPT = 3
 """Rounds kept of each client: the one going on, and the two that a run may go back to, one for each checkpoint."""
@@ -110,7 +109,7 @@ SENT, RECEIVED = "sent/", "received/"
 
 
 @dataclass
-class _Notes:
+class Notes:
     """What a client remembers, and the codes of the last messages that it and the server both know of.
 
     It goes on from the end of the round ``after``, the last one of which its report was accepted (0: none): a round
@@ -133,16 +132,16 @@ class _Notes:
         self.store.save(round, self.memory, after=self.after)
 
 
-def _recall(experiment: Experiment, job: Job, client: int, remembers: bool) -> _Notes:
-    up, down = codec(experiment.config.communication.uplink), codec(experiment.config.communication.downlink)
+def recall(experiment: Experiment, job: Job, client: int, remembers: bool) -> Notes:
+    up, down = experiment.uplink, experiment.downlink
     if not (remembers or up.delta or down.delta):
-        return _Notes(None, 0, {}, None, None)
+        return Notes(None, 0, {}, None, None)
     if job.state_dir is None:
         raise RunError("these clients keep something between rounds, and the job has no state_dir to keep it in")
     store = ClientStore(job.state_dir, client)
     after = job.accepted.get(client, 0)
     memory = store.load(after) if after in store.rounds(job.round) else {}
-    return _Notes(
+    return Notes(
         store,
         after,
         {name: value for name, value in memory.items() if not name.startswith((SENT, RECEIVED))},
@@ -156,10 +155,4 @@ def _history(experiment: Experiment, memory: Memory, prefix: str) -> CodeHistory
     history.load_state_dict(
         {name.removeprefix(prefix): value for name, value in memory.items() if name.startswith(prefix)}
     )
-    return history
-
-
-def _history_of(experiment: Experiment, positions: Tensor, codes: Codes, mask: Tensor | None) -> CodeHistory:
-    history = CodeHistory(experiment.data.public.labels.numel())
-    history.update(positions, codes, mask)
     return history

@@ -1,7 +1,7 @@
 """Student rules: the server's part of an algorithm."""
 
 from fedkd.server.averaging import average_states, parameter_fault, parameters_of
-from fedkd.server.setup import build_aggregator, build_distiller, teacher_generator
+from fedkd.server.setup import new_distiller, new_strategy, strategy_generator
 from fedkd.server.student_rule import RoundReports, ServerUpdate, StudentRule
 from fedkd.server.target_cache import TargetCache, Targets
 
@@ -12,9 +12,9 @@ __all__ = [
     "TargetCache",
     "Targets",
     "average_states",
-    "build_aggregator",
-    "build_distiller",
+    "new_strategy",
+    "new_distiller",
     "parameter_fault",
     "parameters_of",
-    "teacher_generator",
+    "strategy_generator",
 ]

@@ -8,11 +8,8 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 
 from fedkd.client.rule import ClientRule
-from fedkd.config.schema import Plugin
-from fedkd.core import plugins
-from fedkd.core.coding.codec import LogitCodec
 from fedkd.core.coding.history import CodeHistory
-from fedkd.core.coding.types import Codes, Decoded
+from fedkd.core.coding.types import Decoded
 from fedkd.core.messages import (
     ASKED,
     CONSENSUS,
@@ -46,11 +43,10 @@ class Exchange:
     """
 
     def __init__(self, experiment: Experiment, client_rule: ClientRule) -> None:
-        config = experiment.config
         self._experiment = experiment
         self._rule = client_rule
-        self._up = _codec(config.communication.uplink)
-        self._down = _codec(config.communication.downlink)
+        self._up = experiment.uplink
+        self._down = experiment.downlink
         self._samples = experiment.data.public.labels.numel()
         self._accepted: dict[int, int] = {}
         self._received: dict[int, CodeHistory] = {}
@@ -108,12 +104,7 @@ class Exchange:
         """Take note that a client's report arrived and was good."""
         self._accepted[report.client] = report.round
         if self._up.delta and report.codes is not None:
-            self._received[report.client] = self._history(asked, report.codes, report.mask)
-
-    def recoded(self, logits: Tensor, mask: Tensor | None) -> Tensor:
-        """What is left of logits after a way through the uplink codec."""
-        data = self._up.encode(logits, mask).data
-        return self._up.decode(data, samples=logits.shape[0], classes=logits.shape[1]).logits
+            self._received[report.client] = self._sent.of(asked, report.codes, report.mask)
 
     def sent_down(self, job: Job, client: int) -> Traffic:
         """What a client was sent: of the parameters, only those of its own architecture."""
@@ -171,15 +162,4 @@ class Exchange:
             for client in late:
                 personal[client][CONSENSUS] = np.frombuffer(whole.data, dtype=np.uint8)
         common = frozenset(client for client in clients if client not in consensus.personal)
-        self._sending = self._history(consensus.positions, encoded.codes, consensus.mask), common
-
-    def _history(self, positions: Tensor, codes: Codes, mask: Tensor | None) -> CodeHistory:
-        """The codes of one message alone: what lies further back, one of the two ends may have missed."""
-        history = CodeHistory(self._samples)
-        history.update(positions, codes, mask)
-        return history
-
-
-def _codec(spec: Plugin) -> LogitCodec:
-    built: LogitCodec = plugins.build(plugins.CODEC, spec.name, spec.options)
-    return built
+        self._sending = self._sent.of(consensus.positions, encoded.codes, consensus.mask), common

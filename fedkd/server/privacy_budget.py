@@ -4,35 +4,18 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
-from fedkd.aggregation.strategy import LogitAggregator
-from fedkd.config.load import to_json
-from fedkd.config.schema import ExperimentConfig, Plugin
+from fedkd.config.schema import Plugin
 from fedkd.core import plugins
 from fedkd.core.errors import ConfigError
 from fedkd.experiment import Experiment
 from fedkd.privacy.guarantee import Release
 from fedkd.privacy.mechanism import LogitMechanism
 from fedkd.privacy.per_sample import check_trainable_privately
-from fedkd.privacy.preview import preview, private_part
-from fedkd.privacy.private import Private
-from fedkd.server.student_rule import StudentRule
+from fedkd.privacy.preview import preview
+from fedkd.server.setup import private_part_of
 
 UNPROTECTED_CONTROLS = ("local_only", "fedavg", "centralised")
 """The controls that use private data as they are. Only a simulator has them, and none of them reaches the student."""
-
-
-def private_part_of(config: ExperimentConfig) -> Private | None:
-    """The mechanism or the teacher that has a proof; None where nothing is proved.
-
-    Raises ``ValueError`` for two (``fedkd.privacy.private_part``).
-    """
-    spec, teacher = config.privacy.mechanism, config.strategy
-    mechanism: LogitMechanism = plugins.build(plugins.MECHANISM, spec.name, spec.options)
-    rule: type[StudentRule] = plugins.resolve(plugins.STUDENT_RULE, config.student.rule.name)
-    aggregator: LogitAggregator | None = None
-    if rule.teaches:
-        aggregator = plugins.build(plugins.STRATEGY, teacher.name, teacher.options)
-    return private_part(mechanism, aggregator)
 
 
 def release_of(experiment: Experiment, client: int, queries: int) -> Release:
@@ -65,7 +48,7 @@ def with_noise(experiment: Experiment) -> Experiment:
 
     Raises ``ConfigError`` for models that private training cannot train.
     """
-    config, part = experiment.config, private_part_of(experiment.config)
+    config, part = experiment.config, private_part_of(experiment)
     if problems := list(_untrainable(experiment, experiment.mechanism)):
         raise ConfigError(problems)
     if part is None:
@@ -77,13 +60,13 @@ def with_noise(experiment: Experiment) -> Experiment:
     options = {name: value for name, value in values.items() if value is not None}
     if isinstance(part, LogitMechanism):
         spec = Plugin(config.privacy.mechanism.name, options)
-        return Experiment.of(to_json(replace(config, privacy=replace(config.privacy, mechanism=spec))))
-    return Experiment.of(to_json(replace(config, strategy=Plugin(config.strategy.name, options))))
+        return Experiment.of(replace(config, privacy=replace(config.privacy, mechanism=spec)))
+    return Experiment.of(replace(config, strategy=Plugin(config.strategy.name, options)))
 
 
 def privacy_lines(experiment: Experiment) -> tuple[str, ...]:
     """What to read about privacy before a run starts."""
-    config, part = experiment.config, private_part_of(experiment.config)
+    config, part = experiment.config, private_part_of(experiment)
     plan: Mapping[int, tuple[Release, int]] = {} if part is None else plan_of(experiment)
     lines = preview(part, plan, config.privacy.delta)
     unprotected = [name for name in config.controls if name in UNPROTECTED_CONTROLS]

@@ -77,7 +77,7 @@ def sum_securely(experiment: Experiment, job: Job, queries: int, run: RunJob) ->
     ``RunError`` when fewer than the threshold or ``clients.min_reports`` are left.
     """
     terms, classes = terms_of(experiment, job.round), experiment.data.classes
-    fixed_point = fixed_point_of(experiment.config, queries=queries, classes=classes)
+    fixed_point = fixed_point_of(experiment, queries=queries, classes=classes)
     server = SecureServer(terms, directory_of(experiment), queries * classes)
     post = _Post(job, run)
     try:

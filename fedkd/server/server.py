@@ -1,48 +1,33 @@
 """The server's side of a round, whatever engine does the clients' work."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from fedkd.aggregation.strategy import LogitAggregator
 from fedkd.aggregation.types import ReportSum
-from fedkd.client.rule import ClientRule
+from fedkd.client.setup import client_rule
 from fedkd.config.load import to_json
-from fedkd.core import plugins
 from fedkd.core.compute import fixed_threads, release_memory
 from fedkd.core.errors import RunError
-from fedkd.core.messages import (
-    LABEL_COUNTS,
-    LOGITS,
-    TEST_LOGITS,
-    TEST_MASK,
-    UNKNOWN_LABEL,
-    ClientReport,
-    Consensus,
-    Job,
-    Reply,
-    Traffic,
-)
+from fedkd.core.messages import LABEL_COUNTS, LOGITS, ClientReport, Consensus, Job, Reply, Traffic
 from fedkd.distillation.balanced_step import StepRow
-from fedkd.distillation.diagnosis import Diagnosis, ValidationReport, diagnose, validate_student
-from fedkd.distillation.distiller import DistillationResult
+from fedkd.distillation.diagnosis import ValidationReport, diagnose
 from fedkd.experiment import Experiment
-from fedkd.models import accuracy, hit_rate, predict
 from fedkd.privacy.ledger import PrivacyLedger
 from fedkd.results.records import ClientRecord, Failure, RoundRecord, SecureRecord
 from fedkd.server.colluding_attackers import collude
+from fedkd.server.evaluation import accuracy_on_test, reports_on_test, validation_of
 from fedkd.server.exchange import Exchange
-from fedkd.server.privacy_budget import private_part_of, release_of
+from fedkd.server.privacy_budget import release_of
 from fedkd.server.reports import Expectation, collect_reports
-from fedkd.server.secure_round import RunJob, SecureResult, sum_once
-from fedkd.server.setup import teacher_generator
-from fedkd.server.student_rule import RoundReports, ServerUpdate, StudentRule
-from fedkd.server.target_cache import Targets
+from fedkd.server.round_records import client_records, round_record
+from fedkd.server.secure_round import RunJob, sum_once
+from fedkd.server.setup import new_strategy, new_student_rule, private_part_of, strategy_generator
+from fedkd.server.student_rule import RoundReports, StudentRule
 
 Progress = Callable[[int, int], None]
 
@@ -65,22 +50,22 @@ class Server:
     """
 
     def __init__(self, experiment: Experiment, rule: StudentRule, *, state_dir: str | None = None) -> None:
-        client = experiment.config.clients.rule
         self.experiment = experiment
         self.rule = rule
-        self._client_rule: ClientRule = plugins.build(plugins.CLIENT_RULE, client.name, client.options)
+        self._client_rule = client_rule(experiment)
         self._exchange = Exchange(experiment, self._client_rule)
         self._state_dir = state_dir
         self._consensus: Consensus | None = None
         self._last_report: ValidationReport | None = None
-        self.private = private_part_of(experiment.config)
+        self.private = private_part_of(experiment)
+        counts = rule.teaches and new_strategy(experiment).needs_label_counts
+        self._wants = frozenset({LABEL_COUNTS}) if counts else frozenset()
         self.ledger = PrivacyLedger()
 
     @classmethod
     def build(cls, experiment: Experiment, *, state_dir: str | None = None) -> "Server":
         """The server that the configuration describes, before the first round."""
-        spec = experiment.config.student.rule
-        rule: StudentRule = plugins.build(plugins.STUDENT_RULE, spec.name, spec.options)
+        rule = new_student_rule(experiment)
         rule.begin(experiment)
         return cls(experiment, rule, state_dir=state_dir)
 
@@ -104,7 +89,6 @@ class Server:
         asked = self.rule.to_ask(round, self._chosen(round))
         clients = self.sampled(round)
         shared, personal = self._exchange.outgoing(round, clients, self.rule, self._consensus, asked)
-        aggregator: type[LogitAggregator] = plugins.resolve(plugins.STRATEGY, self.experiment.config.strategy.name)
         return Job(
             "round",
             round,
@@ -114,7 +98,7 @@ class Server:
             probe,
             self._state_dir,
             self._exchange.accepted(clients),
-            frozenset({LABEL_COUNTS}) if self.rule.teaches and aggregator.needs_label_counts else frozenset(),
+            self._wants,
         )
 
     def run_round(self, job: Job, run: RunJob, progress: Progress = lambda done, total: None) -> RoundResult:
@@ -133,28 +117,27 @@ class Server:
 
         Raises ``RunError`` when fewer than ``clients.min_reports`` reports are valid.
         """
-        config = self.experiment.config
-        clients = self.sampled(job.round)
         chosen = self._chosen(job.round)
         asked = chosen[self.rule.to_ask(job.round, chosen)]
-        answers: list[Reply] = []
-        reports, failures = collect_reports(_noted(replies, answers), self._expectation(job, clients, asked))
-        if len(reports) < config.clients.min_reports:
-            reasons = "; ".join(f"client {failure.client}: {failure.reason}" for failure in failures[:5])
-            raise RunError(
-                f"round {job.round}: {len(reports)} valid reports, clients.min_reports is {config.clients.min_reports} "
-                f"({reasons}); the rounds before it are kept"
-            )
+        metrics: dict[int, Mapping[str, Any]] = {}
+        reports, failures = collect_reports(_noted(replies, metrics), self._expectation(job, asked))
+        self._require_reports(job.round, len(reports), failures)
         release_memory()
         self._exchange.delivered()
         for report in reports:
             self._exchange.accept(report, asked)
-        tests = self._tests(reports)
-        reports, tests = collude(self.experiment, job.round, reports, tests, self._exchange.recoded)
-        rows = self._client_records(job, answers, reports)
-        return self._learn(
-            RoundReports(job.round, reports, chosen, asked, tests, progress, job.probe), rows, failures=tuple(failures)
+        tests = reports_on_test(self.experiment, reports)
+        reports, tests = collude(self.experiment, job.round, reports, tests)
+        sent = {report.client: report.sent for report in reports}
+        rows = client_records(
+            self.experiment,
+            job.round,
+            {client: self._exchange.sent_down(job, client) for client in self.sampled(job.round)},
+            sent,
+            {client: found for client, found in metrics.items() if client in sent},
         )
+        received = RoundReports(job.round, reports, chosen, asked, tests, progress, job.probe)
+        return self._update(received, rows, failures=tuple(failures))
 
     def _finish_securely(self, job: Job, run: RunJob, progress: Progress) -> RoundResult:
         """The round with nothing but the sum of its reports."""
@@ -170,33 +153,55 @@ class Server:
             count=len(result.survivors),
             labels=public.labels[asked],
             round=job.round,
-            generator=teacher_generator(self.experiment, job.round),
+            generator=strategy_generator(self.experiment, job.round),
         )
-        return self._learn(
+        account = result.account
+        received = {
+            client: self._exchange.sent_down(job, client) + account.received.get(client, Traffic())
+            for client in self.sampled(job.round)
+        }
+        return self._update(
             RoundReports(job.round, (), chosen, asked, progress=progress, summed=summed),
-            self._secure_records(job, result),
-            failures=result.account.failures,
-            secure=result.account.record,
+            client_records(self.experiment, job.round, received, account.sent, {}),
+            failures=account.failures,
+            secure=account.record,
         )
 
-    def _learn(
+    def _update(
         self,
-        answers: RoundReports,
+        received: RoundReports,
         rows: tuple[ClientRecord, ...],
         *,
         failures: tuple[Failure, ...],
         secure: SecureRecord | None = None,
     ) -> RoundResult:
-        """Learn from a round's answers, evaluate, and put down what came of it."""
-        with fixed_threads(self.experiment.config.engine.server_threads):
-            update = self.rule.update(answers)
-            validation = self._validate(update.targets)
-            student = self.rule.student
-            tested = update.student_accuracy if student is None else self._accuracy(student)
-        record = self._record(answers.round, self.sampled(answers.round), update, tested, validation, rows)
+        """Have the student rule take in a round's reports, evaluate, and note what came of it."""
+        experiment = self.experiment
+        with fixed_threads(experiment.config.engine.server_threads):
+            update, student = self.rule.update(received), self.rule.student
+            tested, validation = update.student_accuracy, None
+            if student is not None:
+                tested = accuracy_on_test(experiment, student)
+                validation = None if update.targets is None else validation_of(experiment, student, update.targets)
+        diagnosis = None
+        if validation is not None:
+            diagnosis = diagnose(
+                validation, public_only=None, previous=self._last_report, classes=experiment.data.classes
+            )
+        record = round_record(
+            experiment,
+            received.round,
+            update,
+            rows,
+            student_accuracy=tested,
+            validation=validation,
+            diagnosis=diagnosis,
+            failures=failures,
+            secure=secure,
+        )
         self._consensus, self._last_report = update.consensus, validation
         steps = () if update.distilled is None else update.distilled.rows
-        return RoundResult(replace(record, failures=failures, secure=secure), rows, steps, update.ensemble_accuracy)
+        return RoundResult(record, rows, steps, update.ensemble_accuracy)
 
     def state_dict(self) -> dict[str, Any]:
         """Everything the next round depends on."""
@@ -220,12 +225,12 @@ class Server:
         config = self.experiment.config
         return self.experiment.data.public.subset(config.data.public.round_size, config.seed, round)
 
-    def _expectation(self, job: Job, clients: tuple[int, ...], asked: Tensor) -> Expectation:
+    def _expectation(self, job: Job, asked: Tensor) -> Expectation:
         data = self.experiment.data
         logits = self._client_rule.sends == LOGITS
         return Expectation(
             job.round,
-            clients,
+            self.sampled(job.round),
             data.classes,
             data.public.digest,
             decode=(lambda client, message: self._exchange.decode(client, message, asked)) if logits else None,
@@ -235,113 +240,17 @@ class Server:
             keeps_codes=self._exchange.keeps_codes,
         )
 
-    def _tests(self, reports: list[ClientReport]) -> dict[int, ClientReport]:
-        """The valid clients' logits on the test samples, where they were asked for them."""
-        shape = (self.experiment.data.test_labels.numel(), self.experiment.data.classes)
-        found = {}
-        for report in reports:
-            logits, mask = report.arrays.get(TEST_LOGITS), report.arrays.get(TEST_MASK)
-            if logits is not None and logits.shape == shape:
-                # Without logits on public samples they are still part of a message, which cannot be written to.
-                writable = logits if logits.flags.writeable else logits.copy()
-                found[report.client] = replace(
-                    report,
-                    logits=torch.from_numpy(writable),
-                    mask=None if mask is None else torch.from_numpy(mask.copy()),
-                )
-        return found
-
-    def _accuracy(self, student: torch.nn.Module) -> float:
-        data = self.experiment.resident
-        return accuracy(student, data.test_inputs, data.test_labels)
-
-    def _record(
-        self,
-        round: int,
-        clients: tuple[int, ...],
-        update: ServerUpdate,
-        tested: float | None,
-        validation: ValidationReport | None,
-        rows: tuple[ClientRecord, ...],
-    ) -> RoundRecord:
-        distilled: DistillationResult | None = update.distilled
-        own = [row.validation_accuracy for row in rows if row.validation_accuracy is not None]
-        return RoundRecord(
-            round=round,
-            student_accuracy=tested,
-            validation_accuracy=None if validation is None else validation.accuracy,
-            teacher_accuracy=None if update.targets is None else self._teacher_accuracy(update.targets),
-            client_accuracy=float(np.mean(own)) if own else None,
-            mean_lambda=None if distilled is None else distilled.mean_lambda,
-            loss_dist=None if distilled is None else distilled.loss_dist,
-            loss_cls=None if distilled is None else distilled.loss_cls,
-            temperature=None if distilled is None else distilled.temperature,
-            bytes_up=sum(row.sent.total for row in rows),
-            bytes_down=sum(row.received.total for row in rows),
-            clients=clients,
-            validation=validation,
-            diagnosis=None if validation is None else self._diagnose(validation),
-        )
-
-    def _client_records(self, job: Job, answers: list[Reply], reports: list[ClientReport]) -> tuple[ClientRecord, ...]:
-        """One row for every client asked; one whose report was dropped sent nothing that counts."""
-        metrics = {answer.client: answer.metrics for answer in answers}
-        sent = {report.client: report.sent for report in reports}
-        rows = []
-        for client in self.sampled(job.round):
-            found = metrics.get(client, {}) if client in sent else {}
-            validation, test = found.get("validation_accuracy"), found.get("test_accuracy")
-            rows.append(
-                ClientRecord(
-                    round=job.round,
-                    client=client,
-                    model=self.experiment.architectures[self.experiment.architecture_of(client)].name,
-                    sent=sent.get(client, Traffic()),
-                    received=self._exchange.sent_down(job, client),
-                    validation_accuracy=None if validation is None else float(validation),
-                    test_accuracy=None if test is None else float(test),
-                )
+    def _require_reports(self, round: int, count: int, failures: Sequence[Failure]) -> None:
+        if count < (needed := self.experiment.config.clients.min_reports):
+            reasons = "; ".join(f"client {failure.client}: {failure.reason}" for failure in failures[:5])
+            raise RunError(
+                f"round {round}: {count} valid reports, clients.min_reports is {needed} ({reasons}); "
+                "the rounds before it are kept"
             )
-        return tuple(rows)
-
-    def _secure_records(self, job: Job, result: SecureResult) -> tuple[ClientRecord, ...]:
-        """One row for every client asked, with what it cost and nothing else."""
-        return tuple(
-            ClientRecord(
-                round=job.round,
-                client=client,
-                model=self.experiment.architectures[self.experiment.architecture_of(client)].name,
-                sent=result.account.sent.get(client, Traffic()),
-                received=self._exchange.sent_down(job, client) + result.account.received.get(client, Traffic()),
-            )
-            for client in self.sampled(job.round)
-        )
-
-    def _validate(self, targets: Targets | None) -> ValidationReport | None:
-        public, student = self.experiment.resident.public, self.rule.student
-        if targets is None or student is None:
-            return None
-        mask = public.validation[targets.positions]
-        held_out = targets.positions[mask]
-        if held_out.numel() == 0:
-            return None
-        logits = predict(student, public.inputs[held_out])
-        return validate_student(logits, targets.teacher.log_probabilities[mask], public.truth[held_out])
-
-    def _diagnose(self, report: ValidationReport) -> Diagnosis:
-        return diagnose(report, public_only=None, previous=self._last_report, classes=self.experiment.data.classes)
-
-    def _teacher_accuracy(self, targets: Targets) -> float | None:
-        """Where the server does not know the class and the simulator does."""
-        public, known = self.experiment.data.public, targets.positions
-        hidden = (public.labels[known] == UNKNOWN_LABEL) & (public.truth[known] != UNKNOWN_LABEL)
-        if not bool(hidden.any()):
-            return None
-        return hit_rate(targets.teacher.log_probabilities[hidden], public.truth[known][hidden])
 
 
-def _noted(replies: Iterable[Reply], notes: list[Reply]) -> Iterator[Reply]:
-    """The replies, each noted without its arrays, which take much memory and are not needed twice."""
+def _noted(replies: Iterable[Reply], metrics: dict[int, Mapping[str, Any]]) -> Iterator[Reply]:
+    """The replies, of each the metrics noted: its arrays take much memory and are not needed twice."""
     for reply in replies:
-        notes.append(replace(reply, arrays={}))
+        metrics[reply.client] = reply.metrics
         yield reply

@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor, nn
 
+from fedkd.aggregation.strategy import LogitAggregator
 from fedkd.aggregation.types import ReportSum
 from fedkd.core.messages import Arrays, ClientReport, Consensus
 from fedkd.distillation.distiller import DistillationResult
@@ -85,12 +86,17 @@ class StudentRule(ABC):
         """Get ready for the first round."""
 
     @abstractmethod
-    def update(self, answers: RoundReports) -> ServerUpdate:
-        """Take in a round's reports."""
+    def update(self, received: RoundReports) -> ServerUpdate:
+        """Take in a round's reports, and say what came of them."""
 
     @property
     def student(self) -> nn.Module | None:
         """The server's model; None for an algorithm without one."""
+        return None
+
+    @property
+    def strategy(self) -> LogitAggregator | None:
+        """What makes its teacher; None for a rule without one."""
         return None
 
     def to_ask(self, round: int, chosen: Int[Tensor, " chosen"]) -> Bool[Tensor, " chosen"]:

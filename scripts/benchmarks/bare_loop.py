@@ -17,7 +17,7 @@ from fedkd.aggregation.types import ReportStack
 from fedkd.config.load import to_json
 from fedkd.core.messages import UNKNOWN_LABEL
 from fedkd.experiment import Experiment
-from fedkd.server.setup import build_aggregator
+from fedkd.server.setup import new_strategy
 
 State = dict[str, npt.NDArray[np.float32]]
 
@@ -29,7 +29,7 @@ class BareLoop:
         self._experiment = experiment
         self._config = to_json(experiment.config)
         self._pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_one_thread)
-        self._teacher = build_aggregator(experiment)
+        self._teacher = new_strategy(experiment)
         self._student = experiment.initial_model()
         distillation = experiment.config.distillation
         self._optimiser = torch.optim.SGD(

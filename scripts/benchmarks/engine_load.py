@@ -7,7 +7,7 @@ import torch
 
 from fedkd.client.setup import asked_positions
 from fedkd.core.messages import EVALUATION, Arrays, Job, Reply
-from fedkd.experiment import Experiment, codec
+from fedkd.experiment import Experiment
 from fedkd.models import make_optimiser
 
 PAYLOAD = 80_000
@@ -33,7 +33,7 @@ def answer_with_logits(job: Job, client: int) -> Reply:
     data = experiment.data
     draw = torch.Generator().manual_seed(client)
     logits = torch.randn(asked_positions(experiment, job).numel(), data.classes, generator=draw)
-    sent = codec(experiment.config.communication.uplink).encode(logits).data
+    sent = experiment.uplink.encode(logits).data
     arrays: Arrays = {"logits": np.frombuffer(sent, dtype=np.uint8)}
     if job.probe:
         arrays[f"{EVALUATION}/logits"] = torch.randn(len(data.test_labels), data.classes, generator=draw).numpy()

@@ -26,7 +26,7 @@ from fedkd.core import plugins
 from fedkd.core.files import write_json
 from fedkd.distillation.distiller import Distiller
 from fedkd.distillation.validation import Validation
-from fedkd.experiment import Experiment, codec
+from fedkd.experiment import Experiment
 from fedkd.models import accuracy, hit_rate
 from fedkd.results.report.statistics import mean_and_ci
 from fedkd.results.report.style import new_figure, save
@@ -102,7 +102,7 @@ def train_client(preset: str, cache: str, alpha: float, seed: int, client: int) 
     experiment = Experiment.of(to_json(configured(preset, alpha, PRESETS[preset]["labels"][0], seed)))
     reply = perform(Server.build(experiment).job(1), client)
     data, message = experiment.data, reply.arrays["logits"].tobytes()
-    uplink = codec(experiment.config.communication.uplink)
+    uplink = experiment.uplink
     logits = uplink.decode(message, samples=data.public.labels.numel(), classes=data.classes).logits
     np.savez(client_file(cache, alpha, seed, client), examples=reply.metrics["examples"], logits=logits.numpy())
     return True

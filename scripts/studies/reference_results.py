@@ -27,6 +27,7 @@ from fedkd.config.schema import ExperimentConfig, Plugin, Seed
 from fedkd.core import plugins
 from fedkd.core.errors import ConfigError, RunError
 from fedkd.data.source import DataSource, resolve_root
+from fedkd.experiment import Experiment
 
 Measure = Literal["student", "clients_test", "megabytes_up_ratio_to_fedavg", "megabytes_up_ratio_to_float32"]
 Text = Annotated[str, Field(min_length=1)]
@@ -116,9 +117,9 @@ def read_card(path: Path) -> tuple[Card, ExperimentConfig]:
     config: ExperimentConfig | None = None
     try:
         config = load_config(path)
-        problems.extend(composition_faults(config))
+        problems.extend(composition_faults(Experiment.of(config)))
         if card is not None and card.baseline is not None and not problems:
-            problems.extend(composition_faults(load_config(path, card.baseline)))
+            problems.extend(composition_faults(Experiment.of(load_config(path, card.baseline))))
     except ConfigError as error:
         problems.extend(error.problems)
     if problems or card is None or config is None:

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from fedkd.aggregation.types import Teacher
-from fedkd.config.load import load_config, to_json
+from fedkd.config.load import load_config
 from fedkd.config.schema import DistillationConfig
 from fedkd.core.compute import fixed_threads
 from fedkd.core.files import write_json
@@ -49,7 +49,7 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=Path("docs/results/taylor_fidelity"))
     parser.add_argument("--steps", type=int, default=40)
     arguments = parser.parse_args()
-    experiment = Experiment.of(to_json(load_config({"engine": {"kind": "inline"}})))
+    experiment = Experiment.of(load_config({"engine": {"kind": "inline"}}))
     with fixed_threads(1):
         found = {rate: ratios(experiment, rate, arguments.steps) for rate in RATES}
     medians = {rate: statistics.median(values) for rate, values in found.items()}

@@ -40,9 +40,9 @@ class Average(StudentRule):
     def fault(self, report: ClientReport) -> str | None:
         return parameter_fault(report, STUDENT, state_arrays(self._student.state_dict()))
 
-    def update(self, answers: RoundReports) -> ServerUpdate:
-        states = [parameters_of(report, STUDENT) for report in answers.reports]
-        mean = average_states(states, [report.examples for report in answers.reports])
+    def update(self, received: RoundReports) -> ServerUpdate:
+        states = [parameters_of(report, STUDENT) for report in received.reports]
+        mean = average_states(states, [report.examples for report in received.reports])
         self._student.load_state_dict({name: torch.from_numpy(array) for name, array in mean.items()})
         return ServerUpdate()
 

@@ -1,24 +1,22 @@
 """Averages of parameters, refined by ensemble distillation."""
 
-import copy
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from fedkd.aggregation.strategy import LogitAggregator
-from fedkd.aggregation.types import ReportStack, Teacher
-from fedkd.core.messages import UNKNOWN_LABEL, Arrays, ClientReport, parameter_prefix, state_arrays
-from fedkd.core.seeding import torch_generator
+from fedkd.aggregation.types import Teacher
+from fedkd.core.messages import Arrays, ClientReport, parameter_prefix, state_arrays
 from fedkd.distillation.distiller import DistillationResult
 from fedkd.distillation.validation import Validation
 from fedkd.experiment import STUDENT, Experiment
-from fedkd.models import hit_rate, predict
+from fedkd.models import predict
 from fedkd.server.averaging import average_states, parameter_fault, parameters_of
-from fedkd.server.reports import stack_reports
-from fedkd.server.setup import build_aggregator, build_distiller
+from fedkd.server.evaluation import teacher_accuracy_on_test
+from fedkd.server.setup import new_distiller, new_strategy, teacher_of
 from fedkd.server.student_rule import RoundReports, ServerUpdate, StudentRule
 from fedkd.server.target_cache import Targets
 
@@ -43,16 +41,20 @@ class AverageAndDistil(StudentRule):
     averages_architectures: ClassVar[bool] = True
 
     _experiment: Experiment = field(init=False, repr=False)
-    _aggregator: LogitAggregator = field(init=False, repr=False)
+    _strategy: LogitAggregator = field(init=False, repr=False)
     _models: list[nn.Module] = field(init=False, repr=False)
 
     def begin(self, experiment: Experiment) -> None:
-        self._experiment, self._aggregator = experiment, build_aggregator(experiment)
+        self._experiment, self._strategy = experiment, new_strategy(experiment)
         self._models = [experiment.initial_model(index) for index in range(len(experiment.architectures))]
 
     @property
     def student(self) -> nn.Module:
         return self._models[STUDENT]
+
+    @property
+    def strategy(self) -> LogitAggregator:
+        return self._strategy
 
     def broadcast(self) -> Arrays:
         return {
@@ -66,31 +68,37 @@ class AverageAndDistil(StudentRule):
         architecture = self._experiment.architecture_of(report.client)
         return parameter_fault(report, architecture, state_arrays(self._models[architecture].state_dict()))
 
-    def update(self, answers: RoundReports) -> ServerUpdate:
-        public, chosen = self._experiment.resident.public, answers.chosen
+    def update(self, received: RoundReports) -> ServerUpdate:
+        public, chosen = self._experiment.resident.public, received.chosen
         labels = public.labels[chosen]
         inputs = public.inputs[chosen]
-        if answers.probe:
+        if received.probe:
             inputs = torch.cat([inputs, self._experiment.resident.test_inputs])
-        logits = torch.stack([predict(self._model_of(report), inputs) for report in answers.reports])
+        logits = torch.stack([predict(self._model_of(report), inputs) for report in received.reports])
         asked = chosen.numel()
-        ensemble = self._ensemble_accuracy(answers, logits, labels) if answers.probe else None
-        teacher = self._aggregator(self._stack(answers, logits[:, :asked], labels))
-        self._average(answers)
+        reports = [replace(each, logits=own[:asked]) for each, own in zip(received.reports, logits, strict=True)]
+        tests = {each.client: replace(each, logits=own[asked:]) for each, own in zip(reports, logits, strict=True)}
+        ensemble = None
+        if received.probe:
+            ensemble = teacher_accuracy_on_test(
+                self._experiment, self._strategy, reports, tests, labels=labels, round=received.round
+            )
+        teacher = teacher_of(self._experiment, self._strategy, reports, labels=labels, round=received.round)
+        self._average(received)
         distilled = None
         for index in range(len(self._models)):
             if index == STUDENT or (self.refine and index in self._in_use):
-                result = self._distil(index, teacher, answers)
+                result = self._distil(index, teacher, received)
                 distilled = result if index == STUDENT else distilled
         return ServerUpdate(Targets(chosen, teacher), None, distilled, ensemble)
 
     def state_dict(self) -> dict[str, Any]:
-        return {"models": [model.state_dict() for model in self._models], "teacher": self._aggregator.state_dict()}
+        return {"models": [model.state_dict() for model in self._models], "teacher": self._strategy.state_dict()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         for model, saved in zip(self._models, state["models"], strict=True):
             model.load_state_dict(saved)
-        self._aggregator.load_state_dict(state["teacher"])
+        self._strategy.load_state_dict(state["teacher"])
 
     @property
     def _in_use(self) -> set[int]:
@@ -101,34 +109,22 @@ class AverageAndDistil(StudentRule):
         architecture = self._experiment.architecture_of(report.client)
         return self._experiment.model(parameters_of(report, architecture), architecture)
 
-    def _average(self, answers: RoundReports) -> None:
+    def _average(self, received: RoundReports) -> None:
         for index, model in enumerate(self._models):
-            group = [report for report in answers.reports if self._experiment.architecture_of(report.client) == index]
+            group = [report for report in received.reports if self._experiment.architecture_of(report.client) == index]
             if group:
                 states = [parameters_of(report, index) for report in group]
                 mean = average_states(states, [report.examples for report in group])
                 model.load_state_dict({name: torch.from_numpy(array) for name, array in mean.items()})
 
-    def _distil(self, index: int, teacher: Teacher, answers: RoundReports) -> DistillationResult:
-        public, chosen = self._experiment.resident.public, answers.chosen
+    def _distil(self, index: int, teacher: Teacher, received: RoundReports) -> DistillationResult:
+        public, chosen = self._experiment.resident.public, received.chosen
         held_out = public.validation[chosen]
-        return build_distiller(self._experiment, self._models[index]).distil(
+        return new_distiller(self._experiment, self._models[index]).distil(
             teacher,
             public.inputs[chosen],
             public.labels[chosen],
-            round=answers.round,
+            round=received.round,
             validation=Validation(held_out, public.truth[chosen][held_out]),
-            progress=answers.progress,
+            progress=received.progress,
         )
-
-    def _stack(self, answers: RoundReports, logits: Tensor, labels: Tensor) -> ReportStack:
-        generator = torch_generator(self._experiment.config.seed, round=answers.round, purpose="teacher")
-        answered = [replace(report, logits=own) for report, own in zip(answers.reports, logits, strict=True)]
-        return stack_reports(answered, labels, round=answers.round, generator=generator)
-
-    def _ensemble_accuracy(self, answers: RoundReports, logits: Tensor, labels: Tensor) -> float:
-        """The teacher's accuracy on the test samples, whose labels it is not given; leaves its state alone."""
-        tests = self._experiment.data.test_labels
-        unknown = torch.cat([labels, torch.full_like(tests, UNKNOWN_LABEL)])
-        teacher = copy.deepcopy(self._aggregator)(self._stack(answers, logits, unknown))
-        return hit_rate(teacher.log_probabilities[labels.numel() :], tests)

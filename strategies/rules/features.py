@@ -61,24 +61,24 @@ class Features(StudentRule):
             return f"{FEATURE_LABELS} must be {report.examples} classes from 0 to {classes - 1}"
         return None
 
-    def update(self, answers: RoundReports) -> ServerUpdate:
-        widths = {report.arrays[FEATURE_VALUES].shape[1] for report in answers.reports} | self._width
+    def update(self, received: RoundReports) -> ServerUpdate:
+        widths = {report.arrays[FEATURE_VALUES].shape[1] for report in received.reports} | self._width
         if len(widths) > 1:
             raise RunError(
                 f"{FEATURE_VALUES}: all clients must send as many values per sample, got {sorted(widths)}; "
                 "give their models one width"
             )
         features, logits, labels = (
-            torch.from_numpy(np.concatenate([report.arrays[name] for report in answers.reports]))
+            torch.from_numpy(np.concatenate([report.arrays[name] for report in received.reports]))
             for name in (FEATURE_VALUES, FEATURE_LOGITS, FEATURE_LABELS)
         )
         head = self._build(features.shape[1]) if self._head is None else self._head
-        self._train(head, features, logits, labels.long(), answers.round)
+        self._train(head, features, logits, labels.long(), received.round)
         self._head = head
-        for report in answers.reports:
+        for report in received.reports:
             own = torch.from_numpy(report.arrays[FEATURE_VALUES])
             self._answers[report.client] = {"server_logits": self._predict(head, own).numpy()}
-        return ServerUpdate(student_accuracy=self._accuracy(head, answers))
+        return ServerUpdate(student_accuracy=self._accuracy(head, received))
 
     def state_dict(self) -> dict[str, Any]:
         head, width = self._head, next(iter(self._width), None)
@@ -121,10 +121,10 @@ class Features(StudentRule):
     def _predict(self, head: nn.Module, features: Tensor) -> Tensor:
         return predict(head, features[:, :, None, None])
 
-    def _accuracy(self, head: nn.Module, answers: RoundReports) -> float | None:
+    def _accuracy(self, head: nn.Module, received: RoundReports) -> float | None:
         found = [
             hit_rate(self._predict(head, torch.from_numpy(tests)), self._experiment.data.test_labels)
-            for report in answers.reports
+            for report in received.reports
             if (tests := report.arrays.get(TEST_FEATURES)) is not None
         ]
         return float(np.mean(found)) if found else None

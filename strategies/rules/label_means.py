@@ -47,18 +47,18 @@ class LabelMeans(StudentRule):
             return f"{MEANS} must have {self._means[MEANS].shape[1]} columns like the others, got {means.shape[1]}"
         return None
 
-    def update(self, answers: RoundReports) -> ServerUpdate:
-        width = answers.reports[0].arrays[MEANS].shape[1]
-        if any(report.arrays[MEANS].shape[1] != width for report in answers.reports):
+    def update(self, received: RoundReports) -> ServerUpdate:
+        width = received.reports[0].arrays[MEANS].shape[1]
+        if any(report.arrays[MEANS].shape[1] != width for report in received.reports):
             raise RunError(f"{MEANS}: all clients must send {width} values per label; give their models one width")
         sums, total = np.zeros((self._classes, width)), np.zeros(self._classes, dtype=np.int64)
-        for report in answers.reports:
+        for report in received.reports:
             sizes = report.arrays[SIZES].astype(np.int64)
             sums += report.arrays[MEANS].astype(np.float64) * sizes[:, np.newaxis]
             total += sizes
         means = (sums / np.maximum(total, 1)[:, np.newaxis]).astype(np.float32)
         self._means = {MEANS: means, SIZES: total}
-        self._included = frozenset(report.client for report in answers.reports)
+        self._included = frozenset(report.client for report in received.reports)
         return ServerUpdate()
 
     def state_dict(self) -> dict[str, Any]:

@@ -5,6 +5,7 @@ import pytest
 from fedkd.app.checks import check, composition_faults
 from fedkd.config.load import load_config
 from fedkd.core.errors import ConfigError
+from fedkd.experiment import Experiment
 from tests.support.federations import SMALL
 
 FITTING: list[tuple[str, ...]] = [
@@ -78,7 +79,7 @@ BAD: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
 
 
 def faults(*overrides: str) -> list[str]:
-    return composition_faults(load_config(SMALL, overrides))
+    return composition_faults(Experiment.of(load_config(SMALL, overrides)))
 
 
 @pytest.mark.parametrize("overrides", FITTING, ids=" ".join)

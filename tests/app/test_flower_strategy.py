@@ -15,7 +15,7 @@ from fedkd.core.errors import RunError
 from fedkd.engines.inline import InlineEngine
 from fedkd.experiment import Experiment
 from fedkd.server.server import Server
-from fedkd.server.setup import build_aggregator, build_distiller
+from fedkd.server.setup import new_distiller, new_strategy
 from tests.support.local_grid import LocalGrid
 
 pytestmark = pytest.mark.usefixtures("task_identity")
@@ -38,7 +38,7 @@ def experiment() -> Experiment:
 
 def strategy(experiment: Experiment) -> FederatedDistillation:
     return FederatedDistillation(
-        experiment, build_aggregator(experiment), build_distiller(experiment, experiment.initial_model())
+        experiment, new_strategy(experiment), new_distiller(experiment, experiment.initial_model())
     )
 
 
@@ -71,8 +71,8 @@ def test_too_few_replies_stop_flowers_loop(experiment: Experiment) -> None:
 
 
 def test_the_mechanism_reaches_the_clients(experiment: Experiment) -> None:
-    trainer = build_distiller(experiment, experiment.initial_model())
-    flower = FederatedDistillation(experiment, build_aggregator(experiment), trainer, Plugin("none", {}))
+    trainer = new_distiller(experiment, experiment.initial_model())
+    flower = FederatedDistillation(experiment, new_strategy(experiment), trainer, Plugin("none", {}))
     grid = LocalGrid(1)
     flower.start(grid, flower.initial_arrays(), num_rounds=1)
     header = grid.sent[0].content.config_records["job"]

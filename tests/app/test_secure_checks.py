@@ -9,8 +9,9 @@ from fedkd.app.secure_checks import secure_lines
 from fedkd.config.load import load_config
 from fedkd.core import plugins
 from fedkd.core.errors import ConfigError
+from fedkd.experiment import Experiment
 from fedkd.server.server import Server
-from fedkd.server.setup import build_aggregator, build_distiller
+from fedkd.server.setup import new_distiller, new_strategy
 from tests.support.federations import SMALL, place_of
 
 SECURE = "privacy.secure_aggregation={}"
@@ -108,7 +109,7 @@ def test_what_it_does_not_go_with_is_refused_with_a_remedy(case: str) -> None:
 
 def test_all_faults_are_reported_at_once() -> None:
     overrides = [SECURE, "strategy=krum", "controls=[teacher_only]", "communication.uplink=float16", "clients.count=2"]
-    faults = composition_faults(load_config(SMALL, overrides))
+    faults = composition_faults(Experiment.of(load_config(SMALL, overrides)))
     assert len([fault for fault in faults if "secure_aggregation" in fault]) == 4
 
 
@@ -119,13 +120,13 @@ def test_what_it_goes_with_is_not_complained_about(overrides: tuple[str, ...]) -
 
 @pytest.mark.parametrize("name", plugins.names(plugins.STRATEGY))
 def test_a_teacher_is_accepted_exactly_when_it_is_made_of_bounded_sums(name: str) -> None:
-    faults = composition_faults(load_config(SMALL, [SECURE, f"strategy={name}"]))
+    faults = composition_faults(Experiment.of(load_config(SMALL, [SECURE, f"strategy={name}"])))
     teacher: type[LogitAggregator] = plugins.resolve(plugins.STRATEGY, name)
     assert (not faults) == (name in SUMMABLE) == sums(teacher)
 
 
 def test_noise_inside_a_sum_needs_the_sum() -> None:
-    (fault,) = composition_faults(load_config(SMALL, [NOISE]))
+    (fault,) = composition_faults(Experiment.of(load_config(SMALL, [NOISE])))
     assert "privacy.mechanism: distributed_skellam adds each client's share" in fault
     assert "set privacy.secure_aggregation={}, or privacy.mechanism=gaussian_logits" in fault
 
@@ -134,7 +135,7 @@ def test_flowers_own_loop_has_too_few_messages() -> None:
     experiment = place_of(SECURE)
     with pytest.raises(ConfigError, match="five messages a round"):
         FederatedDistillation(
-            experiment, build_aggregator(experiment), build_distiller(experiment, experiment.initial_model())
+            experiment, new_strategy(experiment), new_distiller(experiment, experiment.initial_model())
         )
 
 

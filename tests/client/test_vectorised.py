@@ -22,7 +22,7 @@ from fedkd.config.schema import ClientsConfig, Plugin
 from fedkd.core.messages import Job, Reply
 from fedkd.core.seeding import torch_generator
 from fedkd.data import ExperimentData
-from fedkd.experiment import Experiment, codec
+from fedkd.experiment import Experiment
 from fedkd.models import build_model
 from fedkd.privacy.mechanism import PrivateTraining
 from tests.support.federations import federation, place_of
@@ -282,9 +282,9 @@ def assert_alike(alone: Reply, stacked: Reply, experiment: Experiment, tolerance
         if name == "logits":
             count = experiment.data.public.labels.numel()
             array, found = (
-                codec(experiment.config.communication.uplink)
-                .decode(data.tobytes(), samples=count, classes=experiment.data.classes, previous=None)
-                .logits.numpy()
+                experiment.uplink.decode(
+                    data.tobytes(), samples=count, classes=experiment.data.classes, previous=None
+                ).logits.numpy()
                 for data in (array, found)
             )
         np.testing.assert_allclose(found, array, rtol=tolerance, atol=tolerance)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from fedkd.app.run import run_experiment
-from fedkd.config.load import load_config, to_json
+from fedkd.config.load import load_config
 from fedkd.core import plugins
 from fedkd.experiment import Experiment
 from fedkd.results.observer import Silent
@@ -34,7 +34,7 @@ def rounds_of(out: Path) -> list[dict[str, Any]]:
 
 def test_the_seed_draws_the_attackers() -> None:
     def attackers(*overrides: str) -> frozenset[int]:
-        return Experiment.of(to_json(load_config(SMALL, overrides))).attackers
+        return Experiment.of(load_config(SMALL, overrides)).attackers
 
     assert attackers() == frozenset()
     assert len(attackers("clients.attackers.share=0.34")) == 2
@@ -48,7 +48,7 @@ def test_every_behaviour_goes_through_two_rounds(tmp_path: Path, name: str) -> N
     run(tmp_path / "run", *attacked)
     rows = rounds_of(tmp_path / "run")
     assert len(rows) == 2
-    attackers = Experiment.of(to_json(load_config(SMALL, attacked))).attackers
+    attackers = Experiment.of(load_config(SMALL, attacked)).attackers
     failed = {failure["client"] for row in rows for failure in row["failures"]}
     # The server throws out what is no number, and nothing else.
     assert failed == (attackers if name == "not_a_number" else set())

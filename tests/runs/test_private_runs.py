@@ -21,6 +21,7 @@ from fedkd.config.load import load_config
 from fedkd.core import plugins
 from fedkd.core.errors import ConfigError, RunError
 from fedkd.core.messages import Arrays, Reply
+from fedkd.experiment import Experiment
 from fedkd.privacy.accounting import GaussianEvent, composed_epsilon, gaussian_epsilon
 from fedkd.privacy.clipping import clip_vectors
 from fedkd.privacy.dp_sgd import private_steps, sampling_rate
@@ -360,7 +361,7 @@ BAD: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
 
 @pytest.mark.parametrize("overrides", FITTING, ids=" ".join)
 def test_parts_that_fit_are_not_complained_about(overrides: tuple[str, ...]) -> None:
-    assert composition_faults(load_config(SMALL, overrides)) == []
+    assert composition_faults(Experiment.of(load_config(SMALL, overrides))) == []
 
 
 @pytest.mark.parametrize("case", BAD)

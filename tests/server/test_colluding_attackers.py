@@ -55,7 +55,7 @@ def exact(logits: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
 
 def test_only_the_attackers_logits_change_and_only_their_logits(run: Federation) -> None:
     given = reports(run)
-    changed, tests = collude(run.experiment, 1, given, {}, exact)
+    changed, tests = collude(run.experiment, 1, given, {})
     assert tests == {}
     assert len(run.experiment.attackers) == 2
     for before, after in zip(given, changed, strict=True):
@@ -69,7 +69,7 @@ def test_only_the_attackers_logits_change_and_only_their_logits(run: Federation)
 def test_an_attacker_sees_the_honest_answers_its_own_and_how_many_attack(run: Federation) -> None:
     given = reports(run)
     honest = sum(report.logits for report in given if report.client not in run.experiment.attackers)
-    for report in collude(run.experiment, 7, given, {}, exact)[0]:
+    for report in collude(run.experiment, 7, given, {})[0]:
         if report.client in run.experiment.attackers:
             generator = torch_generator(0, round=7, client=report.client, purpose="collusion")
             noise = torch.rand(3, 10, generator=generator)
@@ -80,7 +80,7 @@ def test_attackers_that_did_not_report_do_not_count(run: Federation) -> None:
     first, second = sorted(run.experiment.attackers)
     given = [report for report in reports(run) if report.client != first]
     honest = sum(report.logits for report in given if report.client != second)
-    changed, _ = collude(run.experiment, 7, given, {}, exact)
+    changed, _ = collude(run.experiment, 7, given, {})
     forged = next(report for report in changed if report.client == second)
     own = next(report for report in given if report.client == second)
     assert ((forged.logits - honest - 100 * own.logits).floor() == 10).all()
@@ -89,7 +89,7 @@ def test_attackers_that_did_not_report_do_not_count(run: Federation) -> None:
 def test_a_forged_answer_goes_through_the_codec(tmp_path: Path) -> None:
     codec = "communication.uplink={name: quantise, bits: 2, of: probabilities}"
     run = federation(None, HALF, "clients.attackers.behaviour=lma", codec)
-    changed, _ = collude(run.experiment, 1, reports(run), {}, run.server._exchange.recoded)
+    changed, _ = collude(run.experiment, 1, reports(run), {})
     forged = [report.logits for report in changed if report.client in run.experiment.attackers]
     # All attackers say the same; of two bits' three steps all lie on one class, which the honest ones believe in least.
     assert torch.equal(forged[0], forged[1])
@@ -102,7 +102,7 @@ def test_where_an_attacker_abstains_it_says_nothing() -> None:
     run = federation(None, HALF, "clients.attackers.behaviour=lma")
     mask = torch.tensor([True, False, True])
     given = [ClientReport(each.client, 1, each.logits, 1, mask=mask) for each in reports(run)]
-    for report in collude(run.experiment, 1, given, {}, run.server._exchange.recoded)[0]:
+    for report in collude(run.experiment, 1, given, {})[0]:
         if report.client in run.experiment.attackers:
             assert (report.logits[1] == 0).all()
             assert (report.logits[0] != 0).any()
@@ -111,7 +111,7 @@ def test_where_an_attacker_abstains_it_says_nothing() -> None:
 def test_the_answers_on_the_test_images_are_forged_as_well(run: Federation) -> None:
     given = reports(run)
     tests = {report.client: report for report in reports(run, samples=6)}
-    _, changed = collude(run.experiment, 1, given, tests, exact)
+    _, changed = collude(run.experiment, 1, given, tests)
     moved = {client for client, report in changed.items() if not torch.equal(report.logits, tests[client].logits)}
     assert moved == run.experiment.attackers
 
@@ -135,7 +135,7 @@ def test_forged_logits_that_cannot_be_sent_end_the_run_with_the_behaviours_name(
 ) -> None:
     broken = federation(None, HALF, "clients.attackers.behaviour={name: 'watching:Watching', damage: 1.0}")
     with pytest.raises(RunError, match=r"watching:Watching forged what client \d cannot send \(logits must be finite"):
-        collude(broken.experiment, 1, reports(broken), {}, broken.server._exchange.recoded)
+        collude(broken.experiment, 1, reports(broken), {})
 
 
 @pytest.mark.parametrize(("share", "attackers"), [(0.0, 0), (0.1, 0), (0.13, 1), (0.5, 2), (0.9, 4)])

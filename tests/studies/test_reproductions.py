@@ -14,6 +14,7 @@ from studies.reference_results import ACCURACIES, Card, absent_data, read_card
 from fedkd.app.checks import composition_faults
 from fedkd.config.load import load_config
 from fedkd.core.errors import ConfigError, RunError
+from fedkd.experiment import Experiment
 from fedkd.models import build_model
 from tests.support import ROOT
 
@@ -57,7 +58,7 @@ def test_there_are_cards() -> None:
 @pytest.mark.parametrize("path", CARDS, ids=lambda path: path.stem)
 def test_a_shipped_card_is_sound(path: Path) -> None:
     card, config = read_card(path)
-    assert composition_faults(config) == []
+    assert composition_faults(Experiment.of(config)) == []
     low, high = card.band
     if card.measure in ACCURACIES:
         assert 0 <= low <= card.published <= high <= 100

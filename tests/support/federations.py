@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fedkd.config.load import load_config, to_json
+from fedkd.config.load import load_config
 from fedkd.core.messages import Job, Reply
 from fedkd.engines.inline import InlineEngine
 from fedkd.experiment import Experiment
@@ -52,7 +52,7 @@ class Federation:
 
 
 def place_of(*overrides: str) -> Experiment:
-    return Experiment.of(to_json(load_config(SMALL, overrides)))
+    return Experiment.of(load_config(SMALL, overrides))
 
 
 def federation(state_dir: Path | None, *overrides: str) -> Federation:

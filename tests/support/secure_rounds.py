@@ -61,7 +61,7 @@ def check_that_nothing_is_unmasked(state_dir: Path, engine: Engine) -> None:
     """Play three rounds of six clients on an engine, and look at everything that the server got."""
     parts, wire = federation(state_dir, SIX, SECURE), Wire(engine)
     plain = plain_summands(federation(None, SIX), 1)
-    fixed_point = fixed_point_of(parts.experiment.config, queries=40, classes=10)
+    fixed_point = fixed_point_of(parts.experiment, queries=40, classes=10)
     results = [run_round(parts, round, wire) for round in (1, 2, 3)]
     assert all(result.record.secure is not None and not result.record.failures for result in results)
     received = [array for _, reply in wire.replies for array in reply.arrays.values()]

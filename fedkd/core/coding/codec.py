@@ -93,6 +93,14 @@ class LogitCodec(ABC):
         return Encoded(min((frame.to_bytes() for frame in frames), key=len), codes)
 
     @final
+    def recode(
+        self, logits: Float[Tensor, "samples classes"], mask: Bool[Tensor, " samples"] | None = None
+    ) -> Float[Tensor, "samples classes"]:
+        """What is left of logits when they have been encoded and decoded; raises ``ValueError`` as ``encode`` does."""
+        samples, classes = logits.shape
+        return self.decode(self.encode(logits, mask).data, samples=samples, classes=classes).logits
+
+    @final
     def decode(self, data: bytes, *, samples: int, classes: int, previous: Previous | None = None) -> Decoded:
         """The inverse of ``encode``, given the same ``previous``.
 

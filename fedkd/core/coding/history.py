@@ -59,6 +59,17 @@ class CodeHistory:
         self._codes[chosen[sent]] = codes[sent]
         self._known[chosen[sent]] = True
 
+    def of(
+        self, positions: Int[Tensor, " chosen"], codes: Codes, mask: Bool[Tensor, " chosen"] | None = None
+    ) -> "CodeHistory":
+        """The codes of one message alone: what lies further back, one of the two ends may have missed.
+
+        Raises ``ValueError`` as ``update`` does.
+        """
+        history = CodeHistory(self._samples)
+        history.update(positions, codes, mask)
+        return history
+
     def state_dict(self) -> dict[str, Tensor]:
         """The codes ``[samples, columns]`` and where they are known ``[samples]``; empty before the first update."""
         if self._codes is None:

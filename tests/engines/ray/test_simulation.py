@@ -19,7 +19,7 @@ from fedkd.core.messages import Job
 from fedkd.engines.flower.client_app import app
 from fedkd.engines.flower.grid import EXPIRY_SECONDS, GridEngine
 from fedkd.engines.flower.wire import COHORT_MESSAGE, Cohort, encode_cohort
-from fedkd.server.setup import build_aggregator, build_distiller
+from fedkd.server.setup import new_distiller, new_strategy
 from tests.support.federations import federation, place_of
 from tests.support.local_grid import LocalGrid
 
@@ -29,7 +29,7 @@ pytestmark = pytest.mark.usefixtures("task_identity")
 def strategy(*overrides: str) -> FederatedDistillation:
     experiment = place_of(*overrides)
     return FederatedDistillation(
-        experiment, build_aggregator(experiment), build_distiller(experiment, experiment.initial_model())
+        experiment, new_strategy(experiment), new_distiller(experiment, experiment.initial_model())
     )
 
 

@@ -1,0 +1,96 @@
+"""What the simulator measures after a round, for its user alone: no algorithm sees any of it."""
+
+import copy
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import torch
+from jaxtyping import Int
+from torch import Tensor, nn
+
+from fedkd.aggregation.report_buffer import joined
+from fedkd.aggregation.strategy import LogitAggregator
+from fedkd.core.messages import TEST_LOGITS, TEST_MASK, UNKNOWN_LABEL, ClientReport
+from fedkd.distillation.diagnosis import ValidationReport, validate_student
+from fedkd.experiment import Experiment
+from fedkd.models import accuracy, hit_rate, predict
+from fedkd.server.setup import teacher_of
+from fedkd.server.target_cache import Targets
+
+
+def accuracy_on_test(experiment: Experiment, model: nn.Module) -> float:
+    """A model's share of right answers on the test samples."""
+    data = experiment.resident
+    return accuracy(model, data.test_inputs, data.test_labels)
+
+
+def validation_of(experiment: Experiment, student: nn.Module, targets: Targets) -> ValidationReport | None:
+    """Student and teacher on the server's validation samples; None where no target is on one."""
+    public = experiment.resident.public
+    mask = public.validation[targets.positions]
+    held_out = targets.positions[mask]
+    if held_out.numel() == 0:
+        return None
+    logits = predict(student, public.inputs[held_out])
+    return validate_student(logits, targets.teacher.log_probabilities[mask], public.truth[held_out])
+
+
+def teacher_accuracy(experiment: Experiment, targets: Targets) -> float | None:
+    """The targets' share of right classes where the server does not know the class and the simulator does."""
+    public, known = experiment.data.public, targets.positions
+    hidden = (public.labels[known] == UNKNOWN_LABEL) & (public.truth[known] != UNKNOWN_LABEL)
+    if not bool(hidden.any()):
+        return None
+    return hit_rate(targets.teacher.log_probabilities[hidden], public.truth[known][hidden])
+
+
+def reports_on_test(experiment: Experiment, reports: Sequence[ClientReport]) -> dict[int, ClientReport]:
+    """The valid clients' logits on the test samples, where they were asked for them."""
+    shape = (experiment.data.test_labels.numel(), experiment.data.classes)
+    found = {}
+    for report in reports:
+        logits, mask = report.arrays.get(TEST_LOGITS), report.arrays.get(TEST_MASK)
+        if logits is not None and logits.shape == shape:
+            # Without logits on public samples they are still part of a message, which cannot be written to.
+            writable = logits if logits.flags.writeable else logits.copy()
+            found[report.client] = replace(
+                report,
+                logits=torch.from_numpy(writable),
+                mask=None if mask is None else torch.from_numpy(mask.copy()),
+            )
+    return found
+
+
+def teacher_accuracy_on_test(
+    experiment: Experiment,
+    strategy: LogitAggregator,
+    reports: Sequence[ClientReport],
+    tests: Mapping[int, ClientReport],
+    *,
+    labels: Int[Tensor, " asked"],
+    round: int,
+) -> float | None:
+    """The share of test samples that a teacher of the clients in ``tests`` gets right; None where there is none.
+
+    The strategy gets the test samples behind the public ones, without their labels, and its state is left alone.
+    """
+    answered = [report for report in reports if report.client in tests]
+    if not answered:
+        return None
+    truth = experiment.data.test_labels
+    longer = [_appended(report, tests[report.client]) for report in answered]
+    unknown = torch.cat([labels, torch.full_like(truth, UNKNOWN_LABEL)])
+    teacher = teacher_of(experiment, copy.deepcopy(strategy), longer, labels=unknown, round=round)
+    return hit_rate(teacher.log_probabilities[labels.numel() :], truth)
+
+
+def _appended(report: ClientReport, more: ClientReport) -> ClientReport:
+    """The report with further rows."""
+    mask = None
+    if report.mask is not None or more.mask is not None:
+        mask = torch.cat([_mask(report), _mask(more)])
+    return replace(report, logits=joined(report.logits, more.logits), mask=mask)
+
+
+def _mask(report: ClientReport) -> Tensor:
+    return torch.ones(report.logits.shape[0], dtype=torch.bool) if report.mask is None else report.mask

@@ -1,0 +1,78 @@
+"""The rows of ``rounds.jsonl`` and ``clients.csv`` that a round leaves."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from fedkd.core.messages import Traffic
+from fedkd.distillation.diagnosis import Diagnosis, ValidationReport
+from fedkd.experiment import Experiment
+from fedkd.results.records import ClientRecord, Failure, RoundRecord, SecureRecord
+from fedkd.server.evaluation import teacher_accuracy
+from fedkd.server.student_rule import ServerUpdate
+
+
+def round_record(
+    experiment: Experiment,
+    round: int,
+    update: ServerUpdate,
+    rows: tuple[ClientRecord, ...],
+    *,
+    student_accuracy: float | None,
+    validation: ValidationReport | None,
+    diagnosis: Diagnosis | None,
+    failures: tuple[Failure, ...] = (),
+    secure: SecureRecord | None = None,
+) -> RoundRecord:
+    """What became of a round, of whose clients ``rows`` tell."""
+    distilled = update.distilled
+    own = [row.validation_accuracy for row in rows if row.validation_accuracy is not None]
+    return RoundRecord(
+        round=round,
+        student_accuracy=student_accuracy,
+        validation_accuracy=None if validation is None else validation.accuracy,
+        teacher_accuracy=None if update.targets is None else teacher_accuracy(experiment, update.targets),
+        client_accuracy=float(np.mean(own)) if own else None,
+        mean_lambda=None if distilled is None else distilled.mean_lambda,
+        loss_dist=None if distilled is None else distilled.loss_dist,
+        loss_cls=None if distilled is None else distilled.loss_cls,
+        temperature=None if distilled is None else distilled.temperature,
+        bytes_up=sum(row.sent.total for row in rows),
+        bytes_down=sum(row.received.total for row in rows),
+        clients=tuple(row.client for row in rows),
+        validation=validation,
+        diagnosis=diagnosis,
+        failures=failures,
+        secure=secure,
+    )
+
+
+def client_records(
+    experiment: Experiment,
+    round: int,
+    received: Mapping[int, Traffic],
+    sent: Mapping[int, Traffic],
+    metrics: Mapping[int, Mapping[str, Any]],
+) -> tuple[ClientRecord, ...]:
+    """One row for every client asked, which are those that ``received`` something.
+
+    ``sent`` is what each sent that counts, nothing where its report was dropped; ``metrics`` what the simulator was
+    told of them.
+    """
+    rows = []
+    for client, traffic in sorted(received.items()):
+        found = metrics.get(client, {})
+        validation, test = found.get("validation_accuracy"), found.get("test_accuracy")
+        rows.append(
+            ClientRecord(
+                round=round,
+                client=client,
+                model=experiment.architectures[experiment.architecture_of(client)].name,
+                sent=sent.get(client, Traffic()),
+                received=traffic,
+                validation_accuracy=None if validation is None else float(validation),
+                test_accuracy=None if test is None else float(test),
+            )
+        )
+    return tuple(rows)
