@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from types import TracebackType
-from typing import Self
 
 from fedkd.audit.performer import CLIENT_FN
 from fedkd.audit.shadows import ShadowRun
@@ -28,7 +27,7 @@ class AuditEngine:
         self._stack = ExitStack()
         self._engine: Engine | None = None
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "AuditEngine":
         return self
 
     def __exit__(

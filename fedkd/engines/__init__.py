@@ -2,13 +2,14 @@
 
 from collections.abc import Iterator, Sequence
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Protocol, Self, runtime_checkable
 
 from fedkd.core.messages import Job, Reply
 
 __all__ = ["Engine"]
 
 
+@runtime_checkable
 class Engine(Protocol):
     """Runs a job on clients. A context manager: entering starts its workers, leaving stops them."""
 

@@ -1,10 +1,11 @@
 """How an experiment tells the outside what it is doing."""
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from fedkd.results.records import Overview, RoundRecord, Summary
 
 
+@runtime_checkable
 class Observer(Protocol):
     """Receives the events of a run, in order, in the thread that runs it."""
 

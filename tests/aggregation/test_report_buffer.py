@@ -204,9 +204,10 @@ def test_a_stacked_teacher_is_the_same_in_stretches(form: str, monkeypatch: pyte
 GROWTH = """
 import resource, sys
 import numpy as np, torch
-from fedkd.aggregation import Expectation, blocks, collect_reports, stack_reports
+from fedkd.aggregation import report_buffer
 from fedkd.core.codecs.float32 import Float32
 from fedkd.core.messages import Reply
+from fedkd.server.reports import Expectation, collect_reports, stack_reports
 from strategies.mean_probabilities import MeanProbabilities
 
 CLIENTS, SAMPLES, CLASSES = 400, 4000, 10
@@ -221,7 +222,7 @@ def replies():
 def decode(client, message):
     return codec.decode(message, samples=SAMPLES, classes=CLASSES)
 
-blocks.IN_MEMORY_BYTES = 0 if sys.argv[1] == "disk" else 2**40
+report_buffer.IN_MEMORY_BYTES = 0 if sys.argv[1] == "disk" else 2**40
 torch.set_num_threads(1)
 warm = MeanProbabilities()
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -72,7 +72,7 @@ def test_the_bundle_alone_runs_every_shipped_configuration(bundle: zipfile.ZipFi
     command = [sys.executable, "-c", code]
     done = subprocess.run(command, cwd="/", env=clean, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert Path(done.stdout.strip()) == tmp_path / "fedkd/flower_app.py"
+    assert Path(done.stdout.strip()) == tmp_path / "fedkd/app/flower_app.py"
 
 
 def test_nodes_do_not_load_what_the_server_alone_needs() -> None:

@@ -158,7 +158,7 @@ def test_an_algorithm_without_answers_on_images(tmp_path: Path) -> None:
     run = finished(
         tmp_path / "run", "clients.rule=label_logits", "student.rule=label_means", "clients.epochs=1", "rounds=1"
     )
-    with pytest.raises(ConfigError, match=r"clients\.rule: attacks need answers on chosen images"):
+    with pytest.raises(ConfigError, match=r"clients\.rule: attacks need answers on chosen inputs"):
         audit_run(run, _named("loss_threshold"))
 
 

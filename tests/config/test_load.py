@@ -61,7 +61,7 @@ def test_all_faults_are_told_at_once() -> None:
         "data.partition.alpha: input should be greater than 0, got 0",
         "clients.count: input should be a valid integer, unable to parse string as an integer, got 'many'; "
         "write a whole number",
-        "strategy.name: unknown teacher 'staked'; did you mean 'stacked'?",
+        "strategy.name: unknown strategy 'staked'; did you mean 'stacked'?",
         "distillation.balancer.valu: unknown option of Fixed; did you mean 'value'?",
     ):
         assert part in text

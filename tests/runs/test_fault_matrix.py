@@ -40,15 +40,16 @@ STOPPED = 9
 
 COMMAND = """
 import sys
-import fedkd.app
-from fedkd import cli
+import fedkd.app.run
+from fedkd.app.cli.main import main
 from fedkd.engines.ray.engine import RayEngine
 
-def build_engine(place, **options):
-    return RayEngine(place.config.engine, place.config.clients.count, client_fn="tests.support.faulty_clients:perform")
+def build_engine(experiment, **options):
+    config = experiment.config
+    return RayEngine(config.engine, config.clients.count, client_fn="tests.support.faulty_clients:perform")
 
 fedkd.app.run.build_engine = build_engine
-cli.main()
+main()
 """
 
 

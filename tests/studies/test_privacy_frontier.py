@@ -81,7 +81,7 @@ def test_rows_of_equal_data_differ_in_their_protection_alone() -> None:
     plain = to_mapping(load_config(CONFIGS / "none.yaml"))
     for path in CONFIGS.glob("*.yaml"):
         row = to_mapping(load_config(path))
-        for section in ("student", "distillation", "exchange"):
+        for section in ("student", "distillation", "communication"):
             assert row[section] == plain[section], path
         for key in ("dataset", "private_size", "partition"):
             assert row["data"][key] == plain["data"][key], path

@@ -180,10 +180,10 @@ def _metric(job: Job, client: int, **changes: float | str) -> Reply:
 def _tamper(change: Callable[[list[Reply]], list[Reply]]) -> None:
     """Change this process's next reply after the client is done with it."""
     module = vars(client_app)
-    encode = module["encode_outcomes"]
+    encode = module["encode_replies"]
 
     def once(replies: list[Reply]) -> object:
-        module["encode_outcomes"] = encode
+        module["encode_replies"] = encode
         return encode(change(replies))
 
-    module["encode_outcomes"] = once
+    module["encode_replies"] = once

@@ -186,7 +186,7 @@ def test_a_run_with_its_state_elsewhere_is_not_deployed(nodes: LocalGrid, tmp_pa
 
 
 def test_clients_that_keep_nothing_may_go_on_anywhere(nodes: LocalGrid, tmp_path: Path) -> None:
-    plain = {key: value for key, value in REMEMBERING.items() if key not in {"exchange", "controls"}}
+    plain = {key: value for key, value in REMEMBERING.items() if key not in {"communication", "controls"}}
     config = load_config(plain | {"clients": {"count": 3}})
     out = tmp_path / "run"
     with pytest.raises(KeyboardInterrupt):

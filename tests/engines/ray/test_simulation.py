@@ -154,10 +154,10 @@ def modules_that(condition: Any) -> list[str]:
 
 def test_one_module_calls_flowers_deprecated_entry_point_and_one_starts_ray() -> None:
     assert modules_that(lambda node: isinstance(node, ast.alias) and node.name == "run_simulation") == [
-        "engines/flower_simulation.py"
+        "engines/ray/simulation.py"
     ]
     assert modules_that(lambda node: isinstance(node, ast.Attribute) and ast.unparse(node) == "ray.init") == [
-        "engines/ray_cluster.py"
+        "engines/ray/cluster.py"
     ]
 
 
