@@ -22,6 +22,7 @@ from fedkd.audit.attack import (
     Observation,
 )
 from fedkd.audit.candidates import CandidatePool, HoldOut, draw_pool
+from fedkd.audit.metrics import Confidence
 from fedkd.audit.performer import SHADOW_RUN
 from fedkd.audit.plan import ACTUAL, Plan, save_plan
 from fedkd.audit.plot import ROC_FIGURE, save_roc
@@ -284,6 +285,8 @@ class _Audit:
     ) -> tuple[list[AttackResult], list[AttackScores]]:
         results, held = [], []
         chosen = {name: attack for name, attack in attacks.items() if isinstance(attack, MembershipAttack)}
+        config = self.experiment.config
+        bound = Confidence(config.privacy.delta, self.options.level, config.seed)
         for observation in self.options.observations if chosen else ():
             if any(text.startswith(f"{observation}:") for text in self._skipped):
                 continue
@@ -305,10 +308,8 @@ class _Audit:
                         scores,
                         members,
                         shadows=self.options.shadows if attack.needs_shadows else 0,
-                        delta=self.experiment.config.privacy.delta,
-                        level=self.options.level,
                         covered=covered,
-                        seed=self.experiment.config.seed,
+                        bound=bound,
                     )
                 )
                 if covered:

@@ -9,8 +9,8 @@ from fedkd.audit.shadows import ShadowRun
 from fedkd.config.schema import AuditConfig
 from fedkd.core.messages import Job, Reply
 from fedkd.engines import Engine
-from fedkd.engines.building import resources_of
-from fedkd.engines.inline import InlineEngine
+from fedkd.engines.building import engine_for
+from fedkd.engines.resources import Workload
 from fedkd.experiment import Experiment
 
 
@@ -18,12 +18,11 @@ class AuditEngine:
     """The engine of ``engine.kind`` for the work of an audit, started only if there is some."""
 
     def __init__(self, experiment: Experiment, options: AuditConfig, verbose: bool) -> None:
-        self._experiment, self._verbose = experiment, verbose
+        self._config, self._verbose = experiment.config.engine, verbose
         clients = experiment.config.clients.count
-        shadow_runs = range(clients * (options.shadows + 1))
-        self._resources = {
-            number: resources_of(experiment, ShadowRun.of(number, clients).client) for number in shadow_runs
-        }
+        numbers = range(clients * (options.shadows + 1))
+        needs = {number: experiment.resources_of(ShadowRun.of(number, clients).client) for number in numbers}
+        self._workload = Workload(clients, CLIENT_FN, resources=needs)
         self._stack = ExitStack()
         self._engine: Engine | None = None
 
@@ -39,19 +38,5 @@ class AuditEngine:
     def run(self, job: Job, numbers: Sequence[int]) -> Iterator[Reply]:
         """Replies as they arrive; see ``Engine.run``."""
         if self._engine is None:
-            self._engine = self._stack.enter_context(self._build())
+            self._engine = self._stack.enter_context(engine_for(self._config, self._workload, verbose=self._verbose))
         return self._engine.run(job, numbers)
-
-    def _build(self) -> Engine:
-        config = self._experiment.config
-        if config.engine.kind == "inline":
-            return InlineEngine(resources=self._resources, client_fn=CLIENT_FN)
-        from fedkd.engines.ray.engine import RayEngine
-
-        return RayEngine(
-            config.engine,
-            config.clients.count,
-            verbose=self._verbose,
-            resources=self._resources,
-            client_fn=CLIENT_FN,
-        )

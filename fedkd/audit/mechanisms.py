@@ -17,11 +17,11 @@ from torch import Tensor, nn
 
 from fedkd.aggregation.strategy import LogitAggregator
 from fedkd.aggregation.types import ReportStack
-from fedkd.audit.metrics import best_epsilon_lower_bound
+from fedkd.audit.metrics import Confidence, best_epsilon_lower_bound
 from fedkd.audit.one_run import one_run_epsilon
 from fedkd.core.messages import UNKNOWN_LABEL
 from fedkd.core.seeding import SERVER, torch_generator
-from fedkd.privacy.dp_sgd import train_privately
+from fedkd.privacy.dp_sgd import PrivateSchedule, train_privately
 from fedkd.privacy.mechanism import LogitMechanism, PrivateTraining
 
 Stream = Callable[[int, int, int], torch.Generator]
@@ -63,13 +63,11 @@ def teacher_stream(seed: int, round: int, client: int) -> torch.Generator:
 def audit_logit_mechanism(
     mechanism: LogitMechanism,
     *,
-    delta: float,
+    bound: Confidence,
     queries: int = 20,
     classes: int = 10,
     rounds: int = 2,
     trials: int = 1000,
-    level: float = 0.95,
-    seed: int = 0,
     stream: Stream = client_stream,
 ) -> MechanismAudit:
     """What a mechanism that works on a client's logits gives away of that client's data in ``rounds`` rounds together.
@@ -91,20 +89,18 @@ def audit_logit_mechanism(
             difference += turn * float(((own.double() - other.double()) * direction).sum())
         return {"sum over rounds": total, "difference to another client": difference}
 
-    return _by_trials(signals, trials=trials, delta=delta, level=level, seed=seed)
+    return _by_trials(signals, trials=trials, bound=bound)
 
 
 def audit_teacher(
     build: Callable[[], LogitAggregator],
     *,
-    delta: float,
+    bound: Confidence,
     clients: int = 11,
     queries: int = 10,
     classes: int = 3,
     rounds: int = 2,
     trials: int = 1000,
-    level: float = 0.95,
-    seed: int = 0,
     stream: Stream = teacher_stream,
 ) -> MechanismAudit:
     """What a teacher with noise gives away of one client's data in ``rounds`` rounds, to those who see its targets.
@@ -139,18 +135,16 @@ def audit_teacher(
             total += turn * float((target[:, 0] - target[:, 1]).sum())
         return {"sum over rounds": total}
 
-    return _by_trials(signals, trials=trials, delta=delta, level=level, seed=seed)
+    return _by_trials(signals, trials=trials, bound=bound)
 
 
 def audit_dp_sgd(
     private: PrivateTraining,
     *,
-    delta: float,
+    bound: Confidence,
     canaries: int = 2000,
     epochs: int = 1,
     batch_size: int | None = None,
-    level: float = 0.95,
-    seed: int = 0,
     stream: Stream = training_stream,
     trainer: Callable[..., None] = train_privately,
 ) -> MechanismAudit:
@@ -164,7 +158,7 @@ def audit_dp_sgd(
     """
     if canaries < 8:
         raise ValueError(f"canaries must be at least 8 for a bound, got {canaries}; hundreds give a good one")
-    draw = np.random.default_rng(seed)
+    draw = np.random.default_rng(bound.seed)
     included = draw.random(canaries) < 0.5
     if not included.any():
         raise ValueError(f"none of {canaries} canaries was drawn; use more, or another seed")
@@ -185,9 +179,8 @@ def audit_dp_sgd(
             labels,
             torch.optim.SGD(model.parameters(), lr=1 / private.clip_norm**2),
             private,
-            epochs=epochs,
-            batch_size=len(data) if batch_size is None else batch_size,
-            generator=stream(seed, round, client),
+            PrivateSchedule(epochs, len(data) if batch_size is None else batch_size),
+            stream(bound.seed, round, client),
         )
         change = (linear.weight.detach() - start).double()
         return np.asarray((change[0] - change[1]).numpy())
@@ -203,26 +196,24 @@ def audit_dp_sgd(
     }
     chooses = draw.permutation(canaries) < canaries // 2
     halves = {
-        name: one_run_epsilon(values[chooses], included[chooses], delta=delta, level=level)[0]
+        name: one_run_epsilon(values[chooses], included[chooses], delta=bound.delta, level=bound.level)[0]
         for name, values in statistics.items()
     }
     name = max(halves, key=lambda each: halves[each])
-    bound, _ = one_run_epsilon(statistics[name][~chooses], included[~chooses], delta=delta, level=level)
-    return MechanismAudit(bound, name, delta, level)
+    epsilon, _ = one_run_epsilon(statistics[name][~chooses], included[~chooses], delta=bound.delta, level=bound.level)
+    return MechanismAudit(epsilon, name, bound.delta, bound.level)
 
 
-def _by_trials(
-    signals: Callable[[float, int], dict[str, float]], *, trials: int, delta: float, level: float, seed: int
-) -> MechanismAudit:
+def _by_trials(signals: Callable[[float, int], dict[str, float]], *, trials: int, bound: Confidence) -> MechanismAudit:
     """Both worlds, each trial with a seed of its own."""
-    base = seed * 2 * trials
+    base = bound.seed * 2 * trials
     found = {sign: [signals(sign, base + 2 * trial + (sign > 0)) for trial in range(trials)] for sign in (1.0, -1.0)}
     alternatives = {
         name: (np.array([each[name] for each in found[1.0]]), np.array([each[name] for each in found[-1.0]]))
         for name in found[1.0][0]
     }
-    bound, name = best_epsilon_lower_bound(alternatives, delta=delta, level=level, seed=seed)
-    return MechanismAudit(bound, name, delta, level)
+    epsilon, name = best_epsilon_lower_bound(alternatives, delta=bound.delta, level=bound.level, seed=bound.seed)
+    return MechanismAudit(epsilon, name, bound.delta, bound.level)
 
 
 def _check(trials: int, rounds: int) -> None:

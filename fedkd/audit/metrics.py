@@ -17,6 +17,15 @@ FINE_FPR_NON_MEMBERS = 3000
 """Non-members below which a false-positive rate of 0.1 % means fewer than three of them, and is not reported."""
 
 
+@dataclass(frozen=True)
+class Confidence:
+    """At which δ bounds on ε hold, and with what probability; ``seed`` draws what their computation draws."""
+
+    delta: float
+    level: float = 0.95
+    seed: int = 0
+
+
 def auc(members: Scores, non_members: Scores) -> float:
     """The probability that a member scores higher than a non-member, from average ranks: 0.5 for constant scores."""
     positive, negative = _checked(members, non_members)

@@ -116,10 +116,8 @@ def measure(
     members: npt.NDArray[np.bool_],
     *,
     shadows: int,
-    delta: float,
-    level: float,
     covered: bool,
-    seed: int,
+    bound: metrics.Confidence,
 ) -> AttackResult:
     """The result of an attack from its scores and the truth."""
     inside, outside = scores[members], scores[~members]
@@ -130,18 +128,22 @@ def measure(
         attack=attack,
         observation=observation,
         auc=metrics.auc(inside, outside),
-        auc_interval=metrics.auc_interval(inside, outside, level=level),
+        auc_interval=metrics.auc_interval(inside, outside, level=bound.level),
         tpr_at_1pct_fpr=coarse.tpr,
-        tpr_interval=metrics.clopper_pearson(coarse.true, coarse.members, level=level),
+        tpr_interval=metrics.clopper_pearson(coarse.true, coarse.members, level=bound.level),
         epsilon_lower_bound=(
-            metrics.epsilon_lower_bound(inside, outside, delta=delta, level=level, seed=seed) if enough else None
+            metrics.epsilon_lower_bound(inside, outside, delta=bound.delta, level=bound.level, seed=bound.seed)
+            if enough
+            else None
         ),
         members=inside.size,
         non_members=outside.size,
         shadows=shadows,
-        roc=tuple(metrics.roc(inside, outside, level=level)),
+        roc=tuple(metrics.roc(inside, outside, level=bound.level)),
         tpr_at_01pct_fpr=None if fine is None else fine.tpr,
-        tpr_01pct_interval=None if fine is None else metrics.clopper_pearson(fine.true, fine.members, level=level),
+        tpr_01pct_interval=None
+        if fine is None
+        else metrics.clopper_pearson(fine.true, fine.members, level=bound.level),
         covered=covered,
     )
 

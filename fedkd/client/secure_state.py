@@ -2,12 +2,12 @@
 
 import hashlib
 import json
-import os
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 from fedkd.core.errors import RunError
+from fedkd.core.files import replace_file
 from fedkd.privacy.secure_sum import ProtocolError
 from fedkd.privacy.secure_sum.entropy import SystemEntropy
 
@@ -86,13 +86,7 @@ class SessionStore:
         """Keep the state, on disk on return, in place of the one before."""
         self._content["state"] = state
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        partial = self._path.with_suffix(f".{os.getpid()}.partial")
-        handle = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            json.dump(self._content, file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, self._path)
+        replace_file(self._path, json.dumps(self._content).encode(), mode=0o600, shared=True)
 
 
 def _key(run: bytes, round: int) -> str:

@@ -1,6 +1,6 @@
 """What clients keep between rounds, on disk, so that memory does not grow with their number."""
 
-import os
+import io
 import secrets
 import socket
 from dataclasses import dataclass
@@ -11,6 +11,7 @@ from torch import Tensor
 
 from fedkd.core.coding.history import CodeHistory
 from fedkd.core.errors import RunError
+from fedkd.core.files import replace_file
 from fedkd.core.messages import Job
 from fedkd.experiment import Experiment
 
@@ -88,10 +89,10 @@ class ClientStore:
                 "between rounds there; on a cluster, name a folder that all machines share with --out"
             )
         self._folder.mkdir(parents=True, exist_ok=True)
-        # Of this process alone: work that is done twice may be written down twice at the same time.
-        partial = self._path(round).with_suffix(f".{os.getpid()}.partial")
-        torch.save(memory, partial)
-        os.replace(partial, self._path(round))
+        buffer = io.BytesIO()
+        torch.save(memory, buffer)
+        # Work that is done twice may be written down twice at the same time.
+        replace_file(self._path(round), buffer.getvalue(), durable=False, shared=True)
         earlier = [other for other in self.rounds(round) if other <= after]
         for other in self._all_rounds():
             if other != round and other not in earlier[1 - KEPT :]:

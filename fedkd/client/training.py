@@ -12,7 +12,7 @@ from fedkd.config.schema import ClientsConfig
 from fedkd.core.compute import to_device
 from fedkd.core.seeding import ambient_randomness
 from fedkd.models import batches, make_optimiser
-from fedkd.privacy.dp_sgd import train_privately
+from fedkd.privacy.dp_sgd import PrivateSchedule, train_privately
 from fedkd.privacy.mechanism import PrivateTraining
 
 Loss = Callable[[nn.Module, Tensor, Tensor], Tensor]
@@ -113,10 +113,8 @@ def train(
             labels,
             optimiser,
             private,
-            epochs=epochs,
-            batch_size=config.batch_size,
-            generator=generator,
-            proximal=config.proximal,
+            PrivateSchedule(epochs, config.batch_size, config.proximal),
+            generator,
         )
         return
     anchor = [parameter.detach().clone() for parameter in model.parameters()] if config.proximal else []

@@ -16,8 +16,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
-from torch.nn.modules.batchnorm import _BatchNorm
-from torch.nn.modules.dropout import _DropoutNd
+from torch.nn.modules.batchnorm import _BatchNorm  # noqa: PLC2701
+from torch.nn.modules.dropout import _DropoutNd  # noqa: PLC2701
 
 from fedkd.client.training import Loss, SampleLoss, cross_entropy
 from fedkd.config.schema import ClientsConfig

@@ -304,9 +304,9 @@ class PrivacyConfig:
     audit: Annotated[AuditConfig, Field(description="")] = field(default_factory=AuditConfig)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, order=True)
 class ResourceConfig:
-    """What a client of one architecture needs while it works."""
+    """What a client of one architecture needs while it works; clients with the same needs form a class."""
 
     threads: Annotated[Count, Field(description="torch threads; part of the result")] = 1
     gpu: Annotated[Annotated[float, Field(ge=0, le=1)], Field(description="share of a GPU")] = 0.0

@@ -24,17 +24,23 @@ def writing(path: Path) -> Iterator[None]:
         ) from error
 
 
-def replace_file(path: Path, content: bytes) -> None:
-    """Give ``path`` new content in one step that survives a crash and a loss of power; raises ``RunError``."""
-    partial = path.with_name(path.name + PARTIAL)
+def replace_file(path: Path, content: bytes, *, mode: int = 0o666, durable: bool = True, shared: bool = False) -> None:
+    """Give ``path`` new content in one step that survives a crash and, where ``durable``, a loss of power.
+
+    ``mode`` are the permissions of a new file, less the umask. Where a file is ``shared`` two processes may write it at
+    the same time, and one of them wins. Raises ``RunError``.
+    """
+    partial = path.with_name(f"{path.name}.{os.getpid()}{PARTIAL}" if shared else path.name + PARTIAL)
     with writing(path):
         try:
-            with partial.open("wb") as file:
+            with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode), "wb") as file:
                 file.write(content)
                 file.flush()
-                os.fsync(file.fileno())
+                if durable:
+                    os.fsync(file.fileno())
             os.replace(partial, path)
-            sync_folder(path.parent)
+            if durable:
+                sync_folder(path.parent)
         except OSError:
             with suppress(OSError):
                 partial.unlink(missing_ok=True)
@@ -72,8 +78,6 @@ def sync_folder(folder: Path) -> None:
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write a result atomically."""
+    """Write a result atomically; raises ``RunError``."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    os.replace(partial, path)
+    replace_file(path, (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode())

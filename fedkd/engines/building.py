@@ -5,10 +5,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from fedkd.client.performer import CLIENT_FN
+from fedkd.config.schema import EngineConfig
 from fedkd.engines import Engine
 from fedkd.engines.inline import InlineEngine
 from fedkd.engines.ray.shared import RaySize
-from fedkd.engines.resources import ClientResources, gpu_count, worker_count
+from fedkd.engines.resources import Workload, gpu_count, worker_count
 from fedkd.experiment import Experiment
 from fedkd.models import profile
 
@@ -21,29 +22,22 @@ EngineBuilder = Callable[[Experiment], Engine]
 FLOAT32_BYTES = 4
 
 
+def engine_for(config: EngineConfig, workload: Workload, *, verbose: bool = False) -> Engine:
+    """The engine of ``engine.kind`` for some work, not yet started."""
+    if config.kind == "inline":
+        return InlineEngine(workload)
+    from fedkd.engines.ray.engine import RayEngine
+
+    return RayEngine(config, workload, verbose=verbose)
+
+
 def build_engine(
     experiment: Experiment, *, verbose: bool = False, ray_address: str | None = None, client_fn: str = CLIENT_FN
 ) -> Engine:
-    """The engine of ``engine.kind``, not yet started; ``ray_address`` stands in for an ``engine.address`` not given.
-
-    ``client_fn`` is the import path of what does a client's work. A client is expected to cost what its model costs on
-    its private samples, each epoch, and once on the public ones.
-    """
-    config = experiment.config
-    resources = {client: resources_of(experiment, client) for client in range(config.clients.count)}
-    if config.engine.kind == "inline":
-        return InlineEngine(resources=resources, client_fn=client_fn)
-    from fedkd.engines.ray.engine import RayEngine
-
-    return RayEngine(
-        replace(config.engine, address=config.engine.address or ray_address),
-        config.clients.count,
-        verbose=verbose,
-        costs=_costs(experiment),
-        resources=resources,
-        answer_bytes=_answer_bytes(experiment),
-        client_fn=client_fn,
-    )
+    """The engine of ``engine.kind``, not yet started; ``ray_address`` stands in for an ``engine.address`` not given."""
+    config = experiment.config.engine
+    workload = _workload(experiment, client_fn, planned=config.kind != "inline")
+    return engine_for(replace(config, address=config.address or ray_address), workload, verbose=verbose)
 
 
 def over_grid(grid: "Grid", *, join: float) -> EngineBuilder:
@@ -51,13 +45,27 @@ def over_grid(grid: "Grid", *, join: float) -> EngineBuilder:
     from fedkd.engines.flower.engine import FederationEngine
 
     def build(experiment: Experiment) -> Engine:
-        clients = experiment.config.clients.count
-        resources = {client: resources_of(experiment, client) for client in range(clients)}
-        return FederationEngine(
-            grid, experiment.config.engine, clients, costs=_costs(experiment), resources=resources, join=join
-        )
+        return FederationEngine(grid, experiment.config.engine, _workload(experiment), join=join)
 
     return build
+
+
+def _workload(experiment: Experiment, client_fn: str = CLIENT_FN, *, planned: bool = True) -> Workload:
+    """What an experiment's rounds take: a client costs what its model costs on its own samples, and on the public.
+
+    Where nothing is ``planned``, costs and bytes need not be known.
+    """
+    config = experiment.config
+    clients = config.clients.count
+    resources = {client: experiment.resources_of(client) for client in range(clients)}
+    if not planned:
+        return Workload(clients, client_fn, resources=resources)
+    chosen = experiment.data.public.subset(config.data.public.round_size, config.seed, 1)
+    # In the last round clients answer on the test samples too.
+    answers = chosen.numel() + experiment.data.test_labels.numel()
+    return Workload(
+        clients, client_fn, _costs(experiment), resources, FLOAT32_BYTES * experiment.data.classes * answers
+    )
 
 
 def _costs(experiment: Experiment) -> dict[int, float]:
@@ -74,13 +82,6 @@ def _costs(experiment: Experiment) -> dict[int, float]:
     return costs
 
 
-def _answer_bytes(experiment: Experiment) -> int:
-    """About what a client sends, in the last round also about the test samples."""
-    config = experiment.config
-    chosen = experiment.data.public.subset(config.data.public.round_size, config.seed, 1)
-    return FLOAT32_BYTES * experiment.data.classes * (chosen.numel() + experiment.data.test_labels.numel())
-
-
 def ray_size(experiment: Experiment) -> RaySize | None:
     """The Ray that the experiment would start for itself; None where it starts none."""
     engine = experiment.config.engine
@@ -88,9 +89,3 @@ def ray_size(experiment: Experiment) -> RaySize | None:
         return None
     threads = sum(experiment.resources_of(client).threads for client in range(experiment.config.clients.count))
     return RaySize(worker_count(engine, threads), gpu_count() if engine.device == "cuda" else 0)
-
-
-def resources_of(experiment: Experiment, client: int) -> ClientResources:
-    """What a client needs while it works."""
-    wanted = experiment.resources_of(client)
-    return ClientResources(threads=wanted.threads, gpu=wanted.gpu)

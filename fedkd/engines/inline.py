@@ -1,27 +1,25 @@
 """All clients in this process, without Flower and Ray."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import groupby
 from types import TracebackType
 from typing import Self
 
-from fedkd.client.performer import CLIENT_FN, attempt_all, load_client_fn
+from fedkd.client.performer import attempt_all, load_client_fn
 from fedkd.core.compute import fixed_threads
 from fedkd.core.messages import Job, Reply
-from fedkd.engines.resources import ONE_CORE, ClientResources
+from fedkd.engines.resources import Workload
 
 
 class InlineEngine:
     """Runs clients in the caller's process and thread: for debugging, notebooks, one GPU, and as the reference.
 
-    ``client_fn`` is the import path of the function that does one client's work; ``resources`` maps clients to what
-    each needs (default: one thread), of which this engine heeds the threads. Replies come in the order of the clients;
-    torch uses the caller's count of threads between two clients.
+    Of what clients need it heeds the threads. Replies come in the order of the clients; between two of them torch uses
+    the caller's count of threads.
     """
 
-    def __init__(self, *, resources: Mapping[int, ClientResources] | None = None, client_fn: str = CLIENT_FN) -> None:
-        self._resources = resources or {}
-        self._client_fn = client_fn
+    def __init__(self, workload: Workload | None = None) -> None:
+        self._workload = workload or Workload()
 
     def __enter__(self) -> Self:
         return self
@@ -32,8 +30,8 @@ class InlineEngine:
 
     def run(self, job: Job, clients: Sequence[int]) -> Iterator[Reply]:
         """One reply per client; a client that raised has ``error`` set."""
-        client_fn = load_client_fn(self._client_fn)
-        for threads, members in groupby(clients, key=lambda client: self._resources.get(client, ONE_CORE).threads):
+        client_fn = load_client_fn(self._workload.client_fn)
+        for threads, members in groupby(clients, key=lambda client: self._workload.need_of(client).threads):
             replies = attempt_all(client_fn, job, tuple(members))
             while True:
                 with fixed_threads(threads):

@@ -2,46 +2,55 @@
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 
-from fedkd.config.schema import EngineConfig
+from fedkd.client.performer import CLIENT_FN
+from fedkd.config.schema import EngineConfig, ResourceConfig
 from fedkd.core.errors import RunError
 
+ONE_CORE = ResourceConfig()
+"""What a client needs unless told otherwise."""
 
-@dataclass(frozen=True, order=True)
-class ClientResources:
-    """What a client needs while it works: torch ``threads``, each on a core of its own, and a share of a GPU.
 
-    Clients with the same needs form a class. The number of threads is part of the result.
+@dataclass(frozen=True)
+class Workload:
+    """What an engine is told of the work that it will be given.
+
+    ``clients`` is how many clients there are in all; ``client_fn`` the import path of the function that does one
+    client's work; ``costs`` maps clients to their relative cost (default: all equal), ``resources`` to what they need
+    (default: one core each); ``answer_bytes`` is about what one client sends.
     """
 
-    threads: int = 1
-    gpu: float = 0.0
+    clients: int = 1
+    client_fn: str = CLIENT_FN
+    costs: Mapping[int, float] | None = None
+    resources: Mapping[int, ResourceConfig] = field(default_factory=dict)
+    answer_bytes: int = 1
 
-    def __post_init__(self) -> None:
-        if self.threads < 1:
-            raise ValueError(f"threads must be at least 1, got {self.threads}")
-        if not 0.0 <= self.gpu <= 1.0:
-            raise ValueError(f"gpu must be a share of one GPU in [0, 1], got {self.gpu}")
+    def need_of(self, client: int) -> ResourceConfig:
+        """What a client needs while it works."""
+        return self.resources.get(client, ONE_CORE)
 
+    @property
+    def threads(self) -> int:
+        """The threads of all clients together."""
+        return sum(self.need_of(client).threads for client in range(self.clients))
 
-ONE_CORE = ClientResources()
-"""What a client needs unless told otherwise."""
 
 _ROUNDING = 1e-9
 """Shares such as 1/3 do not add up to 1 exactly."""
 
 
-def slots(need: ClientResources, workers: int, gpus: float) -> int:
+def slots(need: ResourceConfig, workers: int, gpus: float) -> int:
     """How many clients of a class can work at once."""
     by_cores = workers // need.threads
     return by_cores if need.gpu == 0 else min(by_cores, int(gpus / need.gpu + _ROUNDING))
 
 
 def admitted(
-    queue: Sequence[ClientResources], working: Iterable[ClientResources], workers: int, gpus: float
+    queue: Sequence[ResourceConfig], working: Iterable[ResourceConfig], workers: int, gpus: float
 ) -> list[int]:
     """Positions in ``queue`` of what can start now beside what is ``working``, earlier ones first.
 
@@ -62,7 +71,7 @@ def admitted(
     return found
 
 
-def require_slots(resources: Mapping[int, ClientResources], workers: int, gpus: float) -> None:
+def require_slots(resources: Mapping[int, ResourceConfig], workers: int, gpus: float) -> None:
     """Raise ``RunError`` for a class of clients of which not even one can work at a time."""
     for client, need in sorted(resources.items()):
         if slots(need, workers, gpus) < 1:

@@ -2,8 +2,8 @@
 
 import torch
 from torch import nn
-from torch.nn.modules.batchnorm import _NormBase
-from torch.nn.modules.conv import _ConvNd
+from torch.nn.modules.batchnorm import _NormBase  # noqa: PLC2701
+from torch.nn.modules.conv import _ConvNd  # noqa: PLC2701
 
 from fedkd.config.schema import Plugin
 from fedkd.core import plugins

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float, Int
@@ -25,24 +26,30 @@ def private_steps(examples: int, batch_size: int, epochs: int) -> int:
     return epochs * math.ceil(examples / batch_size)
 
 
+@dataclass(frozen=True)
+class PrivateSchedule:
+    """``epochs`` of batches that hold ``batch_size`` samples on average; ``proximal`` is FedProx's μ."""
+
+    epochs: int
+    batch_size: int
+    proximal: float = 0.0
+
+
 def train_privately(
     model: nn.Module,
     inputs: Float[Tensor, "samples ..."],
     labels: Int[Tensor, " samples"],
     optimiser: torch.optim.Optimizer,
     private: PrivateTraining,
-    *,
-    epochs: int,
-    batch_size: int,
+    schedule: PrivateSchedule,
     generator: torch.Generator,
-    proximal: float = 0.0,
 ) -> None:
     """Train ``model`` in place by cross-entropy and DP-SGD (Abadi et al. 2016, arXiv 1607.00133, Algorithm 1).
 
     ``private_steps`` steps, each on a Poisson sample of rate ``sampling_rate`` = q: the clipped gradients are summed,
     N(0, (noise_multiplier·clip_norm)²) is added, the result divided by the expected size q·samples (never by the
     realised one, which is private) and handed to ``optimiser``. What it makes of that, momentum and weight decay
-    included, is post-processing, as is FedProx's pull of strength ``proximal`` to the parameters at the call.
+    included, is post-processing, as is FedProx's pull to the parameters at the call.
 
     Sampling and noise come from ``generator`` alone. Raises ``ValueError`` for a model that cannot be trained so, such
     as one with batch normalisation, and where there are no samples.
@@ -52,16 +59,15 @@ def train_privately(
     check_trainable_privately(model)
     device = next(model.parameters()).device
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    anchor = [parameter.detach().clone() for parameter in parameters] if proximal else []
-    rate = sampling_rate(labels.numel(), batch_size)
+    anchor = [parameter.detach().clone() for parameter in parameters] if schedule.proximal else []
+    rate = sampling_rate(labels.numel(), schedule.batch_size)
+    steps = private_steps(labels.numel(), schedule.batch_size, schedule.epochs)
     scale = private.noise_multiplier * private.clip_norm
     # Dropout draws from a stream of its own, lest its masks repeat the numbers that noise is made of.
     ambient = torch.Generator().manual_seed(int(torch.randint(2**62, (), generator=generator)))
     model.train()
     with ambient_randomness(ambient):
-        for batch in poisson_batches(
-            labels.numel(), rate, private_steps(labels.numel(), batch_size, epochs), generator
-        ):
+        for batch in poisson_batches(labels.numel(), rate, steps, generator):
             total = [torch.zeros_like(parameter) for parameter in parameters]
             for part in batch.split(CHUNK):
                 batch_inputs = inputs[part].to(device).contiguous(memory_format=torch.channels_last)
@@ -71,7 +77,7 @@ def train_privately(
                 noise = torch.randn(parameter.shape, generator=generator).to(device)
                 parameter.grad = total[index].add_(noise, alpha=scale).div_(rate * labels.numel())
                 if anchor:
-                    parameter.grad.add_(parameter.detach() - anchor[index], alpha=proximal)
+                    parameter.grad.add_(parameter.detach() - anchor[index], alpha=schedule.proximal)
             optimiser.step()
     optimiser.zero_grad()
 

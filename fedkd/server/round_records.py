@@ -8,7 +8,7 @@ import numpy as np
 from fedkd.core.messages import Traffic
 from fedkd.distillation.diagnosis import Diagnosis, ValidationReport
 from fedkd.experiment import Experiment
-from fedkd.results.records import ClientRecord, Failure, RoundRecord, SecureRecord
+from fedkd.results.records import ClientRecord, RoundRecord
 from fedkd.server.evaluation import teacher_accuracy
 from fedkd.server.student_rule import ServerUpdate
 
@@ -22,8 +22,6 @@ def round_record(
     student_accuracy: float | None,
     validation: ValidationReport | None,
     diagnosis: Diagnosis | None,
-    failures: tuple[Failure, ...] = (),
-    secure: SecureRecord | None = None,
 ) -> RoundRecord:
     """What became of a round, of whose clients ``rows`` tell."""
     distilled = update.distilled
@@ -43,8 +41,6 @@ def round_record(
         clients=tuple(row.client for row in rows),
         validation=validation,
         diagnosis=diagnosis,
-        failures=failures,
-        secure=secure,
     )
 
 

@@ -1,7 +1,7 @@
 """The server's side of a round, whatever engine does the clients' work."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
@@ -196,12 +196,10 @@ class Server:
             student_accuracy=tested,
             validation=validation,
             diagnosis=diagnosis,
-            failures=failures,
-            secure=secure,
         )
         self._consensus, self._last_report = update.consensus, validation
         steps = () if update.distilled is None else update.distilled.rows
-        return RoundResult(record, rows, steps, update.ensemble_accuracy)
+        return RoundResult(replace(record, failures=failures, secure=secure), rows, steps, update.ensemble_accuracy)
 
     def state_dict(self) -> dict[str, Any]:
         """Everything the next round depends on."""

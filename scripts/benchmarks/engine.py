@@ -18,6 +18,7 @@ from fedkd.config.load import load_config
 from fedkd.config.schema import EngineConfig
 from fedkd.core.messages import Job
 from fedkd.engines.ray.engine import RayEngine
+from fedkd.engines.resources import Workload
 from fedkd.results.observer import Silent
 from fedkd.results.records import RoundRecord
 
@@ -37,12 +38,12 @@ def engine(repeats: int) -> dict[str, float]:
     the same work in a plain loop with two worker processes.
     """
     found: dict[str, float] = {}
-    with RayEngine(EngineConfig(), clients=10_000, client_fn=CLIENT_FN) as running:
+    with RayEngine(EngineConfig(), Workload(10_000, CLIENT_FN)) as running:
         for clients in (20, 100, 1000, 10_000):
             rounds = repeats if clients < 10_000 else -(-repeats // 3)
             found[f"overhead_{clients}"] = _round_seconds(running, clients, rounds)
     found["linearity"] = math.log(found["overhead_10000"] / found["overhead_100"]) / math.log(100)
-    with RayEngine(EngineConfig(clients_per_node=1), clients=1000, client_fn=CLIENT_FN) as running:
+    with RayEngine(EngineConfig(clients_per_node=1), Workload(1000, CLIENT_FN)) as running:
         found["node_per_client_1000"] = _round_seconds(running, 1000, 1) / found["overhead_1000"]
     for kind in ("ray", "inline"):
         found[f"startup_{kind}"] = statistics.median(_start_seconds(kind) for _ in range(STARTS))

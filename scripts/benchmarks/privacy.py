@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from fedkd.config.schema import Plugin
 from fedkd.core.seeding import torch_generator
 from fedkd.models import build_model
-from fedkd.privacy.dp_sgd import train_privately
+from fedkd.privacy.dp_sgd import PrivateSchedule, train_privately
 from fedkd.privacy.mechanism import PrivateTraining
 
 SAMPLES, BATCH, WARM_UP = 512, 32, 2
@@ -77,9 +77,7 @@ def _plain(name: str) -> Side:
 
 def _private(name: str) -> Side:
     model, optimiser, inputs, labels, draw = _problem(name)
-    return lambda: train_privately(
-        model, inputs, labels, optimiser, PRIVATE, epochs=1, batch_size=BATCH, generator=draw
-    )
+    return lambda: train_privately(model, inputs, labels, optimiser, PRIVATE, PrivateSchedule(1, BATCH), draw)
 
 
 def _opacus(name: str) -> Side:

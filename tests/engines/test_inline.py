@@ -6,14 +6,15 @@ import sys
 import numpy as np
 import torch
 
+from fedkd.config.schema import ResourceConfig
 from fedkd.core.messages import Job
 from fedkd.engines.inline import InlineEngine
-from fedkd.engines.resources import ClientResources
+from fedkd.engines.resources import Workload
 
 
 def test_outcomes_come_in_order_with_what_clients_computed() -> None:
     job = Job("work", 3, "text", {"weight": np.eye(3, dtype=np.float32)}, probe=True)
-    with InlineEngine(client_fn="tests.support.engine_performers:choose") as engine:
+    with InlineEngine(Workload(client_fn="tests.support.engine_performers:choose")) as engine:
         replies = list(engine.run(job, [4, 0, 2]))
     assert [reply.client for reply in replies] == [4, 0, 2]
     expected = np.random.default_rng((3, 0)).normal(size=(5, 3)).astype(np.float32)
@@ -22,7 +23,7 @@ def test_outcomes_come_in_order_with_what_clients_computed() -> None:
 
 
 def test_failing_clients_do_not_stop_the_others() -> None:
-    with InlineEngine(client_fn="tests.support.engine_performers:fail_on_even") as engine:
+    with InlineEngine(Workload(client_fn="tests.support.engine_performers:fail_on_even")) as engine:
         replies = list(engine.run(Job("work", 1, "{}"), range(4)))
     assert [reply.error for reply in replies] == [
         "ValueError: no data on client 0",
@@ -33,13 +34,13 @@ def test_failing_clients_do_not_stop_the_others() -> None:
 
 
 def test_client_that_leaves_python_fails_alone() -> None:
-    with InlineEngine(client_fn="tests.support.engine_performers:quit_python") as engine:
+    with InlineEngine(Workload(client_fn="tests.support.engine_performers:quit_python")) as engine:
         (reply,) = engine.run(Job("work", 1, "{}"), [0])
     assert reply.error == "SystemExit: enough"
 
 
 def test_answer_in_another_clients_name_is_refused() -> None:
-    with InlineEngine(client_fn="tests.support.engine_performers:someone_else") as engine:
+    with InlineEngine(Workload(client_fn="tests.support.engine_performers:someone_else")) as engine:
         (reply,) = engine.run(Job("work", 1, "{}"), [0])
     assert (reply.client, reply.error) == (0, "ValueError: answered as client 1")
 
@@ -49,10 +50,10 @@ def test_callers_thread_count_holds_between_clients_and_afterwards() -> None:
     torch.set_num_threads(2)
     try:
         job = Job("work", 1, "{}", {"weight": np.eye(3, dtype=np.float32)})
-        for reply in InlineEngine(client_fn="tests.support.engine_performers:work").run(job, range(3)):
+        for reply in InlineEngine(Workload(client_fn="tests.support.engine_performers:work")).run(job, range(3)):
             assert reply.metrics["threads"] == 1
             assert torch.get_num_threads() == 2
-        list(InlineEngine(client_fn="tests.support.engine_performers:fail_on_even").run(job, range(3)))
+        list(InlineEngine(Workload(client_fn="tests.support.engine_performers:fail_on_even")).run(job, range(3)))
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)
@@ -61,9 +62,8 @@ def test_callers_thread_count_holds_between_clients_and_afterwards() -> None:
 def test_client_runs_with_its_own_threads_and_its_own_personal_arrays() -> None:
     weight = {"weight": np.eye(3, dtype=np.float32)}
     job = Job("work", 1, "{}", weight, personal={client: {"secret": np.array([client])} for client in (0, 2)})
-    with InlineEngine(
-        resources={1: ClientResources(threads=2)}, client_fn="tests.support.engine_performers:work"
-    ) as engine:
+    needs = {1: ResourceConfig(threads=2)}
+    with InlineEngine(Workload(client_fn="tests.support.engine_performers:work", resources=needs)) as engine:
         replies = list(engine.run(job, range(3)))
     assert [reply.metrics["threads"] for reply in replies] == [1, 2, 1]
     seen = [{name: int(array[0]) for name, array in o.arrays.items() if name.startswith("own")} for o in replies]
@@ -82,7 +82,8 @@ class Blocker:
 sys.meta_path.insert(0, Blocker())
 from fedkd.engines.inline import InlineEngine
 from fedkd.core.messages import Job, Reply
-with InlineEngine(client_fn="tests.support.engine_performers:fail_on_even") as engine:
+from fedkd.engines.resources import Workload
+with InlineEngine(Workload(client_fn="tests.support.engine_performers:fail_on_even")) as engine:
     print([reply.ok for reply in engine.run(Job("work", 1, "{}"), [1, 2])])
 """
     result = subprocess.run(

@@ -10,13 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fedkd.config.schema import EngineConfig
-from fedkd.core.errors import RunError
+from fedkd.config.load import load_config
+from fedkd.config.schema import EngineConfig, ResourceConfig
+from fedkd.core.errors import ConfigError, RunError
 from fedkd.engines.ray import cluster as ray_cluster
 from fedkd.engines.ray.engine import RayEngine
 from fedkd.engines.resources import (
     ONE_CORE,
-    ClientResources,
+    Workload,
     admitted,
     cores,
     gpu_share,
@@ -80,39 +81,39 @@ def test_other_processes_are_told_where_our_code_is_and_not_where_python_is(
 
 
 def test_engine_that_was_not_entered_is_refused() -> None:
-    engine = RayEngine(EngineConfig(), 2)
+    engine = RayEngine(EngineConfig(), Workload(2))
     with pytest.raises(RunError, match="with statement"):
         next(engine.run(None, [0]))  # type: ignore[arg-type]
 
 
 def test_slots_by_hand() -> None:
     """Seven cores hold three clients of two threads; two GPUs hold six shares of a third."""
-    assert slots(ClientResources(threads=2), 7, 0) == 3
-    assert slots(ClientResources(gpu=1 / 3), 16, 2) == 6
-    assert slots(ClientResources(threads=4, gpu=1 / 3), 16, 2) == 4
-    assert slots(ClientResources(threads=8), 7, 0) == 0
-    assert slots(ClientResources(gpu=0.1), 7, 0) == 0
+    assert slots(ResourceConfig(threads=2), 7, 0) == 3
+    assert slots(ResourceConfig(gpu=1 / 3), 16, 2) == 6
+    assert slots(ResourceConfig(threads=4, gpu=1 / 3), 16, 2) == 4
+    assert slots(ResourceConfig(threads=8), 7, 0) == 0
+    assert slots(ResourceConfig(gpu=0.1), 7, 0) == 0
 
 
 @pytest.mark.parametrize(
     ("need", "name"),
-    [(ClientResources(threads=5), "threads = 5, gpu = 0 "), (ClientResources(gpu=0.5), "threads = 1, gpu = 0.5 ")],
+    [(ResourceConfig(threads=5), "threads = 5, gpu = 0 "), (ResourceConfig(gpu=0.5), "threads = 1, gpu = 0.5 ")],
 )
-def test_class_that_does_not_fit_is_named(need: ClientResources, name: str) -> None:
+def test_class_that_does_not_fit_is_named(need: ResourceConfig, name: str) -> None:
     with pytest.raises(RunError, match=rf"engine.resources: clients with {name}\(client 3 is one\) need more"):
         require_slots({1: ONE_CORE, 3: need}, 4, 0)
 
 
 def test_class_that_does_not_fit_is_refused_before_ray_starts() -> None:
-    engine = RayEngine(EngineConfig(workers=1), 2, resources={1: ClientResources(threads=2)})
+    engine = RayEngine(EngineConfig(workers=1), Workload(2, resources={1: ResourceConfig(threads=2)}))
     with pytest.raises(RunError, match="threads = 2"):
         engine.__enter__()
 
 
-@pytest.mark.parametrize("values", [{"threads": 0}, {"gpu": -0.1}, {"gpu": 1.5}])
-def test_impossible_needs_are_refused(values: dict[str, int]) -> None:
-    with pytest.raises(ValueError, match="must be"):
-        ClientResources(**values)
+@pytest.mark.parametrize("needs", ["threads: 0", "gpu: -0.1", "gpu: 1.5"])
+def test_impossible_needs_are_refused(needs: str) -> None:
+    with pytest.raises(ConfigError, match=r"engine\.resources\.cnn\.(threads|gpu)"):
+        load_config({}, [f"engine.resources={{cnn: {{{needs}}}}}"])
 
 
 def test_equal_clients_queue_up_at_the_workers() -> None:
@@ -120,18 +121,18 @@ def test_equal_clients_queue_up_at_the_workers() -> None:
 
 
 def test_smaller_clients_fill_what_larger_ones_leave() -> None:
-    large, small = ClientResources(threads=3), ONE_CORE
+    large, small = ResourceConfig(threads=3), ONE_CORE
     assert admitted([large, large, small, small], [], 4, 0) == [0, 2]
     assert admitted([large, small], [small], 4, 0) == [0]
     assert admitted([small], [large], 4, 0) == [0]
 
 
-needs = st.builds(ClientResources, st.integers(1, 4), st.sampled_from([0.0, 0.1, 1 / 3, 0.5, 1.0]))
+needs = st.builds(ResourceConfig, st.integers(1, 4), st.sampled_from([0.0, 0.1, 1 / 3, 0.5, 1.0]))
 
 
 @given(queue=st.lists(needs, min_size=1, max_size=30), workers=st.integers(4, 9), gpus=st.integers(1, 3))
-def test_everybody_gets_a_turn_and_nothing_is_lent_twice(queue: list[ClientResources], workers: int, gpus: int) -> None:
-    working: list[ClientResources] = []
+def test_everybody_gets_a_turn_and_nothing_is_lent_twice(queue: list[ResourceConfig], workers: int, gpus: int) -> None:
+    working: list[ResourceConfig] = []
     turns = 0
     while queue or working:
         started = admitted(queue, working, workers, gpus)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from fedkd.config.schema import Plugin
 from fedkd.models import build_model
-from fedkd.privacy.dp_sgd import poisson_batches, private_steps, sampling_rate, train_privately
+from fedkd.privacy.dp_sgd import PrivateSchedule, poisson_batches, private_steps, sampling_rate, train_privately
 from fedkd.privacy.mechanism import PrivateTraining
 from fedkd.privacy.per_sample import check_trainable_privately, clipped_gradient_sum
 
@@ -209,10 +209,8 @@ def train(
         labels,
         torch.optim.SGD(model.parameters(), lr=arguments["lr"]),
         PrivateTraining(noise, clip),
-        epochs=int(arguments["epochs"]),
-        batch_size=int(arguments["batch_size"]),
-        generator=draw(seed),
-        proximal=changes.get("proximal", 0.0),
+        PrivateSchedule(int(arguments["epochs"]), int(arguments["batch_size"]), changes.get("proximal", 0.0)),
+        draw(seed),
     )
 
 
@@ -245,9 +243,7 @@ def test_noise_is_drawn_anew_at_every_step_and_for_every_parameter() -> None:
     model = linear(1600)
     inputs, labels = torch.zeros(8, 1, 40, 40), torch.zeros(8, dtype=torch.long)
     optimiser = Recording(model.parameters(), lr=1.0)
-    train_privately(
-        model, inputs, labels, optimiser, PrivateTraining(2.0, 1.0), epochs=6, batch_size=8, generator=draw()
-    )
+    train_privately(model, inputs, labels, optimiser, PrivateTraining(2.0, 1.0), PrivateSchedule(6, 8), draw())
     noise = torch.stack(steps)[:, :6400]
     assert noise.shape[0] == 6
     correlation = torch.corrcoef(noise) - torch.eye(6)

@@ -43,10 +43,11 @@ import sys
 import fedkd.app.run
 from fedkd.app.cli.main import main
 from fedkd.engines.ray.engine import RayEngine
+from fedkd.engines.resources import Workload
 
 def build_engine(experiment, **options):
     config = experiment.config
-    return RayEngine(config.engine, config.clients.count, client_fn="tests.support.faulty_clients:perform")
+    return RayEngine(config.engine, Workload(config.clients.count, "tests.support.faulty_clients:perform"))
 
 fedkd.app.run.build_engine = build_engine
 main()

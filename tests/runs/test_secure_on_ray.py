@@ -13,6 +13,7 @@ from fedkd.app.run import run_experiment
 from fedkd.config.load import load_config
 from fedkd.config.schema import EngineConfig
 from fedkd.engines.building import build_engine
+from fedkd.engines.resources import Workload
 from fedkd.privacy.secure_sum.terms import PHASES
 from tests.support import SUPPORT
 from tests.support.federations import SMALL, federation, place_of
@@ -60,7 +61,7 @@ def test_a_killed_run_resumes_and_ray_ends_with_the_same_student(tmp_path: Path)
 def test_processes_killed_at_each_step_are_dropouts_of_it(tmp_path: Path) -> None:
     parts = federation(tmp_path, SIX, SECURE)
     config = EngineConfig(workers=1, clients_per_node=1)
-    with RayEngine(config, clients=6, client_fn="tests.support.secure_performers:dying") as engine:
+    with RayEngine(config, Workload(6, "tests.support.secure_performers:dying")) as engine:
         records = [run_round(parts, round, engine).record.secure for round in range(1, len(PHASES) + 1)]
     for record, phase in zip(records, PHASES, strict=True):
         assert record is not None

@@ -16,6 +16,7 @@ from fedkd.config.load import load_config
 from fedkd.core.errors import RunError
 from fedkd.core.messages import Job, Reply
 from fedkd.engines.inline import InlineEngine
+from fedkd.engines.resources import Workload
 from fedkd.privacy.secure_sum.terms import PHASES
 from fedkd.results.observer import Silent
 from fedkd.results.records import Summary
@@ -133,7 +134,7 @@ def test_the_server_never_holds_an_unmasked_report(tmp_path: Path) -> None:
 
 def test_clients_that_raise_at_each_step_drop_out_there(tmp_path: Path) -> None:
     parts = federation(tmp_path, "clients.count=12", "privacy.secure_aggregation.threshold=0.58")
-    failing = InlineEngine(client_fn="tests.support.secure_performers:raising")
+    failing = InlineEngine(Workload(client_fn="tests.support.secure_performers:raising"))
     record = run_round(parts, 1, failing).record
     assert record.secure is not None
     assert [(drop.client, drop.phase) for drop in record.secure.dropouts] == list(enumerate(PHASES))
@@ -151,7 +152,7 @@ def test_clients_that_raise_at_each_step_drop_out_there(tmp_path: Path) -> None:
 def test_too_few_survivors_stop_the_run_and_keep_its_rounds(tmp_path: Path) -> None:
     parts = federation(tmp_path, SIX, "privacy.secure_aggregation.threshold=0.83")
     with pytest.raises(RunError, match=r"4 clients are left after the step share, the threshold is 5 \(client 0, adv"):
-        run_round(parts, 1, InlineEngine(client_fn="tests.support.secure_performers:raising"))
+        run_round(parts, 1, InlineEngine(Workload(client_fn="tests.support.secure_performers:raising")))
     out = tmp_path / "run"
     with pytest.raises(
         RunError, match=r"round 1: the secure sum failed: 0 clients are left after the step mask"
@@ -167,7 +168,7 @@ def test_min_reports_counts_the_reports_in_the_sum(tmp_path: Path) -> None:
         tmp_path, "clients.count=12", "privacy.secure_aggregation.threshold=0.58", "clients.min_reports=10"
     )
     with pytest.raises(RunError, match=r"9 valid reports, clients\.min_reports is 10 \(client 0, advertise: OSError"):
-        run_round(parts, 1, InlineEngine(client_fn="tests.support.secure_performers:raising"))
+        run_round(parts, 1, InlineEngine(Workload(client_fn="tests.support.secure_performers:raising")))
     # Nothing was unmasked, so the round can be done again with all clients.
     record = run_round(parts, 1).record
     assert record.secure is not None
@@ -228,7 +229,7 @@ def test_where_secrets_come_from_does_not_show_in_the_result(tmp_path: Path, ent
 
 def test_a_sum_that_is_known_is_not_asked_for_again_and_not_given_over_other_clients(tmp_path: Path) -> None:
     overrides = ("clients.count=12", "privacy.secure_aggregation.threshold=0.58", "rounds=2")
-    failing, healthy = InlineEngine(client_fn="tests.support.secure_performers:raising"), InlineEngine()
+    failing, healthy = InlineEngine(Workload(client_fn="tests.support.secure_performers:raising")), InlineEngine()
     whole = run_round(federation(tmp_path / "whole", *overrides), 1, failing)
 
     broken = federation(tmp_path / "run", *overrides)

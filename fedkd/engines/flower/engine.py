@@ -1,7 +1,7 @@
 """The federation that a ServerApp is given: simulated nodes, or those of a real deployment."""
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -9,15 +9,14 @@ from typing import Self
 from flwr.serverapp import Grid
 from flwr.superlink.grid import InMemoryGrid
 
-from fedkd.client.performer import CLIENT_FN
 from fedkd.client.state import require_state_here, state_key
 from fedkd.config.schema import EngineConfig
 from fedkd.core.errors import RunError
 from fedkd.core.messages import Job, Reply
 from fedkd.engines.flower.discovery import JOIN_SECONDS, discover_nodes
-from fedkd.engines.flower.grid import START_SECONDS, GridEngine, push
+from fedkd.engines.flower.grid import START_SECONDS, GridEngine, Nodes, push
 from fedkd.engines.flower.wire import READY_MESSAGE, decode_partition, decode_ready_reply, encode_ready
-from fedkd.engines.resources import ClientResources, cores, gpu_count
+from fedkd.engines.resources import Workload, cores, gpu_count
 
 
 class FederationEngine:
@@ -33,44 +32,33 @@ class FederationEngine:
         self,
         grid: Grid,
         config: EngineConfig,
-        clients: int,
+        workload: Workload,
         *,
-        costs: Mapping[int, float] | None = None,
-        resources: Mapping[int, ClientResources] | None = None,
-        client_fn: str = CLIENT_FN,
         join: float = JOIN_SECONDS,
     ) -> None:
         self._grid = grid
         self._config = config
-        self._clients = clients
-        self._costs = costs
-        self._resources = resources
-        self._client_fn = client_fn
+        self._workload = workload
         self._join = join
         self._simulated = isinstance(grid, InMemoryGrid)
         self._nodes = 0
         self._engine: GridEngine | None = None
 
     def __enter__(self) -> Self:
-        config = self._config
-        homes = None
+        config, workload, homes = self._config, self._workload, None
         if self._simulated:
-            self._nodes = _simulated_nodes(self._grid, self._client_fn)
+            self._nodes = _simulated_nodes(self._grid, workload.client_fn)
         else:
-            discovered = discover_nodes(self._grid, self._clients, self._client_fn, join=self._join)
-            self._nodes = len(discovered)
-            homes = {client: discovered[client % len(discovered)] for client in range(self._clients)}
+            found = discover_nodes(self._grid, workload.clients, workload.client_fn, join=self._join)
+            self._nodes = len(found)
+            homes = {client: found[client % len(found)] for client in range(workload.clients)}
+        gpus = gpu_count() if config.device == "cuda" else 0
         self._engine = GridEngine(
             self._grid,
-            nodes=self._nodes,
-            workers=config.workers or cores(),
-            gpus=gpu_count() if config.device == "cuda" else 0,
+            Nodes(self._nodes, config.workers or cores(), gpus, homes),
+            workload,
             timeout=config.timeout,
             clients_per_node=config.clients_per_node,
-            costs=self._costs,
-            resources=self._resources,
-            client_fn=self._client_fn,
-            homes=homes,
         )
         self._engine.__enter__()
         return self

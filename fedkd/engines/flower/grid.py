@@ -10,7 +10,7 @@ from typing import Self
 from flwr.app import ArrayRecord, Message, RecordDict
 from flwr.serverapp import Grid
 
-from fedkd.client.performer import CLIENT_FN
+from fedkd.config.schema import ResourceConfig
 from fedkd.core.errors import RunError
 from fedkd.core.messages import Job, Reply
 from fedkd.engines.cohorts import divide
@@ -26,7 +26,7 @@ from fedkd.engines.flower.wire import (
     failures,
     payload_bytes,
 )
-from fedkd.engines.resources import ONE_CORE, ClientResources, admitted, require_slots, slots
+from fedkd.engines.resources import ONE_CORE, Workload, admitted, require_slots, slots
 
 COHORTS_PER_WORKER = 4
 """Enough for a worker that is done early to take over work, few enough that messages stay cheap."""
@@ -46,7 +46,7 @@ class _Planned:
     """Clients of one class whose work travels in one message; to ``node``, or to any when that is None."""
 
     members: tuple[int, ...]
-    need: ClientResources
+    need: ResourceConfig
     node: int | None = None
 
 
@@ -63,70 +63,69 @@ def push(grid: Grid, messages: Iterable[tuple[int, RecordDict]], kind: str, seco
     return identifiers
 
 
+@dataclass(frozen=True)
+class Nodes:
+    """The Flower nodes that do the work: ``count`` to wait for, ``workers`` of them at once, a core each, and ``gpus``
+    that they share.
+
+    ``homes`` maps clients to the nodes that they live on, which are there and ready (None: any node takes any client).
+    """
+
+    count: int
+    workers: int
+    gpus: float = 0.0
+    homes: Mapping[int, int] | None = None
+
+
 class GridEngine:
     """Sends a job to Flower nodes, a cohort of clients per message, and collects the replies as they arrive.
 
-    ``nodes`` is how many nodes to wait for; ``workers`` how many of them work at once, a core each; ``gpus`` how many
-    GPUs they share. ``clients_per_node`` fixes the size of a cohort (default: about ``cohorts_per_worker``, of equal
-    expected cost); ``costs`` maps clients to their relative cost (default: all equal), ``resources`` to what they need
-    (default: one core each): a cohort's clients need the same, and cohorts wait while others leave them too little.
-    ``answer_bytes`` is about what a client will send, as long as none has sent more. ``timeout`` is the time in seconds
-    that one job may take. Node ids serve as addresses only: they are random in every run.
-
-    ``homes`` maps clients to the nodes that they live on, which are there and ready (default: any node takes any
-    client). Then a node gets its clients of one class in one message, at once: sharing its cores is its own affair.
+    ``clients_per_node`` fixes the size of a cohort (default: about ``cohorts_per_worker``, of equal expected cost). A
+    cohort's clients need the same, and cohorts wait while others leave them too little. Where clients have homes, a
+    node gets its clients of one class in one message, at once: sharing its cores is its own affair. ``timeout`` is the
+    time in seconds that one job may take, ``start_timeout`` what nodes and workers may take to appear. Node ids serve
+    as addresses only: they are random in every run.
     """
 
     def __init__(
         self,
         grid: Grid,
+        nodes: Nodes,
+        workload: Workload,
         *,
-        nodes: int,
-        workers: int,
         timeout: float,
-        gpus: float = 0.0,
         clients_per_node: int | None = None,
         cohorts_per_worker: int = COHORTS_PER_WORKER,
-        costs: Mapping[int, float] | None = None,
-        resources: Mapping[int, ClientResources] | None = None,
-        answer_bytes: int = 1,
-        client_fn: str = CLIENT_FN,
         start_timeout: float = START_SECONDS,
-        homes: Mapping[int, int] | None = None,
     ) -> None:
         self._grid = grid
-        self._homes = homes
-        self._expected_nodes = nodes
-        self._workers = workers
-        self._gpus = gpus
+        self._nodes = nodes
+        self._workload = workload
         self._timeout = timeout
         self._clients_per_node = clients_per_node
         self._cohorts_per_worker = cohorts_per_worker
-        self._costs = costs
-        self._resources = resources or {}
-        self._client_fn = client_fn
         self._start_timeout = start_timeout
         self._addresses: Iterator[int] = iter(())
-        self._reply_bytes = answer_bytes
+        self._reply_bytes = workload.answer_bytes
 
     def __enter__(self) -> Self:
         """Wait for the nodes and for the first workers.
 
         Raises ``RunError`` when they do not come or cannot work, or when a client needs more than all of them have.
         """
-        if self._homes is not None:
+        if self._nodes.homes is not None:
             return self
-        require_slots(self._resources, self._workers, self._gpus)
+        require_slots(self._workload.resources, self._nodes.workers, self._nodes.gpus)
         deadline = time.monotonic() + self._start_timeout
-        while len(nodes := list(self._grid.get_node_ids())) < self._expected_nodes:
+        while len(nodes := list(self._grid.get_node_ids())) < self._nodes.count:
             if time.monotonic() > deadline:
                 raise RunError(
-                    f"only {len(nodes)} of {self._expected_nodes} Flower nodes appeared within "
+                    f"only {len(nodes)} of {self._nodes.count} Flower nodes appeared within "
                     f"{self._start_timeout:g} s; start more nodes, or lower clients.count"
                 )
             time.sleep(0.01)
         self._addresses = cycle(nodes)
-        self._check_workers(min(self._workers, len(nodes)), deadline)
+        self._check_workers(min(self._nodes.workers, len(nodes)), deadline)
         return self
 
     def __exit__(
@@ -161,28 +160,30 @@ class GridEngine:
 
     def _plan(self, clients: Sequence[int]) -> list[_Planned]:
         """Cohorts of one class each, those that need most first, so that the others fill what they leave."""
-        classes: dict[ClientResources, list[int]] = {}
+        classes: dict[ResourceConfig, list[int]] = {}
         for client in clients:
-            classes.setdefault(self._resources.get(client, ONE_CORE), []).append(client)
-        if self._homes is not None:
+            classes.setdefault(self._workload.need_of(client), []).append(client)
+        if self._nodes.homes is not None:
             return [
-                _Planned(tuple(sorted(client for client in classes[need] if self._homes[client] == node)), need, node)
+                _Planned(
+                    tuple(sorted(client for client in classes[need] if self._nodes.homes[client] == node)), need, node
+                )
                 for need in sorted(classes, reverse=True)
-                for node in dict.fromkeys(self._homes[client] for client in classes[need])
+                for node in dict.fromkeys(self._nodes.homes[client] for client in classes[need])
             ]
         return [
             _Planned(members, need)
             for need in sorted(classes, reverse=True)
-            for members in self._cohorts(classes[need], slots(need, self._workers, self._gpus))
+            for members in self._cohorts(classes[need], slots(need, self._nodes.workers, self._nodes.gpus))
         ]
 
     def _cohorts(self, clients: Sequence[int], at_once: int) -> list[tuple[int, ...]]:
         if self._clients_per_node is not None:
             count = -(-len(clients) // self._clients_per_node)
-            return divide(clients, count, costs=self._costs, size=self._clients_per_node)
+            return divide(clients, count, costs=self._workload.costs, size=self._clients_per_node)
         room = max(1, REPLY_BYTES // self._reply_bytes)
         count = max(self._cohorts_per_worker * at_once, -(-len(clients) // room))
-        return divide(clients, count, costs=self._costs, size=room)
+        return divide(clients, count, costs=self._workload.costs, size=room)
 
     def _advance(
         self,
@@ -196,16 +197,17 @@ class GridEngine:
         """Send the cohorts that can start now, and move them from ``queue`` to ``waiting``; those nobody took are the
         result."""
         positions = list(range(len(queue)))
-        if self._homes is None:
+        if self._nodes.homes is None:
             wanted, working = ([cohort.need for cohort in some] for some in (queue, waiting.values()))
-            positions = admitted(wanted, working, self._workers, self._gpus)
+            positions = admitted(wanted, working, self._nodes.workers, self._nodes.gpus)
         starting = [queue[position] for position in positions]
         for position in reversed(positions):
             del queue[position]
         seconds = deadline - time.monotonic()
         contents = (
             encode_cohort(
-                Cohort(job, cohort.members, self._client_fn, seconds, cohort.need.threads, state_key), parameters
+                Cohort(job, cohort.members, self._workload.client_fn, seconds, cohort.need.threads, state_key),
+                parameters,
             )
             for cohort in starting
         )
@@ -232,7 +234,7 @@ class GridEngine:
     def _check_workers(self, count: int, deadline: float) -> None:
         """Ask ``count`` nodes, one per worker, whether they can work."""
         seconds = max(deadline - time.monotonic(), 1.0)
-        messages = [(next(self._addresses), encode_ready(self._client_fn)) for _ in range(count)]
+        messages = [(next(self._addresses), encode_ready(self._workload.client_fn)) for _ in range(count)]
         waiting = dict.fromkeys(push(self._grid, messages, READY_MESSAGE, seconds), _Planned((), ONE_CORE))
         for message, _ in self._messages(waiting, deadline):
             if (reason := decode_ready_reply(message)) is not None:

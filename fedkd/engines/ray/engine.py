@@ -1,16 +1,15 @@
 """Clients in parallel on Ray workers, through Flower's simulation runtime."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from fedkd.client.performer import CLIENT_FN
 from fedkd.config.schema import EngineConfig
 from fedkd.core.errors import RunError
 from fedkd.core.messages import Job, Reply
 from fedkd.engines.ray import cluster as ray_cluster
-from fedkd.engines.resources import ONE_CORE, ClientResources, gpu_count, gpu_share, require_slots, worker_count
+from fedkd.engines.resources import Workload, gpu_count, gpu_share, require_slots, worker_count
 
 if TYPE_CHECKING:
     from fedkd.engines.flower.grid import GridEngine
@@ -23,31 +22,14 @@ NODES_PER_WORKER = 4
 class RayEngine:
     """Runs clients on a Ray started for this engine, or on the one at ``engine.address``, which stays up afterwards.
 
-    ``clients`` is how many clients there are in all; ``costs`` maps them to their relative cost (default: all equal),
-    ``resources`` to what they need (default: one core each); ``answer_bytes`` is about what one client sends;
-    ``client_fn`` is the import path of the function that does one client's work; ``verbose`` lets Flower and Ray write
-    to the terminal. A cluster at ``engine.address`` decides itself how many workers there are. Entering raises
-    ``RunError`` when the machine lacks what is asked for or a worker cannot start.
+    ``verbose`` lets Flower and Ray write to the terminal. A cluster at ``engine.address`` decides itself how many
+    workers there are. Entering raises ``RunError`` when the machine lacks what is asked for or a worker cannot start.
     """
 
-    def __init__(
-        self,
-        config: EngineConfig,
-        clients: int,
-        verbose: bool = False,
-        *,
-        costs: Mapping[int, float] | None = None,
-        resources: Mapping[int, ClientResources] | None = None,
-        answer_bytes: int = 1,
-        client_fn: str = CLIENT_FN,
-    ) -> None:
+    def __init__(self, config: EngineConfig, workload: Workload, *, verbose: bool = False) -> None:
         self._config = config
-        self._clients = clients
+        self._workload = workload
         self._verbose = verbose
-        self._costs = costs
-        self._resources = resources or {}
-        self._answer_bytes = answer_bytes
-        self._client_fn = client_fn
         self._stack = ExitStack()
         self._simulation: Simulation | None = None
         self._engine: GridEngine | None = None
@@ -87,7 +69,7 @@ class RayEngine:
         with ray_cluster.quiet_warnings(self._verbose):
             ray_cluster.require_ray()
             # Importing Flower sets its log level, so it comes before the hush.
-            from fedkd.engines.flower.grid import COHORTS_PER_WORKER, GridEngine
+            from fedkd.engines.flower.grid import COHORTS_PER_WORKER, GridEngine, Nodes
             from fedkd.engines.ray.simulation import Simulation
 
             stack.enter_context(ray_cluster.hushed(self._verbose))
@@ -96,23 +78,18 @@ class RayEngine:
 
         nodes = self._nodes(workers)
         simulation = Simulation(
-            nodes, {"num_cpus": 1, "num_gpus": share}, client_fn=self._client_fn, verbose=self._verbose
+            nodes, {"num_cpus": 1, "num_gpus": share}, client_fn=self._workload.client_fn, verbose=self._verbose
         )
         self._simulation = simulation
         stack.callback(simulation.stop)
         engine = GridEngine(
             simulation.start(),
-            nodes=nodes,
-            workers=workers,
-            gpus=gpus,
+            Nodes(nodes, workers, gpus),
+            self._workload,
             timeout=self._config.timeout,
             clients_per_node=self._config.clients_per_node,
-            # Clients can be stacked within a cohort only.
+            # Clients can be trained as one within a cohort only.
             cohorts_per_worker=1 if self._config.vectorises else COHORTS_PER_WORKER,
-            costs=self._costs,
-            resources=self._resources,
-            answer_bytes=self._answer_bytes,
-            client_fn=self._client_fn,
         )
         self._engine = stack.enter_context(engine)
 
@@ -120,11 +97,10 @@ class RayEngine:
         """Start or attach to Ray; how many workers and GPUs it gives, and each worker's share of a GPU."""
         config = self._config
         if config.address is None:
-            threads = sum(self._resources.get(client, ONE_CORE).threads for client in range(self._clients))
-            workers = worker_count(config, threads)
+            workers = worker_count(config, self._workload.threads)
             gpus = gpu_count() if config.device == "cuda" else 0
             share = gpu_share(config, workers, gpus)
-            require_slots(self._resources, workers, gpus)
+            require_slots(self._workload.resources, workers, gpus)
             ray_cluster.start_ray(workers=workers, gpus=gpus, verbose=self._verbose)
             return workers, gpus, share
         ray_cluster.attach_ray(config.address, verbose=self._verbose)
@@ -135,7 +111,11 @@ class RayEngine:
 
     def _nodes(self, workers: int) -> int:
         size = self._config.clients_per_node
-        return min(self._clients, NODES_PER_WORKER * workers) if size is None else -(-self._clients // size)
+        return (
+            min(self._workload.clients, NODES_PER_WORKER * workers)
+            if size is None
+            else -(-self._workload.clients // size)
+        )
 
     def _shut_down_ray(self) -> None:
         """Stop the Ray that was started, or leave the one attached to; never under a thread that still uses it."""

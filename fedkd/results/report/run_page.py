@@ -1,13 +1,13 @@
 """``report.html``: everything about one run on one page."""
 
 import json
-import os
 from collections.abc import Iterator, Mapping
 from math import isfinite
 from pathlib import Path
 from typing import Any
 
 from fedkd.core.errors import RunError
+from fedkd.core.files import replace_file, writing
 from fedkd.results.report import page
 from fedkd.results.report.comparisons import COMPARISONS
 from fedkd.results.report.figures.run_figures import save_figures
@@ -61,13 +61,9 @@ def write_report(run_dir: Path) -> Path:
     """
     log = RunLog.read(run_dir)
     target = run_dir / "report.html"
-    partial = run_dir / "report.html.partial"
-    try:
+    with writing(run_dir):
         plots = [*save_figures(run_dir), run_dir / "plots" / "label_distribution.png"]
-        partial.write_text(_page(log, [path for path in plots if path.is_file()]), encoding="utf-8")
-        os.replace(partial, target)
-    except OSError as error:
-        raise RunError(f"{run_dir} cannot be written ({error}); make it writable, or copy the run elsewhere") from error
+        replace_file(target, _page(log, [path for path in plots if path.is_file()]).encode())
     return target
 
 

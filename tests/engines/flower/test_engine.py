@@ -10,6 +10,7 @@ from flwr.app import Message
 
 from fedkd.app.run import run_experiment
 from fedkd.config.load import load_config, parse_config, to_json, to_mapping
+from fedkd.config.schema import ResourceConfig
 from fedkd.core.errors import RunError
 from fedkd.core.messages import Job, Reply
 from fedkd.engines.building import over_grid
@@ -18,7 +19,7 @@ from fedkd.engines.flower.engine import FederationEngine
 from fedkd.engines.flower.node import at_home, state_folder
 from fedkd.engines.flower.wire import decode_cohort
 from fedkd.engines.inline import InlineEngine
-from fedkd.engines.resources import ClientResources
+from fedkd.engines.resources import Workload
 from fedkd.results.observer import Silent
 from fedkd.results.records import RoundRecord
 from tests.support.local_grid import FIRST_NODE, LocalGrid
@@ -52,7 +53,7 @@ def deployment(nodes: int, folder: Path | None = None) -> LocalGrid:
 
 def engine(grid: LocalGrid, clients: int, **options: Any) -> FederationEngine:
     config = load_config({"engine": {"timeout": 30.0}}).engine
-    return FederationEngine(grid, config, clients, client_fn="tests.support.engine_performers:choose", **options)
+    return FederationEngine(grid, config, Workload(clients, "tests.support.engine_performers:choose", **options))
 
 
 def texts(replies: Iterable[Reply]) -> dict[int, Any]:
@@ -62,7 +63,7 @@ def texts(replies: Iterable[Reply]) -> dict[int, Any]:
 def test_a_client_is_asked_on_its_own_node_and_a_node_once() -> None:
     grid = deployment(3)
     job = Job("fail_on_even", 1, "{}")
-    expected = texts(InlineEngine(client_fn="tests.support.engine_performers:choose").run(job, range(7)))
+    expected = texts(InlineEngine(Workload(client_fn="tests.support.engine_performers:choose")).run(job, range(7)))
     with engine(grid, 7) as running:
         assert texts(running.run(job, [6, 0, 3, 5, 1])) == {client: expected[client] for client in (6, 0, 3, 5, 1)}
         assert len(texts(running.run(job, range(7)))) == 7
@@ -75,7 +76,7 @@ def test_a_client_is_asked_on_its_own_node_and_a_node_once() -> None:
 
 def test_classes_of_clients_go_in_messages_of_their_own() -> None:
     grid = deployment(2)
-    resources = {client: ClientResources(threads=2 if client < 3 else 1) for client in range(6)}
+    resources = {client: ResourceConfig(threads=2 if client < 3 else 1) for client in range(6)}
     with engine(grid, 6, resources=resources) as running:
         assert len(list(running.run(Job("fail_on_even", 1, "{}"), range(6)))) == 6
     sent = [decode_cohort(message.content) for message in grid.sent]

@@ -10,12 +10,13 @@ from flwr.serverapp import Grid
 
 from fedkd.client.performer import CLIENT_FN
 from fedkd.config.load import to_json
+from fedkd.config.schema import ResourceConfig
 from fedkd.core.errors import RunError
 from fedkd.core.messages import Job, Reply
-from fedkd.engines.flower.grid import GridEngine
+from fedkd.engines.flower.grid import GridEngine, Nodes
 from fedkd.engines.flower.wire import COHORT_MESSAGE, Cohort, decode_cohort
 from fedkd.engines.inline import InlineEngine
-from fedkd.engines.resources import ClientResources
+from fedkd.engines.resources import Workload
 from tests.support.federations import place_of
 from tests.support.local_grid import FIRST_NODE, LocalGrid
 
@@ -37,13 +38,11 @@ CHOOSE = "tests.support.engine_performers:choose"
 
 
 def engine(grid: Grid, nodes: int = 3, **options: Any) -> GridEngine:
-    settings: dict[str, Any] = {
-        "workers": 1,
-        "timeout": 30.0,
-        "client_fn": CHOOSE,
-        **options,
-    }
-    return GridEngine(grid, nodes=nodes, **settings)
+    """``options`` of the nodes, of the workload and of the engine."""
+    there = {name: options.pop(name) for name in ("workers", "gpus") if name in options}
+    work = {name: options.pop(name) for name in ("client_fn", "resources", "answer_bytes") if name in options}
+    workload = Workload(**{"client_fn": CHOOSE, **work})
+    return GridEngine(grid, Nodes(nodes, **{"workers": 1, **there}), workload, **{"timeout": 30.0, **options})
 
 
 JOB = Job(
@@ -60,7 +59,7 @@ JOB = Job(
 @pytest.mark.parametrize("clients_per_node", [None, 1, 3, 100])
 def test_equals_inline_for_any_cohort_size(clients_per_node: int | None) -> None:
     clients = [9, 2, 5, 0, 7, 4, 1]
-    expected = by_client(InlineEngine(client_fn=CHOOSE).run(JOB, clients))
+    expected = by_client(InlineEngine(Workload(client_fn=CHOOSE)).run(JOB, clients))
     with engine(LocalGrid(3), clients_per_node=clients_per_node) as grid_engine:
         assert by_client(grid_engine.run(JOB, clients)) == expected
 
@@ -141,9 +140,9 @@ class OneReplyAtATime(LocalGrid):
 
 def test_classes_of_clients_share_cores_and_gpus() -> None:
     """On four cores and one GPU: clients 0 to 3 need three cores, 4 to 13 half a GPU, the others a core."""
-    wide, gpu = ClientResources(threads=3), ClientResources(gpu=0.5)
+    wide, gpu = ResourceConfig(threads=3), ResourceConfig(gpu=0.5)
     resources = {**dict.fromkeys(range(4), wide), **dict.fromkeys(range(4, 14), gpu)}
-    expected = by_client(InlineEngine(resources=resources, client_fn=CHOOSE).run(JOB, range(18)))
+    expected = by_client(InlineEngine(Workload(client_fn=CHOOSE, resources=resources)).run(JOB, range(18)))
     grid = OneReplyAtATime(5)
     with engine(grid, nodes=5, workers=4, gpus=1, clients_per_node=2, resources=resources) as grid_engine:
         assert by_client(grid_engine.run(JOB, range(18))) == expected
@@ -164,7 +163,7 @@ def test_equal_clients_are_all_sent_at_once() -> None:
 
 
 def test_cohorts_that_never_got_their_turn_fail_with_those_that_did_not_answer() -> None:
-    resources = dict.fromkeys(range(4), ClientResources(threads=2))
+    resources = dict.fromkeys(range(4), ResourceConfig(threads=2))
     with engine(LocalGrid(3, lambda *_: None), workers=2, clients_per_node=1, timeout=0.1, resources=resources) as grid:
         errors = {reply.client: reply.error for reply in grid.run(JOB, range(4))}
     assert errors == dict.fromkeys(range(4), "no reply within engine.timeout = 0.1 s")
@@ -172,7 +171,7 @@ def test_cohorts_that_never_got_their_turn_fail_with_those_that_did_not_answer()
 
 def test_class_that_needs_more_than_there_is_stops_before_the_first_message() -> None:
     with pytest.raises(RunError, match=r"clients with threads = 3, gpu = 0 \(client 5 is one\) need more"):
-        engine(LocalGrid(0), workers=2, resources={5: ClientResources(threads=3)}).__enter__()
+        engine(LocalGrid(0), workers=2, resources={5: ResourceConfig(threads=3)}).__enter__()
 
 
 def test_personal_arrays_travel_with_their_own_cohort_only() -> None:

@@ -17,12 +17,12 @@ from tests.support.processes import Program
 
 pytest.importorskip("ray")
 
-from fedkd.config.schema import EngineConfig
+from fedkd.config.schema import EngineConfig, ResourceConfig
 from fedkd.core.errors import RunError
 from fedkd.core.messages import Job, Reply
 from fedkd.engines.inline import InlineEngine
 from fedkd.engines.ray.engine import RayEngine
-from fedkd.engines.resources import ClientResources
+from fedkd.engines.resources import Workload
 
 pytestmark = pytest.mark.usefixtures("task_identity")
 
@@ -35,7 +35,7 @@ JOB = Job(
     probe=True,
     state_dir="somewhere",
 )
-RESOURCES = {11: ClientResources(threads=2)}
+RESOURCES = {11: ResourceConfig(threads=2)}
 CLIENT_FN = "tests.support.engine_performers:choose"
 
 
@@ -58,13 +58,13 @@ def errors(replies: Iterable[Reply]) -> dict[int, str]:
 def engine() -> Iterator[RayEngine]:
     """Two workers, cohorts of two clients, and client 11 with both cores to itself."""
     config = EngineConfig(workers=2, clients_per_node=2, timeout=30)
-    with RayEngine(config, clients=12, resources=RESOURCES, client_fn=CLIENT_FN) as running:
+    with RayEngine(config, Workload(12, CLIENT_FN, resources=RESOURCES)) as running:
         yield running
 
 
 def test_equals_inline(engine: RayEngine) -> None:
     clients = [11, 3, 0, 7, 8, 2, 5]
-    expected = comparable(InlineEngine(resources=RESOURCES, client_fn=CLIENT_FN).run(JOB, clients))
+    expected = comparable(InlineEngine(Workload(client_fn=CLIENT_FN, resources=RESOURCES)).run(JOB, clients))
     assert comparable(engine.run(JOB, clients)) == expected
     assert expected[11][1]["threads"] == 2
 
@@ -86,7 +86,7 @@ def test_killed_worker_costs_its_cohort_and_is_replaced(engine: RayEngine) -> No
 
 def test_second_ray_in_one_process_is_refused(engine: RayEngine) -> None:
     with pytest.raises(RunError, match="already running in this process"):
-        RayEngine(EngineConfig(workers=1), clients=1).__enter__()
+        RayEngine(EngineConfig(workers=1), Workload(1)).__enter__()
     assert errors(engine.run(JOB, [1])) == {}
 
 
@@ -109,9 +109,10 @@ from fedkd.config.schema import EngineConfig
 from fedkd.engines.ray.engine import RayEngine
 from fedkd.core.errors import RunError
 from fedkd.core.messages import Job
+from fedkd.engines.resources import Workload
 
 def engine(clients, **options):
-    return RayEngine(EngineConfig(**options), clients, client_fn="tests.support.engine_performers:choose")
+    return RayEngine(EngineConfig(**options), Workload(clients, "tests.support.engine_performers:choose"))
 """
 
 
@@ -135,7 +136,7 @@ def failed(round, kind):
 with engine(5, workers=1, timeout=10, clients_per_node=5) as running:
     print(failed(1, "hang_on_client_3"), failed(2, "hang_on_client_3"))
     print(failed(1, "die_on_client_3"), failed(2, "die_on_client_3"))
-    inline = InlineEngine(client_fn="tests.support.engine_performers:choose")
+    inline = InlineEngine(Workload(client_fn="tests.support.engine_performers:choose"))
     print(failed(1, "chatter"), answers(running) == answers(inline))
 """
     )
@@ -169,7 +170,7 @@ def test_failure_to_start_is_reported_and_leaves_nothing() -> None:
     process = start(
         """
 try:
-    RayEngine(EngineConfig(workers=1), 2, client_fn="no_such_module:perform").__enter__()
+    RayEngine(EngineConfig(workers=1), Workload(2, "no_such_module:perform")).__enter__()
 except RunError as error:
     print(error)
 """

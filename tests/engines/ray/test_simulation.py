@@ -17,8 +17,9 @@ from fedkd.config.load import to_json
 from fedkd.core.errors import RunError
 from fedkd.core.messages import Job
 from fedkd.engines.flower.client_app import app
-from fedkd.engines.flower.grid import EXPIRY_SECONDS, GridEngine
+from fedkd.engines.flower.grid import EXPIRY_SECONDS, GridEngine, Nodes
 from fedkd.engines.flower.wire import COHORT_MESSAGE, Cohort, encode_cohort
+from fedkd.engines.resources import Workload
 from fedkd.server.setup import new_distiller, new_strategy
 from tests.support.federations import federation, place_of
 from tests.support.local_grid import LocalGrid
@@ -52,7 +53,7 @@ class LateGrid(LocalGrid):
 
 def test_nothing_is_sent_before_all_nodes_are_there() -> None:
     grid = LateGrid(1)
-    with GridEngine(grid, nodes=4, workers=4, timeout=30.0, clients_per_node=1) as engine:
+    with GridEngine(grid, Nodes(4, 4), Workload(), timeout=30.0, clients_per_node=1) as engine:
         assert len(list(engine.run(nonsense(), range(8)))) == 8
     assert len({message.metadata.dst_node_id for message in grid.sent}) == 4
 
@@ -71,7 +72,7 @@ def test_messages_may_be_gone_through_twice() -> None:
     flower, grid = strategy(), TwiceGrid(2)
     flower.start(grid, flower.initial_arrays(), num_rounds=1)
     assert len(grid.sent) == 2
-    with GridEngine(grid, nodes=2, workers=1, timeout=30.0) as engine:
+    with GridEngine(grid, Nodes(2, 1), Workload(), timeout=30.0) as engine:
         assert len(list(engine.run(nonsense(), range(4)))) == 4
     configured = flower.configure_train(2, flower.initial_arrays(), ConfigRecord(), grid)
     assert len(list(configured)) == len(list(configured)) == 2
@@ -87,7 +88,7 @@ def test_a_round_in_which_every_reply_is_an_error_is_an_error() -> None:
     with pytest.raises(RunError, match=r"round 1: 0 valid reports, clients\.min_reports is 1"):
         flower.start(grid, flower.initial_arrays(), num_rounds=3)
     run = federation(None)
-    with GridEngine(LocalGrid(2, crash), nodes=2, workers=1, timeout=30.0) as engine:
+    with GridEngine(LocalGrid(2, crash), Nodes(2, 1), Workload(), timeout=30.0) as engine:
         job = run.server.job(1)
         with pytest.raises(RunError, match=r"0 valid reports.*client 0: ClientApp raised an exception; client 1"):
             run.server.finish_round(job, engine.run(job, run.server.sampled(1)))
@@ -110,7 +111,7 @@ def test_a_backend_that_fails_is_an_error_and_not_a_wait(monkeypatch: pytest.Mon
 
 def test_every_message_ends_soon_after_nobody_waits_for_it() -> None:
     grid, begun = LocalGrid(2), time.time()
-    with GridEngine(grid, nodes=2, workers=1, timeout=7.0, clients_per_node=1) as engine:
+    with GridEngine(grid, Nodes(2, 1), Workload(), timeout=7.0, clients_per_node=1) as engine:
         list(engine.run(nonsense(), range(5)))
     assert len(grid.sent) == 5
     for message in grid.sent:
@@ -178,9 +179,10 @@ sys.meta_path.insert(0, Watcher())
 import fedkd.app
 from fedkd.config.schema import EngineConfig
 from fedkd.engines.ray.engine import RayEngine
+from fedkd.engines.resources import Workload
 Watcher.names.add("ray")
 try:
-    RayEngine(EngineConfig(), 2).__enter__()
+    RayEngine(EngineConfig(), Workload(2)).__enter__()
 except RuntimeError as error:
     print(error)
 """
