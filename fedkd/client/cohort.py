@@ -1,26 +1,23 @@
-"""Several clients' work at once: each by itself up to where it trains, then all training in stacks, then the rest.
+"""Several clients' work at once: each by itself up to where it trains, then all training as one, then the rest.
 
-A client's work is a function of its job and leaves nothing behind before it is done. So it can be broken off where it
-trains and done again from the start, with the trained model at hand when it comes to that place.
+Each client's work runs in a coroutine of its own, which hands over what it wants trained and goes on from there: rules
+and behaviours are written as if there were no other client.
 """
 
-import copy
 import warnings
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass, field, replace
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from greenlet import getcurrent, greenlet
 
 from fedkd.client.performer import attempt, describe
 from fedkd.client.round import perform
-from fedkd.client.training import Loss, Trainer, cross_entropy, train
+from fedkd.client.training import train
 from fedkd.client.vectorised import Training, signature, train_vectorised, vectorisable
-from fedkd.config.schema import ClientsConfig
 from fedkd.core.compute import fixed_arithmetic
 from fedkd.core.messages import Job, Reply
 from fedkd.experiment import Experiment
-from fedkd.privacy.mechanism import PrivateTraining
 
 COHORT_BYTES = 2**31
 """About how much memory clients that are trained at once may take, 2 GiB.
@@ -54,18 +51,20 @@ class LocalClientFn:
 
     def together(self, job: Job, clients: Sequence[int]) -> list[Reply]:
         """The clients' replies, in their order."""
-        courses = {client: _Course() for client in clients}
+        coroutines = {client: greenlet(_work) for client in clients}
         replies: dict[int, Reply] = {}
         with fixed_arithmetic(Experiment.of(job.config).device):
-            while len(replies) < len(courses):
-                waiting: list[tuple[_Course, Training]] = []
-                for client, course in courses.items():
-                    if client not in replies:
-                        try:
-                            replies[client] = attempt(_Following(course), job, client)
-                        except _Wanted as wanted:
-                            waiting.append((course, wanted.training))
-                _train_waiting(waiting)
+            # What each is sent when it goes on: first its job, then whether it has been trained.
+            going_on: dict[int, tuple[Any, ...]] = {client: (job, client) for client in clients}
+            while going_on:
+                waiting: dict[int, Training] = {}
+                for client, message in going_on.items():
+                    answer = coroutines[client].switch(*message)
+                    if isinstance(answer, Training):
+                        waiting[client] = answer
+                    else:
+                        replies[client] = answer
+                going_on = {client: (done,) for client, done in _train_waiting(waiting).items()}
         return [replies[client] for client in clients]
 
 
@@ -74,74 +73,36 @@ client_fn = LocalClientFn()
 
 
 def client_bytes(experiment: Experiment, client: int) -> int:
-    """About how much memory a client takes while it is trained in a stack; its samples are there twice."""
+    """About how much memory a client takes while it is trained in a cohort; its samples are there twice."""
     inputs = experiment.data.inputs
     samples = experiment.data.clients[client].train.numel() * inputs[:1].numel() * inputs.itemsize
     return experiment.training_bytes[experiment.architecture_of(client)] + 2 * samples
 
 
-class _Wanted(BaseException):
-    """A client has come to where it trains. Not an error, so that nothing on the way takes it for one."""
-
-    def __init__(self, training: Training) -> None:
-        self.training = training
+def _work(job: Job, client: int) -> Reply:
+    """A client's work in a coroutine; whatever it raises becomes its ``error``."""
+    return attempt(lambda job, client: perform(job, client, _train), job, client)
 
 
-@dataclass
-class _Course:
-    """What one client has trained so far; None where it has to train by itself, in the place it would be."""
-
-    done: list[Training | None] = field(default_factory=list)
-
-
-class _Following:
-    """Does a client's work along its course, up to where it wants to train anew; raises ``_Wanted`` there."""
-
-    def __init__(self, course: _Course) -> None:
-        self._course = course
-        self._index = 0
-
-    def __call__(self, job: Job, client: int) -> Reply:
-        trainer: Trainer = self._train
-        return perform(job, client, trainer)
-
-    def _train(
-        self,
-        model: nn.Module,
-        inputs: Tensor,
-        labels: Tensor,
-        config: ClientsConfig,
-        *,
-        epochs: int,
-        generator: torch.Generator,
-        loss: Loss = cross_entropy,
-        private: PrivateTraining | None = None,
-    ) -> None:
-        course, index = self._course, self._index
-        self._index += 1
-        known = course.done[index] if index < len(course.done) else None
-        if known is not None:
-            model.load_state_dict(known.model.state_dict())
-            model.train()
-            generator.set_state(known.generator.get_state())
-            return
-        training = Training(model, inputs, labels, config, epochs, generator, loss, private)
-        if index == len(course.done) and vectorisable(training):
-            raise _Wanted(training)
-        train(**training.arguments)
-        # Of its own, because what the client does with the model later must not show when it comes here again.
-        kept = replace(training, model=copy.deepcopy(model), generator=generator.clone_state())
-        course.done[index:] = [kept]
+def _train(*arguments: Any, **options: Any) -> None:
+    """As ``fedkd.client.training.train``, together with other clients where they can be trained as one."""
+    training = Training(*arguments, **options)
+    parent = getcurrent().parent
+    if vectorisable(training) and parent is not None and parent.switch(training):
+        return
+    train(**training.arguments)
 
 
-def _train_waiting(waiting: Sequence[tuple[_Course, Training]]) -> None:
-    groups: dict[Hashable, list[tuple[_Course, Training]]] = {}
-    for course, training in waiting:
-        groups.setdefault(signature(training), []).append((course, training))
+def _train_waiting(waiting: dict[int, Training]) -> dict[int, bool]:
+    """Train them, equals as one; for each client whether it has been trained, and need not train by itself."""
+    groups: dict[Hashable, list[int]] = {}
+    for client, training in waiting.items():
+        groups.setdefault(signature(training), []).append(client)
+    trained: dict[int, bool] = {}
     for group in groups.values():
-        trained = _train_alike([training for _, training in group])
-        for (course, training), done in zip(group, trained, strict=True):
-            course.done.append(training if done else None)
+        done = _train_alike([waiting[client] for client in group])
+        trained |= dict(zip(group, done, strict=True))
+    return {client: trained[client] for client in waiting}
 
 
 def _train_alike(trainings: Sequence[Training]) -> list[bool]:
@@ -149,6 +110,7 @@ def _train_alike(trainings: Sequence[Training]) -> list[bool]:
     if len(trainings) < 2:
         return [False] * len(trainings)
     before = [training.generator.get_state() for training in trainings]
+    half = 0
     try:
         train_vectorised(trainings)
         return [True] * len(trainings)
@@ -157,8 +119,9 @@ def _train_alike(trainings: Sequence[Training]) -> list[bool]:
     except Exception as error:
         # Each client by itself, so that one that cannot be trained spoils no other.
         warnings.warn(f"{len(trainings)} clients are trained one by one: {describe(error)}", stacklevel=2)
-        return [False] * len(trainings)
-    # Only here, where nothing holds on any more to what was allocated.
+    # Only here, where nothing holds on any more to what was allocated: as if nothing had been tried.
     for training, state in zip(trainings, before, strict=True):
         training.generator.set_state(state)
+    if half == 0:
+        return [False] * len(trainings)
     return _train_alike(trainings[:half]) + _train_alike(trainings[half:])

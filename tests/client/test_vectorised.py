@@ -264,7 +264,7 @@ def stacks(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         train_vectorised(group)
         found.append(len(group))
 
-    monkeypatch.setattr(together, "train_stacked", noting)
+    monkeypatch.setattr(together, "train_vectorised", noting)
     return found
 
 
@@ -384,7 +384,7 @@ def test_stack_that_does_not_fit_into_memory_is_halved(
         train_vectorised(group)
         stacks.append(len(group))
 
-    monkeypatch.setattr(together, "train_stacked", cramped)
+    monkeypatch.setattr(together, "train_vectorised", cramped)
     running = federation(tmp_path)
     job, alone = running.ask(1)
     for one, other in zip(
@@ -403,9 +403,9 @@ def test_parts_stay_within_the_memory_they_may_take(monkeypatch: pytest.MonkeyPa
     assert client_fn.parts(job, (2, 0, 1, 3)) == [(2, 0, 1, 3)]
     sizes = [together.client_bytes(experiment, client) for client in range(4)]
     assert min(sizes) > sum(parameter.numel() * 4 for parameter in experiment.initial_model().parameters())
-    monkeypatch.setattr(together, "STACK_BYTES", max(sizes[2] + sizes[0], sizes[1] + sizes[3]))
+    monkeypatch.setattr(together, "COHORT_BYTES", max(sizes[2] + sizes[0], sizes[1] + sizes[3]))
     assert client_fn.parts(job, (2, 0, 1, 3)) == [(2, 0), (1, 3)]
-    monkeypatch.setattr(together, "STACK_BYTES", 1)
+    monkeypatch.setattr(together, "COHORT_BYTES", 1)
     assert client_fn.parts(job, (2, 0)) == [(2,), (0,)]
 
 
