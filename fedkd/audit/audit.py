@@ -3,25 +3,22 @@
 import hashlib
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from fedkd.audit.attack import (
     OBSERVATIONS,
     Attack,
-    Disclosure,
-    Evidence,
     InferenceAttack,
     MembershipAttack,
-    Observation,
 )
-from fedkd.audit.candidates import CandidatePool, HoldOut, draw_pool
+from fedkd.audit.candidates import HoldOut, draw_pool
+from fedkd.audit.evidence import disclosure_of, evidence_of
 from fedkd.audit.metrics import Confidence
 from fedkd.audit.performer import SHADOW_RUN
 from fedkd.audit.plan import ACTUAL, Plan, save_plan
@@ -30,8 +27,8 @@ from fedkd.audit.queries import crafted_queries
 from fedkd.audit.replay import Progress, Run, jobs_to_observe
 from fedkd.audit.report import AttackResult, AttackScores, AuditReport, Inference, Violation, measure, violations
 from fedkd.audit.server_side import CONSENSUS, STUDENT, load_answers, server_before
-from fedkd.audit.shadows import ShadowRun, all_shadow_runs, inserted_places, load_shadow_run, without_differences
-from fedkd.audit.surrogates import SURROGATE, load_surrogate
+from fedkd.audit.shadows import ShadowRun, all_shadow_runs, inserted_places, without_differences
+from fedkd.audit.surrogates import SURROGATE
 from fedkd.client.setup import asked_positions, client_rule
 from fedkd.config.load import to_json, to_mapping
 from fedkd.config.schema import AuditConfig, Plugin
@@ -51,15 +48,15 @@ AUDIT_FOLDER = "audit"
 OF_REPORTS = ("queried", "transcript")
 """Observations for which somebody must see the reports of a single client."""
 UNSEEN = 1000
-"""Most inputs in no role on which a copy is compared with its original."""
+"""Most inputs in no role on which a surrogate model is compared with its original."""
 BATCH = 64
-"""Worlds in one job."""
+"""Shadow runs in one job."""
 
 
 def audit(
     directory: RunDirectory, experiment: Experiment, options: AuditConfig, run: Run, progress: Progress
 ) -> AuditReport:
-    """Attack a finished run and write its ``audit.json``; ``experiment`` is the run's workspace with all noise known.
+    """Attack a finished run and write its ``audit.json``; ``experiment`` is the run's, with all noise known.
 
     What was computed before with the same options, but for the attacks, the observations, the shadows and the level, is
     found in the folder ``audit`` and not computed again. Raises ``ConfigError`` for what cannot be audited, and
@@ -290,7 +287,10 @@ class _Audit:
         for observation in self.options.observations if chosen else ():
             if any(text.startswith(f"{observation}:") for text in self._skipped):
                 continue
-            evidence = [self._evidence(folder, plan, pool, observation) for pool in plan.pools]
+            evidence = [
+                evidence_of(self.experiment, plan, folder, pool, observation, self.options.shadows)
+                for pool in plan.pools
+            ]
             covered = adversary == "local" or (adversary == "central" and observation in {"consensus", "student"})
             for name, attack in chosen.items():
                 if observation not in attack.observations:
@@ -316,32 +316,6 @@ class _Audit:
                     held.append(AttackScores(name, observation, scores[members], scores[~members]))
         return results, held
 
-    def _evidence(self, folder: Path, plan: Plan, pool: CandidatePool, observation: Observation) -> Evidence:
-        read = _READERS[observation]
-        shadows = range(self.options.shadows)
-        answers = read(self.experiment, plan, folder, ShadowRun(pool.client, ACTUAL), pool)
-        found = [read(self.experiment, plan, folder, ShadowRun(pool.client, shadow), pool) for shadow in shadows]
-        others = []
-        if observation in {"queried", "transcript"}:
-            rounds = load_shadow_run(folder, ShadowRun(pool.client, ACTUAL))["rounds"]
-            for client in self.experiment.sampled(plan.jobs[-1].round):
-                shadow_run = ShadowRun(client, ACTUAL)
-                if client == pool.client or not shadow_run.path(folder).is_file():
-                    continue
-                if load_shadow_run(folder, shadow_run)["rounds"] == rounds:
-                    others.append(read(self.experiment, plan, folder, shadow_run, pool))
-        seed = self.experiment.config.seed
-        return Evidence(
-            observation=observation,
-            answers=answers,
-            shadows=_stacked(found, answers),
-            included=torch.stack([pool.included(shadow, seed) for shadow in shadows])
-            if shadows
-            else torch.zeros(0, len(pool.labels), dtype=torch.bool),
-            others=_stacked(others, answers),
-            labels=pool.labels,
-        )
-
     def _inferences(self, folder: Path, plan: Plan, attacks: dict[str, Attack]) -> list[Inference]:
         chosen = {name: attack for name, attack in attacks.items() if isinstance(attack, InferenceAttack)}
         if not chosen:
@@ -350,57 +324,10 @@ class _Audit:
         for client in self.experiment.sampled(plan.jobs[-1].round):
             path = ShadowRun(client, ACTUAL).path(folder)
             if client not in self.experiment.attackers and path.is_file():
-                disclosures.append(self._disclosure(folder, client))
+                disclosures.append(disclosure_of(self.experiment, folder, client))
         return [
             Inference(name, attack.observation, dict(attack.measure(disclosures))) for name, attack in chosen.items()
         ]
-
-    def _disclosure(self, folder: Path, client: int) -> Disclosure:
-        shadow_run, data = ShadowRun(client, ACTUAL), self.experiment.data
-        found, copied = load_shadow_run(folder, shadow_run), load_surrogate(folder, shadow_run)["unseen"]
-        counts = torch.bincount(data.labels[data.clients[client].train], minlength=data.classes)
-        return Disclosure(
-            client=client,
-            answers=found["public"][-1],
-            crafted=found["crafted"],
-            copy=copied,
-            original=found["original"],
-            shares=counts / counts.sum(),
-        )
-
-
-def _queried(experiment: Experiment, plan: Plan, folder: Path, shadow_run: ShadowRun, pool: CandidatePool) -> Tensor:
-    found = load_shadow_run(folder, shadow_run)
-    jobs = {job.round: job for job in plan.jobs}
-    rows = []
-    for round, released in zip(found["rounds"], found["inserted"], strict=True):
-        places = inserted_places(experiment, asked_positions(experiment, jobs[round]))[: plan.views * len(pool.labels)]
-        rows.append(released[pool.client][places].reshape(plan.views, len(pool.labels), -1))
-    return torch.stack(rows)
-
-
-def _transcript(experiment: Experiment, plan: Plan, folder: Path, shadow_run: ShadowRun, pool: CandidatePool) -> Tensor:
-    return torch.stack([answers[pool.client] for answers in load_surrogate(folder, shadow_run)["answers"]])
-
-
-def _handed_out(kind: str) -> Callable[[Experiment, Plan, Path, ShadowRun, CandidatePool], Tensor]:
-    def read(experiment: Experiment, plan: Plan, folder: Path, shadow_run: ShadowRun, pool: CandidatePool) -> Tensor:
-        answers: Tensor = load_answers(folder, shadow_run, kind)["answers"]
-        return answers.unsqueeze(0)
-
-    return read
-
-
-_READERS: dict[Observation, Callable[[Experiment, Plan, Path, ShadowRun, CandidatePool], Tensor]] = {
-    "queried": _queried,
-    "transcript": _transcript,
-    "consensus": _handed_out(CONSENSUS),
-    "student": _handed_out(STUDENT),
-}
-
-
-def _stacked(found: list[Tensor], like: Tensor) -> Tensor:
-    return torch.stack(found) if found else like.new_zeros(0, *like.shape)
 
 
 def _plain(experiment: Experiment) -> Experiment:
