@@ -1,6 +1,5 @@
-"""The table of privacy_frontier.py."""
+"""The privacy frontier's table."""
 
-import csv
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -10,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from fedkd.results.report.statistics import mean_and_ci
+from studies.study import markdown_table, plus_minus
 
 Row = dict[str, Any]
 
@@ -39,7 +39,7 @@ COLUMNS = (
 
 
 def spent(folder: Path) -> Row:
-    """What the ledger of a run tells of the client that gave most: releases, and how they are accounted for."""
+    """The number of releases of the worst-case client, by the run's ledger, and how they are accounted for."""
     path = folder / "privacy_ledger.json"
     if not path.is_file():
         return {"releases": None, "accountant": None}
@@ -146,7 +146,7 @@ def controls(runs: Sequence[Row]) -> dict[str, Row]:
 
 
 def measured(name: str, values: Sequence[float | None]) -> Row:
-    """The mean, and the half-width of its 95 % interval, None for a single value; None for what nobody gets to know."""
+    """The mean, and the half-width of its 95 % interval, None for a single value; None for what was never measured."""
     known = [value for value in values if value is not None]
     if not known:
         return {name: None, f"{name}_ci95": None}
@@ -155,7 +155,7 @@ def measured(name: str, values: Sequence[float | None]) -> Row:
 
 
 def ceilings(rows: Sequence[Row]) -> list[str]:
-    """For every row with a proof, whether an attack refutes it."""
+    """For every row with a formal guarantee, whether an attack refutes it."""
     lines = []
     for row in rows:
         if row["epsilon"] is None:
@@ -177,31 +177,30 @@ def ceilings(rows: Sequence[Row]) -> list[str]:
     return lines
 
 
-def write_csv(path: Path, rows: Sequence[Row]) -> None:
-    """One line per row and attack."""
+def csv_rows(rows: Sequence[Row]) -> list[list[Any]]:
+    """A header, and one line per row and attack."""
     of_row = [key for key in rows[0] if key not in {"attacks", "violations"}]
     of_attack = list(rows[0]["attacks"][0])
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow([*of_row, *of_attack])
-        for row in rows:
-            for attack in row["attacks"]:
-                cells = [row[key] for key in of_row] + [attack[key] for key in of_attack]
-                writer.writerow([_cell(cell) for cell in cells])
+    return [
+        [*of_row, *of_attack],
+        *(
+            [_cell(cell) for cell in (*(row[key] for key in of_row), *(attack[key] for key in of_attack))]
+            for row in rows
+            for attack in row["attacks"]
+        ),
+    ]
 
 
 def markdown(rows: Sequence[Row], bars: Mapping[str, Row]) -> str:
     """The table with the strongest attack of each row, and the controls."""
-    lines = [f"| {' | '.join(COLUMNS)} |", f"|{'---|' * len(COLUMNS)}"]
-    lines += [f"| {' | '.join(_cells(row))} |" for row in rows]
+    lines = markdown_table(COLUMNS, map(_cells, rows))
     seeds = len(rows[0]["seeds"])
     attacked = len(rows[0]["attacked_seeds"])
     told = f"Mean ± 95 % confidence interval over {seeds} seeds; attacks on {attacked} of them."
     lines += ["", told if seeds > 1 else "One seed."]
     if bars:
-        lines += ["", "| control | test accuracy (%) |", "|---|---|"]
-        lines += [f"| `{name}` | {percent(bar, 'accuracy')} |" for name, bar in bars.items()]
+        cells = ([f"`{name}`", percent(bar, "accuracy")] for name, bar in bars.items())
+        lines += ["", *markdown_table(("control", "test accuracy (%)"), cells)]
     return "\n".join(lines) + "\n"
 
 
@@ -233,13 +232,11 @@ def _cells(row: Row) -> list[str]:
 def percent(row: Row, name: str) -> str:
     """A mean and its interval in per cent."""
     half = row[f"{name}_ci95"]
-    if row[name] is None:
-        return "–"
-    return _shown(100 * row[name], None if half is None else 100 * half, 1)
+    return _shown(row[name] and 100 * row[name], half and 100 * half, 1)
 
 
-def _shown(mean: float, half: float | None, digits: int) -> str:
-    return f"{mean:.{digits}f}" if half is None else f"{mean:.{digits}f} ± {half:.{digits}f}"
+def _shown(mean: float | None, half: float | None, digits: int) -> str:
+    return plus_minus(None if mean is None else (mean, math.inf if half is None else half), f".{digits}f")
 
 
 def _cell(value: Any) -> Any:
