@@ -45,8 +45,6 @@ PRESETS: dict[str, dict[str, Any]] = {
         ),
     },
 }
-INTERVALS = ("student", "over_fedavg", "gap", "clients_own", "clients_test")
-"""The columns that are means over seeds with an interval."""
 BASELINES = ("public_only", "centralised")
 CONTROLS = "controls"
 """The name under which the reference experiment's controls are run, without an algorithm of their own."""
@@ -121,35 +119,33 @@ def _interval(values: npt.NDArray[np.float64]) -> tuple[float, float]:
 
 
 def table(rows: list[dict[str, Any]], bars: dict[str, tuple[float, float]]) -> str:
-    titles = ["", "seeds", "student", "over fedavg", "gap %", "clients, own", "clients, test", "MB up", "MB down", "s"]
     cells = [
-        [
-            row["name"],
-            str(len(row["seeds"])),
-            *(plus_minus(row.get(key)) for key in INTERVALS),
-            f"{row['megabytes_up']:.2f}",
-            f"{row['megabytes_down']:.2f}",
-            f"{row['seconds']:.0f}",
-        ]
+        {
+            "": row["name"],
+            "seeds": str(len(row["seeds"])),
+            "student": plus_minus(row.get("student")),
+            "over fedavg": plus_minus(row.get("over_fedavg")),
+            "gap %": plus_minus(row.get("gap")),
+            "clients, own": plus_minus(row["clients_own"]),
+            "clients, test": plus_minus(row["clients_test"]),
+            "MB up": f"{row['megabytes_up']:.2f}",
+            "MB down": f"{row['megabytes_down']:.2f}",
+            "s": f"{row['seconds']:.0f}",
+        }
         for row in rows
     ]
     baselines = "; ".join(f"{name} {plus_minus(value)}" for name, value in bars.items())
-    return f"mean ± 95 % CI over seeds\n{aligned([titles, *cells])}\n{baselines}"
+    return f"mean ± 95 % CI over seeds\n{aligned(cells)}\n{baselines}"
 
 
-def csv_rows(rows: list[dict[str, Any]]) -> list[list[Any]]:
+def csv_row(row: dict[str, Any]) -> dict[str, Any]:
+    """The intervals as two columns each, empty where an algorithm has none, and the single figures."""
+    cells = {"name": row["name"], "seeds": len(row["seeds"])}
+    for key in ("student", "over_fedavg", "gap", "clients_own", "clients_test"):
+        mean, half = row.get(key, (None, None))
+        cells |= {key: "", f"{key}_ci95": ""} if mean is None else decimals(**{key: mean, f"{key}_ci95": half})
     single = ("megabytes_up", "megabytes_down", "up_against_fedavg", "seconds")
-    titles = ["name", "seeds", *(column for key in INTERVALS for column in (key, f"{key}_ci95")), *single]
-    cells = (
-        [
-            row["name"],
-            len(row["seeds"]),
-            *(cell for key in INTERVALS for cell in (decimals(row[key]) if key in row else ("", ""))),
-            *(f"{row[key]:.4g}" for key in single),
-        ]
-        for row in rows
-    )
-    return [titles, *cells]
+    return cells | {key: f"{row[key]:.4g}" for key in single}
 
 
 def draw(preset: str, rows: list[dict[str, Any]], bars: dict[str, tuple[float, float]], results: Results) -> Figure:
@@ -196,7 +192,7 @@ def reported(asked: Namespace, results: Results) -> Report:
         "configs": {row["name"]: to_mapping(configured(preset, row["name"], row["seeds"][0])) for row in rows},
     }
     figures = {"": draw(preset, rows, bars, results)}
-    return Report(content, table(rows, bars), csv=csv_rows(rows), figures=figures)
+    return Report(content, table(rows, bars), csv=[*map(csv_row, rows)], figures=figures)
 
 
 STUDY = Study("algorithms", stages, reported)

@@ -192,7 +192,7 @@ def tuned(preset: str, seeds: Sequence[int], results: Results) -> Report:
     best_first = sorted(table.items(), key=lambda item: -item[1])
     return Report(
         {"seeds": seeds, "validation_accuracy": table, "by_cell_and_seed": scores},
-        aligned([[policy, f"validation {value:.2f} %"] for policy, value in best_first]),
+        aligned([{"policy": policy, "validation": f"{value:.2f} %"} for policy, value in best_first]),
     )
 
 
@@ -262,11 +262,18 @@ def summarise(values: dict[str, dict[str, list[float]]]) -> dict[str, Any]:
 
 
 def table(report: dict[str, Any]) -> str:
-    rows = [["policy", "accuracy", "regret", "worst", f"{report['default']} minus policy (95 % CI)"]]
-    for policy, row in by_regret(report):
-        figures = (row["mean_accuracy"], row["mean_regret"], row["worst_regret"])
-        rows.append([policy, *(f"{figure:.2f}" for figure in figures), plus_minus(row["lead_of_default"], "+.2f")])
-    return aligned(rows)
+    return aligned(
+        [
+            {
+                "policy": policy,
+                "accuracy": f"{row['mean_accuracy']:.2f}",
+                "regret": f"{row['mean_regret']:.2f}",
+                "worst": f"{row['worst_regret']:.2f}",
+                f"{report['default']} minus policy (95 % CI)": plus_minus(row["lead_of_default"], "+.2f"),
+            }
+            for policy, row in by_regret(report)
+        ]
+    )
 
 
 def by_regret(report: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
@@ -274,15 +281,16 @@ def by_regret(report: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
     return sorted(report["overall"].items(), key=lambda item: item[1]["mean_regret"])
 
 
-def csv_rows(report: dict[str, Any]) -> list[list[str]]:
-    measures = ("mean", "ci95", "regret", "mean_lambda")
+def csv_rows(report: dict[str, Any]) -> list[dict[str, str]]:
+    measures = {"accuracy": "mean", "ci95": "ci95", "regret": "regret", "mean_lambda": "mean_lambda"}
     return [
-        ["policy", "cell", "accuracy", "ci95", "regret", "mean_lambda"],
-        *(
-            [policy, cell, *decimals(report[measure][policy][cell] for measure in measures)]
-            for policy, by_cell in report["mean"].items()
-            for cell in by_cell
-        ),
+        {
+            "policy": policy,
+            "cell": cell,
+            **decimals(**{column: report[measure][policy][cell] for column, measure in measures.items()}),
+        }
+        for policy, by_cell in report["mean"].items()
+        for cell in by_cell
     ]
 
 

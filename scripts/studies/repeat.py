@@ -79,28 +79,28 @@ def summarise(runs: dict[int, dict[str, Any]]) -> dict[str, Any]:
 
 def tables(report: dict[str, Any]) -> str:
     """The final accuracies, and the student beside fedavg after some of the rounds."""
-    final = [["", "test accuracy", "Δ vs. student"]]
+    final = []
     for name, row in report["accuracy"].items():
-        cells = [name, plus_minus(row["mean_ci95"]), ""]
-        if name != "student":
-            lead, half = report["student_lead"][name]
-            cells[2] = plus_minus((-lead, half), "+.2f")
-        final.append(cells)
+        lead, half = report["student_lead"].get(name, (0.0, 0.0))
+        difference = "" if name == "student" else plus_minus((-lead, half), "+.2f")
+        final.append({"": name, "test accuracy": plus_minus(row["mean_ci95"]), "Δ vs. student": difference})
     parts = [f"{len(report['seeds'])} seeds, 95 % CI", aligned(final)]
     student, fedavg = report["by_round"]["student"], report["by_round"].get("fedavg")
     if fedavg is not None:
         shown = sorted({1, 3, 5, 10, len(student)} & set(range(1, len(student) + 1)))
-        rounds = [[str(round), plus_minus(student[round - 1]), plus_minus(fedavg[round - 1])] for round in shown]
-        parts += ["", aligned([["round", "student", "fedavg"], *rounds])]
+        pairs = [(round, student[round - 1], fedavg[round - 1]) for round in shown]
+        rows = [{"round": str(at), "student": plus_minus(ours), "fedavg": plus_minus(its)} for at, ours, its in pairs]
+        parts += ["", aligned(rows)]
     seconds = ", ".join(f"{value:.0f}" for value in report["round_seconds"])
     return "\n".join([*parts, "", f"seconds per run, without controls: {seconds}"])
 
 
-def csv_rows(report: dict[str, Any]) -> list[list[Any]]:
-    rows: list[list[Any]] = [["name", "round", "accuracy", "ci95"]]
-    for name, intervals in report["by_round"].items():
-        rows += [[name, index, *decimals(interval)] for index, interval in enumerate(intervals, start=1)]
-    return rows + [[name, "final", *decimals(row["mean_ci95"])] for name, row in report["accuracy"].items()]
+def csv_rows(report: dict[str, Any]) -> list[dict[str, Any]]:
+    intervals = [
+        *((name, index, row) for name, rows in report["by_round"].items() for index, row in enumerate(rows, start=1)),
+        *((name, "final", row["mean_ci95"]) for name, row in report["accuracy"].items()),
+    ]
+    return [{"name": name, "round": at, **decimals(accuracy=mean, ci95=ci)} for name, at, (mean, ci) in intervals]
 
 
 def draw(report: dict[str, Any], title: str) -> Figure:

@@ -29,7 +29,6 @@ from studies.tasks import Results, Task
 
 FOLDER = "reproductions/"
 COLUMNS = ("name", "measure", "published", "mean", "ci95", "seeds", "low", "high", "met", "not_run")
-TITLES = ("reproduction", "setting", "published", "ours (95 % CI)", "seeds", "pass band", "result")
 
 
 @dataclass(frozen=True)
@@ -104,20 +103,20 @@ def report_row(entry: Entry, seeds: Sequence[int], results: Results) -> dict[str
     return row
 
 
-def cells(row: dict[str, Any]) -> list[str]:
-    """What the table shows, by ``TITLES``; a single seed has no interval."""
+def cells(row: dict[str, Any]) -> dict[str, str]:
+    """What the table shows; a single seed has no interval."""
     form, unit = (".2f", " %") if row["measure"] in ACCURACIES else (".4g", "")
     ours = None if row["mean"] is None else (row["mean"], math.inf if row["ci95"] is None else row["ci95"])
     low, high = row["band"]
-    return [
-        row["name"],
-        row["title"],
-        f"{row['published']:{form}}{unit}",
-        plus_minus(ours, form) + (unit if ours else ""),
-        str(len(row["values"])),
-        f"{low:.4g} to {high:.4g}",
-        outcome(row),
-    ]
+    return {
+        "reproduction": row["name"],
+        "setting": row["title"],
+        "published": f"{row['published']:{form}}{unit}",
+        "ours (95 % CI)": plus_minus(ours, form) + (unit if ours else ""),
+        "seeds": str(len(row["values"])),
+        "pass band": f"{low:.4g} to {high:.4g}",
+        "result": outcome(row),
+    }
 
 
 def outcome(row: dict[str, Any]) -> str:
@@ -128,9 +127,10 @@ def outcome(row: dict[str, Any]) -> str:
     return "above the band" if row["mean"] > row["band"][1] else "below the band"
 
 
-def csv_rows(rows: Sequence[dict[str, Any]]) -> list[Sequence[Any]]:
-    wide = [row | {"seeds": len(row["values"]), "low": row["band"][0], "high": row["band"][1]} for row in rows]
-    return [COLUMNS, *([row[column] for column in COLUMNS] for row in wide)]
+def csv_row(row: dict[str, Any]) -> dict[str, Any]:
+    low, high = row["band"]
+    wide = row | {"seeds": len(row["values"]), "low": low, "high": high}
+    return {column: wide[column] for column in COLUMNS}
 
 
 def markdown(rows: Sequence[dict[str, Any]]) -> str:
@@ -142,7 +142,7 @@ def markdown(rows: Sequence[dict[str, Any]]) -> str:
         "sent. A reference result is met if our mean over the seeds lies in the pass band, which was chosen before any",
         "run.",
         "",
-        *markdown_table(TITLES, ([f"`{row['name']}`", *cells(row)[1:]] for row in rows)),
+        *markdown_table([cells(row) | {"reproduction": f"`{row['name']}`"} for row in rows]),
     ]
     for row in rows:
         lines += ["", f"## {row['name']}", "", f"Source: {row['source']}.", "", f"Pass band: {row['why']}.", ""]
@@ -171,8 +171,8 @@ def stages(asked: Namespace) -> list[Stage]:
 def reported(asked: Namespace, results: Results) -> Report:
     """A row for every reference result that was named."""
     rows = [report_row(entry, asked.seeds or entry.reference.seeds, results) for entry in read_entries(asked.names)]
-    text = aligned([TITLES, *(cells(row) for row in rows)])
-    return Report({"references": rows}, text, csv=csv_rows(rows), markdown=markdown(rows))
+    text = aligned([*map(cells, rows)])
+    return Report({"references": rows}, text, csv=[*map(csv_row, rows)], markdown=markdown(rows))
 
 
 STUDY = Study("reproductions", stages, reported)

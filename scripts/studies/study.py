@@ -39,12 +39,12 @@ class Stage:
 class Report:
     """What a study found: ``content`` for JSON, ``text`` for the terminal, and tables and figures as there are.
 
-    ``csv`` has its header first. ``figures`` are by what is appended to the study's name.
+    ``csv`` has its rows by column. ``figures`` are by what is appended to the study's name.
     """
 
     content: Mapping[str, Any]
     text: str
-    csv: Sequence[Sequence[Any]] = ()
+    csv: Sequence[Mapping[str, Any]] = ()
     markdown: str = ""
     figures: Mapping[str, Figure] = field(default_factory=dict)
 
@@ -53,7 +53,9 @@ class Report:
         write_json(folder / f"{name}.json", {**self.content, "versions": versions()})
         if self.csv:
             with (folder / f"{name}.csv").open("w", newline="", encoding="utf-8") as file:
-                csv.writer(file).writerows(self.csv)
+                writer = csv.DictWriter(file, list(self.csv[0]))
+                writer.writeheader()
+                writer.writerows(self.csv)
         if self.markdown:
             (folder / f"{name}.md").write_text(self.markdown, encoding="utf-8")
         for suffix, figure in self.figures.items():
@@ -123,23 +125,23 @@ def plus_minus(value: Sequence[float] | None, form: str = ".2f") -> str:
     return f"{mean:{form}}" + (f" ± {half:{form.lstrip('+')}}" if np.isfinite(half) else "")
 
 
-def decimals(values: Iterable[float]) -> list[str]:
-    """Cells of a CSV."""
-    return [f"{value:.3f}" for value in values]
+def decimals(**values: float) -> dict[str, str]:
+    """Cells of a CSV by column."""
+    return {name: f"{value:.3f}" for name, value in values.items()}
 
 
-def aligned(rows: Sequence[Sequence[str]]) -> str:
-    """The rows as text, each column as wide as its widest cell."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
-    return "\n".join(line.rstrip() for line in lines)
+def aligned(rows: Sequence[Mapping[str, str]]) -> str:
+    """The cells by column as text, each column as wide as its widest cell."""
+    lines = [list(rows[0]), *(list(row.values()) for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return "\n".join("  ".join(map(str.ljust, line, widths)).rstrip() for line in lines)
 
 
-def markdown_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    """The lines of a table in Markdown."""
-    escaped = [[cell.replace("|", "\\|") for cell in row] for row in (columns, *rows)]
-    lines = [f"| {' | '.join(cells)} |" for cells in escaped]
-    return [lines[0], f"|{'---|' * len(columns)}", *lines[1:]]
+def markdown_table(rows: Sequence[Mapping[str, str]]) -> list[str]:
+    """The lines of a table in Markdown with these cells by column."""
+    cells = [list(rows[0]), *(list(row.values()) for row in rows)]
+    head, *body = ("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in cells)
+    return [head, f"|{'---|' * len(cells[0])}", *body]
 
 
 def heat_map(

@@ -47,6 +47,6 @@ def test_the_lambda_study_chooses_its_default_by_validation(
     assert DistillationConfig().balancer.name in {name.split()[0] for name in scores}
     for policy, values in report["by_cell_and_seed"].items():
         assert scores[policy] == pytest.approx(sum(values) / 2)
-    best = output.splitlines()[0]
+    best = output.splitlines()[1]
     assert best.startswith(max(scores, key=lambda policy: scores[policy]))
     assert f"{max(scores.values()):.2f} %" in best

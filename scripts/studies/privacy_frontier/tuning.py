@@ -79,6 +79,5 @@ def report(seeds: Sequence[int], results: Results) -> Report:
         "trials": [{**settings[name], "accuracy": accuracies[name]} for name in SETTINGS],
         "seeds": list(TRIALS),
     }
-    return Report(
-        content, aligned([[name, f"{100 * mean:.2f} %"] for name, mean in means.items()] + [["chosen", best]])
-    )
+    rows = [{"setting": name, "accuracy": f"{100 * mean:.2f} %"} for name, mean in means.items()]
+    return Report(content, f"{aligned(rows)}\nchosen: {best}")

@@ -38,23 +38,29 @@ def table(report: dict[str, Any]) -> str:
     """For every partition the undefended and the best strategy against each attack."""
     lines = []
     for partition, by_case in report["best"].items():
-        rows = [["attack", "undefended", "best defence", "accuracy (95 % CI)", "loss (95 % CI)"]]
-        for case, row in by_case.items():
-            undefended = report["mean"][partition][case]["mean_probabilities"][0]
-            best = (row["defence"], plus_minus(row["accuracy"]), plus_minus(row["loss"], "+.2f"))
-            rows.append([case, f"{undefended:.2f}", *best])
+        rows = [
+            {
+                "attack": case,
+                "undefended": f"{report['mean'][partition][case]['mean_probabilities'][0]:.2f}",
+                "best defence": row["defence"],
+                "accuracy (95 % CI)": plus_minus(row["accuracy"]),
+                "loss (95 % CI)": plus_minus(row["loss"], "+.2f"),
+            }
+            for case, row in by_case.items()
+        ]
         lines += [partition, aligned(rows)]
     return "\n".join(lines)
 
 
-def csv_rows(report: dict[str, Any]) -> list[list[str]]:
-    rows = [["partition", "attack", "defence", "accuracy", "ci95", "loss", "loss_ci95", "teacher_accuracy"]]
+def csv_rows(report: dict[str, Any]) -> list[dict[str, str]]:
+    rows = []
     for partition, by_case in report["mean"].items():
         for case, row in by_case.items():
-            for defence, mean in row.items():
+            for defence, (mean, around) in row.items():
+                loss, spread = report["loss"][partition][case][defence]
                 teacher = float(np.mean(report["teacher_values"][partition][case][defence]))
-                numbers = (*mean, *report["loss"][partition][case][defence], teacher)
-                rows.append([partition, case, defence, *decimals(numbers)])
+                cells = decimals(accuracy=mean, ci95=around, loss=loss, loss_ci95=spread, teacher_accuracy=teacher)
+                rows.append({"partition": partition, "attack": case, "defence": defence, **cells})
     return rows
 
 
