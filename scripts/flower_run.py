@@ -7,136 +7,13 @@ python scripts/flower_run.py quickstart --superlink NAME                    # on
 The first two start a SuperLink of their own, and end it and all that belongs to it afterwards.
 """
 
-import argparse
-import json
-import os
-import re
-import shlex
-import signal
-import subprocess
 import sys
-import tempfile
-import time
-from contextlib import ExitStack
-from pathlib import Path
-from typing import Any
 
-from _flower_processes import BIN, CONNECTION, environment, superlink, supernodes
+from deployments.flower_run import main
 
-from fedkd.config.load import load_config
-from fedkd.config.shipped import config_path
-from fedkd.core.errors import ConfigError, FedkdError, RunError
-from fedkd.engines.resources import cores
-
-ROOT = Path(__file__).resolve().parent.parent
-NODES_PER_CORE = 4
-SETTLE_SECONDS = 60.0
-"""How long after its last line a run may take to have a final status."""
-
-
-def main() -> int:
-    parser = argparse.ArgumentParser(description="Run one experiment by flwr run; exit with its status.")
-    parser.add_argument("config", help="a YAML file or a shipped name")
-    parser.add_argument("overrides", nargs="*", metavar="key.path=value", help="changes to the file")
-    parser.add_argument("--out", default="", help="folder for the results (default: runs/CONFIG-N)")
-    parser.add_argument("--resume", action="store_true", help="go on with the run in --out")
-    where = parser.add_mutually_exclusive_group()
-    where.add_argument("--supernodes", type=int, metavar="N", help="deploy on N SuperNodes on this machine")
-    where.add_argument("--superlink", metavar="NAME", help="use this connection of the Flower configuration")
-    arguments = parser.parse_intermixed_args()
-
-    keys = {"config": arguments.config, "overrides": shlex.join(arguments.overrides), "resume": arguments.resume}
-    if arguments.superlink is not None:
-        return flower_run(_flower_home(), arguments.superlink, keys | {"out": arguments.out})
-    source = config_path(arguments.config)
-    load_config(source, arguments.overrides)
-    keys |= {"config": str(source.resolve()), "out": arguments.out and str(Path(arguments.out).resolve())}
-    count = arguments.supernodes
-    if count is not None and count < 1:
-        raise ConfigError([f"--supernodes: must be at least 1, got {count}; leave it out for a simulation"])
-    with tempfile.TemporaryDirectory(prefix="fedkd-flower-") as folder, ExitStack() as stack:
-        home = Path(folder)
-        address = stack.enter_context(superlink(home, simulation=count is None))
-        if count is not None:
-            rest = {"num-partitions": count, "state-dir": str(home / "state")}
-            stack.enter_context(supernodes(home, address, [{"partition-id": node, **rest} for node in range(count)]))
-        return flower_run(home, CONNECTION, keys, simulation=count is None)
-
-
-def flower_run(home: Path, connection: str, keys: dict[str, Any], *, simulation: bool = False) -> int:
-    """Start the app in ROOT with these run-config keys, and follow it to its end: 0 when it ended well, else 1.
-
-    Ctrl-C stops the run. ``home`` holds the Flower configuration that knows the connection.
-    """
-    settings = [f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in keys.items()]
-    with tempfile.NamedTemporaryFile("w", suffix=".toml", encoding="utf-8") as run_config:
-        run_config.write("\n".join(settings))
-        run_config.flush()
-        command = ["run", str(ROOT), connection, "--stream", "--run-config", run_config.name]
-        if simulation:
-            # Without these, Flower simulates two nodes and gives each client two cores.
-            size = f"num-supernodes={NODES_PER_CORE * cores()} client-resources-num-cpus=1"
-            command += ["--federation-config", size]
-        run_id, status = None, 1
-        with _flwr(home, *command) as process:
-            assert process.stdout is not None
-            try:
-                for line in process.stdout:
-                    print(line, end="", flush=True)
-                    if (started := re.search(r"Successfully started run (\d+)", line)) is not None:
-                        run_id = started[1]
-            except KeyboardInterrupt:
-                process.terminate()
-                if run_id is not None:
-                    with _flwr(home, "stop", run_id, connection) as stopping:
-                        stopping.communicate()
-                raise
-            status = process.wait()
-    if run_id is None or status != 0:
-        return 1
-    ending, details = _ending(home, connection, run_id)
-    if ending != "finished:completed":
-        print(f"Error: the run is {ending}: {details}", file=sys.stderr)
-        return 1
-    return 0
-
-
-def _ending(home: Path, connection: str, run_id: str) -> tuple[str, str]:
-    """The status of the run, final unless Flower takes longer than it should, and its reason."""
-    deadline = time.monotonic() + SETTLE_SECONDS
-    while True:
-        with _flwr(home, "list", connection, "--run-id", run_id, "--format", "json") as process:
-            text = process.communicate()[0]
-        if process.returncode != 0:
-            raise RunError(f"the SuperLink does not say how run {run_id} ended:\n{text}")
-        run = json.loads(text[text.index("{") :])["runs"][0]
-        if str(run["status"]).startswith("finished") or time.monotonic() > deadline:
-            return str(run["status"]), str(run["status-details"])
-        time.sleep(0.5)
-
-
-def _flwr(home: Path, *command: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [str(BIN / "flwr"), *command],
-        env=environment(home),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    )
-
-
-def _flower_home() -> Path:
-    return Path(os.environ.get("FLWR_HOME", Path.home() / ".flwr"))
-
-
-def _interrupt(number: int, frame: object) -> None:
-    raise KeyboardInterrupt
-
+from fedkd.core.errors import FedkdError
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, _interrupt)
     try:
         sys.exit(main())
     except KeyboardInterrupt:

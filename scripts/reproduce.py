@@ -1,4 +1,4 @@
-"""Published figures held against fedkd's own: runs the reproduction cards and says which are met."""
+"""Published results compared with fedkd's own: which reference results are met."""
 
 import sys
 

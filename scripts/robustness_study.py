@@ -1,4 +1,4 @@
-"""Which teacher survives which attack? Attacks × teachers × share of attackers, from the same honest answers."""
+"""Which strategy withstands which attack? Attacks × strategies × share of attackers, on the same clients' logits."""
 
 import sys
 

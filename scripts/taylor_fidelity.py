@@ -1,4 +1,4 @@
-"""How far the first-order prediction of a step's loss decrease holds: measured over predicted, by learning rate."""
+"""Accuracy of the first-order prediction of a step's loss decrease: measured over predicted, by learning rate."""
 
 import sys
 

@@ -112,7 +112,7 @@ def plugin_at(config: ExperimentConfig, path: str) -> list[Plugin]:
 
 def _read_extended(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
     raw = read_yaml(path)
-    raw.pop("card", None)  # what a reproduction is held against, which is no part of the experiment
+    raw.pop("reference", None)  # the published result that a reproduction is compared with, no part of the experiment
     if (name := raw.pop("extends", None)) is None:
         return raw
     if not isinstance(name, str):

@@ -1,8 +1,8 @@
-"""Reproduction cards: configurations that say which published figure they are held against.
+"""Reference results: configurations that name the published result to compare with.
 
-A card is a configuration with a ``card`` block, which is no part of the experiment and is not handed on by ``extends``:
+Such a configuration has a ``reference`` block, which is no part of the experiment and is not inherited by ``extends``:
 
-    card:
+    reference:
       title: FedAvg on Fashion-MNIST
       source: Zhang et al. 2025, JMLR 26(50), arXiv 2312.04992, leaderboard
       published: 85.85
@@ -48,8 +48,8 @@ RATIOS: dict[str, tuple[str, ...]] = {
 
 
 @dataclass(frozen=True)
-class Card:
-    """A published figure, and when a measurement is taken to agree with it.
+class ReferenceResult:
+    """A published result, and when a measurement is taken to agree with it.
 
     ``measure`` is ``student`` (the server's model) or ``clients_test`` (the mean of the clients' models): accuracy on
     the test set after the last round, in per cent; or ``megabytes_up_ratio_to_fedavg`` or ``_to_float32``: the bytes
@@ -83,7 +83,7 @@ class Card:
             share = summary[ACCURACIES[self.measure]]
             if share is None:
                 raise RunError(
-                    f"card.measure: this experiment has no accuracy of the kind {self.measure!r}; name another"
+                    f"reference.measure: this experiment has no accuracy of the kind {self.measure!r}; name another"
                 )
             return 100.0 * float(share)
         if failures := summary["failures"] + (0 if baseline is None else baseline["failures"]):
@@ -92,7 +92,7 @@ class Card:
             )
         if baseline is None or baseline["bytes_up"] == 0:
             raise RunError(
-                f"card.measure: {self.measure} needs a second run whose clients send something; name another"
+                f"reference.measure: {self.measure} needs a second run whose clients send something; name another"
             )
         return float(summary["bytes_up"] / baseline["bytes_up"])
 
@@ -101,30 +101,30 @@ class Card:
         return self.band[0] <= mean <= self.band[1]
 
 
-def read_card(path: Path) -> tuple[Card, ExperimentConfig]:
-    """The card in a YAML file and its experiment; under a ratio, the run to compare with is checked as well.
+def read_reference_result(path: Path) -> tuple[ReferenceResult, ExperimentConfig]:
+    """The reference result in a YAML file and its experiment; for a ratio, the run to compare with is checked as well.
 
-    Raises ``ConfigError`` with every fault of the card and of the experiment, the parts that do not fit together among
-    them.
+    Raises ``ConfigError`` with every fault of the reference result and of the experiment, including parts that do not
+    fit together.
     """
-    raw = read_yaml(path).get("card")
+    raw = read_yaml(path).get("reference")
     problems: list[str] = []
-    card: Card | None = None
+    reference: ReferenceResult | None = None
     try:
-        card = _parse(raw)
+        reference = _parse(raw)
     except ConfigError as error:
         problems.extend(error.problems)
     config: ExperimentConfig | None = None
     try:
         config = load_config(path)
         problems.extend(composition_faults(Experiment.of(config)))
-        if card is not None and card.baseline is not None and not problems:
-            problems.extend(composition_faults(Experiment.of(load_config(path, card.baseline))))
+        if reference is not None and reference.baseline is not None and not problems:
+            problems.extend(composition_faults(Experiment.of(load_config(path, reference.baseline))))
     except ConfigError as error:
         problems.extend(error.problems)
-    if problems or card is None or config is None:
+    if problems or reference is None or config is None:
         raise ConfigError([f"{path.name}: {problem}" for problem in problems])
-    return card, config
+    return reference, config
 
 
 def absent_data(config: ExperimentConfig) -> list[str]:
@@ -139,22 +139,22 @@ def _source(spec: Plugin) -> DataSource:
     return source
 
 
-def _parse(raw: Any) -> Card:
+def _parse(raw: Any) -> ReferenceResult:
     if not isinstance(raw, Mapping):
-        keys = ", ".join(field.name for field in fields(Card))
-        raise ConfigError([f"card: must be a mapping with the keys {keys}, got {raw!r}; add it to the file"])
+        keys = ", ".join(field.name for field in fields(ReferenceResult))
+        raise ConfigError([f"reference: must be a mapping with the keys {keys}, got {raw!r}; add it to the file"])
     try:
-        card = TypeAdapter(Card).validate_python(dict(raw))
+        reference = TypeAdapter(ReferenceResult).validate_python(dict(raw))
     except ValidationError as error:
         # A band that makes no sense is told beside the faults of other keys.
         broken = _broken_band(raw["band"], raw["published"]) if _are_numbers(raw) else ()
         raise ConfigError([*(_explain(fault) for fault in error.errors()), *broken]) from None
-    problems = list(_broken_band(card.band, card.published))
-    if len(set(card.seeds)) != len(card.seeds):
-        problems.append(f"card.seeds: each may be listed once, got {list(card.seeds)}; remove the repetition")
+    problems = list(_broken_band(reference.band, reference.published))
+    if len(set(reference.seeds)) != len(reference.seeds):
+        problems.append(f"reference.seeds: each may be listed once, got {list(reference.seeds)}; remove the repetition")
     if problems:
         raise ConfigError(problems)
-    return card
+    return reference
 
 
 def _are_numbers(raw: Mapping[str, Any]) -> bool:
@@ -166,22 +166,22 @@ def _are_numbers(raw: Mapping[str, Any]) -> bool:
 def _broken_band(band: tuple[float, float], published: float) -> Iterator[str]:
     low, high = band
     if not low < high:
-        yield f"card.band: its first end must be below its second, got [{low:g}, {high:g}]; exchange or widen them"
+        yield f"reference.band: its first end must be below its second, got [{low:g}, {high:g}]; exchange or widen them"
     elif not low <= published <= high:
         yield (
-            f"card.band: must hold the published figure {published:g}, got [{low:g}, {high:g}]; "
+            f"reference.band: must hold the published figure {published:g}, got [{low:g}, {high:g}]; "
             "choose the band around that figure"
         )
 
 
 def _explain(fault: Any) -> str:
-    path = ".".join(str(part) for part in ("card", *fault["loc"]))
+    path = ".".join(str(part) for part in ("reference", *fault["loc"]))
     if fault["type"] == "unexpected_keyword_argument":
-        names = [field.name for field in fields(Card)]
+        names = [field.name for field in fields(ReferenceResult)]
         close = difflib.get_close_matches(str(fault["loc"][-1]), names, n=1)
         hint = f"did you mean {close[0]!r}?" if close else f"the keys here are {', '.join(names)}"
         return f"{path}: unknown key, got {fault['input']!r}; {hint}"
     message = fault["msg"][:1].lower() + fault["msg"][1:]
     if fault["type"] in ("missing", "missing_argument"):
-        return f"{path}: every card needs it; add it"
+        return f"{path}: every reference result needs it; add it"
     return f"{path}: {message}, got {fault['input']!r}; see studies.reference_results for what it takes"

@@ -2,27 +2,26 @@
 
     python scripts/repeat.py configs/fashion_mnist.yaml --seeds 0,1,2 --out docs/results/fashion_mnist
 
-Every seed has a run directory under --runs, as in `fedkd sweep`; finished ones are not run again, and what was
-interrupted goes on. Writes OUT.json, OUT.csv and OUT.png.
+Every seed has a run directory under --runs, as in `fedkd sweep`; finished ones are not run again, and an interrupted
+one is resumed. Writes OUT.json, OUT.csv and OUT.png.
 """
 
 import argparse
-import csv
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from matplotlib.figure import Figure
 
 from fedkd.app.cli.sweep_console import SweepConsole
-from fedkd.app.summary import versions
 from fedkd.app.sweep import run_sweep
 from fedkd.config.load import load_config, to_mapping
 from fedkd.core.errors import RunError
-from fedkd.core.files import write_json
 from fedkd.results.report.run_log import RunLog
 from fedkd.results.report.statistics import mean_and_ci
-from fedkd.results.report.style import new_figure, save
+from fedkd.results.report.style import new_figure
+from studies.study import Report, aligned, decimals, plus_minus, seed_list
 
 COLOURS = {"student": "#0072b2", "fedavg": "#d55e00", "centralised": "#555555", "public_only": "#009e73"}
 
@@ -78,35 +77,33 @@ def summarise(runs: dict[int, dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def print_tables(report: dict[str, Any]) -> None:
-    print(f"\n{'':14} {'test accuracy':>16} {'student leads by':>20}   ({len(report['seeds'])} seeds, 95 % CI)")
+def tables(report: dict[str, Any]) -> str:
+    """The final accuracies, and the student beside fedavg after some of the rounds."""
+    final = []
     for name, row in report["accuracy"].items():
-        mean, interval = row["mean_ci95"]
-        lead = "" if name == "student" else "{:+.2f} ± {:.2f}".format(*report["student_lead"][name])
-        print(f"{name:14} {mean:8.2f} ± {interval:5.2f} {lead:>20}")
+        lead, half = report["student_lead"].get(name, (0.0, 0.0))
+        difference = "" if name == "student" else plus_minus((-lead, half), "+.2f")
+        final.append({"": name, "test accuracy": plus_minus(row["mean_ci95"]), "Δ vs. student": difference})
+    parts = [f"{len(report['seeds'])} seeds, 95 % CI", aligned(final)]
     student, fedavg = report["by_round"]["student"], report["by_round"].get("fedavg")
     if fedavg is not None:
-        print(f"\n{'round':>6} {'student':>16} {'fedavg':>16}")
-        for round in sorted({1, 3, 5, 10, len(student)}):
-            if round <= len(student):
-                pair = ("{:8.2f} ± {:5.2f}".format(*each[round - 1]) for each in (student, fedavg))
-                print(f"{round:6} {'  '.join(pair)}")
-    print(f"\nrounds alone, seconds per run: {', '.join(f'{value:.0f}' for value in report['round_seconds'])}")
+        shown = sorted({1, 3, 5, 10, len(student)} & set(range(1, len(student) + 1)))
+        pairs = [(round, student[round - 1], fedavg[round - 1]) for round in shown]
+        rows = [{"round": str(at), "student": plus_minus(ours), "fedavg": plus_minus(its)} for at, ours, its in pairs]
+        parts += ["", aligned(rows)]
+    seconds = ", ".join(f"{value:.0f}" for value in report["round_seconds"])
+    return "\n".join([*parts, "", f"seconds per run, without controls: {seconds}"])
 
 
-def write_table(path: Path, report: dict[str, Any]) -> None:
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(["name", "round", "accuracy", "ci95"])
-        for name, rows in report["by_round"].items():
-            writer.writerows(
-                [name, index, f"{mean:.3f}", f"{ci:.3f}"] for index, (mean, ci) in enumerate(rows, start=1)
-            )
-        for name, row in report["accuracy"].items():
-            writer.writerow([name, "final", *(f"{value:.3f}" for value in row["mean_ci95"])])
+def csv_rows(report: dict[str, Any]) -> list[dict[str, Any]]:
+    intervals = [
+        *((name, index, row) for name, rows in report["by_round"].items() for index, row in enumerate(rows, start=1)),
+        *((name, "final", row["mean_ci95"]) for name, row in report["accuracy"].items()),
+    ]
+    return [{"name": name, "round": at, **decimals(accuracy=mean, ci95=ci)} for name, at, (mean, ci) in intervals]
 
 
-def draw(path: Path, report: dict[str, Any], title: str) -> None:
+def draw(report: dict[str, Any], title: str) -> Figure:
     """Accuracy over rounds: a thin line per seed, a thick one for the mean."""
     figure = new_figure(8, 4.6)
     axes = figure.add_subplot()
@@ -124,23 +121,23 @@ def draw(path: Path, report: dict[str, Any], title: str) -> None:
     axes.set_ylim(lowest - 12, None)
     axes.grid(alpha=0.3)
     axes.legend(frameon=False, loc="lower right")
-    save(figure, path)
+    return figure
 
 
-def main() -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("config")
     parser.add_argument("overrides", nargs="*", metavar="key.path=value")
-    parser.add_argument("--seeds", default="0,1,2")
+    parser.add_argument("--seeds", type=seed_list, default=[0, 1, 2])
     parser.add_argument("--out", type=Path, required=True, help="where the tables and the plot go, without ending")
     parser.add_argument("--runs", type=Path, help="run directories (default: runs/NAME-repeated)")
-    arguments = parser.parse_args()
-    runs = arguments.runs or Path("runs") / f"{Path(arguments.config).stem}-repeated"
-    seeds = [int(seed) for seed in arguments.seeds.split(",")]
-    report = summarise(run_seeds(arguments.config, arguments.overrides, seeds, runs)) | {"versions": versions()}
-    report["config"] = to_mapping(load_config(arguments.config, arguments.overrides))
-    write_json(arguments.out.with_suffix(".json"), report)
-    write_table(arguments.out.with_suffix(".csv"), report)
-    draw(arguments.out.with_suffix(".png"), report, f"{Path(arguments.config).stem}: {len(seeds)} seeds and their mean")
-    print_tables(report)
+    arguments = parser.parse_intermixed_args(argv)
+    name, seeds = Path(arguments.config).stem, arguments.seeds
+    runs = arguments.runs or Path("runs") / f"{name}-repeated"
+    content = summarise(run_seeds(arguments.config, arguments.overrides, seeds, runs))
+    content["config"] = to_mapping(load_config(arguments.config, arguments.overrides))
+    figures = {"": draw(content, f"{name}: {len(seeds)} seeds and their mean")}
+    Report(content, tables(content), csv=csv_rows(content), figures=figures).write(
+        arguments.out.parent, arguments.out.name
+    )
     return 0

@@ -14,12 +14,12 @@ from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
-from _flower_processes import CONNECTION, Certificates, superlink, supernodes
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
-from flower_run import flower_run
+from deployments.flower_run import flower_run
+from deployments.processes import CONNECTION, Certificates, superlink, supernodes
 
 from fedkd.app.run import run_experiment
 from fedkd.config.load import load_config

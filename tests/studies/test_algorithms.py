@@ -1,16 +1,17 @@
-"""The comparison of algorithms, small, and the memory of many clients."""
+"""The comparison of algorithms, small."""
 
 import json
 from pathlib import Path
 
 import pytest
+from studies import algorithms
 
 from tests.support.scripts_run import run_script
 
 
 def test_the_algorithm_study_runs_small_and_adds_up(tmp_path: Path) -> None:
-    command = ("scripts/algorithm_study.py", "--out", str(tmp_path), "--runs", str(tmp_path / "runs"))
-    table = run_script(*command, "--only", "ds_fl,fed_distill")
+    where = ("--out", str(tmp_path), "--runs", str(tmp_path / "runs"))
+    table = run_script("scripts/algorithm_study.py", *where, "--only", "ds_fl,fed_distill")
     report = json.loads((tmp_path / "algorithms.json").read_text())
     rows = {row["name"]: row for row in report["rows"]}
     assert set(rows) == {"fedavg", "ds_fl", "fed_distill"}
@@ -27,13 +28,5 @@ def test_the_algorithm_study_runs_small_and_adds_up(tmp_path: Path) -> None:
     assert rows["ds_fl"]["megabytes_up"] == pytest.approx(summary["bytes_up"] / 1e6)
     assert (tmp_path / "algorithms.png").stat().st_size > 10_000
     # What was run before stays in the table.
-    run_script(*command, "--only", "fedavg")
+    assert algorithms.main([*where, "--only", "fedavg"]) == 0
     assert {row["name"] for row in json.loads((tmp_path / "algorithms.json").read_text())["rows"]} == set(rows)
-
-
-def test_the_memory_of_many_clients_is_measured_on_top_of_the_libraries() -> None:
-    small = ("--clients", "4", "--rounds", "1", "--models", "cnn,mlp", "--samples", "10", "--dataset", "digits")
-    found = json.loads(run_script("scripts/benchmark.py", "memory", *small, "--json"))
-    assert found["failures"] == 0
-    assert found["peak_gb"] == pytest.approx(found["libraries_gb"] + found["on_top_of_libraries_gb"])
-    assert 0 < found["on_top_of_libraries_gb"] < found["libraries_gb"]

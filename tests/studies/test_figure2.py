@@ -1,35 +1,25 @@
 """The script of Figure 2, and what its curves must look like."""
 
 import math
-import os
-import runpy
-import subprocess
-import sys
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import matplotlib.image
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from studies.figure2 import WEIGHTS, curves
 
 from fedkd.distillation.balancer import build_balancer
 from fedkd.distillation.geometry import GradientGeometry
-from tests.support import ROOT
+from tests.support.scripts_run import run_script
 
-SCRIPT = ROOT / "scripts/figure2.py"
 NORMS = st.floats(1e-5, 1e-1)
 ACUTE = st.floats(0.0, math.pi / 2)
 OBTUSE = st.floats(math.pi / 2 + 1e-3, math.pi)
 SMALLEST_Q = 1e-13
 """Of the size of rounding errors in q, whose terms reach 1e-2."""
-
-
-@pytest.fixture(scope="module")
-def script() -> dict[str, Any]:
-    return runpy.run_path(str(SCRIPT))
 
 
 def geometry(dist: float, task: float, angle: float) -> GradientGeometry:
@@ -77,11 +67,11 @@ def test_at_acute_angles_the_least_decrease_is_inside_only_where_the_norms_are_a
         assert least(found) == (1.0 if dist < task else 0.0), "the end of the smaller gradient"
 
 
-def test_the_curves_are_of_the_asked_kind_and_size(script: dict[str, Any]) -> None:
-    weights, curves = script["WEIGHTS"], script["curves"](200, 3)
-    assert (weights[0], weights[-1]) == (0.0, 1.0)
-    assert set(curves) == {"acute", "obtuse"}
-    for kind, lines in curves.items():
+def test_the_curves_are_of_the_asked_kind_and_size() -> None:
+    assert (WEIGHTS[0], WEIGHTS[-1]) == (0.0, 1.0)
+    drawn = curves(200, 3)
+    assert set(drawn) == {"acute", "obtuse"}
+    for kind, lines in drawn.items():
         assert len(lines) == 200
         ends = np.sqrt([[line[0], line[-1]] for line in lines])
         assert ends.min() >= 1e-5
@@ -98,22 +88,14 @@ def test_the_curves_are_of_the_asked_kind_and_size(script: dict[str, Any]) -> No
             assert all(left <= right + SMALLEST_Q for left, right in pairwise(slopes))
 
 
-def test_the_seed_alone_decides(script: dict[str, Any]) -> None:
-    assert script["curves"](3, 7) == script["curves"](3, 7)
-    assert script["curves"](3, 7) != script["curves"](3, 8)
+def test_the_seed_alone_decides() -> None:
+    assert curves(3, 7) == curves(3, 7)
+    assert curves(3, 7) != curves(3, 8)
 
 
-def test_the_script_draws_red_and_green_curves_and_is_short(tmp_path: Path) -> None:
-    assert len(SCRIPT.read_text(encoding="utf-8").splitlines()) <= 65
+def test_the_script_draws_red_and_green_curves(tmp_path: Path) -> None:
     out = tmp_path / "new" / "figure.png"
-    command = [sys.executable, str(SCRIPT), "--trials", "3", "--seed", "1", "--out", str(out)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment())
-    assert done.returncode == 0, done.stderr
-    assert str(out) in done.stdout
+    assert str(out) in run_script("scripts/figure2.py", "--trials", "3", "--seed", "1", "--out", str(out))
     red, green, blue = np.moveaxis(matplotlib.image.imread(out)[..., :3], -1, 0)
     assert bool(((red > green + 0.3) & (red > blue + 0.3)).any())
     assert bool(((green > red + 0.2) & (green > blue + 0.2)).any())
-
-
-def environment() -> dict[str, str]:
-    return os.environ | {"PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "utf-8"}

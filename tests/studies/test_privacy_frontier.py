@@ -1,19 +1,20 @@
 """The privacy frontier: its tuning sees nothing that it reports on, its table says what was found, and it runs."""
 
 import csv
-import importlib
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from studies.privacy_frontier import study, tables, tuning
+from studies.privacy_frontier.unused_data import UnusedFashionMnist
 
 from fedkd.config.load import load_config, to_mapping
+from fedkd.data.datasets.fashion_mnist import FashionMnist
 from fedkd.data.roles import prepare
 from tests.support import ROOT
+from tests.support.scripts_run import run_script
 
 CONFIGS = ROOT / "configs/privacy"
 TINY = (
@@ -31,29 +32,35 @@ TINY = (
 
 
 def test_tuning_sees_no_private_and_no_test_sample_of_any_seed() -> None:
-    unused = importlib.import_module("studies.privacy_frontier.unused_data")
     frontier = load_config(CONFIGS / "none.yaml")
-    source = unused.UnusedFashionMnist(
-        seeds=(0, 1), public_size=frontier.data.public.size, private_size=frontier.data.private_size, test_size=500
-    )
+    public, private = frontier.data.public.size, frontier.data.private_size
+    assert private is not None
+    source = UnusedFashionMnist(seeds=(0, 1), public_size=public, private_size=private, test_size=500)
     if not source.available(Path()):
         pytest.skip("Fashion-MNIST is not on this machine")
     found = source.load(Path())
     assert len(found.test_labels) == 500
-    left = torch.cat([found.train_images, found.test_inputs]).flatten(1)
+    left = torch.cat([found.train_images, found.test_images]).flatten(1)
     tuned_on = {row.numpy().tobytes() for row in left}
-    whole = importlib.import_module("fedkd.data.datasets.fashion_mnist").FashionMnist().load(Path())
-    assert not tuned_on & {row.numpy().tobytes() for row in whole.test_inputs.flatten(1)}
+    whole = FashionMnist().load(Path())
+    assert not tuned_on & {row.numpy().tobytes() for row in whole.test_images.flatten(1)}
     train = {row.numpy().tobytes() for row in whole.train_images.flatten(1)}
     assert tuned_on <= train
     for seed in (0, 1):
         data = prepare(load_config(CONFIGS / "none.yaml", [f"seed={seed}"]))
         # Back from standardised to the bytes in the files.
         raw = (data.inputs - data.inputs.amin()) / (data.inputs.amax() - data.inputs.amin()) * 255
-        private = {row.numpy().tobytes() for row in raw.round().to(torch.uint8).flatten(1)}
-        assert len(private) > 3900
-        assert private <= train
-        assert not tuned_on & private
+        of_clients = {row.numpy().tobytes() for row in raw.round().to(torch.uint8).flatten(1)}
+        assert len(of_clients) > 3900
+        assert of_clients <= train
+        assert not tuned_on & of_clients
+
+
+def test_every_trial_of_tuning_is_a_sound_configuration() -> None:
+    for name, (epochs, *_) in tuning.SETTINGS.items():
+        config = tuning.configured((0, 1), name, 100)
+        assert config.clients.epochs == epochs
+        assert config.data.dataset.options["seeds"] == [0, 1]
 
 
 def test_the_shipped_settings_are_those_that_tuning_chose() -> None:
@@ -67,7 +74,6 @@ def test_the_shipped_settings_are_those_that_tuning_chose() -> None:
 
 
 def test_tuning_prefers_few_epochs_where_accuracy_is_the_same() -> None:
-    tuning = importlib.import_module("studies.privacy_frontier.tuning")
     means = dict.fromkeys(tuning.SETTINGS, 0.6) | {
         "everything, 40 steps, rate 0.2": 0.80,
         "everything, 20 steps, rate 0.6": 0.798,
@@ -119,9 +125,8 @@ def result(student: float, epsilon: float | None) -> dict[str, Any]:
 
 
 def test_a_row_by_hand() -> None:
-    table = importlib.import_module("studies.privacy_frontier.tables")
     roc = [[0.0, 0.0, 0.0, 0.0], [0.0, 0.2, 0.1, 0.3], [0.5, 0.6, 0.5, 0.7], [1.0, 1.0, 0.9, 1.0]]
-    row = table.summarise(
+    row = tables.summarise(
         "dp_sgd_2", [0, 1], [result(0.8, 2.0), result(0.7, 1.9)], [0, 1], [audit(0.6, roc, []), audit(0.7, roc, [])]
     )
     assert (row["row"], row["mechanism"], row["epsilon"]) == ("dp_sgd_2", "dp_sgd", 2.0)
@@ -131,15 +136,14 @@ def test_a_row_by_hand() -> None:
     assert attack["auc"] == pytest.approx(0.65)
     assert attack["ceiling_at_1pct_fpr"] == pytest.approx(2.71828**2 * 0.01 + 1e-5, rel=1e-3)
     # The largest true-positive rate that a threshold reaches without exceeding the false-positive rate.
-    rates = table.at_rates(roc)
+    rates = tables.at_rates(roc)
     assert rates[0] == 0.2
     assert rates[-1] == 1.0
-    assert max(rate for fpr, rate in zip(table.FALSE_POSITIVES, rates, strict=True) if fpr < 0.5) == 0.2
-    assert "stands" in table.ceilings([row])[0]
+    assert max(rate for fpr, rate in zip(tables.FALSE_POSITIVES, rates, strict=True) if fpr < 0.5) == 0.2
+    assert "stands" in tables.ceilings([row])[0]
 
 
 def test_a_refuted_claim_is_called_so() -> None:
-    table = importlib.import_module("studies.privacy_frontier.tables")
     violation = {
         "attack": "lira_online",
         "observation": "queried",
@@ -149,29 +153,23 @@ def test_a_refuted_claim_is_called_so() -> None:
         "fpr_upper": 0.05,
         "ceiling": 0.4,
     }
-    row = table.summarise("dp_sgd_2", [0], [result(0.8, 2.0)], [0], [audit(0.99, [[0.0, 0.9, 0.8, 1.0]], [violation])])
-    (line,) = table.ceilings([row])
+    row = tables.summarise("dp_sgd_2", [0], [result(0.8, 2.0)], [0], [audit(0.99, [[0.0, 0.9, 0.8, 1.0]], [violation])])
+    (line,) = tables.ceilings([row])
     assert "dp_sgd_2: ε = 2 REFUTED: lira_online from queried" in line
-    assert table.ceilings([table.summarise("none", [0], [result(0.8, None)], [0], [audit(0.99, [], [])])]) == []
+    assert tables.ceilings([tables.summarise("none", [0], [result(0.8, None)], [0], [audit(0.99, [], [])])]) == []
 
 
 def test_what_nobody_gets_to_know_is_left_blank() -> None:
-    table = importlib.import_module("studies.privacy_frontier.tables")
-    row = table.measured("client_accuracy", [None, None])
+    row = tables.measured("client_accuracy", [None, None])
     assert row == {"client_accuracy": None, "client_accuracy_ci95": None}
-    assert table.percent(row, "client_accuracy") == "–"
+    assert tables.percent(row, "client_accuracy") == "–"
 
 
-def test_the_study_runs_small_and_goes_on_where_it_stopped(tmp_path: Path) -> None:
-    def study(rows: str) -> str:
-        overrides = [part for override in TINY for part in ("--override", override)]
-        command = [sys.executable, "scripts/privacy_frontier.py", "--only", rows, "--workers", "1", *overrides]
-        where = ["--out", str(tmp_path), "--runs", str(tmp_path / "runs")]
-        found = subprocess.run([*command, *where], cwd=ROOT, capture_output=True, text=True, check=False, timeout=400)
-        assert found.returncode == 0, found.stderr
-        return found.stdout
-
-    text = study("none,gnmax")
+def test_the_study_runs_small_and_resumes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    overrides = [part for override in TINY for part in ("--override", override)]
+    where = ["--out", str(tmp_path), "--runs", str(tmp_path / "runs"), "--workers", "1"]
+    command = ["--only", "none,gnmax", *where, *overrides]
+    text = run_script("scripts/privacy_frontier.py", *command)
     report = json.loads((tmp_path / "privacy_frontier.json").read_text())
     rows = {row["row"]: row for row in report["rows"]}
     assert list(rows) == ["none", "gnmax"]
@@ -188,5 +186,6 @@ def test_the_study_runs_small_and_goes_on_where_it_stopped(tmp_path: Path) -> No
     for name in ("privacy_frontier", "privacy_frontier_roc", "privacy_frontier_leakage"):
         assert (tmp_path / f"{name}.png").stat().st_size > 10_000
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "runs").glob("*/summary.json")}
-    assert study("none,gnmax") == text
+    assert study.main(command) == 0
+    assert capsys.readouterr().out == text
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "runs").glob("*/summary.json")} == before

@@ -1,15 +1,14 @@
-"""Reproduction cards: the shipped ones are sound, bad ones are refused in full, and the script measures and judges."""
+"""Reference results: the shipped ones are sound, bad ones are refused in full, and the script measures and compares."""
 
 import csv
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 import yaml
-from studies.reference_results import ACCURACIES, Card, absent_data, read_card
+from studies import reproductions
+from studies.reference_results import ACCURACIES, ReferenceResult, absent_data, read_reference_result
 
 from fedkd.app.checks import composition_faults
 from fedkd.config.load import load_config
@@ -17,10 +16,11 @@ from fedkd.core.errors import ConfigError, RunError
 from fedkd.experiment import Experiment
 from fedkd.models import build_model
 from tests.support import ROOT
+from tests.support.scripts_run import run_script
 
-CARDS = sorted((ROOT / "configs/reproductions").glob("*.yaml"))
+FILES = sorted((ROOT / "configs/reproductions").glob("*.yaml"))
 BLOCK = {
-    "title": "a tiny card",
+    "title": "a tiny setting",
     "source": "nobody 2020",
     "published": 50.0,
     "measure": "student",
@@ -39,81 +39,81 @@ TINY = {
 }
 
 
-def write_card(path: Path, changes: object = (), config: dict[str, object] = TINY) -> Path:
-    """A file with the tiny experiment and its card, changed."""
-    path.write_text(yaml.safe_dump({**config, "card": {**BLOCK, **dict(changes)}}), encoding="utf-8")  # type: ignore[call-overload]
+def write_reference(path: Path, changes: object = (), config: dict[str, object] = TINY) -> Path:
+    """A file with the tiny experiment and its reference result, changed."""
+    path.write_text(yaml.safe_dump({**config, "reference": {**BLOCK, **dict(changes)}}), encoding="utf-8")  # type: ignore[call-overload]
     return path
 
 
 def problems_of(path: Path) -> tuple[str, ...]:
     with pytest.raises(ConfigError) as caught:
-        read_card(path)
+        read_reference_result(path)
     return caught.value.problems
 
 
-def test_there_are_cards() -> None:
-    assert {"fedavg_pfllib", "ds_fl_ratio", "cfd_ratio", "feddf_cifar10"} <= {path.stem for path in CARDS}
+def test_there_are_reference_results() -> None:
+    assert {"fedavg_pfllib", "ds_fl_ratio", "cfd_ratio", "feddf_cifar10"} <= {path.stem for path in FILES}
 
 
-@pytest.mark.parametrize("path", CARDS, ids=lambda path: path.stem)
-def test_a_shipped_card_is_sound(path: Path) -> None:
-    card, config = read_card(path)
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_a_shipped_reference_result_is_sound(path: Path) -> None:
+    reference, config = read_reference_result(path)
     assert composition_faults(Experiment.of(config)) == []
-    low, high = card.band
-    if card.measure in ACCURACIES:
-        assert 0 <= low <= card.published <= high <= 100
+    low, high = reference.band
+    if reference.measure in ACCURACIES:
+        assert 0 <= low <= reference.published <= high <= 100
         assert high - low <= 10, "so wide a band says nothing"
     else:
-        assert 0 < low <= card.published <= high < 1
-    assert "arXiv" in card.source
-    assert "//" not in card.source
-    assert card.differs
+        assert 0 < low <= reference.published <= high < 1
+    assert "arXiv" in reference.source
+    assert "//" not in reference.source
+    assert reference.differs
 
 
-def test_the_ds_fl_card_is_about_as_many_bytes_as_it_says() -> None:
-    card, config = read_card(ROOT / "configs/reproductions/ds_fl_ratio.yaml")
+def test_the_ds_fl_reference_result_is_about_as_many_bytes_as_it_says() -> None:
+    reference, config = read_reference_result(ROOT / "configs/reproductions/ds_fl_ratio.yaml")
     model = build_model(config.student.model, (1, 28, 28), 10, torch.Generator().manual_seed(0))
     parameters = sum(parameter.numel() for parameter in model.parameters())
-    assert card.published == pytest.approx(4 * 10 * 1000 / (4 * 2_760_228), rel=1e-4)
+    assert reference.published == pytest.approx(4 * 10 * 1000 / (4 * 2_760_228), rel=1e-4)
     # One byte of each message says how it is coded.
-    assert card.met((1 + 4 * 10 * config.data.public.size) / (4 * parameters))
-    assert not card.met(0.5 * card.published)
+    assert reference.met((1 + 4 * 10 * config.data.public.size) / (4 * parameters))
+    assert not reference.met(0.5 * reference.published)
 
 
-def test_a_card_is_no_part_of_the_experiment_and_not_inherited(tmp_path: Path) -> None:
-    base = write_card(tmp_path / "base.yaml")
+def test_a_reference_result_is_no_part_of_the_experiment_and_not_inherited(tmp_path: Path) -> None:
+    base = write_reference(tmp_path / "base.yaml")
     child = tmp_path / "child.yaml"
     child.write_text("extends: base.yaml\nrounds: 2\n", encoding="utf-8")
     plain = tmp_path / "plain.yaml"
     plain.write_text(yaml.safe_dump({**TINY, "rounds": 2}), encoding="utf-8")
     assert load_config(child) == load_config(plain)
-    assert read_card(base)[0].title == "a tiny card"
+    assert read_reference_result(base)[0].title == "a tiny setting"
     (problem,) = problems_of(child)
-    assert problem.startswith("child.yaml: card: must be a mapping with the keys title, source")
+    assert problem.startswith("child.yaml: reference: must be a mapping with the keys title, source")
 
 
-def test_an_extending_card_takes_its_settings_from_the_base_and_its_figure_from_itself(tmp_path: Path) -> None:
-    write_card(tmp_path / "base.yaml")
-    child = write_card(tmp_path / "child.yaml", {"published": 60.0}, {"extends": "base.yaml", "rounds": 2})
-    card, config = read_card(child)
-    assert card.published == 60.0
+def test_an_extending_file_takes_its_settings_from_the_base_and_its_reference_from_itself(tmp_path: Path) -> None:
+    write_reference(tmp_path / "base.yaml")
+    child = write_reference(tmp_path / "child.yaml", {"published": 60.0}, {"extends": "base.yaml", "rounds": 2})
+    reference, config = read_reference_result(child)
+    assert reference.published == 60.0
     assert (config.rounds, config.clients.count) == (2, 2)
 
 
-def test_all_faults_of_a_card_and_its_experiment_are_told_at_once(tmp_path: Path) -> None:
+def test_all_faults_of_a_reference_result_and_its_experiment_are_told_at_once(tmp_path: Path) -> None:
     block = {**BLOCK, "measure": "loss", "band": [60, 55], "titel": "x", "seeds": [-1], "differs": "everything"}
     del block["why"]
     path = tmp_path / "bad.yaml"
-    path.write_text(yaml.safe_dump({**TINY, "rounds": 0, "card": block}), encoding="utf-8")
+    path.write_text(yaml.safe_dump({**TINY, "rounds": 0, "reference": block}), encoding="utf-8")
     text = "\n".join(problems_of(path))
     for part in (
-        "bad.yaml: card.why: every card needs it; add it",
-        "card.titel: unknown key, got 'x'; did you mean 'title'?",
-        "card.measure: input should be 'student'",
+        "bad.yaml: reference.why: every reference result needs it; add it",
+        "reference.titel: unknown key, got 'x'; did you mean 'title'?",
+        "reference.measure: input should be 'student'",
         "got 'loss'",
-        "card.band: its first end must be below its second, got [60, 55]",
-        "card.seeds.0: input should be greater than or equal to 0, got -1",
-        "card.differs: input should be a valid tuple, got 'everything'",
+        "reference.band: its first end must be below its second, got [60, 55]",
+        "reference.seeds.0: input should be greater than or equal to 0, got -1",
+        "reference.differs: input should be a valid tuple, got 'everything'",
         "rounds: input should be greater than or equal to 1, got 0",
     ):
         assert part in text
@@ -122,23 +122,23 @@ def test_all_faults_of_a_card_and_its_experiment_are_told_at_once(tmp_path: Path
 @pytest.mark.parametrize(
     ("changes", "part"),
     [
-        ({"band": [51.0, 55.0]}, "card.band: must hold the published figure 50, got [51, 55]"),
-        ({"band": [0.0, float("nan")]}, "card.band.1: input should be a finite number"),
-        ({"band": [1.0]}, "card.band"),
-        ({"published": "much"}, "card.published: input should be a valid number"),
-        ({"seeds": []}, "card.seeds"),
-        ({"seeds": [1, 1]}, "card.seeds: each may be listed once"),
-        ({"source": ""}, "card.source"),
+        ({"band": [51.0, 55.0]}, "reference.band: must hold the published figure 50, got [51, 55]"),
+        ({"band": [0.0, float("nan")]}, "reference.band.1: input should be a finite number"),
+        ({"band": [1.0]}, "reference.band"),
+        ({"published": "much"}, "reference.published: input should be a valid number"),
+        ({"seeds": []}, "reference.seeds"),
+        ({"seeds": [1, 1]}, "reference.seeds: each may be listed once"),
+        ({"source": ""}, "reference.source"),
     ],
 )
 def test_a_bad_value_is_named(changes: dict[str, object], part: str, tmp_path: Path) -> None:
-    (problem,) = problems_of(write_card(tmp_path / "bad.yaml", changes))
+    (problem,) = problems_of(write_reference(tmp_path / "bad.yaml", changes))
     assert part in problem
 
 
 def test_parts_that_do_not_fit_are_told_for_the_run_to_compare_with_too(tmp_path: Path) -> None:
     models = {"clients": {"count": 2, "models": ["lenet5", "mlp"], "rule": "own_model"}}
-    path = write_card(
+    path = write_reference(
         tmp_path / "mixed.yaml",
         {"measure": "megabytes_up_ratio_to_fedavg", "published": 0.5, "band": [0.0, 1.0]},
         {**TINY, **models},
@@ -147,15 +147,15 @@ def test_parts_that_do_not_fit_are_told_for_the_run_to_compare_with_too(tmp_path
     assert "must share its architecture" in problem
 
 
-def card(**changes: object) -> Card:
-    return Card(**{**BLOCK, "band": (40.0, 60.0), "differs": (), **changes})  # type: ignore[arg-type]
+def reference(**changes: object) -> ReferenceResult:
+    return ReferenceResult(**{**BLOCK, "band": (40.0, 60.0), "differs": (), **changes})  # type: ignore[arg-type]
 
 
 def test_a_figure_is_taken_from_the_summary() -> None:
     summary = {"student_accuracy": 0.25, "client_test_accuracy": 0.5, "bytes_up": 300, "failures": 0}
-    assert card().measured(summary) == 25.0
-    assert card(measure="clients_test").measured(summary) == 50.0
-    ratio = card(measure="megabytes_up_ratio_to_fedavg")
+    assert reference().measured(summary) == 25.0
+    assert reference(measure="clients_test").measured(summary) == 50.0
+    ratio = reference(measure="megabytes_up_ratio_to_fedavg")
     assert ratio.measured(summary, {"bytes_up": 1200, "failures": 0}) == 0.25
     with pytest.raises(RunError, match="needs a second run"):
         ratio.measured(summary)
@@ -163,42 +163,36 @@ def test_a_figure_is_taken_from_the_summary() -> None:
     with pytest.raises(RunError, match="2 failed reports sent nothing"):
         ratio.measured({**summary, "failures": 2}, {"bytes_up": 1200, "failures": 0})
     with pytest.raises(RunError, match="no accuracy of the kind 'student'"):
-        card().measured({**summary, "student_accuracy": None})
+        reference().measured({**summary, "student_accuracy": None})
 
 
 def test_the_ends_of_the_band_belong_to_it() -> None:
-    assert [card().met(value) for value in (39.99, 40.0, 60.0, 60.01)] == [False, True, True, False]
+    assert [reference().met(value) for value in (39.99, 40.0, 60.0, 60.01)] == [False, True, True, False]
 
 
 def test_data_that_are_elsewhere_are_named(tmp_path: Path) -> None:
-    path = write_card(
+    path = write_reference(
         tmp_path / "elsewhere.yaml",
         config={**TINY, "data": {"dataset": "cifar10", "root": str(tmp_path), "public": {"labelled": 0}}},
     )
-    assert absent_data(read_card(path)[1]) == ["cifar10"]
-    assert absent_data(read_card(write_card(tmp_path / "here.yaml"))[1]) == []
+    assert absent_data(read_reference_result(path)[1]) == ["cifar10"]
+    assert absent_data(read_reference_result(write_reference(tmp_path / "here.yaml"))[1]) == []
 
 
-def reproduce(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(ROOT / "scripts/reproduce.py"), *arguments, "--workers", "1"]
-    where = ["--out", str(folder / "out"), "--runs", str(folder / "runs")]
-    return subprocess.run([*command, *where], cwd=ROOT, capture_output=True, text=True, check=False, timeout=600)
-
-
-def test_the_script_runs_cards_judges_them_and_goes_on_where_it_was(tmp_path: Path) -> None:
-    write_card(tmp_path / "plain.yaml")
-    missed = write_card(tmp_path / "missed.yaml", {"published": 99.9, "band": [99.8, 100.0], "seeds": [0]})
+def test_the_script_runs_and_compares_reference_results_and_resumes(tmp_path: Path) -> None:
+    write_reference(tmp_path / "plain.yaml")
+    missed = write_reference(tmp_path / "missed.yaml", {"published": 99.9, "band": [99.8, 100.0], "seeds": [0]})
     ratio = {"measure": "megabytes_up_ratio_to_fedavg", "published": 0.5, "band": [0.492, 0.51], "seeds": [0]}
-    write_card(tmp_path / "ratio.yaml", ratio)
-    write_card(
+    write_reference(tmp_path / "ratio.yaml", ratio)
+    write_reference(
         tmp_path / "absent.yaml",
         config={**TINY, "data": {"dataset": "cifar10", "root": str(tmp_path), "public": {"labelled": 0}}},
     )
     files = [str(tmp_path / f"{name}.yaml") for name in ("plain", "missed", "ratio", "absent")]
-    first = reproduce(tmp_path, *files)
-    assert first.returncode == 0, first.stderr
+    command = [*files, "--out", str(tmp_path / "out"), "--runs", str(tmp_path / "runs"), "--workers", "1"]
+    assert "below the band" in run_script("scripts/reproduce.py", *command)
     report = tmp_path / "out/reproductions.json"
-    rows = {row["name"]: row for row in json.loads(report.read_text())["cards"]}
+    rows = {row["name"]: row for row in json.loads(report.read_text())["references"]}
 
     assert rows["plain"]["met"] is True
     assert len(rows["plain"]["values"]) == 2
@@ -216,29 +210,37 @@ def test_the_script_runs_cards_judges_them_and_goes_on_where_it_was(tmp_path: Pa
         verdicts = {row["name"]: row["met"] for row in csv.DictReader(file)}
     assert verdicts == {"plain": "True", "missed": "False", "ratio": "True", "absent": ""}
     text = (tmp_path / "out/reproductions.md").read_text()
-    for part in ("| `ratio` | a tiny card | 0.5 | 0.4922 | 1 | 0.492 to 0.51 | met |", "- everything", "nobody 2020"):
+    for part in (
+        "| `ratio` | a tiny setting | 0.5 | 0.4922 | 1 | 0.492 to 0.51 | met |",
+        "- everything",
+        "nobody 2020",
+    ):
         assert part in text
     assert "no figure: cifar10" in text
 
     finished = {path: path.stat().st_mtime_ns for path in tmp_path.glob("runs/*/summary.json")}
     assert len(finished) == 5
     before = report.read_text()
-    write_card(missed, {"published": 99.9, "band": [99.8, 100.0], "seeds": [0]}, {**TINY, "rounds": 2})
-    again = reproduce(tmp_path, *files)
-    assert again.returncode == 0, again.stderr
+    write_reference(missed, {"published": 99.9, "band": [99.8, 100.0], "seeds": [0]}, {**TINY, "rounds": 2})
+    assert reproductions.main(command) == 0
     assert {path: path.stat().st_mtime_ns for path in finished} == finished
-    assert len(list(tmp_path.glob("runs/*/summary.json"))) == 6, "the changed card alone is run again"
+    assert len(list(tmp_path.glob("runs/*/summary.json"))) == 6, "the changed file alone is run again"
     assert report.read_text() != before
 
 
-def test_the_script_tells_the_faults_of_all_cards_and_runs_none(tmp_path: Path) -> None:
-    write_card(tmp_path / "good.yaml")
-    write_card(tmp_path / "one.yaml", {"measure": "loss"})
-    write_card(tmp_path / "two.yaml", {"band": [1, 0]})
-    done = reproduce(tmp_path, *(str(tmp_path / f"{name}.yaml") for name in ("good", "one", "two")), "no_such_card")
-    assert done.returncode == 1
-    for part in ("one.yaml: card.measure", "two.yaml: card.band", "no_such_card: no such file"):
-        assert part in done.stderr
-    assert "Traceback" not in done.stderr
+def test_the_faults_of_all_reference_results_are_told_and_none_is_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_reference(tmp_path / "good.yaml")
+    write_reference(tmp_path / "one.yaml", {"measure": "loss"})
+    write_reference(tmp_path / "two.yaml", {"band": [1, 0]})
+    files = [str(tmp_path / f"{name}.yaml") for name in ("good", "one", "two")]
+    where = ["--out", str(tmp_path / "out"), "--runs", str(tmp_path / "runs")]
+    assert reproductions.main([*files, "no_such_file", *where]) == 1
+    told = capsys.readouterr().err
+    for part in ("one.yaml: reference.measure", "two.yaml: reference.band", "no_such_file: no such file"):
+        assert part in told
     assert not list(tmp_path.glob("runs/*/summary.json"))
-    assert "seeds" in reproduce(tmp_path, "--seeds", "0,0").stderr
+    with pytest.raises(SystemExit):
+        reproductions.main(["--seeds", "0,0", *where])
+    assert "--seeds: must be different numbers from 0 up" in capsys.readouterr().err

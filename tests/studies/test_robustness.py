@@ -2,24 +2,17 @@
 
 import csv
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from studies.robustness import study
 
-from tests.support import ROOT
-
-
-def run_study(out: Path) -> str:
-    command = [sys.executable, "scripts/robustness_study.py", "--out", str(out), "--cache", str(out / "cache")]
-    found = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=400)
-    assert found.returncode == 0, found.stderr
-    return found.stdout
+from tests.support.scripts_run import run_script
 
 
-def test_the_robustness_study_runs_small(tmp_path: Path) -> None:
-    table = run_study(tmp_path)
+def test_the_robustness_study_runs_small(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    where = ("--seeds", "0", "--out", str(tmp_path), "--runs", str(tmp_path / "runs"))
+    table = run_script("scripts/robustness_study.py", *where)
     report = json.loads((tmp_path / "robustness_study.json").read_text())
     assert set(report["best"]["iid"]) == {"none", "label_noise 30%", "hips 30%", "absent 30%"}
     for case, row in report["mean"]["iid"].items():
@@ -37,5 +30,6 @@ def test_the_robustness_study_runs_small(tmp_path: Path) -> None:
     with (tmp_path / "robustness_study.csv").open() as file:
         assert len(list(csv.DictReader(file))) == 4 * len(report["defences"])
     assert (tmp_path / "robustness_study.png").stat().st_size > 10_000
-    # Everything is cached: a second call only writes the tables again.
-    assert run_study(tmp_path) == table
+    # Everything is kept: a second call only writes the tables again.
+    assert study.main(where) == 0
+    assert capsys.readouterr().out == table

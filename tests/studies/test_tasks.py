@@ -1,12 +1,20 @@
 """Studies: results survive an interruption, and intervals are honest."""
 
 import math
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import pytest
-from studies.tasks import Results, run_tasks
+from studies.tasks import Results, run_tasks, worker_pool
 
 from fedkd.results.report.statistics import mean_and_ci
+
+
+@pytest.fixture(scope="module")
+def pool() -> Iterator[ProcessPoolExecutor]:
+    with worker_pool(1) as pool:
+        yield pool
 
 
 def test_a_mean_and_its_interval_by_hand() -> None:
@@ -15,25 +23,24 @@ def test_a_mean_and_its_interval_by_hand() -> None:
     assert mean_and_ci([5.0]) == (5.0, math.inf)
 
 
-def test_finished_tasks_are_not_done_again_and_a_torn_line_is_forgiven(tmp_path: Path) -> None:
+def test_finished_tasks_are_not_done_again_and_a_torn_line_is_forgiven(
+    tmp_path: Path, pool: ProcessPoolExecutor
+) -> None:
     path = tmp_path / "results.jsonl"
-    results = Results(path)
-    run_tasks(divmod, [(7, 2), (9, 4)], results, workers=1)
+    assert run_tasks(divmod, [(7, 2), (9, 4)], Results(path), pool) == 2
     with path.open("a") as file:
         file.write('{"task": [8, 3], "resu')
     again = Results(path)
     assert (7, 2) in again
     assert (8, 3) not in again
     assert again[9, 4] == [2, 1]
-    seen: list[tuple[int, int]] = []
-    run_tasks(divmod, [(7, 2), (8, 3), (9, 4)], again, workers=1, progress=lambda *at: seen.append(at))
-    assert seen == [(1, 1)]
+    assert run_tasks(divmod, [(7, 2), (8, 3), (9, 4)], again, pool) == 1
     assert again[8, 3] == [2, 2]
     assert Results(path)[8, 3] == [2, 2]
 
 
-def test_a_failing_task_ends_the_study_and_keeps_the_rest(tmp_path: Path) -> None:
+def test_a_failing_task_ends_the_study_and_keeps_the_rest(tmp_path: Path, pool: ProcessPoolExecutor) -> None:
     results = Results(tmp_path / "results.jsonl")
     with pytest.raises(ZeroDivisionError):
-        run_tasks(divmod, [(7, 2), (1, 0)], results, workers=1)
+        run_tasks(divmod, [(7, 2), (1, 0)], results, pool)
     assert (7, 2) in Results(tmp_path / "results.jsonl")

@@ -1,26 +1,26 @@
-"""The figures of privacy_frontier.py."""
+"""The privacy frontier's figures."""
 
 import math
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
-from fedkd.results.report.style import GREY, PALETTE, dress, new_figure, save, say
+from fedkd.results.report.style import GREY, PALETTE, dress, new_figure, say
 from studies.privacy_frontier.tables import FALSE_POSITIVES, Row
 
 OBSERVATIONS = ("queried", "transcript", "consensus", "student")
 MARKERS = ("o", "s", "D", "^")
 
 
-def draw_accuracy(path: Path, rows: Sequence[Row], bars: Mapping[str, Row]) -> None:
-    """Accuracy against ε, a panel for each unit of protection and one for what proves nothing."""
+def draw_accuracy(rows: Sequence[Row], bars: Mapping[str, Row]) -> Figure:
+    """Accuracy against ε, a panel for each unit of protection and one without a formal guarantee."""
     figure = new_figure(11, 4.4)
     panels = figure.subplots(1, 3, sharey=True, width_ratios=(3, 3, 2))
     for axes, unit in zip(panels, ("record", "client", None), strict=True):
         chosen = [row for row in rows if row["protects"] == unit]
-        title = "nothing is proved" if unit is None else f"protects each {unit}"
+        title = "no formal guarantee (no DP)" if unit is None else f"protects each {unit}"
         x_label = "" if unit is None else "ε (log scale, not comparable between panels)"
         dress(axes, title, x_label, "student's test accuracy (%)" if unit == "record" else "")
         for name, bar in bars.items():
@@ -32,7 +32,7 @@ def draw_accuracy(path: Path, rows: Sequence[Row], bars: Mapping[str, Row]) -> N
             say(axes, "no row")
             continue
         _points(axes, chosen, unit)
-    save(figure, path)
+    return figure
 
 
 def _points(axes: Axes, rows: Sequence[Row], unit: str | None) -> None:
@@ -57,7 +57,7 @@ def _points(axes: Axes, rows: Sequence[Row], unit: str | None) -> None:
     axes.set_xlim(min(ticks) / 1.5, max(ticks) * 2.5)
 
 
-def draw_roc(path: Path, rows: Sequence[Row], curves: Mapping[str, Row]) -> None:
+def draw_roc(rows: Sequence[Row], curves: Mapping[str, Row]) -> Figure:
     """Log-log ROC curves, per row the strongest attack from every observation, with the ceiling e^ε·FPR + δ."""
     columns = min(4, len(rows))
     lines = math.ceil(len(rows) / columns)
@@ -85,14 +85,14 @@ def draw_roc(path: Path, rows: Sequence[Row], curves: Mapping[str, Row]) -> None
         axes.legend(fontsize=6.5, loc="lower right", frameon=False)
     for axes in panels[len(rows) :]:
         axes.set_visible(False)
-    save(figure, path)
+    return figure
 
 
-def draw_leakage(path: Path, rows: Sequence[Row]) -> None:
+def draw_leakage(rows: Sequence[Row]) -> Figure:
     """The AUC of the strongest attack from each observation point, for every row."""
     figure = new_figure(9.5, 4.2)
     axes = figure.subplots()
-    dress(axes, "What attackers learn, by where they stand", "", "AUC of the strongest attack")
+    dress(axes, "What attackers learn, by what they observe", "", "AUC of the strongest attack")
     # Intervals over a few seeds reach beyond what an AUC can be.
     axes.set_ylim(0.0, 1.0)
     for index, observation in enumerate(OBSERVATIONS):
@@ -103,8 +103,8 @@ def draw_leakage(path: Path, rows: Sequence[Row]) -> None:
         axes.errorbar(x, y, half, fmt=MARKERS[index], color=PALETTE[index], capsize=3, label=observation)
     axes.axhline(0.5, color=GREY, linewidth=0.9, linestyle=":")
     axes.set_xticks(range(len(rows)), [row["row"] for row in rows], rotation=20)
-    figure.legend(loc="outside right center", frameon=False, title="seen by the attacker")
-    save(figure, path)
+    figure.legend(loc="outside right center", frameon=False, title="observed")
+    return figure
 
 
 def strongest(row: Row, observation: str) -> Row | None:

@@ -1,6 +1,5 @@
-"""The table of privacy_frontier.py."""
+"""The privacy frontier's table."""
 
-import csv
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -10,36 +9,17 @@ from typing import Any
 import numpy as np
 
 from fedkd.results.report.statistics import mean_and_ci
+from studies.study import markdown_table, plus_minus
 
 Row = dict[str, Any]
 
 NOTHING: Row = {"unit": None, "adversary": None, "neighbouring": None, "noise": None, "noise_multiplier": None}
 FALSE_POSITIVES = tuple(float(rate) for rate in np.round(np.geomspace(1e-3, 1.0, 61), 5))
 """Where curves of different seeds are averaged."""
-COLUMNS = (
-    "mechanism",
-    "protects",
-    "adversary",
-    "neighbouring",
-    "ε",
-    "δ",
-    "accountant",
-    "releases",
-    "noise σ",
-    "student acc (%)",
-    "client acc (%)",
-    "strongest attack and observation",
-    "AUC",
-    "TPR at 1 % FPR (%)",
-    "ε lower bound",
-    "ceiling at 1 % FPR (%)",
-    "MB up",
-    "CPU s",
-)
 
 
 def spent(folder: Path) -> Row:
-    """What the ledger of a run tells of the client that gave most: releases, and how they are accounted for."""
+    """The number of releases of the worst-case client, by the run's ledger, and how they are accounted for."""
     path = folder / "privacy_ledger.json"
     if not path.is_file():
         return {"releases": None, "accountant": None}
@@ -83,14 +63,13 @@ def summarise(
 def attacks(audits: Sequence[Row], epsilon: float | None, delta: float) -> list[Row]:
     """One row per attack and observation, the strongest first."""
     found = []
-    for kind in kinds(audits):
-        same = [each for audit in audits for each in audit["attacks"] if (each["attack"], each["observation"]) == kind]
+    for (attack, observation), same in by_kind(audits).items():
         bounds = [each["epsilon_lower_bound"] for each in same if each["epsilon_lower_bound"] is not None]
         covered = all(each["covered"] for each in same)
         found.append(
             {
-                "attack": kind[0],
-                "observation": kind[1],
+                "attack": attack,
+                "observation": observation,
                 "covered": covered,
                 **measured("auc", [each["auc"] for each in same]),
                 **measured("tpr_at_1pct_fpr", [each["tpr_at_1pct_fpr"] for each in same]),
@@ -104,30 +83,19 @@ def attacks(audits: Sequence[Row], epsilon: float | None, delta: float) -> list[
     return sorted(found, key=lambda row: -row["auc"])
 
 
-def kinds(audits: Sequence[Row]) -> list[tuple[str, str]]:
-    """The attacks and observations that every seed has, in order."""
-    return [
-        (each["attack"], each["observation"])
-        for each in audits[0]["attacks"]
-        if all(
-            any((other["attack"], other["observation"]) == (each["attack"], each["observation"]) for other in rest)
-            for rest in (audit["attacks"] for audit in audits)
-        )
-    ]
+def by_kind(audits: Sequence[Row]) -> dict[tuple[str, str], list[Row]]:
+    """What was found on the seeds, by attack and observation, where every seed has them."""
+    found: dict[tuple[str, str], list[Row]] = {}
+    for each in (each for audit in audits for each in audit["attacks"]):
+        found.setdefault((each["attack"], each["observation"]), []).append(each)
+    return {kind: same for kind, same in found.items() if len(same) == len(audits)}
 
 
 def curves(audits: Sequence[Row]) -> Row:
     """Per attack and observation the TPR at ``FALSE_POSITIVES``, mean over seeds; the largest that is not exceeded."""
-    found = {"fpr": list(FALSE_POSITIVES)}
-    for attack, observation in kinds(audits):
-        same = [
-            each["roc"]
-            for audit in audits
-            for each in audit["attacks"]
-            if (each["attack"], each["observation"]) == (attack, observation)
-        ]
-        found[f"{attack} {observation}"] = np.mean([at_rates(roc) for roc in same], axis=0).round(5).tolist()
-    return found
+    means = {kind: np.mean([at_rates(each["roc"]) for each in same], axis=0) for kind, same in by_kind(audits).items()}
+    named = {f"{attack} {observation}": rates.round(5).tolist() for (attack, observation), rates in means.items()}
+    return {"fpr": list(FALSE_POSITIVES), **named}
 
 
 def at_rates(roc: Sequence[Sequence[float]]) -> list[float]:
@@ -146,7 +114,7 @@ def controls(runs: Sequence[Row]) -> dict[str, Row]:
 
 
 def measured(name: str, values: Sequence[float | None]) -> Row:
-    """The mean, and the half-width of its 95 % interval, None for a single value; None for what nobody gets to know."""
+    """The mean, and the half-width of its 95 % interval, None for a single value; None for what was never measured."""
     known = [value for value in values if value is not None]
     if not known:
         return {name: None, f"{name}_ci95": None}
@@ -155,7 +123,7 @@ def measured(name: str, values: Sequence[float | None]) -> Row:
 
 
 def ceilings(rows: Sequence[Row]) -> list[str]:
-    """For every row with a proof, whether an attack refutes it."""
+    """For every row with a formal guarantee, whether an attack refutes it."""
     lines = []
     for row in rows:
         if row["epsilon"] is None:
@@ -177,69 +145,58 @@ def ceilings(rows: Sequence[Row]) -> list[str]:
     return lines
 
 
-def write_csv(path: Path, rows: Sequence[Row]) -> None:
-    """One line per row and attack."""
-    of_row = [key for key in rows[0] if key not in {"attacks", "violations"}]
-    of_attack = list(rows[0]["attacks"][0])
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow([*of_row, *of_attack])
-        for row in rows:
-            for attack in row["attacks"]:
-                cells = [row[key] for key in of_row] + [attack[key] for key in of_attack]
-                writer.writerow([_cell(cell) for cell in cells])
+def csv_rows(rows: Sequence[Row]) -> list[dict[str, Any]]:
+    """A line per row and attack."""
+    wide = [{**row, **attack} for row in rows for attack in row["attacks"]]
+    return [{key: _cell(cell) for key, cell in row.items() if key not in {"attacks", "violations"}} for row in wide]
 
 
 def markdown(rows: Sequence[Row], bars: Mapping[str, Row]) -> str:
     """The table with the strongest attack of each row, and the controls."""
-    lines = [f"| {' | '.join(COLUMNS)} |", f"|{'---|' * len(COLUMNS)}"]
-    lines += [f"| {' | '.join(_cells(row))} |" for row in rows]
+    lines = markdown_table([*map(_cells, rows)])
     seeds = len(rows[0]["seeds"])
     attacked = len(rows[0]["attacked_seeds"])
     told = f"Mean ± 95 % confidence interval over {seeds} seeds; attacks on {attacked} of them."
     lines += ["", told if seeds > 1 else "One seed."]
     if bars:
-        lines += ["", "| control | test accuracy (%) |", "|---|---|"]
-        lines += [f"| `{name}` | {percent(bar, 'accuracy')} |" for name, bar in bars.items()]
+        cells = [{"control": f"`{name}`", "test accuracy (%)": percent(bar, "accuracy")} for name, bar in bars.items()]
+        lines += ["", *markdown_table(cells)]
     return "\n".join(lines) + "\n"
 
 
-def _cells(row: Row) -> list[str]:
+def _cells(row: Row) -> dict[str, str]:
     strongest = row["attacks"][0]
     bound, bar = strongest["epsilon_lower_bound"], strongest["ceiling_at_1pct_fpr"]
-    return [
-        f"`{row['mechanism']}`",
-        row["protects"] or "–",
-        row["adversary"] or "–",
-        (row["neighbouring"] or "–").replace("_", " "),
-        "none" if row["epsilon"] is None else f"{row['epsilon']:.3g}",
-        "–" if row["epsilon"] is None else f"{row['delta']:g}",
-        row["accountant"] or "–",
-        "–" if row["releases"] is None else str(row["releases"]),
-        "–" if row["noise"] is None else f"{row['noise']:.3g}",
-        percent(row, "student_accuracy"),
-        percent(row, "client_accuracy"),
-        f"{strongest['attack']}, {strongest['observation']}",
-        _shown(strongest["auc"], strongest["auc_ci95"], 3),
-        percent(strongest, "tpr_at_1pct_fpr"),
-        "–" if bound is None else f"{bound:.2f}",
-        "–" if bar is None else f"{100 * bar:.1f}",
-        f"{row['megabytes_up']:.2f}",
-        f"{row['cpu_seconds']:.0f}",
-    ]
+    return {
+        "mechanism": f"`{row['mechanism']}`",
+        "protects": row["protects"] or "–",
+        "adversary": row["adversary"] or "–",
+        "neighbouring": (row["neighbouring"] or "–").replace("_", " "),
+        "ε": "none" if row["epsilon"] is None else f"{row['epsilon']:.3g}",
+        "δ": "–" if row["epsilon"] is None else f"{row['delta']:g}",
+        "accountant": row["accountant"] or "–",
+        "releases": "–" if row["releases"] is None else str(row["releases"]),
+        "noise σ": "–" if row["noise"] is None else f"{row['noise']:.3g}",
+        "student acc (%)": percent(row, "student_accuracy"),
+        "client acc (%)": percent(row, "client_accuracy"),
+        "strongest attack and observation": f"{strongest['attack']}, {strongest['observation']}",
+        "AUC": _shown(strongest["auc"], strongest["auc_ci95"], 3),
+        "TPR at 1 % FPR (%)": percent(strongest, "tpr_at_1pct_fpr"),
+        "ε lower bound": "–" if bound is None else f"{bound:.2f}",
+        "ceiling at 1 % FPR (%)": "–" if bar is None else f"{100 * bar:.1f}",
+        "MB up": f"{row['megabytes_up']:.2f}",
+        "CPU s": f"{row['cpu_seconds']:.0f}",
+    }
 
 
 def percent(row: Row, name: str) -> str:
     """A mean and its interval in per cent."""
     half = row[f"{name}_ci95"]
-    if row[name] is None:
-        return "–"
-    return _shown(100 * row[name], None if half is None else 100 * half, 1)
+    return _shown(row[name] and 100 * row[name], half and 100 * half, 1)
 
 
-def _shown(mean: float, half: float | None, digits: int) -> str:
-    return f"{mean:.{digits}f}" if half is None else f"{mean:.{digits}f} ± {half:.{digits}f}"
+def _shown(mean: float | None, half: float | None, digits: int) -> str:
+    return plus_minus(None if mean is None else (mean, math.inf if half is None else half), f".{digits}f")
 
 
 def _cell(value: Any) -> Any:

@@ -1,17 +1,14 @@
 """How privacy_frontier.py chooses the hyper-parameters of DP-SGD, without the samples that it reports on."""
 
-import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from fedkd.app.run import run_experiment
-from fedkd.app.summary import versions
 from fedkd.config.load import load_config
 from fedkd.config.schema import ExperimentConfig
-from studies.tasks import Results, Task
+from studies.study import Report, Stage, aligned, run_afresh
+from studies.tasks import Results
 
 TRIALS = (100, 101)
 """Seeds of their own."""
@@ -31,17 +28,12 @@ SETTINGS: dict[str, tuple[int, int, float, float]] = {
 """Epochs, batch size, learning rate and clip norm; a batch of 1,000 is all of a client's samples."""
 
 
-def tasks() -> list[Task]:
-    """Every setting with every seed."""
-    return [("tuning", name, seed) for name in SETTINGS for seed in TRIALS]
-
-
 def configured(seeds: Sequence[int], name: str, seed: int) -> ExperimentConfig:
     """A trial at ε = 8 on samples that are private or test samples under none of ``seeds``."""
     epochs, batch, rate, clip = SETTINGS[name]
     reported = load_config("configs/privacy/dp_sgd_8.yaml")
     source = {
-        "name": "_unused_data:UnusedFashionMnist",
+        "name": "studies.privacy_frontier.unused_data:UnusedFashionMnist",
         "seeds": list(seeds),
         "public_size": reported.data.public.size,
         "private_size": reported.data.private_size,
@@ -57,11 +49,11 @@ def configured(seeds: Sequence[int], name: str, seed: int) -> ExperimentConfig:
     return load_config("configs/privacy/dp_sgd_8.yaml", overrides)
 
 
-def run(runs: Path, seeds: Sequence[int], kind: str, name: str, seed: int) -> float | None:
+def run(runs: Path, seeds: Sequence[int], name: str, seed: int) -> float | None:
     """The student's accuracy in one trial."""
-    out = runs / f"{kind}-{list(SETTINGS).index(name)}-{seed}"
-    shutil.rmtree(out, ignore_errors=True)
-    return run_experiment(configured(seeds, name, seed), out).student_accuracy
+    log = run_afresh(configured(seeds, name, seed), runs / f"tuning-{list(SETTINGS).index(name)}-{seed}")
+    accuracy: float | None = (log.summary or {})["student_accuracy"]
+    return accuracy
 
 
 def choose(means: Mapping[str, float]) -> str:
@@ -70,17 +62,22 @@ def choose(means: Mapping[str, float]) -> str:
     return min(good, key=lambda name: (SETTINGS[name][0], -means[name]))
 
 
-def report(results: Results) -> dict[str, Any]:
+def stages(seeds: Sequence[int]) -> list[Stage]:
+    """Every setting with every seed; none of their samples has a role under ``seeds``."""
+    return [Stage("trials", run, [(tuple(seeds), name, seed) for name in SETTINGS for seed in TRIALS])]
+
+
+def report(seeds: Sequence[int], results: Results) -> Report:
     """All trials, and what ``choose`` chooses."""
-    accuracies = {name: [results["tuning", name, seed] for seed in TRIALS] for name in SETTINGS}
-    best = choose({name: float(np.mean(values)) for name, values in accuracies.items()})
+    accuracies = {name: [results[tuple(seeds), name, seed] for seed in TRIALS] for name in SETTINGS}
+    means = {name: float(np.mean(values)) for name, values in accuracies.items()}
+    best = choose(means)
     keys = ("epochs", "batch_size", "learning_rate", "clip_norm")
-    return {
-        "chosen": {"name": best, **dict(zip(keys, SETTINGS[best], strict=True))},
-        "trials": [
-            {"name": name, **dict(zip(keys, SETTINGS[name], strict=True)), "accuracy": accuracies[name]}
-            for name in SETTINGS
-        ],
+    settings = {name: {"name": name, **dict(zip(keys, values, strict=True))} for name, values in SETTINGS.items()}
+    content = {
+        "chosen": settings[best],
+        "trials": [{**settings[name], "accuracy": accuracies[name]} for name in SETTINGS],
         "seeds": list(TRIALS),
-        "versions": versions(),
     }
+    rows = [{"setting": name, "accuracy": f"{100 * mean:.2f} %"} for name, mean in means.items()]
+    return Report(content, f"{aligned(rows)}\nchosen: {best}")

@@ -8,7 +8,7 @@ from fedkd.experiment import Experiment
 
 NONE = "none"
 ABSENT = "absent"
-"""No attack either: the clients that would attack stay away, and what they know is missing."""
+"""No attack either: the clients that would attack do not take part, and what they know is missing."""
 ATTACKS: dict[str, tuple[str, dict[str, Any]]] = {
     "free_rider": ("free_rider", {}),
     "label_noise": ("label_noise", {"kind": "next"}),
@@ -19,7 +19,7 @@ ATTACKS: dict[str, tuple[str, dict[str, Any]]] = {
     "hips": ("hips", {}),
 }
 TRAINED = ("free_rider", "label_noise")
-"""Attacks whose answers come from a model of their own, and are not made of honest answers."""
+"""Attacks whose logits come from a model of their own, and are not made of honest logits."""
 DEFENCES: dict[str, tuple[str, dict[str, Any]]] = {
     "mean_probabilities": ("mean_probabilities", {}),
     "median": ("median", {}),
@@ -32,12 +32,13 @@ DEFENCES: dict[str, tuple[str, dict[str, Any]]] = {
     "vote": ("vote", {}),
     "stacked": ("stacked", {}),
 }
-"""Those that have to be told how many clients may lie are told three of ten, whether or not they do."""
+"""Those that need the number of malicious clients assume three of ten, whether or not there are so many."""
 ROUNDS_BEFORE = 8
-"""Into how many parts the public set is cut for teachers with memory."""
+"""Into how many parts the public set is cut for strategies with state."""
 PRESETS: dict[str, dict[str, Any]] = {
     "full": {
         "base": {
+            "rounds": 1,
             "data": {
                 "dataset": "fashion_mnist",
                 "private_size": 30_000,
@@ -61,6 +62,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     },
     "small": {
         "base": {
+            "rounds": 1,
             "data": {"dataset": "digits", "private_size": 800, "public": {"size": 400, "labelled": 100}},
             "clients": {"count": 10, "epochs": 3},
             "student": {"model": "mlp"},
@@ -79,7 +81,7 @@ PRESETS["core"] = PRESETS["full"] | {
     "defences": ("mean_probabilities", "median", "trimmed_mean", "multi_krum", "cronus", "exp_guard", "stacked"),
     "shares": (0.3,),
 }
-"""The heart of the full table, in minutes."""
+"""The most important part of the full table, in minutes."""
 
 
 def configured(preset: str, partition: str, seed: int, share: float = 0.0) -> ExperimentConfig:
@@ -89,7 +91,8 @@ def configured(preset: str, partition: str, seed: int, share: float = 0.0) -> Ex
     return load_config(spec["base"], [f"seed={seed}", f"clients.attackers.share={share}", *chosen])
 
 
-def place_of(preset: str, partition: str, seed: int, share: float = 0.0) -> Experiment:
+def experiment_of(preset: str, partition: str, seed: int, share: float = 0.0) -> Experiment:
+    """The experiment that ``configured`` describes."""
     return Experiment.of(to_json(configured(preset, partition, seed, share)))
 
 

@@ -1,24 +1,24 @@
-"""Which teacher survives which attack? Attacks × teachers × share of attackers, from the same clients' honest answers.
+"""Which strategy withstands which attack? Attacks × strategies × share of attackers, on the same clients' logits.
 
-    python scripts/robustness_study.py [--preset small|core|full] [--out docs/results] [--cache DIR]
+    python scripts/robustness_study.py [--preset small|core|full] [--out docs/results] [--runs DIR]
 
-Clients are trained once per partition and seed; attacks are replayed on their answers, and every table cell is a
+Clients are trained once per partition and seed; attacks are replayed on their logits, and every table cell is a
 teacher fitted and a student distilled from it alone (λ = 1), so that the labels cannot hide a wrong teacher. Which
-clients attack is drawn from the seed. A teacher with memory first sees the public set in parts, one after another, as
-it would in rounds. The attack called absent is none: the attackers stay away, and what is lost then is what they know.
+clients attack is drawn from the seed. A strategy with state first sees the public set in parts, one after another, as
+it would in rounds. The attack called absent is none: the attackers do not take part, so that only their data are lost.
 The study is resumable, uses all cores, and writes robustness_study.json, .csv and .png.
 
-The best defence against an attack is the one whose teacher is most often right about the public samples of which the
-server knows no label, the mean over the seeds; the test set has no say in it. A loss is the same teacher's test
-accuracy without attackers minus that with them, in points.
+The best defence against an attack is the one whose teacher has the highest mean accuracy over the seeds on the public
+samples of which the server knows no label; the test set is not used for it. A loss is the same strategy's test accuracy
+without attackers minus that with them, in points.
 """
 
 import itertools
-from pathlib import Path
+from argparse import Namespace
+from collections.abc import Iterator, Sequence
+from typing import Any
 
-from fedkd.app.summary import versions
 from fedkd.config.load import to_mapping
-from fedkd.core.files import write_json
 from studies.robustness.replay import defend, train_client
 from studies.robustness.settings import (
     ABSENT,
@@ -30,77 +30,69 @@ from studies.robustness.settings import (
     case_name,
     cases_of,
     configured,
-    place_of,
+    experiment_of,
 )
-from studies.robustness.tables import draw, print_table, summarise, write_table
-from studies.tasks import Results, cache_folder, counter, run_tasks, study_parser
+from studies.robustness.tables import csv_rows, draw, summarise, table
+from studies.study import Report, Stage, Study, study_parser
+from studies.tasks import Results, Task
 
 
-def prepare_answers(preset: str, cache: Path, results: Results) -> None:
-    """Everything that has to be trained before attacks can be replayed."""
+def clients(preset: str, seeds: Sequence[int]) -> Iterator[Task]:
+    """All clients as honest ones, and the attackers once more where an attack trains a model of its own."""
     spec = PRESETS[preset]
-    everybody = range(spec["base"]["clients"]["count"])
-    tasks = []
-    for partition, seed in itertools.product(spec["partitions"], spec["seeds"]):
-        tasks += [(preset, str(cache), partition, seed, client, NONE) for client in everybody]
-        attackers = {
-            client for share in spec["shares"] for client in place_of(preset, partition, seed, share).attackers
-        }
-        tasks += [
-            (preset, str(cache), partition, seed, client, attack)
-            for attack, client in itertools.product(spec["attacks"], sorted(attackers))
-            if attack in TRAINED
-        ]
-    run_tasks(train_client, tasks, results, progress=counter("clients"))
+    trained = [attack for attack in spec["attacks"] if attack in TRAINED]
+    for partition, seed in itertools.product(spec["partitions"], seeds):
+        yield from ((preset, partition, seed, client, NONE) for client in range(spec["base"]["clients"]["count"]))
+        by_share = (experiment_of(preset, partition, seed, share).attackers for share in spec["shares"])
+        for attack, client in itertools.product(trained, sorted(frozenset().union(*by_share))):
+            yield preset, partition, seed, client, attack
 
 
-def study(preset: str, out: Path, cache: Path) -> None:
+def stages(asked: Namespace) -> list[Stage]:
+    """What has to be trained before attacks can be replayed, and the cells of the table."""
+    preset, spec = asked.preset, PRESETS[asked.preset]
+    seeds = asked.seeds or spec["seeds"]
+    cells = itertools.product(spec["partitions"], seeds, cases_of(preset), spec["defences"])
+    table_cells = [(preset, partition, seed, *case, defence) for partition, seed, case, defence in cells]
+    return [Stage("clients", train_client, clients(preset, seeds)), Stage("table cells", defend, table_cells)]
+
+
+def reported(asked: Namespace, results: Results) -> Report:
     """The whole table: JSON, CSV and heat map."""
-    spec, cases = PRESETS[preset], cases_of(preset)
-    results = Results(cache / "results.jsonl")
-    prepare_answers(preset, cache, results)
-    tasks = {
-        (partition, attack, share, defence, seed): (preset, str(cache), partition, seed, attack, share, defence)
-        for partition, seed, (attack, share), defence in itertools.product(
-            spec["partitions"], spec["seeds"], cases, spec["defences"]
-        )
-    }
-    run_tasks(defend, tasks.values(), results, progress=counter("table cells"))
-    values = {
-        kind: {
+    preset, spec, cases = asked.preset, PRESETS[asked.preset], cases_of(asked.preset)
+    seeds, first = asked.seeds or spec["seeds"], next(iter(spec["partitions"]))
+
+    def values(measure: str) -> dict[str, Any]:
+        return {
             partition: {
                 case_name(*case): {
-                    defence: [100 * results[tasks[partition, *case, defence, seed]][kind] for seed in spec["seeds"]]
+                    defence: [100 * results[preset, partition, seed, *case, defence][measure] for seed in seeds]
                     for defence in spec["defences"]
                 }
                 for case in cases
             }
             for partition in spec["partitions"]
         }
-        for kind in ("teacher", "test")
-    }
-    report = summarise(values["teacher"], values["test"])
-    report |= {
-        "values": values["test"],
-        "teacher_values": values["teacher"],
+
+    teacher, test = values("teacher"), values("test")
+    report = summarise(teacher, test) | {
+        "values": test,
+        "teacher_values": teacher,
         "preset": preset,
-        "seeds": spec["seeds"],
+        "seeds": seeds,
         "attackers": {
-            f"seed {seed}, {share:.0%}": sorted(place_of(preset, next(iter(spec["partitions"])), seed, share).attackers)
-            for seed, share in itertools.product(spec["seeds"], spec["shares"])
+            f"seed {seed}, {share:.0%}": sorted(experiment_of(preset, first, seed, share).attackers)
+            for seed, share in itertools.product(seeds, spec["shares"])
         },
         "attacks": {name: {"name": ATTACKS[name][0], **ATTACKS[name][1]} for name in spec["attacks"] if name != ABSENT},
         "defences": {name: {"name": DEFENCES[name][0], **DEFENCES[name][1]} for name in spec["defences"]},
-        "config": to_mapping(configured(preset, next(iter(spec["partitions"])), spec["seeds"][0])),
-        "versions": versions(),
+        "config": to_mapping(configured(preset, first, seeds[0])),
     }
-    write_json(out / "robustness_study.json", report)
-    write_table(out / "robustness_study.csv", report)
-    draw(out / "robustness_study.png", report)
-    print_table(report)
+    return Report(report, table(report), csv=csv_rows(report), figures={"": draw(report)})
 
 
-def main() -> int:
-    arguments = study_parser(__doc__, PRESETS).parse_args()
-    study(arguments.preset, arguments.out, cache_folder(arguments, "robustness_study"))
-    return 0
+STUDY = Study("robustness_study", stages, reported)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    return STUDY.carry_out(study_parser(__doc__, STUDY.name, PRESETS).parse_args(argv))

@@ -1,15 +1,15 @@
 """The robustness study's results: means and losses, the best defences, a table and a heat map."""
 
-import csv
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
+from matplotlib.figure import Figure
 
 from fedkd.results.report.statistics import mean_and_ci
-from fedkd.results.report.style import new_figure, save
+from fedkd.results.report.style import new_figure
 from studies.robustness.settings import NONE
+from studies.study import aligned, decimals, heat_map, plus_minus
 
 Values = Mapping[str, Mapping[str, Mapping[str, Sequence[float]]]]
 """By partition, case and defence: one percentage per seed."""
@@ -17,75 +17,65 @@ Values = Mapping[str, Mapping[str, Mapping[str, Sequence[float]]]]
 
 def summarise(teacher: Values, test: Values) -> dict[str, Any]:
     """Means and losses with 95 % intervals over the seeds, and the best defence against every attack."""
-    mean: dict[str, Any] = {}
-    loss: dict[str, Any] = {}
-    best: dict[str, Any] = {}
+    found: dict[str, dict[str, Any]] = {"mean": {}, "loss": {}, "best": {}}
     for partition, by_case in test.items():
         untouched = by_case[NONE]
-        mean[partition] = {
-            case: {defence: mean_and_ci(values) for defence, values in row.items()} for case, row in by_case.items()
-        }
-        loss[partition] = {
-            case: {
-                defence: mean_and_ci(
-                    [without - with_ for without, with_ in zip(untouched[defence], values, strict=True)]
-                )
-                for defence, values in row.items()
-            }
+        mean = {case: {each: mean_and_ci(values) for each, values in row.items()} for case, row in by_case.items()}
+        loss = {
+            case: {each: mean_and_ci(np.subtract(untouched[each], values).tolist()) for each, values in row.items()}
             for case, row in by_case.items()
         }
-        best[partition] = {}
-        for case in by_case:
-            found = max(by_case[case], key=lambda defence: sum(teacher[partition][case][defence]))
-            best[partition][case] = {
-                "defence": found,
-                "accuracy": mean[partition][case][found],
-                "loss": loss[partition][case][found],
-            }
-    return {"mean": mean, "loss": loss, "best": best}
+        best = {case: max(row, key=lambda each: sum(row[each])) for case, row in teacher[partition].items()}
+        found["mean"][partition], found["loss"][partition] = mean, loss
+        found["best"][partition] = {
+            case: {"defence": each, "accuracy": mean[case][each], "loss": loss[case][each]}
+            for case, each in best.items()
+        }
+    return found
 
 
-def print_table(report: dict[str, Any]) -> None:
+def table(report: dict[str, Any]) -> str:
+    """For every partition the undefended and the best strategy against each attack."""
+    lines = []
     for partition, by_case in report["best"].items():
-        print(f"{partition}\n{'attack':24} {'undefended':>10}   best defence (accuracy, loss; 95 % CI)")
+        rows = [
+            {
+                "attack": case,
+                "undefended": f"{report['mean'][partition][case]['mean_probabilities'][0]:.2f}",
+                "best defence": row["defence"],
+                "accuracy (95 % CI)": plus_minus(row["accuracy"]),
+                "loss (95 % CI)": plus_minus(row["loss"], "+.2f"),
+            }
+            for case, row in by_case.items()
+        ]
+        lines += [partition, aligned(rows)]
+    return "\n".join(lines)
+
+
+def csv_rows(report: dict[str, Any]) -> list[dict[str, str]]:
+    rows = []
+    for partition, by_case in report["mean"].items():
         for case, row in by_case.items():
-            undefended = report["mean"][partition][case]["mean_probabilities"][0]
-            (accuracy_, around), (loss, spread) = row["accuracy"], row["loss"]
-            print(
-                f"{case:24} {undefended:10.2f}   {row['defence']}: {accuracy_:.2f} ± {around:.2f}, "
-                f"{loss:+.2f} ± {spread:.2f}"
-            )
+            for defence, (mean, around) in row.items():
+                loss, spread = report["loss"][partition][case][defence]
+                teacher = float(np.mean(report["teacher_values"][partition][case][defence]))
+                cells = decimals(accuracy=mean, ci95=around, loss=loss, loss_ci95=spread, teacher_accuracy=teacher)
+                rows.append({"partition": partition, "attack": case, "defence": defence, **cells})
+    return rows
 
 
-def write_table(path: Path, report: dict[str, Any]) -> None:
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(["partition", "attack", "defence", "accuracy", "ci95", "loss", "loss_ci95", "teacher_accuracy"])
-        for partition, by_case in report["mean"].items():
-            for case, row in by_case.items():
-                for defence, (mean, around) in row.items():
-                    loss, spread = report["loss"][partition][case][defence]
-                    teacher = float(np.mean(report["teacher_values"][partition][case][defence]))
-                    numbers = (mean, around, loss, spread, teacher)
-                    writer.writerow([partition, case, defence, *(f"{number:.3f}" for number in numbers)])
-
-
-def draw(path: Path, report: dict[str, Any]) -> None:
+def draw(report: dict[str, Any]) -> Figure:
     """Test accuracy of the student, one panel per partition: defences down, attacks across."""
     partitions = list(report["mean"])
     cases, defences = list(report["mean"][partitions[0]]), list(report["defences"])
     figure = new_figure(4.0 + 0.75 * len(cases), 1.2 + len(partitions) * (1.6 + 0.36 * len(defences)))
     panels = figure.subplots(len(partitions), 1, squeeze=False)[:, 0]
     for axes, partition in zip(panels, partitions, strict=True):
-        rows = report["mean"][partition]
+        rows, best = report["mean"][partition], report["best"][partition]
         grid = np.array([[rows[case][defence][0] for case in cases] for defence in defences])
-        image = axes.imshow(grid, cmap="RdYlGn", vmin=20, vmax=85, aspect="auto")
-        for (row, column), value in np.ndenumerate(grid):
-            chosen = report["best"][partition][cases[column]]["defence"] == defences[row]
-            weight = "bold" if chosen else "normal"
-            axes.text(column, row, f"{value:.1f}", ha="center", va="center", fontsize=8, fontweight=weight)
-        axes.set_xticks(range(len(cases)), [case.replace(" ", "\n") for case in cases], fontsize=7)
-        axes.set_yticks(range(len(defences)), defences, fontsize=8)
+        chosen = {(defences.index(best[case]["defence"]), column) for column, case in enumerate(cases)}
+        image = heat_map(axes, grid, cases, defences, bold=chosen, cmap="RdYlGn", vmin=20, vmax=85)
+        axes.tick_params(axis="y", labelsize=8)
         axes.set_title(partition, loc="left", fontsize=10, fontweight="bold")
         figure.colorbar(image, ax=axes, label="test accuracy, %")
     figure.suptitle(
@@ -93,4 +83,4 @@ def draw(path: Path, report: dict[str, Any]) -> None:
         "by the teachers' accuracy on public samples without a known label",
         fontsize=10,
     )
-    save(figure, path)
+    return figure

@@ -1,0 +1,1 @@
+"""Flower processes that scripts start and end: a SuperLink, SuperNodes, and a run on them."""
