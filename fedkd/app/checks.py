@@ -7,7 +7,7 @@ from fedkd.aggregation.strategy import LogitAggregator
 from fedkd.app.secure_checks import check_secure_sum, secure_faults
 from fedkd.client.behaviour import ClientBehaviour
 from fedkd.client.rule import ClientRule
-from fedkd.config.load import to_json
+from fedkd.config.load import PLUGIN_SECTIONS, plugin_at, to_json
 from fedkd.config.schema import ExperimentConfig
 from fedkd.core import plugins
 from fedkd.core.errors import ConfigError
@@ -147,6 +147,33 @@ def _architecture_faults(config: ExperimentConfig, student: StudentRule) -> Iter
         )
 
 
+def faults_elsewhere(config: ExperimentConfig, where: str) -> list[str]:
+    """The plug-ins that processes of Ray or Flower (``where``) cannot import, being defined in the script itself."""
+    found = []
+    for path, kind in PLUGIN_SECTIONS:
+        for spec in plugin_at(config, path):
+            module, _, cls = spec.name.partition(":")
+            if module == "__main__":
+                name = cls.lower()
+                own = f"into {kind.source}/{name}.py and name it {name}, or " if kind.by_path else ""
+                found.append(
+                    f"{path}.name: {cls} is defined in the script or notebook that is running, which the processes of "
+                    f"{where} cannot import, got {spec.name!r}; put it {own}into my_mod.py and name it my_mod:{cls}"
+                    + (", or set engine.kind=inline" if where == "Ray" else "")
+                )
+    return found
+
+
+def notices(config: ExperimentConfig) -> list[str]:
+    """What the user should read before the run: which shipped plug-ins a file of theirs stands in for."""
+    pairs = [(kind, spec.name) for path, kind in PLUGIN_SECTIONS for spec in plugin_at(config, path)]
+    return [
+        f"{kind.noun} {name}: {files[0]} is used in place of the shipped one"
+        for kind, name in dict.fromkeys(pairs)
+        if (files := plugins.hidden(kind, name)) is not None
+    ]
+
+
 def check(config: ExperimentConfig, *, own_engine: bool = True) -> Experiment:
     """Load what the experiment needs; raises ``ConfigError`` or ``DataError`` for what cannot work.
 
@@ -154,10 +181,12 @@ def check(config: ExperimentConfig, *, own_engine: bool = True) -> Experiment:
     ``own_engine`` that of ``engine.kind`` will not be started, and need not work.
     """
     problems = composition_faults(config)
+    if config.engine.kind == "ray" or not own_engine:
+        problems.extend(faults_elsewhere(config, "Ray" if own_engine else "Flower"))
     if own_engine and config.engine.kind == "ray" and importlib.util.find_spec("ray") is None:
         problems.append(
             "engine.kind: 'ray' needs the package ray, which is not installed; "
-            "pip install 'fedkd[ray]', or set engine.kind=inline"
+            "pip install 'ray==2.55.*', or set engine.kind=inline"
         )
     student: type[StudentRule] = plugins.resolve(plugins.STUDENT_RULE, config.student.rule.name)
     if "teacher_only" in config.controls and not student.teaches:

@@ -53,7 +53,7 @@ def environment(width: int = 120) -> dict[str, str]:
 def refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):  # type: ignore[no-untyped-def]
     """Runs ``fedkd run`` in this process, expects it to fail as bad input without writing, and returns its message."""
 
-    def run(*arguments: str, config: str = "teacher: stacked") -> str:
+    def run(*arguments: str, config: str = "strategy: stacked") -> str:
         folder = tmp_path / "work"
         folder.mkdir(exist_ok=True)
         (tmp_path / "config.yaml").write_text(config, encoding="utf-8")
@@ -83,8 +83,8 @@ WRONG = {
         ["data.public.size=400", "data.private_size=5000"],
         ["data.private_size", "5000", "digits"],
     ),
-    "unknown teacher": (["strategy.name=staked"], ["teacher", "staked", "did you mean 'stacked'"]),
-    "bad teacher option": (["strategy.fold=3"], ["teacher.fold", "unknown option", "folds"]),
+    "unknown strategy": (["strategy.name=staked"], ["strategy", "staked", "did you mean 'stacked'"]),
+    "bad strategy option": (["strategy.fold=3"], ["strategy.fold", "unknown option", "folds"]),
     "more clients than samples": (
         ["clients.count=90", "data.private_size=60"],
         ["clients.count", "90", "60", "fewer clients"],
@@ -223,9 +223,9 @@ def test_a_terminal_gets_a_bar_that_is_gone_at_the_end(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("kind", "expected"),
     [
-        ("teachers", ["mean_probabilities", "stacked", "ridge = None"]),
+        ("strategies", ["mean_probabilities", "stacked", "ridge = None"]),
         ("balancers", ["energy_share", "fixed", "value = 0.5"]),
-        ("clients", ["honest"]),
+        ("behaviours", ["honest"]),
         ("mechanisms", ["none"]),
         ("datasets", ["digits", "found here"]),
         # LeNet-5's 61,706 parameters are the textbook's number.
