@@ -8,8 +8,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from fedkd.aggregation.strategy import LogitAggregator
-from fedkd.aggregation.types import ReportStack, Teacher
+from fedkd import LogitAggregator, ReportStack, StudentRule, Teacher
 from fedkd.core.messages import UNKNOWN_LABEL, Arrays, ClientReport, parameter_prefix, state_arrays
 from fedkd.core.seeding import torch_generator
 from fedkd.distillation.distiller import DistillationResult
@@ -19,7 +18,7 @@ from fedkd.models import hit_rate, predict
 from fedkd.server.averaging import average_states, parameter_fault, parameters_of
 from fedkd.server.reports import stack_reports
 from fedkd.server.setup import build_aggregator, build_distiller
-from fedkd.server.student_rule import RoundReports, ServerUpdate, StudentRule
+from fedkd.server.student_rule import RoundReports, ServerUpdate
 from fedkd.server.target_cache import Targets
 
 

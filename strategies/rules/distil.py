@@ -9,9 +9,8 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from fedkd import LogitAggregator, ReportStack, StudentRule, Teacher
 from fedkd.aggregation.report_buffer import joined
-from fedkd.aggregation.strategy import LogitAggregator
-from fedkd.aggregation.types import ReportStack, Teacher
 from fedkd.core.compute import fixed_threads
 from fedkd.core.messages import (
     CONSENSUS,
@@ -30,7 +29,7 @@ from fedkd.experiment import Experiment
 from fedkd.models import hit_rate, predict
 from fedkd.server.reports import stack_reports
 from fedkd.server.setup import build_aggregator, build_distiller, teacher_generator
-from fedkd.server.student_rule import RoundReports, ServerUpdate, StudentRule
+from fedkd.server.student_rule import RoundReports, ServerUpdate
 from fedkd.server.target_cache import TargetCache, Targets
 
 
