@@ -1,4 +1,4 @@
-# make        install fedkd with Ray and the development tools into .venv
+# make        install fedkd with the development tools into .venv
 # make run    run the quickstart experiment
 # make test   run the tests
 # make lint   check style, types and the direction of imports
@@ -39,7 +39,7 @@ $(STAMP): pyproject.toml constraints.txt
 		{ echo "fedkd needs Python 3.11 to 3.13; name one with: make PYTHON=python3.12" >&2; exit 1; }
 	@echo "Installing fedkd into $(VENV); the first time this downloads PyTorch and takes a few minutes."
 	@[ -x $(BIN)/python ] || $(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[ray,dev]' \
+	@$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[dev]' \
 		| awk '/Downloading .*MB|Using cached .*MB/ { print "  " $$1, $$2, $$3, $$4; fflush() } \
 		       /^Installing collected/ { print "  unpacking"; fflush() }'
 	@touch $@

@@ -6,7 +6,8 @@ from typing import ClassVar
 from jaxtyping import Float
 from torch import Tensor
 
-from fedkd.client.behaviour import AdversaryView, ClientBehaviour
+from fedkd import ClientBehaviour
+from fedkd.client.behaviour import AdversaryView
 from fedkd.client.forging import Confidence, class_covariance, honest_probabilities, one_hot
 
 

@@ -6,10 +6,8 @@ from typing import Annotated
 import torch
 from pydantic import Field
 
-from fedkd.client.behaviour import ClientBehaviour
-from fedkd.client.context import ClientContext
+from fedkd import ClientBehaviour, ClientContext, ClientRule, Upload
 from fedkd.client.forging import Confidence, forged, one_hot
-from fedkd.client.rule import ClientRule, Upload
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from fedkd.client.behaviour import ClientBehaviour
-from fedkd.client.context import ClientContext
-from fedkd.client.rule import ClientRule, Upload
+from fedkd import ClientBehaviour, ClientContext, ClientRule, Upload
 from fedkd.core.messages import ASKED
 
 

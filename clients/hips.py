@@ -7,7 +7,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from fedkd.client.behaviour import AdversaryView, ClientBehaviour
+from fedkd import ClientBehaviour
+from fedkd.client.behaviour import AdversaryView
 from fedkd.client.forging import class_covariance, honest_probabilities
 
 FLOOR = torch.finfo(torch.float64).tiny

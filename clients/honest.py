@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from fedkd.client.behaviour import ClientBehaviour
+from fedkd import ClientBehaviour
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,7 @@ from jaxtyping import Int
 from pydantic import Field
 from torch import Tensor
 
-from fedkd.client.behaviour import ClientBehaviour
-from fedkd.client.context import ClientContext
+from fedkd import ClientBehaviour, ClientContext
 from fedkd.core.seeding import torch_generator
 
 

@@ -9,7 +9,8 @@ from pydantic import Field
 from scipy.special import ndtri
 from torch import Tensor
 
-from fedkd.client.behaviour import AdversaryView, ClientBehaviour
+from fedkd import ClientBehaviour
+from fedkd.client.behaviour import AdversaryView
 from fedkd.client.forging import honest_probabilities
 
 

@@ -5,9 +5,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from fedkd.client.behaviour import ClientBehaviour
-from fedkd.client.context import ClientContext
-from fedkd.client.rule import ClientRule, Upload
+from fedkd import ClientBehaviour, ClientContext, ClientRule, Upload
 
 
 @dataclass(frozen=True)

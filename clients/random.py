@@ -4,10 +4,8 @@ from dataclasses import dataclass
 
 import torch
 
-from fedkd.client.behaviour import ClientBehaviour
-from fedkd.client.context import ClientContext
+from fedkd import ClientBehaviour, ClientContext, ClientRule, Upload
 from fedkd.client.forging import Confidence, forged, one_hot
-from fedkd.client.rule import ClientRule, Upload
 
 
 @dataclass(frozen=True)

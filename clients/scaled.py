@@ -2,10 +2,8 @@
 
 from dataclasses import dataclass
 
-from fedkd.client.behaviour import ClientBehaviour
-from fedkd.client.context import ClientContext
+from fedkd import ClientBehaviour, ClientContext, ClientRule, Upload
 from fedkd.client.forging import forged
-from fedkd.client.rule import ClientRule, Upload
 
 
 @dataclass(frozen=True)

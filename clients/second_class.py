@@ -5,10 +5,8 @@ from dataclasses import dataclass
 from jaxtyping import Float
 from torch import Tensor
 
-from fedkd.client.behaviour import ClientBehaviour
-from fedkd.client.context import ClientContext
+from fedkd import ClientBehaviour, ClientContext, ClientRule, Upload
 from fedkd.client.forging import Confidence, forged, one_hot
-from fedkd.client.rule import ClientRule, Upload
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from fedkd.client.behaviour import ClientBehaviour
-from fedkd.client.context import ClientContext
+from fedkd import ClientBehaviour, ClientContext, ClientRule, Upload
 from fedkd.client.forging import forged
-from fedkd.client.rule import ClientRule, Upload
 
 
 @dataclass(frozen=True)

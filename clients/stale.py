@@ -6,9 +6,7 @@ from typing import Annotated, ClassVar
 import torch
 from pydantic import Field
 
-from fedkd.client.behaviour import ClientBehaviour
-from fedkd.client.context import ClientContext
-from fedkd.client.rule import ClientRule, Upload
+from fedkd import ClientBehaviour, ClientContext, ClientRule, Upload
 
 OLD_MODEL, OLD_ARRAY = "stale/model/", "stale/array/"
 """Where the old model and what else it sent are among what the client remembers."""

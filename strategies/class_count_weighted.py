@@ -5,8 +5,7 @@ from typing import ClassVar
 
 import torch
 
-from fedkd.aggregation.strategy import LogitAggregator
-from fedkd.aggregation.types import ReportStack, Teacher
+from fedkd import LogitAggregator, ReportStack, Teacher
 
 
 @dataclass

@@ -9,8 +9,7 @@ from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor
 
-from fedkd.aggregation.strategy import LogitAggregator
-from fedkd.aggregation.types import ReportStack, Teacher
+from fedkd import LogitAggregator, ReportStack, Teacher
 
 
 @dataclass

@@ -5,8 +5,7 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from fedkd.aggregation.strategy import LogitAggregator
-from fedkd.aggregation.types import ReportStack, ReportSum, Teacher
+from fedkd import LogitAggregator, ReportStack, ReportSum, Teacher
 from fedkd.aggregation.voting import vote_shares, voted_mean
 
 

@@ -7,9 +7,8 @@ from typing import Annotated, Any
 import torch
 from pydantic import Field
 
+from fedkd import LogitAggregator, ReportStack, Teacher
 from fedkd.aggregation.robust import trimmed_mean
-from fedkd.aggregation.strategy import LogitAggregator
-from fedkd.aggregation.types import ReportStack, Teacher
 
 
 @dataclass

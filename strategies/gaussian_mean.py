@@ -10,9 +10,8 @@ from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor
 
+from fedkd import LogitAggregator, ReportStack, ReportSum, Teacher
 from fedkd.aggregation.noise import noised
-from fedkd.aggregation.strategy import LogitAggregator
-from fedkd.aggregation.types import ReportStack, ReportSum, Teacher
 from fedkd.privacy.accounting import DpEvent, GaussianEvent
 from fedkd.privacy.calibration import fixed_noise, noise_for_target
 from fedkd.privacy.clipping import clip_report, clip_vectors

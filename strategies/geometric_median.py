@@ -6,8 +6,7 @@ from typing import Annotated
 import torch
 from pydantic import Field
 
-from fedkd.aggregation.strategy import LogitAggregator
-from fedkd.aggregation.types import ReportStack, Teacher
+from fedkd import LogitAggregator, ReportStack, Teacher
 
 
 @dataclass

@@ -8,9 +8,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from fedkd import LogitAggregator, ReportStack, ReportSum, Teacher
 from fedkd.aggregation.noise import noised
-from fedkd.aggregation.strategy import LogitAggregator
-from fedkd.aggregation.types import ReportStack, ReportSum, Teacher
 from fedkd.aggregation.voting import cast_votes, vote_counts
 from fedkd.privacy.accounting import DpEvent, GaussianEvent
 from fedkd.privacy.calibration import fixed_noise, noise_for_target

@@ -3,8 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from fedkd.aggregation.strategy import LogitAggregator
-from fedkd.aggregation.types import ReportStack, ReportSum, Teacher
+from fedkd import LogitAggregator, ReportStack, ReportSum, Teacher
 from fedkd.aggregation.voting import vote_shares, voted_mean
 
 

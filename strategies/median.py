@@ -2,9 +2,8 @@
 
 from dataclasses import dataclass
 
+from fedkd import LogitAggregator, ReportStack, Teacher
 from fedkd.aggregation.robust import trimmed_mean
-from fedkd.aggregation.strategy import LogitAggregator
-from fedkd.aggregation.types import ReportStack, Teacher
 
 
 @dataclass

@@ -7,8 +7,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from fedkd.aggregation.strategy import LogitAggregator
-from fedkd.aggregation.types import ReportStack, Teacher
+from fedkd import LogitAggregator, ReportStack, Teacher
 
 ROUNDING = 1e-9
 """What a distance may exceed the threshold by, so that the order of a sum decides nothing."""

@@ -9,10 +9,9 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from fedkd import LogitAggregator, ReportStack, Teacher
 from fedkd.aggregation.pooling import Array, Labels, fit, held_out_loss, out_of_fold, pool
 from fedkd.aggregation.report_buffer import release_pages
-from fedkd.aggregation.strategy import LogitAggregator
-from fedkd.aggregation.types import ReportStack, Teacher
 from fedkd.core.messages import UNKNOWN_LABEL
 
 LOG_FLOOR = -16.0

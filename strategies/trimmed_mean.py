@@ -5,9 +5,8 @@ from typing import Annotated
 
 from pydantic import Field
 
+from fedkd import LogitAggregator, ReportStack, Teacher
 from fedkd.aggregation.robust import trimmed_mean
-from fedkd.aggregation.strategy import LogitAggregator
-from fedkd.aggregation.types import ReportStack, Teacher
 
 
 @dataclass

@@ -7,8 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from fedkd.aggregation.strategy import LogitAggregator
-from fedkd.aggregation.types import ReportStack, ReportSum, Teacher
+from fedkd import LogitAggregator, ReportStack, ReportSum, Teacher
 from fedkd.aggregation.voting import cast_votes
 
 

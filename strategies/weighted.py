@@ -2,8 +2,7 @@
 
 from dataclasses import dataclass
 
-from fedkd.aggregation.strategy import LogitAggregator
-from fedkd.aggregation.types import ReportStack, Teacher
+from fedkd import LogitAggregator, ReportStack, Teacher
 
 
 @dataclass

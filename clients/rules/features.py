@@ -8,8 +8,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from fedkd.client.context import ClientContext
-from fedkd.client.rule import ClientRule, Upload
+from fedkd import ClientContext, ClientRule, Upload
 from fedkd.core.messages import FEATURE_LABELS, FEATURE_LOGITS, FEATURE_VALUES, TEST_FEATURES
 from fedkd.distillation.losses import distillation_loss
 from fedkd.models import embeddings

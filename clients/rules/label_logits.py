@@ -7,9 +7,8 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from fedkd.client.context import ClientContext
+from fedkd import ClientContext, ClientRule, Upload
 from fedkd.client.label_means import label_means, others_means
-from fedkd.client.rule import ClientRule, Upload
 from fedkd.core.messages import INCLUDED, MEANS, SIZES
 from fedkd.models import predict
 

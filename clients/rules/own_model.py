@@ -7,8 +7,8 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from fedkd.client.context import MODEL, ClientContext
-from fedkd.client.rule import ClientRule, Upload
+from fedkd import ClientContext, ClientRule, Upload
+from fedkd.client.context import MODEL
 from fedkd.client.training import SampleLoss
 from fedkd.core.messages import CONSENSUS, LABELS, UNKNOWN_LABEL
 from fedkd.distillation.losses import divergences

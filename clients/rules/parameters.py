@@ -3,8 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from fedkd.client.context import ClientContext
-from fedkd.client.rule import ClientRule, Upload
+from fedkd import ClientContext, ClientRule, Upload
 from fedkd.core.messages import parameter_prefix, state_arrays
 
 

@@ -11,9 +11,8 @@ from jaxtyping import Bool, Float
 from pydantic import Field
 from torch import Tensor
 
-from fedkd.client.context import ClientContext
+from fedkd import ClientContext, ClientRule, Upload
 from fedkd.client.density import Components, DensityRatio, typical_distance
-from fedkd.client.rule import ClientRule, Upload
 from fedkd.core import plugins
 
 QUERIES, MASK = "selective/queries", "selective/mask"

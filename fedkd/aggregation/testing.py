@@ -1,7 +1,7 @@
 """Checks for aggregation strategies of your own.
 
 def test_my_teacher():
-    check_aggregator(lambda: plugins.build(plugins.TEACHER, "my_mod:MyTeacher", {}))
+    check_aggregator(lambda: MyTeacher(power=2.0))
 """
 
 import copy

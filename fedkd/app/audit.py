@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def audit_run(
-    folder: Path,
+    folder: str | Path,
     options: AuditConfig | None = None,
     observer: Observer | None = None,
     *,
@@ -27,6 +27,7 @@ def audit_run(
     ``options`` are those of ``privacy.audit`` in the run's own configuration where not given; all attacks are run where
     none are named. Raises ``ConfigError`` for what cannot be audited, ``RunError`` for a folder without a finished run.
     """
+    folder = Path(folder)
     if not RunDirectory.holds_run(folder):
         raise RunError(f"{folder} holds no run, and there is nothing to audit; name the folder of a finished one")
     directory = RunDirectory(folder)

@@ -6,7 +6,9 @@ from collections.abc import Iterator
 from fedkd.app.secure_checks import check_secure_sum, secure_faults
 from fedkd.client.rule import ClientRule
 from fedkd.client.setup import attack_behaviour, client_rule, honest_behaviour
+from fedkd.config.load import PLUGIN_SECTIONS, plugin_at
 from fedkd.config.schema import ExperimentConfig
+from fedkd.core import plugins
 from fedkd.core.errors import ConfigError
 from fedkd.core.messages import LOGITS, PARAMETERS
 from fedkd.experiment import Experiment
@@ -23,7 +25,7 @@ def check(config: ExperimentConfig, *, own_engine: bool = True) -> Experiment:
     ``own_engine`` that of ``engine.kind`` will not be started, and need not work.
     """
     experiment = Experiment.of(config)
-    problems = [*composition_faults(experiment), *(_engine_faults(config) if own_engine else ())]
+    problems = [*composition_faults(experiment), *_engine_faults(config, own_engine)]
     try:
         experiment.data  # noqa: B018  # loaded here, for its faults are the configuration's as well
     except ConfigError as error:
@@ -47,12 +49,16 @@ def composition_faults(experiment: Experiment) -> list[str]:
     ]
 
 
-def _engine_faults(config: ExperimentConfig) -> Iterator[str]:
-    if config.engine.kind == "ray" and importlib.util.find_spec("ray") is None:
-        yield (
-            "engine.kind: 'ray' needs the package ray, which is not installed; "
-            "pip install 'fedkd[ray]', or set engine.kind=inline"
-        )
+def _engine_faults(config: ExperimentConfig, own_engine: bool) -> Iterator[str]:
+    if not own_engine:
+        yield from faults_elsewhere(config, "Flower")
+    elif config.engine.kind == "ray":
+        yield from faults_elsewhere(config, "Ray")
+        if importlib.util.find_spec("ray") is None:
+            yield (
+                "engine.kind: 'ray' needs the package ray, which is not installed; "
+                "pip install 'ray==2.55.*', or set engine.kind=inline"
+            )
 
 
 def _rule_faults(experiment: Experiment, client: ClientRule, student: StudentRule) -> Iterator[str]:
@@ -192,3 +198,30 @@ def _uncovered(experiment: Experiment, client: ClientRule, mechanism: Private) -
             f"clients.logit_adjustment: it uses a client's label counts, which the proof of privacy.mechanism={name} "
             f"does not cover, got {config.clients.logit_adjustment:g}; set clients.logit_adjustment=0"
         )
+
+
+def faults_elsewhere(config: ExperimentConfig, where: str) -> list[str]:
+    """The plug-ins that processes of Ray or Flower (``where``) cannot import, being defined in the script itself."""
+    found = []
+    for path, kind in PLUGIN_SECTIONS:
+        for spec in plugin_at(config, path):
+            module, _, cls = spec.name.partition(":")
+            if module == "__main__":
+                name = cls.lower()
+                own = f"into {kind.source}/{name}.py and name it {name}, or " if kind.by_path else ""
+                found.append(
+                    f"{path}.name: {cls} is defined in the script or notebook that is running, which the processes of "
+                    f"{where} cannot import, got {spec.name!r}; put it {own}into my_mod.py and name it my_mod:{cls}"
+                    + (", or set engine.kind=inline" if where == "Ray" else "")
+                )
+    return found
+
+
+def notices(config: ExperimentConfig) -> list[str]:
+    """What the user should read before the run: which shipped plug-ins a file of theirs stands in for."""
+    pairs = [(kind, spec.name) for path, kind in PLUGIN_SECTIONS for spec in plugin_at(config, path)]
+    return [
+        f"{kind.noun} {name}: {files[0]} is used in place of the shipped one"
+        for kind, name in dict.fromkeys(pairs)
+        if (files := plugins.hidden(kind, name)) is not None
+    ]

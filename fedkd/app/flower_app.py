@@ -51,7 +51,7 @@ def _run(grid: Grid, keys: Mapping[str, Any]) -> None:
         )
     from rich.console import Console as RichConsole
 
-    from fedkd.app.cli.console import Console
+    from fedkd.app.cli.console import ConsoleObserver
     from fedkd.app.run import run_experiment
     from fedkd.engines.building import over_grid
 
@@ -60,7 +60,7 @@ def _run(grid: Grid, keys: Mapping[str, Any]) -> None:
     console = RichConsole(width=COLUMNS, highlight=False)
     console.print(f"fedkd {__version__} in {_BUNDLE}, Python in {sys.prefix}", markup=False, soft_wrap=True)
     console.print(f"results in {out}", markup=False, soft_wrap=True)
-    with Console(rich=console) as observer:
+    with ConsoleObserver(rich=console) as observer:
         run_experiment(
             config,
             out,

@@ -10,8 +10,10 @@ from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Strategy
 
 from fedkd.aggregation.strategy import LogitAggregator
+from fedkd.app.checks import faults_elsewhere
 from fedkd.client.performer import CLIENT_FN
 from fedkd.config.schema import Plugin
+from fedkd.core import plugins
 from fedkd.core.errors import ConfigError
 from fedkd.core.messages import Job, state_arrays
 from fedkd.distillation.distiller import Distiller
@@ -26,7 +28,6 @@ from fedkd.engines.flower.wire import (
 )
 from fedkd.experiment import Experiment
 from fedkd.server.server import Server
-from strategies.rules.distil import Distil
 
 
 class FederatedDistillation(Strategy):
@@ -36,7 +37,8 @@ class FederatedDistillation(Strategy):
     clients of a round are divided evenly among the nodes of the grid. The arrays of ``start`` are the student's state.
     ``state_dir`` is where clients keep what they need between rounds, for those that do.
 
-    Raises ``ConfigError`` under secure aggregation, which takes more messages a round than Flower's loop has, and
+    Raises ``ConfigError`` under secure aggregation, which takes more messages a round than Flower's loop has, and for
+    plug-ins defined in a script, which the nodes cannot import;
     ``RunError`` from ``aggregate_train`` when fewer than ``clients.min_reports`` reports are valid.
     """
 
@@ -49,6 +51,8 @@ class FederatedDistillation(Strategy):
         *,
         state_dir: str | None = None,
     ) -> None:
+        if problems := faults_elsewhere(experiment.config, "Flower"):
+            raise ConfigError(problems)
         if experiment.config.privacy.secure_aggregation is not None:
             raise ConfigError(
                 [
@@ -59,7 +63,7 @@ class FederatedDistillation(Strategy):
         if mechanism is not None:
             privacy = replace(experiment.config.privacy, mechanism=mechanism)
             experiment = replace(experiment, config=replace(experiment.config, privacy=privacy), given=experiment.data)
-        self._rule = Distil()
+        self._rule = experiment.new(plugins.STUDENT_RULE, Plugin("distil"))
         self._rule.use(experiment, aggregator, trainer)
         self._server = Server(experiment, self._rule, state_dir=state_dir)
         self._job: Job | None = None

@@ -4,18 +4,17 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from fedkd.app import controls
 from fedkd.app.audit import _audit, audit_run
-from fedkd.app.checks import check
+from fedkd.app.checks import check, notices
 from fedkd.app.resume import check_changes
 from fedkd.app.summary import overview_of, summarise, versions
 from fedkd.client.setup import keeps_state
 from fedkd.client.state import require_state_here
 from fedkd.config.schema import ExperimentConfig
 from fedkd.core.compute import fixed_arithmetic
-from fedkd.core.errors import RunError
+from fedkd.core.errors import ConfigError, RunError
 from fedkd.core.files import writing
 from fedkd.core.messages import Job, Reply
 from fedkd.engines import Engine
@@ -31,9 +30,6 @@ from fedkd.results.records import Summary
 from fedkd.results.report.figures import draw_figures, draw_label_distribution, figure_files
 from fedkd.results.totals import Totals
 from fedkd.server.server import Server
-
-if TYPE_CHECKING:
-    pass
 
 __all__ = [
     "EngineBuilder",
@@ -51,7 +47,7 @@ __all__ = [
 
 def run_experiment(
     config: ExperimentConfig,
-    out: Path,
+    out: str | Path,
     observer: Observer | None = None,
     *,
     verbose: bool = False,
@@ -69,11 +65,17 @@ def run_experiment(
     finished is left alone. Of the rounds asked for there may be more than before. The clients' work is done by what
     ``engine`` builds instead of by ``engine.kind``, where one is given.
     """
-    observer = observer or Silent()
+    if not isinstance(config, ExperimentConfig):
+        raise ConfigError(
+            [f"config: must be an ExperimentConfig, got {type(config).__name__}; make one with fedkd.load_config"]
+        )
+    out, observer = Path(out), observer or Silent()
     resume = resume and RunDirectory.holds_run(out)
     if resume and (summary := _finished(RunDirectory(out), config, observer, verbose)) is not None:
         return summary
     experiment = check(config, own_engine=engine is None)
+    for notice in notices(config):
+        observer.noticed(notice)
     build = engine or (lambda experiment: build_engine(experiment, verbose=verbose, ray_address=ray_address))
     if resume and engine is None:
         require_state_here(RunDirectory(out).client_state)

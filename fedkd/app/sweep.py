@@ -1,6 +1,6 @@
 """Many experiments from one configuration: every combination of some keys' values, for several seeds.
 
-    result = run_sweep("quickstart.yaml", {"strategy.name": ["stacked", "median"]}, [0, 1, 2], Path("runs/teachers"))
+    result = run_sweep("quickstart.yaml", {"strategy.name": ["stacked", "median"]}, [0, 1, 2], "runs/teachers")
 
 Each cell is a run directory of its own, and bit for bit what ``run_experiment`` makes of its configuration. Cells are
 run one after another; those that need a Ray share one.
@@ -97,7 +97,7 @@ def run_sweep(
     source: str | Path | Mapping[str, Any],
     grid: Grid,
     seeds: Sequence[int],
-    out: Path,
+    out: str | Path,
     overrides: Sequence[str] = (),
     observer: SweepObserver | None = None,
     *,
@@ -109,6 +109,7 @@ def run_sweep(
     its error is in the result, and a traceback that helps in ``out/errors``. ``out/sweep.json`` and ``sweep.csv``
     are up to date after every cell. Raises ``ConfigError`` with the faults of all cells before anything runs.
     """
+    out = Path(out)
     planned = plan_sweep(source, grid, seeds, out, overrides)
     observer = observer or SilentSweep()
     observer.began(len(planned), sum(each.finished for each in planned))

@@ -1,6 +1,7 @@
 """Plug-ins: the file is the registration.
 
-``stacked`` means the one public subclass of the kind's base class in the file ``stacked.py`` of the kind's package;
+``stacked`` means the one public subclass of the kind's base class in the file ``stacked.py``: of a folder where the
+user works, then of the shipped one (``fedkd.core.plugin_files``); for kinds whose files are in fedkd, of their package.
 ``my_pkg.my_mod:MyClass`` means that class, from anywhere importable. Options are the class's own dataclass fields.
 """
 
@@ -10,14 +11,15 @@ import importlib
 import importlib.util
 import inspect
 import pkgutil
-import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
+from types import ModuleType
 from typing import Any, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
+from fedkd.core import plugin_files
 from fedkd.core.errors import PluginError
 
 
@@ -25,14 +27,19 @@ from fedkd.core.errors import PluginError
 class PluginKind:
     """One family of plug-ins.
 
-    ``package`` is where files are looked up, ``base`` (``module:Class``) is what they must subclass, ``plural`` is the
-    word of ``fedkd list``.
+    ``source`` is where files are looked up: a package of fedkd, or one of ``plugin_files.FOLDERS``. ``base``
+    (``module:Class``) is what they must subclass, ``plural`` is the word of ``fedkd list``.
     """
 
     noun: str
     plural: str
-    package: str
+    source: str
     base: str
+
+    @property
+    def by_path(self) -> bool:
+        """Whether files are looked up in folders, of which the user may have some."""
+        return self.source in plugin_files.FOLDERS
 
     def base_class(self) -> type:
         module, _, name = self.base.partition(":")
@@ -41,8 +48,8 @@ class PluginKind:
 
 STRATEGY = PluginKind("strategy", "strategies", "strategies", "fedkd.aggregation.strategy:LogitAggregator")
 BEHAVIOUR = PluginKind("client behaviour", "behaviours", "clients", "fedkd.client.behaviour:ClientBehaviour")
-CLIENT_RULE = PluginKind("client rule", "client-rules", "clients.rules", "fedkd.client.rule:ClientRule")
-STUDENT_RULE = PluginKind("student rule", "student-rules", "strategies.rules", "fedkd.server.student_rule:StudentRule")
+CLIENT_RULE = PluginKind("client rule", "client-rules", "clients/rules", "fedkd.client.rule:ClientRule")
+STUDENT_RULE = PluginKind("student rule", "student-rules", "strategies/rules", "fedkd.server.student_rule:StudentRule")
 BALANCER = PluginKind(
     "balancer", "balancers", "fedkd.distillation.balancers", "fedkd.distillation.balancer:LambdaBalancer"
 )
@@ -73,30 +80,58 @@ KINDS = (
 
 
 def names(kind: PluginKind) -> list[str]:
-    """The names that the kind's package offers, sorted: its public modules that define one subclass of the base."""
-    package = importlib.import_module(kind.package)
-    found = (module.name for module in pkgutil.iter_modules(package.__path__) if not module.name.startswith("_"))
-    return sorted(name for name in found if _classes_in(kind, importlib.import_module(f"{kind.package}.{name}")))
+    """The names of the kind's files, sorted, broken ones too; no file is executed.
+
+    A file of the user's counts when it uses fedkd and derives a class.
+    """
+    if kind.by_path:
+        return plugin_files.names_in(kind.source)
+    package = importlib.import_module(kind.source)
+    return sorted(module.name for module in pkgutil.iter_modules(package.__path__) if not module.name.startswith("_"))
+
+
+def classes(kind: PluginKind) -> dict[str, type | PluginError]:
+    """The class that each of the kind's names stands for, or what is wrong with its file.
+
+    Files of the user's that have nothing to do with the kind are left out.
+    """
+    found: dict[str, type | PluginError] = {}
+    for name in names(kind):
+        try:
+            found[name] = resolve(kind, name)
+        except _NoPluginError:
+            continue
+        except PluginError as error:
+            found[name] = error
+    return found
 
 
 def resolve(kind: PluginKind, name: str) -> type:
     """The class that ``name`` stands for.
 
-    Raises ``PluginError`` when the name is unknown (with the nearest right one), when the file does not define exactly
-    one subclass, or when ``module:Class`` cannot be imported or is no subclass.
+    Raises ``PluginError`` when the name is unknown (with the nearest right one), when its file cannot be parsed or
+    imported (with the line) or does not define exactly one subclass, or when ``module:Class`` cannot be imported or is
+    no subclass.
     """
     if ":" in name:
         return _resolve_import(kind, name)
-    if not name.isidentifier() or name.startswith("_") or not _has_module(kind, name):
-        raise PluginError(f"unknown {kind.noun} {name!r}{_did_you_mean(name, names(kind))}")
-    module = importlib.import_module(f"{kind.package}.{name}")
-    classes = _classes_in(kind, module)
-    if len(classes) != 1:
-        raise PluginError(
-            f"{kind.noun} {name!r}: {module.__file__} must define exactly one subclass of "
-            f"{kind.base_class().__name__}, found {len(classes)}; name one as '{kind.package}.{name}:Class'"
-        )
-    return classes[0]
+    if not name.isidentifier() or name.startswith("_"):
+        raise _unknown(kind, name)
+    for module in _modules(kind, name):
+        if _subclasses(kind, module):
+            return _only_class(kind, name, module)
+    raise _unknown(kind, name)
+
+
+def hidden(kind: PluginKind, name: str) -> tuple[Path, Path] | None:
+    """The user's file that ``name`` stands for and the shipped one of that name, where there are both."""
+    if not kind.by_path or ":" in name or (shipped := plugin_files.shipped_file(kind.source, name)) is None:
+        return None
+    try:
+        own = plugin_files.users_file(kind.source, name)
+        return None if own is None or not _subclasses(kind, own.load()) else (own.path, shipped.path)
+    except PluginError:
+        return None
 
 
 def options_of(cls: type) -> list[dataclasses.Field[Any]]:
@@ -134,7 +169,13 @@ def _validate(cls: type, options: Mapping[str, Any]) -> tuple[list[str], dict[st
         if key not in fields
     ]
     try:
-        parsed = _model_of(cls)(**{key: value for key, value in options.items() if key in fields})
+        model = _model_of(cls)
+    except Exception as error:
+        # A name that the file does not define, or a type that pydantic does not know.
+        file = inspect.getsourcefile(cls)
+        return [f"name: the options of {cls.__name__} in {file} cannot be read: {plugin_files.described(error)}"], {}
+    try:
+        parsed = model(**{key: value for key, value in options.items() if key in fields})
     except ValidationError as error:
         for fault in error.errors():
             path = ".".join(str(part) for part in fault["loc"])
@@ -147,6 +188,8 @@ def _validate(cls: type, options: Mapping[str, Any]) -> tuple[list[str], dict[st
             cls(**values)
         except ValueError as error:
             problems.append(str(error))
+        except Exception as error:
+            problems.append(f"name: {cls.__name__} cannot be made: {plugin_files.described(error)}")
     return problems, values
 
 
@@ -166,39 +209,81 @@ def _model_of(cls: type) -> type[BaseModel]:
     return create_model(cls.__name__, __config__=ConfigDict(arbitrary_types_allowed=True), **schema)
 
 
-def _has_module(kind: PluginKind, name: str) -> bool:
-    return importlib.util.find_spec(f"{kind.package}.{name}") is not None
+class _NoPluginError(PluginError):
+    """A name that stands for nothing, though a file may have it."""
 
 
-def _classes_in(kind: PluginKind, module: Any) -> list[type]:
+def _modules(kind: PluginKind, name: str) -> Iterator[ModuleType]:
+    """The modules that may define the plug-in, the user's first."""
+    if not kind.by_path:
+        if importlib.util.find_spec(f"{kind.source}.{name}") is not None:
+            yield importlib.import_module(f"{kind.source}.{name}")
+        return
+    try:
+        for find in (plugin_files.users_file, plugin_files.shipped_file):
+            if (file := find(kind.source, name)) is not None:
+                yield file.load()
+    except PluginError as error:
+        raise PluginError(f"{kind.noun} {name!r} is broken: {error}") from error
+
+
+def _unknown(kind: PluginKind, name: str) -> PluginError:
+    root = plugin_files.working_folder()
+    own = None if root is None or not kind.by_path else root / kind.source / f"{name}.py"
+    there = ""
+    if name.isidentifier() and own is not None and own.is_file():
+        there = f"; {own} defines no subclass of fedkd's {kind.base_class().__name__}"
+    choices = [choice for choice in names(kind) if choice != name]
+    return _NoPluginError(f"unknown {kind.noun} {name!r}{there}{_did_you_mean(name, choices)}")
+
+
+def _only_class(kind: PluginKind, name: str, module: ModuleType) -> type:
+    found = _subclasses(kind, module)
+    usable = [cls for cls in found if not cls.__name__.startswith("_") and not inspect.isabstract(cls)]
+    if len(usable) == 1:
+        return usable[0]
+    base = kind.base_class().__name__
+    rule = f"{kind.noun} {name!r}: {module.__file__} must define exactly one public subclass of {base}"
+    if usable:
+        some = " and ".join(cls.__name__ for cls in usable)
+        raise PluginError(f"{rule}, got {some}; let the names of all but one begin with an underscore")
+    missing = sorted(str(each) for cls in found for each in getattr(cls, "__abstractmethods__", ()))
+    got = " and ".join(cls.__name__ for cls in found) or "none"
+    if missing:
+        raise PluginError(f"{rule}, got {got} without {', '.join(missing)}; write what is missing")
+    raise PluginError(f"{rule}, got {got}; write one, with a name that does not begin with an underscore")
+
+
+@cache
+def _subclasses(kind: PluginKind, module: ModuleType) -> tuple[type, ...]:
+    """The classes that the module defines and that derive from the kind's base, usable or not."""
     base = kind.base_class()
-    return [
+    return tuple(
         value
         for value in vars(module).values()
-        if inspect.isclass(value)
-        and issubclass(value, base)
-        and value.__module__ == module.__name__
-        and not value.__name__.startswith("_")
-        and not inspect.isabstract(value)
-    ]
+        if inspect.isclass(value) and issubclass(value, base) and value.__module__ == module.__name__
+    )
 
 
 def _resolve_import(kind: PluginKind, name: str) -> type:
     module_name, _, class_name = name.partition(":")
-    if (here := str(Path.cwd())) not in sys.path:
-        # A console command does not look in the working directory, where people keep the file they are trying out.
-        sys.path.insert(0, here)
+    folder = plugin_files.working_folder()
+    if folder is not None:
+        # That is where people keep the file they are trying out.
+        plugin_files.import_from(folder)
     try:
         module = importlib.import_module(module_name)
-    except ImportError as error:
-        raise PluginError(
-            f"{kind.noun} {name!r}: cannot import {module_name!r} ({error}); "
-            "run from its folder, install it, or put its folder on PYTHONPATH"
-        ) from error
+    except (Exception, SystemExit) as error:
+        absent = isinstance(error, ModuleNotFoundError) and f"{module_name}.".startswith(f"{error.name}.")
+        what = str(error) if absent else plugin_files.described(error)
+        remedy = "run from its folder, install it, or put its folder on PYTHONPATH" if absent else "mend the file"
+        raise PluginError(f"{kind.noun} {name!r}: cannot import {module_name!r} ({what}); {remedy}") from error
     cls = getattr(module, class_name, None)
     base = kind.base_class()
     if not (inspect.isclass(cls) and issubclass(cls, base)):
         raise PluginError(f"{kind.noun} {name!r}: {class_name} must be a subclass of {base.__name__} in {module_name}")
+    if missing := sorted(getattr(cls, "__abstractmethods__", ())):
+        raise PluginError(f"{kind.noun} {name!r}: {class_name} lacks {', '.join(missing)}; write what is missing")
     return cls
 
 

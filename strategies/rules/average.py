@@ -7,10 +7,11 @@ from typing import Any, ClassVar
 import torch
 from torch import nn
 
+from fedkd import StudentRule
 from fedkd.core.messages import Arrays, ClientReport, parameter_prefix, state_arrays
 from fedkd.experiment import STUDENT, Experiment
 from fedkd.server.averaging import average_states, parameter_fault, parameters_of
-from fedkd.server.student_rule import RoundReports, ServerUpdate, StudentRule
+from fedkd.server.student_rule import RoundReports, ServerUpdate
 
 
 @dataclass

@@ -7,8 +7,7 @@ from typing import Any, ClassVar
 import torch
 from torch import nn
 
-from fedkd.aggregation.strategy import LogitAggregator
-from fedkd.aggregation.types import Teacher
+from fedkd import LogitAggregator, StudentRule, Teacher
 from fedkd.core.messages import Arrays, ClientReport, parameter_prefix, state_arrays
 from fedkd.distillation.distiller import DistillationResult
 from fedkd.distillation.validation import Validation
@@ -17,7 +16,7 @@ from fedkd.models import predict
 from fedkd.server.averaging import average_states, parameter_fault, parameters_of
 from fedkd.server.evaluation import teacher_accuracy_on_test
 from fedkd.server.setup import new_distiller, new_strategy, teacher_of
-from fedkd.server.student_rule import RoundReports, ServerUpdate, StudentRule
+from fedkd.server.student_rule import RoundReports, ServerUpdate
 from fedkd.server.target_cache import Targets
 
 

@@ -8,8 +8,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from fedkd.aggregation.strategy import LogitAggregator
-from fedkd.aggregation.types import Teacher
+from fedkd import LogitAggregator, StudentRule, Teacher
 from fedkd.core.compute import fixed_threads
 from fedkd.core.messages import (
     CONSENSUS,
@@ -27,7 +26,7 @@ from fedkd.experiment import Experiment
 from fedkd.models import predict
 from fedkd.server.evaluation import teacher_accuracy_on_test
 from fedkd.server.setup import new_distiller, new_strategy, teacher_of
-from fedkd.server.student_rule import RoundReports, ServerUpdate, StudentRule
+from fedkd.server.student_rule import RoundReports, ServerUpdate
 from fedkd.server.target_cache import TargetCache, Targets
 
 

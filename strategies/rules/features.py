@@ -9,6 +9,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from fedkd import StudentRule
 from fedkd.client.training import train
 from fedkd.config.schema import Plugin
 from fedkd.core.errors import RunError
@@ -17,7 +18,7 @@ from fedkd.core.seeding import torch_generator
 from fedkd.distillation.losses import distillation_loss
 from fedkd.experiment import Experiment
 from fedkd.models import build_model, hit_rate, predict
-from fedkd.server.student_rule import RoundReports, ServerUpdate, StudentRule
+from fedkd.server.student_rule import RoundReports, ServerUpdate
 
 
 @dataclass

@@ -6,10 +6,11 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from fedkd import StudentRule
 from fedkd.core.errors import RunError
 from fedkd.core.messages import INCLUDED, MEANS, SIZES, Arrays, ClientReport
 from fedkd.experiment import Experiment
-from fedkd.server.student_rule import RoundReports, ServerUpdate, StudentRule
+from fedkd.server.student_rule import RoundReports, ServerUpdate
 
 
 @dataclass

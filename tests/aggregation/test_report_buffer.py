@@ -186,8 +186,6 @@ def test_a_teacher_is_the_same_from_disk(
 
 @pytest.mark.parametrize("form", ["client", "class", "full", "mean"])
 def test_a_stacked_teacher_is_the_same_in_stretches(form: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    import strategies.stacked
-
     draw = torch.Generator().manual_seed(2)
     stack = ReportStack(
         torch.randn(6, 50, CLASSES, generator=draw),
@@ -197,7 +195,7 @@ def test_a_stacked_teacher_is_the_same_in_stretches(form: str, monkeypatch: pyte
     )
     teacher = Stacked(weights=form, ridge=0.1)  # type: ignore[arg-type]
     whole = teacher(stack).log_probabilities
-    monkeypatch.setattr(strategies.stacked, "PART_BYTES", 7 * 8 * 7 * CLASSES)
+    monkeypatch.setattr(sys.modules[Stacked.__module__], "PART_BYTES", 7 * 8 * 7 * CLASSES)
     assert torch.allclose(teacher(stack).log_probabilities, whole, atol=1e-6)
 
 
@@ -207,8 +205,8 @@ import numpy as np, torch
 from fedkd.aggregation import report_buffer
 from fedkd.core.codecs.float32 import Float32
 from fedkd.core.messages import Reply
+from fedkd.core import plugins
 from fedkd.server.reports import Expectation, collect_reports, stack_reports
-from strategies.mean_probabilities import MeanProbabilities
 
 CLIENTS, SAMPLES, CLASSES = 400, 4000, 10
 codec = Float32()
@@ -224,7 +222,7 @@ def decode(client, message):
 
 report_buffer.IN_MEMORY_BYTES = 0 if sys.argv[1] == "disk" else 2**40
 torch.set_num_threads(1)
-warm = MeanProbabilities()
+warm = plugins.build(plugins.STRATEGY, "mean_probabilities")
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 expected = Expectation(1, tuple(range(CLIENTS)), CLASSES, "x", decode, keeps_codes=False)
 reports, _ = collect_reports(replies(), expected)

@@ -77,7 +77,7 @@ def test_the_bundle_alone_runs_every_shipped_configuration(bundle: zipfile.ZipFi
 
 def test_nodes_do_not_load_what_the_server_alone_needs() -> None:
     """A SuperNode starts a process for every message."""
-    unwanted = {"fedkd.app.run", "strategies", "matplotlib", "ray"}
+    unwanted = {"fedkd.app.run", "fedkd.core.plugin_files.shipped.strategies", "matplotlib", "ray"}
     code = f"import sys, fedkd.app.flower_app; print({unwanted} & set(sys.modules))"
     environ = os.environ | {"PYTHONPATH": str(ROOT)}
     done = subprocess.run([sys.executable, "-c", code], env=environ, capture_output=True, text=True, check=True)
@@ -119,9 +119,19 @@ def test_results_go_where_the_superlink_was_started(tmp_path: Path, monkeypatch:
 
 def test_a_plug_in_that_ends_the_process_fails_the_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Flower takes ``SystemExit`` for a good end."""
-    (tmp_path / "quitting.py").write_text("raise SystemExit(0)\n", encoding="utf-8")
+    source = """
+import sys
+from fedkd.data import DataSource
+
+class Source(DataSource):
+    def available(self, root):
+        return True
+    def load(self, root):
+        sys.exit(0)
+"""
+    (tmp_path / "quitting.py").write_text(source, encoding="utf-8")
     monkeypatch.syspath_prepend(tmp_path)
-    keys = DEFAULTS | {"overrides": "strategy=quitting:Teacher", "out": str(tmp_path / "run")}
+    keys = DEFAULTS | {"overrides": "data.dataset=quitting:Source", "out": str(tmp_path / "run")}
     with pytest.raises(RunError, match=r"ended by sys\.exit\(0\)"):
         flower_app.main(LocalGrid(0), Context(1, 1, {}, RecordDict(), keys))
 

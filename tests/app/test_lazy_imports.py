@@ -58,5 +58,5 @@ def test_importing_the_application_imports_nothing_that_is_used_later() -> None:
 
 def test_the_first_client_of_the_quickstart_waits_for_nothing_that_is_used_later(tmp_path: Path) -> None:
     found = modules_of(FIRST_CLIENT, str(QUICKSTART), str(tmp_path / "run"))
-    assert {"strategies.stacked", "fedkd.data.datasets.digits"} <= found
+    assert {"fedkd.core.plugin_files.shipped.strategies.stacked", "fedkd.data.datasets.digits"} <= found
     assert not found & set(LATER)

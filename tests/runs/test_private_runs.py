@@ -12,7 +12,7 @@ import torch
 from rich.console import Console as RichConsole
 
 from fedkd.app.checks import check, composition_faults
-from fedkd.app.cli.console import Console
+from fedkd.app.cli.console import ConsoleObserver
 from fedkd.app.run import run_experiment
 from fedkd.client.behaviour import ClientBehaviour
 from fedkd.client.context import ClientContext
@@ -88,7 +88,7 @@ def kept(out: Path) -> dict[str, Any]:
 def test_dp_sgd_spends_its_target_and_no_more(tmp_path: Path) -> None:
     config = load_config(SMALL, ["privacy.mechanism={name: dp_sgd, target_epsilon: 6.0}"])
     screen = io.StringIO()
-    summary = run_experiment(config, tmp_path / "run", Console(rich=RichConsole(file=screen, width=200)))
+    summary = run_experiment(config, tmp_path / "run", ConsoleObserver(rich=RichConsole(file=screen, width=200)))
     assert summary.epsilon is not None
     assert 5.9 < summary.epsilon <= 6.0
     # By hand: every client takes part in all rounds, each of one epoch.
@@ -218,7 +218,7 @@ def test_a_teacher_meets_its_target_over_the_run_and_again_when_resumed(tmp_path
 def test_without_proof_epsilon_is_none_and_said_to_be(tmp_path: Path, mechanism: str) -> None:
     screen = io.StringIO()
     config = load_config(SMALL, [f"privacy.mechanism={mechanism}", "rounds=1"])
-    summary = run_experiment(config, tmp_path / "run", Console(rich=RichConsole(file=screen, width=200)))
+    summary = run_experiment(config, tmp_path / "run", ConsoleObserver(rich=RichConsole(file=screen, width=200)))
     assert (summary.epsilon, summary.guarantee, summary.client_epsilon) == (None, None, {})
     assert json.loads((tmp_path / "run" / "summary.json").read_text())["epsilon"] is None
     assert screen.getvalue().count("ε = none") == 2
@@ -280,7 +280,7 @@ def test_a_damaged_ledger_is_not_taken_for_an_empty_one(tmp_path: Path) -> None:
 def test_controls_without_protection_are_pointed_out(tmp_path: Path) -> None:
     screen = io.StringIO()
     config = load_config(SMALL, [GAUSSIAN, "controls=[public_only, local_only, fedavg]", "rounds=1"])
-    run_experiment(config, tmp_path / "run", Console(rich=RichConsole(file=screen, width=200)))
+    run_experiment(config, tmp_path / "run", ConsoleObserver(rich=RichConsole(file=screen, width=200)))
     assert "outside of this guarantee: local_only, fedavg; controls" in " ".join(screen.getvalue().split())
 
 

@@ -22,7 +22,7 @@ _COLUMNS = (
 )
 
 
-class Console:
+class ConsoleObserver:
     """An observer that prints with rich.
 
     On a terminal a transient bar shows the stage that is running; elsewhere (a file, a pipe, CI) there are plain lines
@@ -39,7 +39,7 @@ class Console:
         self._stage = ""
         self._rounds = 0
 
-    def __enter__(self) -> "Console":
+    def __enter__(self) -> "ConsoleObserver":
         return self
 
     def __exit__(

@@ -57,7 +57,7 @@ def advice() -> Iterator[str]:
     ray = importlib.util.find_spec("ray") is not None
     count, memory = cores(), memory_gib()
     if not ray:
-        yield "Ray is missing: clients run one after another with engine.kind=inline; pip install 'fedkd[ray]'."
+        yield "Ray is missing: clients run one after another with engine.kind=inline; pip install 'ray==2.55.*'."
     if ray and count < 2:
         yield "With one core, Ray gains nothing and costs about ten seconds of start-up; engine.kind=inline is quicker."
     if ray and memory is not None and memory < MEMORY_PER_WORKER * (count + 1):

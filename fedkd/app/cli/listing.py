@@ -1,6 +1,7 @@
 """What can be named in a configuration: the plug-ins of each kind, with their options."""
 
 import dataclasses
+import inspect
 import sys
 from typing import Any, get_type_hints
 
@@ -9,7 +10,7 @@ from rich.padding import Padding
 from rich.text import Text
 
 from fedkd.core import plugins
-from fedkd.core.errors import FedkdError
+from fedkd.core.errors import FedkdError, PluginError
 from fedkd.data.source import DataSource, resolve_root
 from fedkd.models import profile
 
@@ -20,16 +21,20 @@ REFERENCE_CLASSES = 10
 
 @dataclasses.dataclass(frozen=True)
 class Entry:
-    """One plug-in: its name, one line about it, its options as (name, default or kind), and what else is known."""
+    """One plug-in: its name, one line about it, its options as (name, default or kind), and what else is known.
+
+    Of a ``broken`` one, ``text`` says what is wrong with its file.
+    """
 
     name: str
     text: str
-    options: tuple[tuple[str, str], ...]
+    options: tuple[tuple[str, str], ...] = ()
     note: str = ""
+    broken: bool = False
 
 
 def catalogue(plural: str, root: str | None = None) -> list[Entry]:
-    """Every plug-in of the kind called ``plural`` (``teachers``, ``models``, ...), sorted by name.
+    """Every plug-in of the kind called ``plural`` (``strategies``, ``models``, ...), sorted by name, broken ones too.
 
     ``root`` is where data sets are looked for, as ``data.root``. Raises ``ValueError`` for an unknown kind.
     """
@@ -37,27 +42,35 @@ def catalogue(plural: str, root: str | None = None) -> list[Entry]:
     if plural not in kinds:
         raise ValueError(f"kind must be one of {', '.join(kinds)}; got {plural!r}")
     kind = kinds[plural]
-    return [_entry(kind, name, root) for name in plugins.names(kind)]
+    return [_entry(kind, name, found, root) for name, found in plugins.classes(kind).items()]
 
 
 def print_catalogue(plural: str, console: RichConsole | None = None) -> None:
     """Print the catalogue of one kind."""
     screen = console or RichConsole(highlight=False)
     for entry in catalogue(plural):
-        screen.print(entry.name, style="bold", markup=False)
+        title, style = (f"{entry.name} (broken)", "bold red") if entry.broken else (entry.name, "bold")
+        screen.print(title, style=style, markup=False)
         options = ", ".join(f"{name} = {value}" for name, value in entry.options)
         for line in (entry.text, options and f"options: {options}", entry.note):
             if line:
                 screen.print(Padding(Text(line), (0, 0, 0, 2)))
 
 
-def _entry(kind: plugins.PluginKind, name: str, root: str | None) -> Entry:
-    cls = plugins.resolve(kind, name)
-    options = tuple((field.name, _default(cls, field)) for field in plugins.options_of(cls))
-    return Entry(name, _first_line(cls), options, _note(kind, name, root))
+def _entry(kind: plugins.PluginKind, name: str, found: type | PluginError, root: str | None) -> Entry:
+    if isinstance(found, PluginError):
+        return Entry(name, str(found), broken=True)
+    try:
+        options = tuple((field.name, _default(found, field)) for field in plugins.options_of(found))
+        return Entry(name, _first_line(found), options, _note(kind, name, root))
+    except Exception as error:
+        # A user's class: a type that cannot be read, a default that cannot be made.
+        return Entry(name, f"{inspect.getsourcefile(found)}: {type(error).__name__}: {error}", broken=True)
 
 
 def _note(kind: plugins.PluginKind, name: str, root: str | None) -> str:
+    if (files := plugins.hidden(kind, name)) is not None:
+        return f"{files[0]}, in place of the shipped one"
     if kind is plugins.DATASET:
         source: DataSource = plugins.build(kind, name)
         folder = resolve_root(root)

@@ -105,7 +105,7 @@ def run(
     KEY.PATH=VALUE changes one of its keys: clients.count=20 strategy.name=mean_probabilities
     """
     from fedkd.app.checks import check
-    from fedkd.app.cli.console import Console
+    from fedkd.app.cli.console import ConsoleObserver
     from fedkd.app.run import run_experiment
     from fedkd.config.load import load_config
     from fedkd.results.directory import RunDirectory
@@ -116,7 +116,7 @@ def run(
         check(experiment)
     folder = RunDirectory.fresh(source.stem) if out is None else _usable_folder(out, resume)
     shown = source if out is not None and source.parent == out else config
-    with _terminated_gently(), Console(command=f"fedkd run {shown}") as console:
+    with _terminated_gently(), ConsoleObserver(command=f"fedkd run {shown}") as console:
         try:
             run_experiment(experiment, folder, console, verbose=verbose, resume=resume)
         except KeyboardInterrupt as interrupt:
@@ -216,7 +216,7 @@ def audit(
     attacks=[lira_online,rmia]. All attacks are run where none are named; interrupted, the same command goes on.
     """
     from fedkd.app.audit import audit_run
-    from fedkd.app.cli.console import Console
+    from fedkd.app.cli.console import ConsoleObserver
     from fedkd.audit.table import print_audit
     from fedkd.config.load import load_config
     from fedkd.core.errors import RunError
@@ -224,7 +224,7 @@ def audit(
     if not (folder / "config.yaml").is_file():
         raise RunError(f"{folder} holds no run, and there is nothing to audit; name the folder of a finished one")
     chosen = load_config(folder / "config.yaml", [f"privacy.audit.{option}" for option in options or []])
-    with Console() as console:
+    with ConsoleObserver() as console:
         found = audit_run(folder, chosen.privacy.audit, console, verbose=verbose)
     print_audit(found)
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from fedkd.core.errors import RunError
+from fedkd.core.plugin_files import WORKING_FOLDER, working_folder
 
 OBJECT_STORE_BYTES = 256 * 2**20
 """Shared memory for messages in flight; larger ones spill to disk."""
@@ -73,7 +74,7 @@ def quiet_warnings(verbose: bool) -> Iterator[None]:
 
 def start_ray(*, workers: int, gpus: int, verbose: bool) -> None:
     """Start a Ray on the loopback interface with one CPU per worker; raises ``RunError`` when it does not start."""
-    with _python_path(), _own_signals():
+    with _environment(), _own_signals():
         _init(
             address="local",
             num_cpus=workers,
@@ -98,7 +99,7 @@ def attach_ray(address: str, *, verbose: bool) -> None:
     with _own_signals():
         _init(
             address=address,
-            runtime_env={"env_vars": {"PYTHONPATH": module_path()}},
+            runtime_env={"env_vars": workers_environment()},
             log_to_driver=verbose,
             logging_level=logging.INFO if verbose else _SILENT,
         )
@@ -136,7 +137,7 @@ def require_ray() -> None:
     if importlib.util.find_spec("ray") is None:
         raise RunError(
             "engine.kind = ray needs the package ray, which is not installed; "
-            "pip install 'fedkd[ray]', or set engine.kind=inline"
+            "pip install 'ray==2.55.*', or set engine.kind=inline"
         )
     import ray
 
@@ -166,18 +167,26 @@ def module_path() -> str:
     return os.pathsep.join(dict.fromkeys([*own, inherited] if inherited else own))
 
 
+def workers_environment() -> dict[str, str]:
+    """The variables by which a worker finds the modules and the plug-in files that this process does."""
+    folder = working_folder()
+    return {"PYTHONPATH": module_path()} | ({} if folder is None else {WORKING_FOLDER: str(folder)})
+
+
 @contextmanager
-def _python_path() -> Iterator[None]:
+def _environment() -> Iterator[None]:
     """Let processes started inside the block import what this one can."""
-    before = os.environ.get("PYTHONPATH")
-    os.environ["PYTHONPATH"] = module_path()
+    wanted = workers_environment()
+    before = {name: os.environ.get(name) for name in wanted}
+    os.environ.update(wanted)
     try:
         yield
     finally:
-        if before is None:
-            del os.environ["PYTHONPATH"]
-        else:
-            os.environ["PYTHONPATH"] = before
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 @contextmanager

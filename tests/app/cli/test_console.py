@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console as RichConsole
 
-from fedkd.app.cli.console import Console
+from fedkd.app.cli.console import ConsoleObserver
 from fedkd.results.records import Failure, Overview, RoundRecord, Summary
 
 OVERVIEW = Overview(
@@ -67,7 +67,7 @@ def shown(width: int = 100, overview: Overview = OVERVIEW, record: RoundRecord =
     """What a run with one round prints into a file."""
     file = io.StringIO()
     rich = RichConsole(file=file, width=width, highlight=False, force_terminal=False)
-    with Console(command="fedkd run quickstart", rich=rich) as console:
+    with ConsoleObserver(command="fedkd run quickstart", rich=rich) as console:
         console.started(overview)
         for done in range(3):
             console.progress("clients", done, 2)
@@ -147,7 +147,7 @@ def test_a_bar_is_taken_away_when_the_run_fails() -> None:
     rich = RichConsole(file=file, width=80, force_terminal=True)
 
     def fail() -> None:
-        with Console(rich=rich) as console:
+        with ConsoleObserver(rich=rich) as console:
             console.progress("clients", 1, 8)
             raise RuntimeError
 

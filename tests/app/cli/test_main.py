@@ -84,7 +84,7 @@ WRONG = {
         ["data.private_size", "5000", "digits"],
     ),
     "unknown strategy": (["strategy.name=staked"], ["strategy", "staked", "did you mean 'stacked'"]),
-    "bad teacher option": (["strategy.fold=3"], ["strategy.fold", "unknown option", "folds"]),
+    "bad strategy option": (["strategy.fold=3"], ["strategy.fold", "unknown option", "folds"]),
     "more clients than samples": (
         ["clients.count=90", "data.private_size=60"],
         ["clients.count", "90", "60", "fewer clients"],

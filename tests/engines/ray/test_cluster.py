@@ -1,6 +1,7 @@
 """An experiment on a Ray cluster of two nodes is the same experiment."""
 
 import json
+import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tests.support import SUPPORT
 from tests.support.processes import Program
 
 pytest.importorskip("ray")
@@ -54,21 +56,27 @@ def cluster() -> Iterator[Program]:
 RUN_TWICE = """
 import sys
 from pathlib import Path
-from fedkd.app import run_experiment
-from fedkd.config import load_config
+from fedkd import load_config, run_experiment
 
 for name in ("first", "second"):
     run_experiment(load_config(Path("config.yaml"), ["engine.kind=ray", f"engine.address={sys.argv[1]}"]), Path(name))
 """
 
 
-def test_two_nodes_give_the_inline_engines_student_and_stay_up(cluster: Program, tmp_path: Path) -> None:
+def test_two_nodes_give_the_inline_engines_student_and_stay_up(
+    cluster: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert cluster.stdout is not None
     address = cluster.stdout.readline().strip()
     nodes = tmp_path / "nodes"
     nodes.mkdir()
-    behaviour = {"name": "tests.support.cluster_client:Tracked", "folder": str(nodes)}
-    config = CONFIG | {"clients": CONFIG["clients"] | {"behaviour": behaviour}}
+    # Behaviour and strategy are files where the user works, which is not where the cluster was started.
+    monkeypatch.chdir(tmp_path)
+    for folder, name, source in (("clients", "tracked", "cluster_client"), ("strategies", "sharper", "sharper")):
+        (tmp_path / folder).mkdir()
+        shutil.copy(SUPPORT / f"{source}.py", tmp_path / folder / f"{name}.py")
+    behaviour = {"name": "tracked", "folder": str(nodes)}
+    config = CONFIG | {"clients": CONFIG["clients"] | {"behaviour": behaviour}, "strategy": "sharper"}
     (tmp_path / "config.yaml").write_text(json.dumps(config))
     reference = run_experiment(load_config(config), tmp_path / "inline")
     program = Program("-c", RUN_TWICE, address, cwd=tmp_path)
