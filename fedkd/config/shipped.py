@@ -7,7 +7,7 @@ _FOLDERS = (_PACKAGE / "shipped_configs", _PACKAGE.parent / "configs")
 """In an installed wheel, and in a checkout or an editable installation of one."""
 
 
-def config_path(name: str) -> Path:
+def config_path(name: str | Path) -> Path:
     """The file that ``name`` means: a path if there is such a file, else a shipped configuration, else ``name`` itself.
 
     ``quickstart``, ``quickstart.yaml`` and ``configs/quickstart.yaml`` all find the shipped one.

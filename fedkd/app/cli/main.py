@@ -17,7 +17,6 @@ from rich.table import Table
 from typer.core import TyperCommand
 
 from fedkd import __version__
-from fedkd.config import shipped
 from fedkd.core.errors import ConfigError, FedkdError, PluginError
 
 EXIT_RUN_FAILED = 1
@@ -154,15 +153,15 @@ def sweep(
     from fedkd.app.sweep import plan_sweep, run_sweep
     from fedkd.config.sweep import parse_grid, parse_seeds
 
-    source, axes = shipped.config_path(config), parse_grid(grid or [])
+    axes = parse_grid(grid or [])
     wanted = parse_seeds(seeds) if seeds else ()
     with SweepConsole() as console:
         if dry_run:
-            console.planned(plan_sweep(source, axes, wanted, out, overrides or []))
+            console.planned(plan_sweep(config, axes, wanted, out, overrides or []))
             return
         try:
             with _terminated_gently():
-                result = run_sweep(source, axes, wanted, out, overrides or [], console, verbose=verbose)
+                result = run_sweep(config, axes, wanted, out, overrides or [], console, verbose=verbose)
         except KeyboardInterrupt as interrupt:
             console.close()
             typer.echo(
@@ -289,7 +288,7 @@ def _run_source(config: str | None, overrides: list[str], out: Path | None, resu
     if resume and out is None:
         raise ConfigError(["--resume: needs the folder of the run to go on with, got none; name it with --out DIR"])
     if config is not None and not (resume and "=" in config and not Path(config).exists()):
-        return shipped.config_path(config), overrides
+        return Path(config), overrides
     if not resume or out is None:
         raise ConfigError(["CONFIG: needed unless a run is resumed; give a YAML file or a shipped name: quickstart"])
     if not (out / "config.yaml").is_file():
