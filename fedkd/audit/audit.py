@@ -51,15 +51,15 @@ AUDIT_FOLDER = "audit"
 OF_REPORTS = ("queried", "transcript")
 """Observations for which somebody must see the reports of a single client."""
 UNSEEN = 1000
-"""Most inputs in no role on which a copy is compared with its original."""
+"""Most inputs in no role on which a surrogate model is compared with its original."""
 BATCH = 64
-"""Worlds in one job."""
+"""Shadow models in one job."""
 
 
 def audit(
     directory: RunDirectory, experiment: Experiment, options: AuditConfig, run: Run, progress: Progress
 ) -> AuditReport:
-    """Attack a finished run and write its ``audit.json``; ``experiment`` is the run's workspace with all noise known.
+    """Attack a finished run and write its ``audit.json``; ``experiment`` is the run's own with all noise known.
 
     What was computed before with the same options, but for the attacks, the observations, the shadows and the level, is
     found in the folder ``audit`` and not computed again. Raises ``ConfigError`` for what cannot be audited, and
@@ -87,7 +87,7 @@ class _Audit:
         summary = self.directory.summary
         if summary is None:
             raise RunError(
-                f"{self.directory.path} holds no finished run, and there is nothing to audit; go on with it by "
+                f"{self.directory.path} holds no finished run, and there is nothing to audit; resume it with "
                 "fedkd run --resume"
             )
         config, options = self.experiment.config, self.options
@@ -229,7 +229,7 @@ class _Audit:
         everybody = experiment.sampled(plan.jobs[-1].round)
         attacked = tuple(pool.client for pool in plan.pools)
         shadow_runs = list(all_shadow_runs(everybody, attacked, options.shadows))
-        self._do(folder, SHADOW_RUN, shadow_runs, "clients and shadows")
+        self._do(folder, SHADOW_RUN, shadow_runs, "clients and shadow models")
         theirs = [shadow_run for shadow_run in shadow_runs if shadow_run.client in attacked]
         membership = any(isinstance(attack, MembershipAttack) for attack in attacks.values())
         copied = [
@@ -245,7 +245,7 @@ class _Audit:
                 "copies",
             )
         elif any(isinstance(attack, InferenceAttack) for attack in attacks.values()):
-            self._do(folder, SURROGATE, copied, "copies")
+            self._do(folder, SURROGATE, copied, "surrogate models")
         server = server_before(plan, experiment, ACTUAL)
         if membership and "consensus" in options.observations:
             if server.rule.strategy is None:
@@ -259,7 +259,7 @@ class _Audit:
                 self._do(folder, STUDENT, theirs, "students")
 
     def _do(self, folder: Path, kind: str, shadow_runs: Sequence[ShadowRun], stage: str) -> None:
-        """Compute what is not yet there, a batch of worlds at a time."""
+        """Compute what is not yet there, a batch of shadow models at a time."""
         clients = self.experiment.config.clients.count
         left = [shadow_run for shadow_run in shadow_runs if not shadow_run.path(folder, kind).is_file()]
         job = Job(kind, self.experiment.config.rounds, to_json(self.experiment.config), state_dir=str(folder.resolve()))

@@ -275,7 +275,7 @@ class SecureAggregationConfig:
 
 @dataclass(frozen=True)
 class AuditConfig:
-    """Which attacks show what a finished run gives away, and how hard they try."""
+    """Which attacks show what a finished run leaks, and how hard they try."""
 
     attacks: Annotated[
         tuple[PluginValue, ...],
@@ -296,7 +296,7 @@ class AuditConfig:
         Count | None, Field(description="most candidates per client, half of them members (null: as many as there are)")
     ] = None
     surrogate_epochs: Annotated[
-        Count, Field(description="passes over the public set by which a copy is distilled from a transcript")
+        Count, Field(description="passes over the public set by which a surrogate model is distilled from a transcript")
     ] = 5
     level: Annotated[float, Field(gt=0, lt=1, description="confidence level of every interval and bound")] = 0.95
 

@@ -208,7 +208,7 @@ def test_a_killed_and_then_interrupted_sweep_goes_on_and_ends_as_if_nothing_had_
     mood.write_text(f"3 {signal.SIGINT.value}", encoding="utf-8")
     stopped = command_line(*command(config, out))
     assert stopped.returncode == cli.EXIT_SIGNALLED + signal.SIGINT
-    assert f"Go on with: fedkd {' '.join(command(config, out))}" in stopped.stderr
+    assert f"Resume with: fedkd {' '.join(command(config, out))}" in stopped.stderr
     assert "Traceback" not in stopped.stderr
     assert (out / "seed=0/rounds.jsonl").read_text(encoding="utf-8").count("\n") == 2
     monkeypatch.setattr(sys, "argv", ["fedkd", *command(config, out)])
