@@ -26,7 +26,7 @@ import signal
 import subprocess
 import sys
 import tomllib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -346,37 +346,63 @@ def in_process(arguments: Sequence[str], where: str) -> str:
 
 def check_command(words: Sequence[str], where: str) -> None:
     """Look a command up without running it; raises ``DocumentError`` for a program, option or key that is not there."""
-    problem: str | None = None
-    options = {word.partition("=")[0] for word in words if word.startswith("--")}
-    match words:
-        case ["fedkd", command, *rest]:
-            commands = get_command(cli.app).commands  # type: ignore[attr-defined]
-            if command not in commands:
-                problem = f"fedkd has no {command}"
-            else:
-                known = {option for each in commands[command].params for option in each.opts} | {"--help"}
-                problem = _missing(options, known) or _bad_arguments(command, rest)
-        case ["make", *targets]:
-            known = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
-            problem = _missing(targets, known)
-        case ["pip", "install", "."]:
-            problem = None if (ROOT / "pyproject.toml").is_file() else "there is nothing to install"
-        case ["python", script, *rest]:
-            problem = _bad_script(script, rest, options)
-        case ["flwr" | "ray" as program, command, *_]:
-            problem = _missing(options, _help(program, command))
-        case ["flower-superlink" | "flower-supernode" as program, *_]:
-            problem = _missing(options, _help(program))
-        case ["source", path]:
-            environment = "VENV := " + path.removesuffix("/bin/activate")
-            makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
-            problem = None if f"{environment}\n" in makefile else f"make makes no {path}"
-        case ["export", *assignments]:
-            problem = None if all("=" in each for each in assignments) else "an assignment has no value"
-        case _:
-            problem = "nobody knows this program"
-    if problem:
+    check = _CHECKS.get(words[0])
+    if problem := "nobody knows this program" if check is None else check(list(words[1:])):
         raise DocumentError(f"{where}: {shlex.join(words)}: {problem}")
+
+
+def _check_fedkd(words: list[str]) -> str | None:
+    commands = get_command(cli.app).commands  # type: ignore[attr-defined]
+    if words[0] not in commands:
+        return f"fedkd has no {words[0]}"
+    known = {option for each in commands[words[0]].params for option in each.opts} | {"--help"}
+    return _missing(_options_in(words), known) or _bad_arguments(words[0], words[1:])
+
+
+def _check_make(targets: list[str]) -> str | None:
+    return _missing(targets, set(re.findall(r"^([a-z]+):", _makefile(), re.MULTILINE)))
+
+
+def _check_pip(words: list[str]) -> str | None:
+    return None if words == ["install", "."] and (ROOT / "pyproject.toml").is_file() else "that is on no index"
+
+
+def _check_python(words: list[str]) -> str | None:
+    if not (ROOT / words[0]).is_file():
+        return "there is no such script"
+    text, status = _script_help(*words)
+    return _missing(_options_in(words), set(re.findall(r"--[\w-]+", text))) if status == 0 else text
+
+
+def _check_source(words: list[str]) -> str | None:
+    folder = words[0].removesuffix("/bin/activate")
+    return None if f"VENV := {folder}\n" in _makefile() else f"make makes no {folder}"
+
+
+def _check_export(words: list[str]) -> str | None:
+    return None if all("=" in word for word in words) else "an assignment has no value"
+
+
+_CHECKS: dict[str, Callable[[list[str]], str | None]] = {
+    "fedkd": _check_fedkd,
+    "make": _check_make,
+    "pip": _check_pip,
+    "python": _check_python,
+    "source": _check_source,
+    "export": _check_export,
+    "flwr": lambda words: _missing(_options_in(words), _help("flwr", words[0])),
+    "ray": lambda words: _missing(_options_in(words), _help("ray", words[0])),
+    "flower-superlink": lambda words: _missing(_options_in(words), _help("flower-superlink")),
+    "flower-supernode": lambda words: _missing(_options_in(words), _help("flower-supernode")),
+}
+
+
+def _options_in(words: Sequence[str]) -> set[str]:
+    return {word.partition("=")[0] for word in words if word.startswith("--")}
+
+
+def _makefile() -> str:
+    return (ROOT / "Makefile").read_text(encoding="utf-8")
 
 
 def _missing(wanted: Sequence[str] | set[str], known: set[str]) -> str | None:
@@ -394,15 +420,6 @@ def _bad_arguments(command: str, rest: Sequence[str]) -> str | None:
         keys = [word.partition("=")[0] for word in plain if "=" in word and not word.startswith("KEY")]
         return _missing([key for key in keys if not is_key(key)], set())
     return None
-
-
-def _bad_script(script: str, rest: Sequence[str], options: set[str]) -> str | None:
-    if not (ROOT / script).is_file():
-        return "there is no such script"
-    text, status = _script_help(script, *rest)
-    if status != 0:
-        return text
-    return _missing(options, set(re.findall(r"--[\w-]+", text)))
 
 
 @cache
