@@ -88,7 +88,7 @@ def run_experiment(
                 return run.finish(build, config.engine.kind if engine is None else "flower", verbose=verbose)
         except RunError as error:
             again = f"fedkd run --resume --out {out}" if engine is None else f"the same, with out={out} and resume=true"
-            raise RunError(f"{error}\nGo on with: {again}") from error
+            raise RunError(f"{error}\nResume with: {again}") from error
 
 
 def _finished(directory: RunDirectory, config: ExperimentConfig, observer: Observer, verbose: bool) -> Summary | None:

@@ -1,4 +1,4 @@
-"""Attacks: what a run, or a mechanism, gives away in fact."""
+"""Attacks: what a run, or a mechanism, leaks in practice."""
 
 from fedkd.audit.attack import (
     OBSERVATIONS,

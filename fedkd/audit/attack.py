@@ -17,10 +17,10 @@ Observation = Literal["queried", "transcript", "consensus", "student"]
 """Where an attacker stands; see ``OBSERVATIONS``."""
 
 OBSERVATIONS: dict[Observation, str] = {
-    "queried": "the server put the candidates among the public samples and reads the client's answers on them",
-    "transcript": "whoever reads the client's answers on the public set, in which no candidate is",
+    "queried": "the server put the candidates among the public samples and reads the client's predictions on them",
+    "transcript": "an observer of the client's predictions on the public set, which holds no candidate",
     "consensus": "another client, which reads the teacher's targets on candidates put among the public samples",
-    "student": "whoever is given the student after the last round",
+    "student": "anyone who is given the student after the last round",
 }
 
 
@@ -29,10 +29,10 @@ class Evidence:
     """What an attacker on one client has to go by, at one observation point.
 
     ``answers`` are the logits on every candidate, in every observed round, on every view of it; where one only sees the
-    public set, those of a copy distilled from what was seen. ``shadows`` are the same from repetitions of the client's
-    part, by its own mechanism and with fresh randomness, each with a random half of the candidates among its training
-    data, which are ``included``. ``others`` are the answers of the other clients, none of which hold a candidate; empty
-    where they are not to be seen. ``labels`` are the candidates' classes.
+    public set, those of a surrogate model distilled from what was seen. ``shadows`` are the same from repetitions of
+    the client's part, by its own mechanism and with fresh randomness, each with a random half of the candidates among
+    its training data, which are ``included``. ``others`` are the logits of the other clients, none of which hold a
+    candidate; empty where they are not to be seen. ``labels`` are the candidates' classes.
     """
 
     observation: Observation

@@ -84,7 +84,7 @@ class _Audit:
         summary = self.directory.summary
         if summary is None:
             raise RunError(
-                f"{self.directory.path} holds no finished run, and there is nothing to audit; go on with it by "
+                f"{self.directory.path} holds no finished run, and there is nothing to audit; resume it with "
                 "fedkd run --resume"
             )
         config, options = self.experiment.config, self.options
@@ -226,7 +226,7 @@ class _Audit:
         everybody = experiment.sampled(plan.jobs[-1].round)
         attacked = tuple(pool.client for pool in plan.pools)
         shadow_runs = list(all_shadow_runs(everybody, attacked, options.shadows))
-        self._do(folder, SHADOW_RUN, shadow_runs, "clients and shadows")
+        self._do(folder, SHADOW_RUN, shadow_runs, "clients and shadow models")
         theirs = [shadow_run for shadow_run in shadow_runs if shadow_run.client in attacked]
         membership = any(isinstance(attack, MembershipAttack) for attack in attacks.values())
         copied = [
@@ -242,7 +242,7 @@ class _Audit:
                 "copies",
             )
         elif any(isinstance(attack, InferenceAttack) for attack in attacks.values()):
-            self._do(folder, SURROGATE, copied, "copies")
+            self._do(folder, SURROGATE, copied, "surrogate models")
         server = server_before(plan, experiment, ACTUAL)
         if membership and "consensus" in options.observations:
             if server.rule.strategy is None:
@@ -256,7 +256,7 @@ class _Audit:
                 self._do(folder, STUDENT, theirs, "students")
 
     def _do(self, folder: Path, kind: str, shadow_runs: Sequence[ShadowRun], stage: str) -> None:
-        """Compute what is not yet there, a batch of worlds at a time."""
+        """Compute what is not yet there, a batch of shadow models at a time."""
         clients = self.experiment.config.clients.count
         left = [shadow_run for shadow_run in shadow_runs if not shadow_run.path(folder, kind).is_file()]
         job = Job(kind, self.experiment.config.rounds, to_json(self.experiment.config), state_dir=str(folder.resolve()))

@@ -1,8 +1,8 @@
 """Auditing mechanisms instead of runs: does the noise do what is claimed of it?
 
-Each audit puts a canary, the worst case that the proof allows, in one of two worlds, and measures how well the worlds
-can be told apart. The result is an ε that is too small for what was seen, with confidence ``level``: above the claimed
-ε it refutes the claim; below it, nothing was found, which proves nothing.
+Each audit puts a canary, the worst case that the proof allows, in one of two neighbouring data sets, and measures how
+well the two can be told apart. The result is a lower bound of ε, with confidence ``level``: above the claimed ε it
+refutes the claim; below it, nothing was found, which proves nothing.
 
 Attackers try what catches the usual mistakes: adding up what rounds release (noise too small), turning the canary over
 between rounds (noise that is drawn once cancels), and comparing with another client (noise shared by clients cancels).
@@ -70,10 +70,10 @@ def audit_logit_mechanism(
     trials: int = 1000,
     stream: Stream = client_stream,
 ) -> MechanismAudit:
-    """What a mechanism that works on a client's logits gives away of that client's data in ``rounds`` rounds together.
+    """What a mechanism that works on a client's logits leaks of that client's data in ``rounds`` rounds together.
 
-    The two worlds are replace-one neighbours: in one the client is as sure as can be of the first class, in the other
-    of the second, on every query, turned over from round to round. ``trials`` runs of each world.
+    The two data sets are replace-one neighbours: in one the client is as sure as can be of the first class, in the
+    other of the second, on every query, turned over from round to round. ``trials`` runs of each.
     """
     _check(trials, rounds)
     direction = torch.zeros(queries, classes)
@@ -103,7 +103,7 @@ def audit_teacher(
     trials: int = 1000,
     stream: Stream = teacher_stream,
 ) -> MechanismAudit:
-    """What a teacher with noise gives away of one client's data in ``rounds`` rounds, to those who see its targets.
+    """What a teacher with noise leaks of one client's data in ``rounds`` rounds, to those who see its targets.
 
     The other clients, an even number, are divided equally between the first two classes on every query; the canary's
     client takes one side or the other, as in ``audit_logit_mechanism``. ``build`` returns a fresh teacher.
@@ -148,7 +148,7 @@ def audit_dp_sgd(
     stream: Stream = training_stream,
     trainer: Callable[..., None] = train_privately,
 ) -> MechanismAudit:
-    """What two rounds of private training give away of single records, from one run with many canaries.
+    """What two rounds of private training leak of single records, from one run with many canaries.
 
     Each canary is an image with one bright pixel of its own, whose gradient is clipped and touches no other's weights
     (the "Dirac" canaries of Nasr et al. 2023, arXiv 2302.07956); each is a record with probability ½. In the second
@@ -205,7 +205,7 @@ def audit_dp_sgd(
 
 
 def _by_trials(signals: Callable[[float, int], dict[str, float]], *, trials: int, bound: Confidence) -> MechanismAudit:
-    """Both worlds, each trial with a seed of its own."""
+    """Both data sets, each trial with a seed of its own."""
     base = bound.seed * 2 * trials
     found = {sign: [signals(sign, base + 2 * trial + (sign > 0)) for trial in range(trials)] for sign in (1.0, -1.0)}
     alternatives = {

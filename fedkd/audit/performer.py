@@ -21,7 +21,7 @@ _COMPUTE = {
 
 
 def perform_audit(job: Job, number: int) -> Reply:
-    """Do what ``job.kind`` says for the world with that number, by the plan in ``job.state_dir``; leaves a file there.
+    """Do what ``job.kind`` says for the shadow model of that number, by the plan in ``job.state_dir``; writes a file.
 
     Any other kind is a client's usual part of a run.
     """

@@ -75,7 +75,7 @@ class Inference:
 class AuditReport:
     """``audit.json``.
 
-    ``epsilon``, at ``delta`` and for ``unit``, is what the run claims, None where nothing is proved; ``ceiling`` holds
+    ``epsilon``, at ``delta`` and for ``unit``, is what the run claims, None without a guarantee; ``ceiling`` holds
     the violations of that claim. ``adversary`` says, for each observation, who sees what, ``knowledge`` what they all
     know besides. ``verified`` says whether repeating the last round gave the run's own student, bit by bit; None where
     that was not tried. ``skipped`` says what was asked for and could not be done, and why.

@@ -28,7 +28,7 @@ CONSENSUS, STUDENT = "consensus", "student"
 
 
 def compute_consensus(folder: Path, number: int) -> None:
-    """Write the teacher's targets on a client's candidates, as clients are sent them, in one world."""
+    """Write the teacher's targets on a client's candidates, as clients are sent them, for one shadow model."""
     plan, experiment, shadow_run, pool = _shadow_run(folder, number)
     save_tensors(
         shadow_run.path(folder, CONSENSUS), {"answers": _consensus(plan, experiment, folder, shadow_run, pool)}
@@ -36,7 +36,7 @@ def compute_consensus(folder: Path, number: int) -> None:
 
 
 def compute_student(folder: Path, number: int) -> None:
-    """Write the student's answers on a client's candidates, and its digest, in one world."""
+    """Write the student's answers on a client's candidates, and its digest, for one shadow model."""
     plan, experiment, shadow_run, pool = _shadow_run(folder, number)
     server = server_before(plan, experiment, shadow_run.shadow)
     server.finish_round(

@@ -33,7 +33,7 @@ class ShadowRun:
     shadow: int
 
     def number(self, clients: int) -> int:
-        """The world as one number, which engines take for a client's id."""
+        """The shadow model as one number, which engines take for a client's id."""
         return (self.shadow + 1) * clients + self.client
 
     @classmethod
@@ -48,7 +48,7 @@ class ShadowRun:
 
 
 def compute_shadow_run(folder: Path, number: int) -> None:
-    """Compute a world of the plan in ``folder``, and write its file."""
+    """Compute a shadow model of the plan in ``folder``, and write its file."""
     plan = load_plan(str(folder))
     experiment = Experiment.of(plan.config)
     shadow_run = ShadowRun.of(number, experiment.config.clients.count)
@@ -56,7 +56,7 @@ def compute_shadow_run(folder: Path, number: int) -> None:
 
 
 def load_shadow_run(folder: Path, shadow_run: ShadowRun) -> dict[str, Any]:
-    """The answers of a world: in each observed round one entry of the lists ``rounds``, ``public`` and ``inserted``.
+    """A shadow model's predictions: in each observed round one entry of the lists ``rounds``, ``public``, ``inserted``.
 
     ``rounds`` are their numbers, ``public`` [asked, classes] what the client released; ``inserted`` maps each attacked
     client to what it would have released with that client's candidates among the public samples. ``arrays``,

@@ -23,7 +23,7 @@ SURROGATE = "copy"
 
 
 def compute_surrogate(folder: Path, number: int) -> None:
-    """Distil a copy of a world's model from each observed round's transcript, and write what the copies answer."""
+    """Distil a surrogate model from each observed round's transcript, and write what the surrogates predict."""
     plan = load_plan(str(folder))
     experiment = Experiment.of(plan.config)
     shadow_run = ShadowRun.of(number, experiment.config.clients.count)
@@ -44,8 +44,8 @@ def compute_surrogate(folder: Path, number: int) -> None:
 
 
 def load_surrogate(folder: Path, shadow_run: ShadowRun) -> dict[str, Any]:
-    """The copies' logits: ``answers`` in each observed round on each attacked client's candidates, [views, candidates,
-    classes], and ``unseen`` on the inputs in no role.
+    """The surrogates' logits: ``answers`` in each observed round on each attacked client's candidates, [views,
+    candidates, classes], and ``unseen`` on the inputs in no role.
     """
     return load_tensors(shadow_run.path(folder, SURROGATE))
 

@@ -24,7 +24,7 @@ def verdict(report: AuditReport) -> list[str]:
     """What the figures mean, in sentences."""
     lines = []
     if report.epsilon is None:
-        lines.append("Nothing is proved about this run: ε = none.")
+        lines.append("This run has no formal privacy guarantee (no DP).")
     else:
         claim = f"ε = {report.epsilon:.3g} at δ = {report.delta:g} for each {report.unit}"
         covered = sum(each.covered for each in report.attacks)

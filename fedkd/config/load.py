@@ -12,7 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from fedkd.config.constraints import broken_rules
 from fedkd.config.describe import optional_section
-from fedkd.config.schema import ExperimentConfig, Plugin, PluginValue
+from fedkd.config.schema import ExperimentConfig, Plugin, PluginValue, spelt_out
 from fedkd.config.shipped import config_path
 from fedkd.core import plugins
 from fedkd.core.errors import ConfigError
@@ -50,7 +50,9 @@ _REMEDIES = {
 def load_config(
     source: str | Path | Mapping[str, Any], overrides: Sequence[str] = (), *, values: Mapping[str, Any] | None = None
 ) -> ExperimentConfig:
-    """The experiment described by a YAML file (a path) or a mapping, changed by ``key.path=value`` overrides.
+    """The experiment described by a YAML file or a mapping, changed by ``key.path=value`` overrides.
+
+    A file is given by its path, or is a shipped one: ``quickstart``, ``configs/quickstart.yaml``.
 
     ``values``, by dotted path, are changes that need no parsing; they come before the overrides.
 
@@ -60,7 +62,7 @@ def load_config(
     Raises ``ConfigError`` with every fault: unreadable YAML, unknown keys (with the nearest right one), wrong types,
     values out of range, unknown plug-ins, bad options, and sections that contradict each other.
     """
-    raw = _read_extended(Path(source)) if isinstance(source, str | Path) else json.loads(json.dumps(source))
+    raw = _read_extended(config_path(source)) if isinstance(source, str | Path) else json.loads(json.dumps(source))
     for path, value in (values or {}).items():
         _put(raw, path, value)
     for override in overrides:
@@ -130,16 +132,12 @@ def _merge(base: dict[str, Any], changes: Mapping[str, Any], prefix: str) -> dic
     for key, value in changes.items():
         before, path = base.get(key), f"{prefix}{key}"
         if path in _PLUGIN_PATHS:
-            before, value = _named(before), _named(value)
+            before, value = spelt_out(path, before), spelt_out(path, value)
         merged[key] = value
         if isinstance(before, dict) and isinstance(value, dict):
             other = path in _PLUGIN_PATHS and value.get("name", before.get("name")) != before.get("name")
             merged[key] = value if other else _merge(before, value, f"{path}.")
     return merged
-
-
-def _named(plugin: Any) -> Any:
-    return {"name": plugin} if isinstance(plugin, str) else plugin
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -177,12 +175,12 @@ def _put(raw: dict[str, Any], path: str, value: Any) -> None:
     walked: list[str] = []
     for part in parents:
         walked.append(part)
-        below = section.get(part)
-        if isinstance(below, str) and ".".join(walked) in dict(PLUGIN_SECTIONS):
-            below = {"name": below}
+        below, at = section.get(part), ".".join(walked)
+        if at in _PLUGIN_PATHS:
+            below = spelt_out(at, below)
         section[part] = below = {} if below is None else below
         if not isinstance(below, dict):
-            raise ConfigError([f"{path}: {'.'.join(walked)} is {below!r} and has no keys below it"])
+            raise ConfigError([f"{path}: {at} is {below!r} and has no keys below it"])
         section = below
     if plugin and section.get("name", value) != value:
         # Another plug-in brings none of this one's options along.
@@ -237,10 +235,8 @@ def _plugin_faults(raw: Mapping[str, Any], faulty: set[str]) -> Iterator[str]:
             continue
         several = isinstance(value, list | tuple)
         for index, item in enumerate(value if several else [value]):
-            if path == "distillation.temperature" and isinstance(item, int | float):
-                item = {"name": "constant", "value": item}
             try:
-                spec = TypeAdapter(PluginValue).validate_python(item)
+                spec = TypeAdapter(PluginValue).validate_python(spelt_out(path, item))
             except ValidationError:
                 continue
             at = f"{path}.{index}" if several else path

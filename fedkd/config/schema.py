@@ -24,6 +24,20 @@ class Plugin:
     options: dict[str, Any] = field(default_factory=dict)
 
 
+NUMBERS = {"distillation.temperature": ("constant", "value")}
+"""Where a number alone will do for a plug-in: which one it means, and which of its options."""
+
+
+def spelt_out(path: str, value: Any) -> Any:
+    """The plug-in at a path of the configuration with its name and options, if ``value`` is a short form of one."""
+    if isinstance(value, str):
+        return {"name": value}
+    if path in NUMBERS and isinstance(value, int | float) and not isinstance(value, bool):
+        name, option = NUMBERS[path]
+        return {"name": name, option: value}
+    return value
+
+
 def _as_plugin(value: Any) -> Any:
     if isinstance(value, str):
         return {"name": value}
@@ -151,9 +165,7 @@ class StudentConfig:
 
 
 def _as_schedule(value: Any) -> Any:
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        return {"name": "constant", "options": {"value": value}}
-    return _as_plugin(value)
+    return _as_plugin(spelt_out("distillation.temperature", value))
 
 
 @dataclass(frozen=True)
@@ -263,7 +275,7 @@ class SecureAggregationConfig:
 
 @dataclass(frozen=True)
 class AuditConfig:
-    """Which attacks show what a finished run gives away, and how hard they try."""
+    """Which attacks show what a finished run leaks, and how hard they try."""
 
     attacks: Annotated[
         tuple[PluginValue, ...],
@@ -284,7 +296,7 @@ class AuditConfig:
         Count | None, Field(description="most candidates per client, half of them members (null: as many as there are)")
     ] = None
     surrogate_epochs: Annotated[
-        Count, Field(description="passes over the public set by which a copy is distilled from a transcript")
+        Count, Field(description="passes over the public set by which a surrogate model is distilled from a transcript")
     ] = 5
     level: Annotated[float, Field(gt=0, lt=1, description="confidence level of every interval and bound")] = 0.95
 

@@ -7,7 +7,7 @@ from fedkd.core.plugin_files import SHIPPED
 _FOLDER = SHIPPED / "configs"
 
 
-def config_path(name: str) -> Path:
+def config_path(name: str | Path) -> Path:
     """The file that ``name`` means: a path if there is such a file, else a shipped configuration, else ``name`` itself.
 
     ``quickstart``, ``quickstart.yaml`` and ``configs/quickstart.yaml`` all find the shipped one.

@@ -7,7 +7,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from fedkd.config.constraints import broken_rules
-from fedkd.config.schema import ExperimentConfig, Plugin
+from fedkd.config.schema import DataConfig, ExperimentConfig, Plugin
 from fedkd.core import plugins
 from fedkd.core.errors import ConfigError
 from fedkd.core.messages import UNKNOWN_LABEL
@@ -119,7 +119,8 @@ def _problems(config: ExperimentConfig, source: ImageSet, other: ImageSet | None
     if left < 1:
         yield (
             f"data.public.size: must leave private samples of the {total} train samples of {name}, got {public.size}; "
-            "lower it or take public samples from another set with data.public.dataset"
+            f"take sizes that fit {name}, such as {' '.join(_fitting_sizes(data, total))}, or public samples of "
+            "another set with data.public.dataset"
         )
         return
     if data.private_size is not None and data.private_size > left:
@@ -141,6 +142,18 @@ def _problems(config: ExperimentConfig, source: ImageSet, other: ImageSet | None
             f"data.partition.shards_per_client: {count} clients of {rule.shards_per_client} shards need "
             f"{count * rule.shards_per_client} private samples, there are {private}; lower it, or clients.count"
         )
+
+
+def _fitting_sizes(data: DataConfig, total: int) -> Iterator[str]:
+    """Changes by which all sizes fit a train split: sizes that suit one data set are too large together for another."""
+    size = total // 4
+    yield f"data.public.size={size}"
+    if data.public.labelled > size // 3:
+        yield f"data.public.labelled={size // 3}"
+    if data.public.round_size is not None:
+        yield "data.public.round_size=null"
+    if data.private_size is not None:
+        yield "data.private_size=null"
 
 
 def _clients(config: ExperimentConfig, labels: Int[Tensor, " private"]) -> tuple[ClientData, ...]:

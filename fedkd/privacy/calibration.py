@@ -46,7 +46,7 @@ def noise_for_target(
     def spent(each: tuple[Release, int], noise: float) -> DpEvent:
         return compress(repeated(event(each[0], noise), each[1]))
 
-    # The client with the fewest samples nearly always gives most; the others are only checked.
+    # The client with the fewest samples nearly always has the largest ε; the others are only checked.
     noise = calibrated_noise_multiplier(lambda z: spent(different[0], z), epsilon=epsilon, delta=delta)
     while largest_epsilon((spent(each, noise) for each in different), delta) > epsilon:
         noise *= 1.001

@@ -12,9 +12,9 @@ _RELATIONS = {
     "replace_one": "one {unit}'s data replaced by any other",
 }
 _ADVERSARIES = {
-    "local": "whoever sees every report, the server included",
-    "central": "whoever sees the teacher and the student; the server, which sees the reports, is trusted",
-    "distributed": "whoever sees a secure sum, the server and the colluders allowed for included",
+    "local": "an observer of all client reports, the server included",
+    "central": "an observer of the teacher and the student; the server, which sees all client reports, is trusted",
+    "distributed": "an observer of the secure sum, the server and the tolerated colluders included",
 }
 
 

@@ -7,7 +7,7 @@ from fedkd.privacy.guarantee import Release
 from fedkd.privacy.ledger import largest_epsilon
 from fedkd.privacy.private import Private, repeated
 
-NOTHING_PROVED = "privacy: nothing is proved, ε = none"
+NOTHING_PROVED = "privacy: no formal privacy guarantee (no DP)"
 
 
 def private_part(*parts: object) -> Private | None:
@@ -49,6 +49,6 @@ def preview(part: Private | None, releases: Mapping[int, tuple[Release, int]], d
     rounds = max(rounds for _, rounds in releases.values())
     return (
         f"privacy: {part.guarantee(smallest).sentence()}",
-        f"privacy: ε = {epsilon:.4g} at δ = {delta:g} for the client that gives most, over up to {rounds} rounds",
+        f"privacy: ε = {epsilon:.4g} at δ = {delta:g} for the worst-case client, over up to {rounds} rounds",
         f"privacy: {part.signal_to_noise(smallest)}",
     )

@@ -21,12 +21,12 @@ def signal_to_noise(
 def verdict(ratio: float) -> str:
     """What a signal-to-noise ratio means."""
     if ratio >= 3:
-        return "the signal stands clear of the noise"
+        return "the signal dominates the noise"
     if ratio >= 1:
         return "the signal is as large as the noise; expect to lose accuracy"
     if ratio >= 0.3:
         return "there is more noise than signal; expect a poor teacher"
-    return "the noise drowns the signal; expect a teacher that knows nothing"
+    return "the noise dominates the signal; expect an uninformative teacher"
 
 
 def mean_sentence(release: Release, noise_multiplier: float, adversary: Adversary) -> str:

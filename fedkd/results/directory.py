@@ -77,7 +77,7 @@ class RunDirectory:
         """A new run directory holding the resolved config; raises ``RunError`` when ``path`` already holds a run."""
         if cls.holds_run(path):
             raise RunError(
-                f"{path} already holds a run; go on with it by --resume, choose another folder with --out, or remove it"
+                f"{path} already holds a run; resume it with --resume, choose another folder with --out, or remove it"
             )
         directory = cls(path)
         with writing(path):

@@ -46,7 +46,7 @@ class RoundRecord:
     ``student_accuracy`` is on the test set, None for an algorithm without a server's model; ``validation_accuracy`` on
     the server's validation samples; ``teacher_accuracy`` on the public samples whose labels the server does not train
     on (the simulator knows them); ``client_accuracy`` is the mean, over the round's clients, of their models' accuracy
-    on their own validation samples, which are as skewed as their training samples: no match for the student's.
+    on their own validation samples, which are as skewed as their training samples: not comparable with the student's.
     What belongs to distillation is None where there is none.
     ``validation`` compares student and teacher on the validation samples, ``diagnosis`` says what that means.
     Under secure aggregation ``secure`` tells of the sum, and nothing is known of single clients: ``client_accuracy`` is

@@ -44,7 +44,7 @@ SEEDS = (0, 1)
 @pytest.fixture(autouse=True)
 def _no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
     # They take longer than all the rest.
-    monkeypatch.setattr(fedkd.app.run, "draw_observatory", lambda folder: None)
+    monkeypatch.setattr(fedkd.app.run, "draw_figures", lambda folder: None)
     monkeypatch.setattr(fedkd.app.run, "draw_label_distribution", lambda data, path: None)
 
 
@@ -125,6 +125,15 @@ def test_finished_cells_are_left_alone_and_new_ones_are_added(tmp_path: Path) ->
     assert (tmp_path / "rounds=1,seed=0/summary.json").stat().st_mtime_ns == before
 
 
+def test_a_shipped_configuration_is_swept_over_by_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    tiny = ["engine.kind=inline", "controls=[]", "rounds=1", "clients.count=2", "distillation.steps=3"]
+    result = run_sweep("quickstart.yaml", {"strategy.name": ["median"]}, [3], Path("out"), tiny)
+    (cell,) = result.cells
+    assert cell.done
+    assert cell.cell.config == load_config(ROOT / "configs/quickstart.yaml", ["seed=3", "strategy.name=median", *tiny])
+
+
 def test_nothing_runs_when_any_cell_is_wrong(tmp_path: Path) -> None:
     grid = {"strategy.name": ("median", "medain"), "data.private_size": (80, 100_000), "rounds": (1, 0)}
     with pytest.raises(ConfigError) as found:
@@ -199,7 +208,7 @@ def test_a_killed_and_then_interrupted_sweep_goes_on_and_ends_as_if_nothing_had_
     mood.write_text(f"3 {signal.SIGINT.value}", encoding="utf-8")
     stopped = command_line(*command(config, out))
     assert stopped.returncode == cli.EXIT_SIGNALLED + signal.SIGINT
-    assert f"Go on with: fedkd {' '.join(command(config, out))}" in stopped.stderr
+    assert f"Resume with: fedkd {' '.join(command(config, out))}" in stopped.stderr
     assert "Traceback" not in stopped.stderr
     assert (out / "seed=0/rounds.jsonl").read_text(encoding="utf-8").count("\n") == 2
     monkeypatch.setattr(sys, "argv", ["fedkd", *command(config, out)])

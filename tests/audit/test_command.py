@@ -31,7 +31,13 @@ def test_an_audit_is_printed_written_and_reported(run: Path) -> None:
     ]
     done = CliRunner().invoke(cli.app, arguments, env={"COLUMNS": "150"})
     assert done.exit_code == 0, done.output
-    for words in ("loss_threshold", "queried", "label_distribution", "kl_uniform", "ε = none"):
+    for words in (
+        "loss_threshold",
+        "queried",
+        "label_distribution",
+        "kl_uniform",
+        "no formal privacy guarantee (no DP)",
+    ):
         assert words in done.output
     found = json.loads((run / "audit.json").read_text(encoding="utf-8"))
     (attack,) = found["attacks"]
@@ -102,7 +108,7 @@ def test_the_verdict_in_words(tmp_path: Path) -> None:
     ]
     assert any("did not give the run's own student" in line for line in verdict(report(verified=False)))
     assert verdict(report(epsilon=None, skipped=("student: none",))) == [
-        "Nothing is proved about this run: ε = none.",
+        "This run has no formal privacy guarantee (no DP).",
         "Left out: student: none.",
     ]
 

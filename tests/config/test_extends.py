@@ -48,8 +48,8 @@ def test_what_is_not_said_is_as_in_the_other_file(tmp_path: Path) -> None:
         ("strategy: {ridge: 2.0}", Plugin("stacked", {"ridge": 2.0})),
         ("strategy: {folds: 4}", Plugin("stacked", {"ridge": 0.5, "folds": 4})),
         ("strategy: {name: stacked, folds: 4}", Plugin("stacked", {"ridge": 0.5, "folds": 4})),
-        ("teacher: stacked", Plugin("stacked", {"ridge": 0.5})),
-        ("teacher: median", Plugin("median")),
+        ("strategy: stacked", Plugin("stacked", {"ridge": 0.5})),
+        ("strategy: median", Plugin("median")),
         ("strategy: {name: trimmed_mean, trim: 1}", Plugin("trimmed_mean", {"trim": 1})),
     ],
 )
@@ -136,5 +136,5 @@ def test_a_missing_file_and_a_name_that_is_none_are_refused(tmp_path: Path) -> N
 
 def test_faults_of_both_files_are_told_together(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
-        load(tmp_path, "rounds: 0\nteacher: {name: nobody}", base="seed: -1\nsed: 2")
+        load(tmp_path, "rounds: 0\nstrategy: {name: nobody}", base="seed: -1\nsed: 2")
     assert {problem.split(":")[0] for problem in caught.value.problems} == {"rounds", "strategy.name", "seed", "sed"}

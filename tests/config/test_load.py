@@ -9,6 +9,7 @@ from fedkd.config.describe import describe_keys
 from fedkd.config.load import load_config, parse_config, to_json, to_mapping
 from fedkd.config.schema import ExperimentConfig, Plugin
 from fedkd.core.errors import ConfigError
+from tests.support import ROOT
 
 
 def problems_of(raw: dict[str, object]) -> str:
@@ -29,7 +30,7 @@ def test_a_resolved_config_reads_back_as_itself() -> None:
 
 def test_overrides_reach_into_sections_and_plugins(tmp_path: Path) -> None:
     path = tmp_path / "c.yaml"
-    path.write_text("student:\n  model: cnn\nteacher: {name: stacked}\n")
+    path.write_text("student:\n  model: cnn\nstrategy: {name: stacked}\n")
     config = load_config(
         path, ["clients.count=20", "strategy.ridge=1e-2", "clients.learning_rate=1e-3", "student.model.name=mlp"]
     )
@@ -41,6 +42,51 @@ def test_overrides_reach_into_sections_and_plugins(tmp_path: Path) -> None:
 
 def test_options_without_a_name_belong_to_the_default_plugin() -> None:
     assert load_config({}, ["strategy.ridge=0.5"]).strategy == Plugin("stacked", {"ridge": 0.5})
+
+
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [
+        (("name=linear", "start=5", "end=1"), Plugin("linear", {"start": 5, "end": 1})),
+        (("value=4.5",), Plugin("constant", {"value": 4.5})),
+        (("name=constant",), Plugin("constant", {"value": 2.0})),
+    ],
+)
+def test_overrides_reach_into_a_plugin_that_is_given_as_a_number(
+    overrides: tuple[str, ...], expected: Plugin, tmp_path: Path
+) -> None:
+    (tmp_path / "base.yaml").write_text("distillation: {temperature: 2.0}")
+    (tmp_path / "child.yaml").write_text("extends: base.yaml\nrounds: 1")
+    changes = [f"distillation.temperature.{override}" for override in overrides]
+    for source in (tmp_path / "base.yaml", tmp_path / "child.yaml", {"distillation": {"temperature": 2}}):
+        assert load_config(source, changes).distillation.temperature == expected
+    # The same keys in a file that extends the other.
+    keys = ", ".join(override.replace("=", ": ") for override in overrides)
+    (tmp_path / "child.yaml").write_text(f"extends: base.yaml\ndistillation: {{temperature: {{{keys}}}}}")
+    assert load_config(tmp_path / "child.yaml").distillation.temperature == expected
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("distillation.temperature", True), ("strategy", 2.0), ("distillation.balancer", 0.5)]
+)
+def test_a_number_is_short_for_a_temperature_only(key: str, value: object) -> None:
+    with pytest.raises(ConfigError, match=rf"{key}\.name: {key} is {value} and has no keys below it"):
+        load_config({}, [f"{key}={str(value).lower()}", f"{key}.name=linear"])
+    with pytest.raises(ConfigError, match=f"1 problem .*\n.*{key}"):
+        load_config({}, [f"{key}={str(value).lower()}"])
+
+
+@pytest.mark.parametrize("name", ["quickstart", "quickstart.yaml", "configs/quickstart.yaml", "algorithms/fedmd"])
+def test_shipped_configurations_load_by_name_from_any_folder(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shipped = load_config(ROOT / "configs" / f"{name.removeprefix('configs/').removesuffix('.yaml')}.yaml")
+    monkeypatch.chdir(tmp_path)
+    assert load_config(name) == load_config(Path(name)) == shipped
+    # A file of one's own goes before a shipped one of the same name.
+    Path(tmp_path, name).parent.mkdir(exist_ok=True)
+    Path(tmp_path, name).write_text("rounds: 7", encoding="utf-8")
+    assert load_config(name) == load_config({"rounds": 7})
 
 
 def test_all_faults_are_told_at_once() -> None:
@@ -86,7 +132,7 @@ def test_all_faults_are_told_at_once() -> None:
         ),
         ({"controls": ["fedavg", "fedavg"]}, ("controls", "once", "fedavg", "remove")),
         ({"data": {"public": {"labelled": 0, "dataset": {"a": 1}}}}, ("data.public.dataset", "needs a 'name'")),
-        ({"strategy": {"name": "stacked", "ridge": -1}}, ("teacher.ridge", "greater than 0", "-1")),
+        ({"strategy": {"name": "stacked", "ridge": -1}}, ("strategy.ridge", "greater than 0", "-1")),
         ({"strategy": {"name": "nowhere:Thing"}}, ("strategy.name", "cannot import", "nowhere")),
         ({"strategy": {"name": "fedkd.core.messages:Teacher"}}, ("strategy.name", "subclass of LogitAggregator")),
         ({"distillation": {"learning_rate": float("nan")}}, ("distillation.learning_rate", "nan")),

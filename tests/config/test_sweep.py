@@ -62,7 +62,7 @@ def test_without_seeds_the_configurations_own_is_used_and_named() -> None:
 
 def test_names_come_before_options_whatever_the_order() -> None:
     # An option of a teacher that is named beside it must not be lost, wherever either is given.
-    cells, _ = cells_of({"strategy": "median"}, {"teacher.folds": (3, 5)}, (0,), ["strategy.name=stacked"])
+    cells, _ = cells_of({"strategy": "median"}, {"strategy.folds": (3, 5)}, (0,), ["strategy.name=stacked"])
     assert [cell.config.strategy.options for cell in cells] == [{"folds": 3}, {"folds": 5}]
 
 

@@ -1,5 +1,6 @@
 """Roles: disjoint, complete, reproducible, and refused with all faults at once."""
 
+import re
 import subprocess
 import sys
 from collections import Counter
@@ -226,7 +227,13 @@ def test_standardising_by_hand() -> None:
 @pytest.mark.parametrize(
     ("raw", "texts"),
     [
-        ({"data": {"public": {"size": TRAIN}}}, [f"data.public.size: must leave private samples of the {TRAIN}"]),
+        (
+            {"data": {"public": {"size": TRAIN}}},
+            [
+                f"data.public.size: must leave private samples of the {TRAIN}",
+                f"sizes that fit digits, such as data.public.size={TRAIN // 4}, or",
+            ],
+        ),
         (
             {"data": {"public": {"size": 1000}, "private_size": 1000}},
             [f"data.private_size: must not exceed the {TRAIN - 1000} train samples of digits", "lower one of the two"],
@@ -278,3 +285,16 @@ def test_data_need_neither_flower_nor_ray() -> None:
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=Path.cwd())
     assert done.stdout.strip() == "[]"
     assert done.stderr == ""
+
+
+def test_the_sizes_that_a_refusal_names_fit() -> None:
+    # Fashion-MNIST's sizes, on a data set of a fortieth of its samples.
+    sizes = {"private_size": 30000, "public": {"size": 8000, "labelled": 500, "round_size": 2000}}
+    with pytest.raises(ConfigError) as caught:
+        prepare(load_config({"data": sizes}))
+    (problem,) = caught.value.problems
+    named = re.findall(r"data\.\w+(?:\.\w+)?=\w+", problem)
+    assert len(named) == 4
+    data = prepare(load_config({"data": sizes}, named))
+    assert len(data.public.inputs) == TRAIN // 4
+    assert len(data.inputs) == TRAIN - TRAIN // 4

@@ -60,7 +60,7 @@ def test_epsilon_is_none_exactly_where_nothing_is_proved(name: str) -> None:
         assert f"ε = {epsilon:.4g} at δ = 1e-05" in lines[1]
     else:
         assert epsilon is None
-        assert lines == ("privacy: nothing is proved, ε = none",)
+        assert lines == ("privacy: no formal privacy guarantee (no DP)",)
 
 
 @pytest.mark.parametrize("part", [private("dp_sgd"), private("gaussian_logits"), GNMax(3.0), GaussianMean(3.0)])
@@ -135,7 +135,7 @@ def test_the_preview_says_when_it_is_hopeless_and_what_would_help() -> None:
     few = Release(queries=400, classes=10, clients=10, examples=100, epochs=1, batch_size=32, parameters=1)
     mechanism = private("gaussian_logits", target_epsilon=8.0).calibrated({0: (few, 5)}, 1e-5)
     line = preview(private_part(mechanism), {0: (few, 5)}, 1e-5)[2]
-    assert "the noise drowns the signal" in line
+    assert "the noise dominates the signal" in line
     # √10/(2z·√4000) with z = 1.342, the noise of ε = 8 over five rounds: 0.01863; 10/0.01863² clients for a ratio of 1.
     assert "0.019" in line
     assert "28,8" in line

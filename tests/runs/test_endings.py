@@ -51,7 +51,7 @@ def test_a_run_that_is_ended_in_the_midst_of_a_clients_work(tmp_path: Path, endi
     program.assert_nothing_left(45)
     if ending == signal.SIGTERM:
         assert program.returncode == 128 + signal.SIGTERM
-        assert "Go on with: fedkd run --resume --out run" in error
+        assert "Resume with: fedkd run --resume --out run" in error
         assert "Traceback" not in error
     else:
         assert program.returncode == -signal.SIGKILL

@@ -221,7 +221,7 @@ def test_without_proof_epsilon_is_none_and_said_to_be(tmp_path: Path, mechanism:
     summary = run_experiment(config, tmp_path / "run", ConsoleObserver(rich=RichConsole(file=screen, width=200)))
     assert (summary.epsilon, summary.guarantee, summary.client_epsilon) == (None, None, {})
     assert json.loads((tmp_path / "run" / "summary.json").read_text())["epsilon"] is None
-    assert screen.getvalue().count("ε = none") == 2
+    assert screen.getvalue().count("no formal privacy guarantee (no DP)") == 2
     assert not (tmp_path / "run" / "privacy_ledger.json").exists()
 
 

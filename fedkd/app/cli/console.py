@@ -9,7 +9,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from rich.table import Table
 
 from fedkd.results.records import Overview, RoundRecord, Summary
-from fedkd.results.report.comparisons import COMPARISONS
+from fedkd.results.report.comparisons import COMPARISONS, versus_student
 
 _COLUMNS = (
     ("round", 7),
@@ -155,8 +155,8 @@ def _header(overview: Overview) -> Iterator[tuple[str, str]]:
     yield "data", f"{overview.dataset}, {shape}, {overview.classes} classes, {overview.test_samples:,} test samples"
     yield (
         "public",
-        f"{overview.public_samples:,} samples, {overview.labelled_samples:,} of them with labels to train on and "
-        f"{overview.validation_samples:,} with labels for validation",
+        f"{overview.public_samples:,} samples, {overview.labelled_samples + overview.validation_samples:,} labelled, "
+        f"of which {overview.validation_samples:,} for validation",
     )
     yield (
         "clients",
@@ -176,40 +176,37 @@ def _comparison(summary: Summary) -> Table:
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
     table.add_column("", no_wrap=True)
     table.add_column("test accuracy", justify="right", min_width=6)
-    table.add_column("student leads by", justify="right", min_width=6)
+    table.add_column("Δ vs. student", justify="right", min_width=6)
     table.add_column("", overflow="fold")
     results = {"student": summary.student_accuracy, **summary.controls}
     for name, text in COMPARISONS.items():
         if name in results:
-            lead = "" if name == "student" else _lead(summary.student_accuracy, results[name])
-            table.add_row(name, _percent(results[name]), lead, text, style="bold" if name == "student" else None)
+            difference = "" if name == "student" else versus_student(summary.student_accuracy, results[name])
+            table.add_row(name, _percent(results[name]), difference, text, style="bold" if name == "student" else None)
     return table
-
-
-def _lead(student: float | None, other: float | None) -> str:
-    return "" if student is None or other is None else f"{100 * (student - other):+.1f} points"
 
 
 def _remarks(summary: Summary, overview: Overview) -> Iterator[str]:
     if (share := summary.student_accuracy) is not None:
         error = 100 * (share * (1 - share) / overview.test_samples) ** 0.5
         yield f"One standard error of the student is {error:.1f} points, on {overview.test_samples:,} test samples."
-        bar = summary.controls.get("public_only")
-        if bar is not None and share <= bar:
+        baseline = summary.controls.get("public_only")
+        if baseline is not None and share <= baseline:
             yield (
-                f"The student does not beat public_only ({_percent(share)} against {_percent(bar)}): here the clients "
-                "added nothing to what the server's own labelled samples give."
+                f"The student does not beat the baseline public_only ({_percent(share)} vs. {_percent(baseline)}): the "
+                "clients added nothing to what the server's own labelled samples give."
             )
     if summary.client_accuracy is not None:
         yield (
-            "* The clients' own models, each on validation samples of its own client: "
-            f"{_percent(summary.client_accuracy)}; on the test set {_percent(summary.client_test_accuracy)}. The first "
-            "is no match for the student's: a client's samples are as skewed as what it trained on."
+            "* The clients' own models, each on its own client's validation samples: "
+            f"{_percent(summary.client_accuracy)}; on the test set: {_percent(summary.client_test_accuracy)}. The "
+            "first is not comparable with the student's: a client's validation samples are as skewed as its training "
+            "samples."
         )
     if (report := summary.validation) is not None:
         yield (
             f"Validation ({report.samples} samples): student {_percent(report.accuracy)}, teacher "
-            f"{_percent(report.teacher_accuracy)}, the same answer on {_percent(report.agreement)} "
+            f"{_percent(report.teacher_accuracy)}, agreement {_percent(report.agreement)} "
             f"(KL {report.divergence:.2f} nats)."
         )
         yield (
@@ -220,7 +217,7 @@ def _remarks(summary: Summary, overview: Overview) -> Iterator[str]:
     if summary.diagnosis is not None:
         yield f"Diagnosis: {summary.diagnosis.text}"
     if summary.epsilon is None or summary.guarantee is None:
-        yield "Privacy: ε = none; nothing is proved."
+        yield "Privacy: no formal privacy guarantee (no DP)."
     else:
         yield f"Privacy: ε = {summary.epsilon:.4g} at δ = {summary.delta:g}, protecting {summary.guarantee.scope()}."
     if summary.failures:
@@ -238,6 +235,6 @@ def _advice(summary: Summary, overview: Overview, command: str) -> Iterator[str]
         yield f"  next   fedkd report {out}    (everything about this run in one page)"
     if command:
         other = "stacked" if overview.teacher.startswith("mean_probabilities") else "mean_probabilities"
-        yield f"  next   {command} strategy.name={other}    (another teacher; fedkd list strategies)"
+        yield f"  next   {command} strategy.name={other}    (another strategy; fedkd list strategies)"
         skew, word = ("1.0", "less") if overview.partition == "dirichlet(0.1)" else ("0.1", "more")
         yield f"  next   {command} data.partition.alpha={skew}    ({word} skew; fedkd run --help shows every key)"

@@ -17,7 +17,6 @@ from rich.table import Table
 from typer.core import TyperCommand
 
 from fedkd import __version__
-from fedkd.config import shipped
 from fedkd.core.errors import ConfigError, FedkdError, PluginError
 
 EXIT_RUN_FAILED = 1
@@ -94,7 +93,7 @@ def run(
     ] = None,
     resume: Annotated[
         bool,
-        typer.Option("--resume", help="Go on with the run in --out DIR, where there is one; CONFIG may be left out."),
+        typer.Option("--resume", help="Resume the run in --out DIR, if there is one; CONFIG may be left out."),
     ] = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Also show Flower's and Ray's own output.")] = False,
 ) -> None:
@@ -122,7 +121,8 @@ def run(
         except KeyboardInterrupt as interrupt:
             console.close()
             typer.echo(
-                f"\nInterrupted; {_finished_rounds(folder)} in {folder}\nGo on with: fedkd run --resume --out {folder}",
+                f"\nInterrupted; {_finished_rounds(folder)} in {folder}\n"
+                f"Resume with: fedkd run --resume --out {folder}",
                 err=True,
             )
             number = interrupt.args[0] if interrupt.args else signal.SIGINT
@@ -148,25 +148,25 @@ def sweep(
 
     Values are YAML; a comma inside brackets belongs to its value: --grid "clients.models=[cnn,mlp],[mlp]".
 
-    Started again, it goes on where it was: finished cells are left alone.
+    Started again, it resumes: finished cells are left alone.
     """
     from fedkd.app.cli.sweep_console import SweepConsole
     from fedkd.app.sweep import plan_sweep, run_sweep
     from fedkd.config.sweep import parse_grid, parse_seeds
 
-    source, axes = shipped.config_path(config), parse_grid(grid or [])
+    axes = parse_grid(grid or [])
     wanted = parse_seeds(seeds) if seeds else ()
     with SweepConsole() as console:
         if dry_run:
-            console.planned(plan_sweep(source, axes, wanted, out, overrides or []))
+            console.planned(plan_sweep(config, axes, wanted, out, overrides or []))
             return
         try:
             with _terminated_gently():
-                result = run_sweep(source, axes, wanted, out, overrides or [], console, verbose=verbose)
+                result = run_sweep(config, axes, wanted, out, overrides or [], console, verbose=verbose)
         except KeyboardInterrupt as interrupt:
             console.close()
             typer.echo(
-                f"\nInterrupted; finished cells and rounds are kept in {out}\nGo on with: {_this_command()}", err=True
+                f"\nInterrupted; finished cells and rounds are kept in {out}\nResume with: {_this_command()}", err=True
             )
             number = interrupt.args[0] if interrupt.args else signal.SIGINT
             raise typer.Exit(EXIT_SIGNALLED + number) from None
@@ -213,7 +213,7 @@ def audit(
     """Attack a finished run: who was a member, which classes clients have. Writes DIR/audit.json and a plot.
 
     KEY=VALUE changes a key of privacy.audit, the others are as the run's configuration has them: shadows=64 rounds=5
-    attacks=[lira_online,rmia]. All attacks are run where none are named; interrupted, the same command goes on.
+    attacks=[lira_online,rmia]. All attacks are run where none are named; the same command resumes an interrupted audit.
     """
     from fedkd.app.audit import audit_run
     from fedkd.app.cli.console import ConsoleObserver
@@ -287,9 +287,9 @@ def _terminated_gently() -> Iterator[None]:
 def _run_source(config: str | None, overrides: list[str], out: Path | None, resume: bool) -> tuple[Path, list[str]]:
     """The configuration file to run, and the changes to it; that of the run in ``out`` when none is named."""
     if resume and out is None:
-        raise ConfigError(["--resume: needs the folder of the run to go on with, got none; name it with --out DIR"])
+        raise ConfigError(["--resume: needs the folder of the run to resume, got none; name it with --out DIR"])
     if config is not None and not (resume and "=" in config and not Path(config).exists()):
-        return shipped.config_path(config), overrides
+        return Path(config), overrides
     if not resume or out is None:
         raise ConfigError(["CONFIG: needed unless a run is resumed; give a YAML file or a shipped name: quickstart"])
     if not (out / "config.yaml").is_file():
@@ -304,7 +304,7 @@ def _usable_folder(folder: Path, resume: bool) -> Path:
     if RunDirectory.is_free(folder) or (resume and RunDirectory.holds_run(folder)):
         return folder
     if RunDirectory.holds_run(folder):
-        raise ConfigError([f"--out: {folder} holds a run; add --resume to go on with it, or name another folder"])
+        raise ConfigError([f"--out: {folder} holds a run; add --resume to resume it, or name another folder"])
     raise ConfigError([f"--out: must be a new or an empty folder, got {folder}; name another one or remove it"])
 
 

@@ -1,4 +1,4 @@
-"""The likelihood ratio of two worlds: with the candidate, and without."""
+"""The likelihood ratio of two hypotheses: trained with the candidate, and without."""
 
 from dataclasses import dataclass
 

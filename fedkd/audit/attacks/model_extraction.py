@@ -1,4 +1,4 @@
-"""A copy of a client's model, from its answers on the public set."""
+"""A surrogate of a client's model, from its predictions on the public set."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,10 +8,10 @@ from fedkd.audit.attack import Disclosure, InferenceAttack
 
 @dataclass(frozen=True)
 class ModelExtraction(InferenceAttack):
-    """Distils a copy from the answers on the public set, and compares it with the client's model on unseen inputs.
+    """Distils a surrogate from the predictions on the public set; compares it with the client's model on unseen inputs.
 
     ``agreement`` is the share of inputs with the same top class (Jagielski et al. 2020, arXiv 1909.01838, calls it
-    fidelity); ``most_frequent`` the same for a copy that always names the model's most frequent answer.
+    fidelity); ``most_frequent`` the same for a surrogate that always predicts the model's most frequent class.
     """
 
     def measure(self, disclosures: list[Disclosure]) -> Mapping[str, float]:

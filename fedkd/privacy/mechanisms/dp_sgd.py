@@ -23,7 +23,7 @@ class DpSgd(LogitMechanism, Private):
 
     In every local step each record is sampled with probability q = batch size/examples, its gradient clipped to
     ``clip_norm``, and N(0, σ²), σ = ``noise_multiplier``·clip_norm, added to the sum; ε is composed over all rounds and
-    steps. Give ``target_epsilon``, ε of the whole run for the client that gives most, instead, and the multiplier
+    steps. Give ``target_epsilon``, ε of the whole run for the worst-case client, instead, and the multiplier
     follows. Every answer of a model so trained, on any inputs, is post-processing and needs no more noise.
 
     Covers what is computed from the trained model alone: not example or label counts, accuracies on private data,

@@ -9,7 +9,7 @@ from typing import Any
 from fedkd.core.errors import RunError
 from fedkd.core.files import replace_file, writing
 from fedkd.results.report import page
-from fedkd.results.report.comparisons import COMPARISONS
+from fedkd.results.report.comparisons import COMPARISONS, versus_student
 from fedkd.results.report.figures.run_figures import save_figures
 from fedkd.results.report.run_log import RunLog
 
@@ -118,17 +118,17 @@ def _result(log: RunLog) -> Iterator[str]:
         (
             name,
             _percent(results[name]),
-            "" if name == "student" or student is None else f"{100 * (student - results[name]):+.1f} points",
+            "" if name == "student" else versus_student(student, results[name]),
             COMPARISONS.get(name, ""),
         )
         for name in [*COMPARISONS, *(results.keys() - COMPARISONS.keys())]
         if name in results
     ]
-    yield page.table(("", "test accuracy", "student leads by", ""), rows, numbers=(1, 2))
+    yield page.table(("", "test accuracy", "Δ vs. student", ""), rows, numbers=(1, 2))
     epsilon, delta = summary.get("epsilon"), summary.get("delta")
-    privacy = "no ε is claimed" if epsilon is None else f"ε = {epsilon:.3g} at δ = {delta:g}"
+    privacy = "no formal guarantee (no DP)" if epsilon is None else f"ε = {epsilon:.3g} at δ = {delta:g}"
     yield page.paragraph(
-        f"{summary['rounds']} rounds, {summary['clients']} clients, {summary['failures']} reports dropped; "
+        f"{summary['rounds']} rounds, {summary['clients']} clients, {summary['failures']} client reports dropped; "
         f"{_megabytes(summary['bytes_up'])} MB up, {_megabytes(summary['bytes_down'])} MB down; "
         f"{summary['wall_seconds']:.0f} s; privacy: {privacy}."
     )

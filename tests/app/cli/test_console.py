@@ -93,16 +93,25 @@ def test_an_algorithm_without_a_student_shows_its_clients() -> None:
     line = next(line for line in text.splitlines() if "1/2" in line)
     assert line.split() == ["1/2", "–", "–", "87.5%", "–", "2.50", "1.5"]
     assert "standard error" not in text
-    assert "87.5%; on the test set 25.0%" in " ".join(text.split())
+    assert "87.5%; on the test set: 25.0%" in " ".join(text.split())
     assert not any("points" in line for line in text.splitlines() if line.startswith("public_only"))
 
 
-def test_closing_table_is_in_the_fixed_order_with_the_lead_in_points() -> None:
+def test_closing_table_is_in_the_fixed_order_with_the_difference_to_the_student() -> None:
     order = ("student", "teacher_only", "fedavg", "local_only", "public_only", "centralised")
     lines = [line for line in shown().splitlines() if line.startswith(order) and "%" in line]
     assert [line.split()[0] for line in lines] == list(order)
-    assert "+10.0 points" in next(line for line in lines if line.startswith("public_only"))
-    assert "-40.0 points" in next(line for line in lines if line.startswith("centralised"))
+    assert "-10.0 points" in next(line for line in lines if line.startswith("public_only"))
+    assert "+40.0 points" in next(line for line in lines if line.startswith("centralised"))
+
+
+def test_the_difference_is_that_of_the_percentages_shown() -> None:
+    # 84.16 − 78.74 is 5.42, but a reader subtracts 78.7 from 84.2.
+    text = shown(student_accuracy=0.8416, controls={"public_only": 0.7874, "fedavg": 0.84161})
+    lines = {line.split()[0]: line for line in text.splitlines() if "points" in line}
+    assert "78.7%" in lines["public_only"]
+    assert "-5.5 points" in lines["public_only"]
+    assert "+0.0 points" in lines["fedavg"]
 
 
 def test_standard_error_of_a_share() -> None:
@@ -112,7 +121,7 @@ def test_standard_error_of_a_share() -> None:
 
 @pytest.mark.parametrize("bar", [0.5, 0.6])
 def test_a_student_that_does_not_beat_the_labels_alone_is_told_so(bar: float) -> None:
-    words = "does not beat public_only"
+    words = "does not beat the baseline public_only"
     assert words in shown(controls={"public_only": bar})
     assert words not in shown(controls={"public_only": 0.49})
     assert words not in shown(controls={})

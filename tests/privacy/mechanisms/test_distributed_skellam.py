@@ -215,7 +215,7 @@ def test_a_run_reports_what_it_spent_and_pays_again_for_nothing(
     assert summary.guarantee is not None
     assert (summary.guarantee.unit, summary.guarantee.adversary) == ("client", "distributed")
     assert (
-        "whoever sees a secure sum, the server and the colluders allowed for included" in summary.guarantee.sentence()
+        "an observer of the secure sum, the server and the tolerated colluders included" in summary.guarantee.sentence()
     )
     assert set(summary.client_epsilon) == set(range(6))
     longer = run_experiment(load_config(SMALL, [*SECURE, NOISE, "rounds=4"]), tmp_path / "run", resume=True)

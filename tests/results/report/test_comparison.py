@@ -115,7 +115,7 @@ def test_the_page_is_one_file_with_tables_and_plots_for_light_and_dark(two_teach
     assert "strategy.name=stacked 3 82.0 ± 5.0" in found.text
     assert "strategy.name=median 2 83.0 ± 25.4" in found.text
     assert "strategy.name=stacked 2 -2.0 ± 12.7" in found.text
-    assert "no ε is claimed" in found.text
+    assert "no formal privacy guarantee (no DP)" in found.text
 
 
 def test_the_best_round_plays_no_part(two_teachers: Path, tmp_path: Path) -> None:
@@ -178,9 +178,12 @@ def test_each_unit_of_protection_has_a_panel_and_epsilon_is_the_largest(runs: Ru
     assert [axes.get_title(loc="left") for axes in figure.axes] == ["Protects each client", "Protects each record"]
     assert [axes.get_xlabel() for axes in figure.axes] == ["ε per client", "ε per record"]
     text = write(runs.folder, tmp_path / "report.html")
-    assert "privacy.mechanism.name=dp_sgd 8 1e-05 each record one more or less whoever sees the reports dp_sgd" in text
+    assert (
+        "privacy.mechanism.name=dp_sgd 8 1e-05 each record one more or less an observer of all client reports dp_sgd"
+        in text
+    )
     assert "privacy.mechanism.name=gaussian_logits 2 1e-05 each client" in text
-    assert "privacy.mechanism.name=none – – nothing is proved – – none" in text
+    assert "privacy.mechanism.name=none – – no formal guarantee – – none" in text
 
 
 def test_figures_show_the_means_and_where_the_last_round_is(two_teachers: Path) -> None:

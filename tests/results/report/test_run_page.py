@@ -35,7 +35,8 @@ def test_the_report_holds_results_rounds_versions_and_the_configuration(run: Pat
     assert log.summary is not None
     student = log.summary["student_accuracy"]
     for name, share in log.summary["controls"].items():
-        assert f"{name} {100 * share:.1f}% {100 * (student - share):+.1f} points {COMPARISONS[name]}" in found.text
+        shown = float(f"{100 * share:.1f}") - float(f"{100 * student:.1f}")
+        assert f"{name} {100 * share:.1f}% {shown:+.1f} points {COMPARISONS[name]}" in found.text
     for record in log.rounds:
         assert f"{record['mean_lambda']:.3f}" in found.text
         assert f"{100 * record['student_accuracy']:.1f}%" in found.text

@@ -13,7 +13,7 @@ from tests.support.interrupted import PLAIN, Zygote, results
 
 def test_a_new_run_does_not_overwrite_one(stopped: Path) -> None:
     before = (stopped / "rounds.jsonl").read_bytes()
-    with pytest.raises(RunError, match=r"already holds a run; go on with it by --resume"):
+    with pytest.raises(RunError, match=r"already holds a run; resume it with --resume"):
         run_experiment(load_config(PLAIN), stopped)
     assert (stopped / "rounds.jsonl").read_bytes() == before
 

@@ -39,7 +39,7 @@ def test_too_few_reports_stop_the_run_which_goes_on_once_they_come(
     message = str(stopped.value)
     assert "round 2: 1 valid reports, clients.min_reports is 2" in message
     assert "no network" in message
-    assert message.endswith(f"Go on with: fedkd run --resume --out {tmp_path / 'run'}")
+    assert message.endswith(f"Resume with: fedkd run --resume --out {tmp_path / 'run'}")
     assert RunDirectory(tmp_path / "run").rounds_done == 1
     (tmp_path / "moody.txt").unlink()
     run_experiment(config, tmp_path / "run", resume=True)

@@ -54,7 +54,7 @@ def draw_bytes(groups: Labelled) -> Figure:
 
 
 def draw_privacy(groups: Labelled) -> Figure:
-    """Accuracy against ε: a panel for each unit of protection; dashed, the groups for which nothing is proved."""
+    """Accuracy against ε: a panel for each unit of protection; dashed, the groups without a guarantee."""
     units = sorted({unit for group in groups.values() if (unit := unit_of(group)) is not None})
     figure = new_figure(width=4.8 * max(len(units), 1) + 2.0, height=4.4)
     panels = figure.subplots(1, max(len(units), 1), squeeze=False, sharey=True)[0]
@@ -67,7 +67,7 @@ def draw_privacy(groups: Labelled) -> Figure:
                 budgets.append(max(group.by_seed("epsilon").values()))
                 _point(axes, group, budgets[-1], label, colour)
             elif accuracy is not None and not group.by_seed("epsilon"):
-                axes.axhline(accuracy.mean, color=colour, linestyle="--", linewidth=1.2, label=f"{label} (ε none)")
+                axes.axhline(accuracy.mean, color=colour, linestyle="--", linewidth=1.2, label=f"{label} (no DP)")
         _spread(axes, budgets)
     handles = {name: handle for axes in panels for handle, name in zip(*axes.get_legend_handles_labels(), strict=True)}
     figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=2, frameon=False)
@@ -75,7 +75,7 @@ def draw_privacy(groups: Labelled) -> Figure:
 
 
 def unit_of(group: Group) -> str | None:
-    """What the group's ε protects; None where nothing is proved."""
+    """What the group's ε protects; None without a guarantee."""
     for run in group.runs.values():
         if run.summary is not None and run.summary.get("epsilon") is not None:
             return str((run.summary.get("guarantee") or {}).get("unit", "unit"))
@@ -96,7 +96,7 @@ FIGURES: dict[str, tuple[Callable[[Labelled], Figure], str]] = {
     "privacy": (
         draw_privacy,
         "Test accuracy after the last round against ε, with 95 % intervals. An ε per record and one per client mean "
-        "different things and have panels of their own; dashed lines are groups for which nothing is proved.",
+        "different things and have panels of their own; dashed lines are groups without a formal guarantee.",
     ),
     "lambda": (draw_lambda, "λ, the weight of distillation, as the mean of each round; lines and bands as above."),
 }

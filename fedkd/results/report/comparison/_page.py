@@ -21,8 +21,8 @@ _TEACHER = (
     "samples, which are few, and report the test set."
 )
 _DIFFERENCES = (
-    "Each group against “{first}”, seed by seed, which takes out what a seed does to both. An interval without 0 is a "
-    "difference at the 5 % level; with many groups some will be so by chance."
+    "Each group against “{first}”, seed by seed, which removes the variation between seeds that both share. An "
+    "interval without 0 is a difference at the 5 % level; with many groups some will be so by chance."
 )
 _PRIVACY = "ε is the largest of any client and any seed. An ε per record and an ε per client cannot be compared."
 
@@ -66,7 +66,7 @@ def _results(groups: Labelled) -> Iterator[str]:
     privacy = tables.privacy_table(groups)
     yield page.section(
         "Privacy",
-        page.paragraph(_PRIVACY if privacy else "Nothing is proved about any of these runs: no ε is claimed."),
+        page.paragraph(_PRIVACY if privacy else "None of these runs has a formal privacy guarantee (no DP)."),
         privacy,
     )
 
@@ -85,13 +85,15 @@ def _remarks(groups: Sequence[Group]) -> Iterator[str]:
     """What a reader must know before the figures."""
     unfinished = sum(len(group.unfinished) for group in groups)
     if unfinished:
-        yield page.notice(f"{unfinished} of these runs are not finished and count for nothing; they are listed below.")
+        yield page.notice(
+            f"{unfinished} of these runs are not finished and left out of all figures; they are listed below."
+        )
     for group in groups:
         for run in group.repeated:
             original = group.runs[int(run.at("seed") or 0)]
             same = (run.summary or {}).get("student_sha256") == (original.summary or {}).get("student_sha256")
             verdict = "with the same result" if same else "with another result, which equal runs should not have"
-            yield page.notice(f"{run.path} repeats {original.path}, {verdict}; it counts for nothing.")
+            yield page.notice(f"{run.path} repeats {original.path}, {verdict}; it is left out of all figures.")
     versions = [(run.summary or {}).get("versions", {}) for group in groups for run in group.runs.values()]
     packages = sorted({name for found in versions for name in found})
     differing = [name for name in packages if len({found.get(name) for found in versions}) > 1]

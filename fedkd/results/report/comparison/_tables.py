@@ -10,7 +10,7 @@ from fedkd.results.report.comparison._measures import CONTROL, Estimate, in_orde
 
 NONE = "–"
 _RELATIONS = {"add_or_remove": "one more or less", "replace_one": "one replaced"}
-_ADVERSARIES = {"local": "whoever sees the reports", "central": "whoever sees teacher and student"}
+_ADVERSARIES = {"local": "an observer of all client reports", "central": "an observer of teacher and student"}
 
 
 def groups_table(groups: Labelled) -> str:
@@ -57,7 +57,7 @@ def difference_table(groups: Labelled) -> str:
 
 
 def privacy_table(groups: Labelled) -> str:
-    """ε, and what it protects from whom; empty where nothing is proved."""
+    """ε, and what it protects from whom; empty where no run has a guarantee."""
     rows = list(_privacy_rows(groups))
     if not any(row[1] != NONE for row in rows):
         return ""
@@ -107,7 +107,7 @@ def _privacy_rows(groups: Labelled) -> Iterator[Sequence[str]]:
         run = next((group.runs[seed] for seed in budgets), None) or next(iter(group.runs.values()), None)
         mechanism = NONE if run is None else str(run.at("privacy.mechanism.name"))
         if run is None or run.summary is None or not budgets:
-            yield label, NONE, NONE, "nothing is proved", NONE, NONE, mechanism
+            yield label, NONE, NONE, "no formal guarantee", NONE, NONE, mechanism
             continue
         guarantee: Mapping[str, str] = run.summary.get("guarantee") or {}
         yield (
