@@ -1,6 +1,6 @@
 """Federated distillation as one would write it without fedkd: two worker processes, and a loop in the main one.
 
-The data, the models and the fit of the teacher are fedkd's; training, answering, dispatching and distilling are not.
+The data, the models and the fit of the teacher are fedkd's; training, predicting, dispatching and distilling are not.
 """
 
 from collections.abc import Iterator
@@ -45,8 +45,8 @@ class BareLoop:
         examples = torch.tensor([client.train.numel() for client in data.clients])
         stack = ReportStack(logits, examples, data.public.labels, tuple(sorted(futures)))
         self._distil(self._teacher(stack).log_probabilities)
-        answers = _answers(self._student, data.test_inputs)
-        return float((answers.argmax(dim=1) == data.test_labels).float().mean())
+        logits = _logits(self._student, data.test_inputs)
+        return float((logits.argmax(dim=1) == data.test_labels).float().mean())
 
     def close(self) -> None:
         self._pool.shutdown()
@@ -100,12 +100,12 @@ def _client(config_json: str, client: int, state: State) -> npt.NDArray[np.float
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()
-    answers: npt.NDArray[np.float32] = _answers(model, data.public.inputs).numpy()
-    return answers
+    logits: npt.NDArray[np.float32] = _logits(model, data.public.inputs).numpy()
+    return logits
 
 
 @torch.no_grad()
-def _answers(model: nn.Module, inputs: Tensor) -> Tensor:
+def _logits(model: nn.Module, inputs: Tensor) -> Tensor:
     model.eval()
     return torch.cat([model(part.contiguous(memory_format=torch.channels_last)) for part in inputs.split(512)])
 

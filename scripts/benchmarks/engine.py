@@ -22,7 +22,7 @@ from fedkd.engines.resources import Workload
 from fedkd.results.observer import Silent
 from fedkd.results.records import RoundRecord
 
-CLIENT_FN = "benchmarks.engine_load:answer_at_once"
+CLIENT_FN = "benchmarks.engine_load:reply_at_once"
 STUDENT_PARAMETERS = 20_000
 STARTS = 3
 REFERENCE = Path(__file__).parents[2] / "configs/fashion_mnist.yaml"
@@ -30,7 +30,7 @@ REFERENCE_ROUNDS = 3
 
 
 def engine(repeats: int) -> dict[str, float]:
-    """Seconds of a round in which the clients do nothing and answer with 80 kB, and seconds to the first client's step.
+    """Seconds of a round in which the clients do nothing and reply with 80 kB, and seconds to the first client's step.
 
     ``overhead_N`` is the round's time with N clients. ``linearity`` is the power of the number of clients with which it
     grows from 100 to 10,000 (1: linear, 2: quadratic). ``node_per_client_1000`` is how many times longer 1,000 clients

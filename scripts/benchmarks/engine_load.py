@@ -11,11 +11,11 @@ from fedkd.experiment import Experiment
 from fedkd.models import make_optimiser
 
 PAYLOAD = 80_000
-"""Bytes that a client sends: 2,000 answers on ten classes in single precision, or what an encoding makes of more."""
+"""Bytes that a client sends: logits on 2,000 samples and ten classes in float32, or more samples encoded."""
 
 
-def answer_at_once(job: Job, client: int) -> Reply:
-    """No work, and an answer of about ``PAYLOAD`` bytes whose length differs between clients."""
+def reply_at_once(job: Job, client: int) -> Reply:
+    """No work, and a reply of about ``PAYLOAD`` bytes whose length differs between clients."""
     logits = np.full(PAYLOAD - client % 97, client % 256, dtype=np.uint8)
     return Reply(client, {"logits": logits}, {"round": job.round, "examples": 1})
 
@@ -27,7 +27,7 @@ def tell_the_time(job: Job, client: int) -> Reply:
     return Reply(client, metrics={"time": time.time()})
 
 
-def answer_with_logits(job: Job, client: int) -> Reply:
+def reply_with_logits(job: Job, client: int) -> Reply:
     """No training, and logits on all that was asked, as a client sends them."""
     experiment = Experiment.of(job.config)
     data = experiment.data

@@ -11,38 +11,16 @@ of the libraries. Linux only.
 import argparse
 import json
 import tempfile
-import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from benchmarks.measuring import Peak
 from fedkd.app.checks import check
 from fedkd.config.load import load_config
 from fedkd.config.schema import ExperimentConfig
 from fedkd.engines.building import build_engine
 from fedkd.server.server import Server
-
-
-class Watch:
-    """Samples the memory of this process and its descendants until it is stopped."""
-
-    def __init__(self, seconds: float = 0.25) -> None:
-        self.peak = 0.0
-        self._seconds = seconds
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, daemon=True)
-
-    def __enter__(self) -> "Watch":
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        self._thread.join()
-
-    def _run(self) -> None:
-        while not self._stop.wait(self._seconds):
-            self.peak = max(self.peak, gigabytes())
 
 
 def gigabytes() -> float:
@@ -112,7 +90,7 @@ def main(argv: Sequence[str]) -> int:
         libraries = gigabytes() - data
         server = Server.build(experiment, state_dir=folder)
         failures = 0
-        with Watch() as watch:
+        with Peak(gigabytes, seconds=0.25) as peak:
             for round in range(1, config.rounds + 1):
                 job = server.job(round)
                 result = server.finish_round(job, engine.run(job, server.sampled(round)))
@@ -122,8 +100,8 @@ def main(argv: Sequence[str]) -> int:
         "clients": arguments.clients,
         "models": config.clients.models and [model.name for model in config.clients.models],
         "libraries_gb": libraries,
-        "peak_gb": watch.peak,
-        "on_top_of_libraries_gb": watch.peak - libraries,
+        "peak_gb": peak.value,
+        "on_top_of_libraries_gb": peak.value - libraries,
         "client_state_on_disk_gb": stored,
         "failures": failures,
         "seconds": time.monotonic() - started,

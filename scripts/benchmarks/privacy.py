@@ -1,7 +1,6 @@
 """What DP-SGD costs: the part of benchmark.py that trains privately."""
 
 import importlib.util
-import statistics
 import time
 import warnings
 from collections.abc import Callable
@@ -9,6 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from benchmarks.measuring import medians
 from fedkd.config.schema import Plugin
 from fedkd.core.seeding import torch_generator
 from fedkd.models import build_model
@@ -32,21 +32,10 @@ def privacy(repeats: int) -> dict[str, float]:
         sides = {"plain": _plain(name), "dp_sgd": _private(name)}
         if importlib.util.find_spec("opacus") is not None:
             sides["opacus"] = _opacus(name)
-        seconds = _medians(sides, repeats)
+        seconds = medians(sides, repeats, WARM_UP, time.process_time)
         found |= {f"{side}_ratio_{name}": seconds[side] / seconds["plain"] for side in sides if side != "plain"}
     found |= {key.removesuffix("_cnn"): value for key, value in found.items() if key.endswith("_cnn")}
     return found
-
-
-def _medians(sides: dict[str, Side], repeats: int) -> dict[str, float]:
-    times: dict[str, list[float]] = {name: [] for name in sides}
-    for repeat in range(repeats + WARM_UP):
-        for name, side in sides.items():
-            begun = time.process_time()
-            side()
-            if repeat >= WARM_UP:
-                times[name].append(time.process_time() - begun)
-    return {name: statistics.median(each) for name, each in times.items()}
 
 
 def _problem(name: str) -> Problem:

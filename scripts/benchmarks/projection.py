@@ -28,7 +28,7 @@ class Costs:
     """Seconds, bytes and 10⁹ bytes: of a start, of a round, and of each client in them.
 
     ``setup`` is a process's start, by the number of clients there are; ``driver`` the driver's part of a round, and
-    ``memory`` what it takes beyond its libraries, by the number of clients that answer: each a constant and a slope.
+    ``memory`` what it takes beyond its libraries, by the number of participating clients: each a constant and a slope.
     """
 
     setup: tuple[float, float]
@@ -38,7 +38,7 @@ class Costs:
     bytes_up: float
     bytes_down: float
     record: float
-    answer: float
+    logits: float
 
     @classmethod
     def of(cls, measured: dict[str, Any]) -> Self:
@@ -53,12 +53,12 @@ class Costs:
             bytes_up=client["bytes_up"],
             bytes_down=client["bytes_down"],
             record=client["record_bytes"],
-            answer=FLOAT32 * measured["queries"] * measured["classes"],
+            logits=FLOAT32 * measured["queries"] * measured["classes"],
         )
 
-    def seconds(self, answering: float, cores: int) -> float:
+    def seconds(self, participating: float, cores: int) -> float:
         """A round's time: the driver's part, one client after another, and the clients' work on all cores."""
-        return self.driver[0] + self.driver[1] * answering + self.client * answering / cores
+        return self.driver[0] + self.driver[1] * participating + self.client * participating / cores
 
     @property
     def useful_cores(self) -> float:
@@ -83,9 +83,9 @@ def tables(measured: dict[str, Any], clients: int, shares: list[float], cores: l
     costs = Costs.of(measured)
     rows = [
         ("start of a process", "s", costs.setup[0], costs.setup[1], "client in the experiment"),
-        ("driver, per round", "s", costs.driver[0], costs.driver[1], "client that answers"),
-        ("driver's memory", "GB", costs.memory[0], costs.memory[1], "client that answers"),
-        ("a client's work", "s", 0.0, costs.client, "client that answers"),
+        ("driver, per round", "s", costs.driver[0], costs.driver[1], "participating client"),
+        ("driver's memory", "GB", costs.memory[0], costs.memory[1], "participating client"),
+        ("a client's work", "s", 0.0, costs.client, "participating client"),
     ]
     parts = [f"Measured with {measured['versions']['torch']} of torch on {measured['cores']} cores"]
     parts[0] += f" ({measured['machine']})." if measured["machine"] else "."
@@ -99,13 +99,13 @@ def tables(measured: dict[str, Any], clients: int, shares: list[float], cores: l
         f"Projection for {clients:,} clients, a start of {costs.setup[0] + costs.setup[1] * clients:,.0f} s in every "
         "process apart:",
         "",
-        "| answering in a round | " + " | ".join(f"{count:,} cores" for count in cores) + " | answers on disk |",
+        "| participating in a round | " + " | ".join(f"{count:,} cores" for count in cores) + " | logits on disk |",
         "|---|" + "---|" * (len(cores) + 1),
     ]
     for share in shares:
-        answering = max(1, round(share * clients))
-        times = " | ".join(span(costs.seconds(answering, count)) for count in cores)
-        parts.append(f"| {answering:,} | {times} | {answering * costs.answer / 1e9:,.1f} GB |")
+        participating = max(1, round(share * clients))
+        times = " | ".join(span(costs.seconds(participating, count)) for count in cores)
+        parts.append(f"| {participating:,} | {times} | {participating * costs.logits / 1e9:,.1f} GB |")
     return "\n".join(parts)
 
 
@@ -130,7 +130,7 @@ def main(argv: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("measured", type=Path, nargs="?", default=Path("docs/results/scaling.json"))
     parser.add_argument("--clients", type=int, default=1_000_000)
-    parser.add_argument("--shares", default="0.001,0.01,0.1,1", help="parts of the clients that answer in a round")
+    parser.add_argument("--shares", default="0.001,0.01,0.1,1", help="shares of the clients in a round")
     parser.add_argument("--cores", default="2,8,32")
     parser.add_argument("--write", type=Path, help="a document to put the tables into")
     arguments = parser.parse_args(argv)

@@ -5,14 +5,13 @@ python scripts/benchmark.py balancer|engine|privacy|vectorised [--json]
 
 import argparse
 import json
-import statistics
-import time
 from collections.abc import Callable, Sequence
 
 import torch
 from torch import nn
 
 from benchmarks.engine import engine
+from benchmarks.measuring import medians
 from benchmarks.privacy import privacy
 from benchmarks.vectorised import vectorised
 from fedkd.config.schema import DistillationConfig, Plugin
@@ -37,36 +36,24 @@ def balancer(repeats: int) -> dict[str, float]:
     """
     found: dict[str, float] = {}
     for name in ("cnn", "resnet8"):
-        plain, default, exact, mixed, validation = _medians(
-            [
-                _plain_step(name),
-                _balanced_step(name, DistillationConfig().balancer.name),
-                _balanced_step(name, "energy_share"),
-                _balanced_step(name, "energy_share", mixed=True),
-                _validation_pass(name),
-            ],
+        seconds = medians(
+            {
+                "plain": _plain_step(name),
+                "default": _balanced_step(name, DistillationConfig().balancer.name),
+                "exact": _balanced_step(name, "energy_share"),
+                "mixed_exact": _balanced_step(name, "energy_share", mixed=True),
+                "validation": _validation_pass(name),
+            },
             repeats,
+            WARM_UP,
         )
         if build_balancer(DistillationConfig().balancer.name).asks_for != "nothing":
-            default += validation / DistillationConfig().validate_every
-        found[f"default_ratio_{name}"] = default / plain
-        found[f"exact_ratio_{name}"] = exact / plain
-        found[f"mixed_exact_ratio_{name}"] = mixed / plain
+            seconds["default"] += seconds["validation"] / DistillationConfig().validate_every
+        for side in ("default", "exact", "mixed_exact"):
+            found[f"{side}_ratio_{name}"] = seconds[side] / seconds["plain"]
     found["default_ratio"] = max(found["default_ratio_cnn"], found["default_ratio_resnet8"])
     found["exact_ratio"] = max(value for key, value in found.items() if "exact_ratio" in key)
     return found
-
-
-def _medians(steps: list[Callable[[], object]], repeats: int) -> list[float]:
-    """The median seconds of each step, over rounds in which every step is taken once."""
-    times: list[list[float]] = [[] for _ in steps]
-    for repeat in range(repeats + WARM_UP):
-        for index, step in enumerate(steps):
-            begun = time.perf_counter()
-            step()
-            if repeat >= WARM_UP:
-                times[index].append(time.perf_counter() - begun)
-    return [statistics.median(each) for each in times]
 
 
 def _problem(name: str) -> tuple[nn.Module, torch.Tensor, torch.Tensor, torch.Tensor]:

@@ -3,9 +3,9 @@
     python scripts/benchmark.py scaling [--clients 100,1000,10000] [--out docs/results/scaling.json]
 
 Processor time throughout, which other work on the machine changes little. Fashion-MNIST, 50 private samples per client
-where there are enough, 2,000 public samples, the small CNN, one epoch, mean probabilities as teacher. The clients' own
+where there are enough, 2,000 public samples, the small CNN, one epoch, mean probabilities as strategy. The clients' own
 work is done by this process, one client after the other; what the driver does is measured on the ray engine, with
-clients that answer at once (the benchmark ``driver_memory``). The benchmark ``projection`` makes a projection of it.
+clients that reply at once (the benchmark ``driver_memory``). The benchmark ``projection`` makes a projection of it.
 """
 
 import argparse
@@ -82,11 +82,11 @@ def work() -> dict[str, float]:
 
 
 def driver(clients: int) -> dict[str, float]:
-    """One round of the driver with clients that answer at once, in a process of its own."""
+    """One round of the driver with clients that reply at once, in a process of its own."""
     front = Path(__file__).parents[1] / "benchmark.py"
     command = [sys.executable, str(front), "driver_memory", "--clients", str(clients), "--samples", str(QUERIES)]
     done = subprocess.run(
-        [*command, "--teachers", "mean_probabilities", "--json"], stdout=subprocess.PIPE, text=True, check=True
+        [*command, "--strategies", "mean_probabilities", "--json"], stdout=subprocess.PIPE, text=True, check=True
     )
     found: dict[str, float] = json.loads(done.stdout)
     return {name: found[name] for name in ("driver_cpu_seconds", "seconds", "before_gb", "peak_gb", "anonymous_gb")}

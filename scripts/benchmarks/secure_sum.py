@@ -58,20 +58,20 @@ class Measured:
         """The whole sum, and what it took."""
         server, begun = self.server, time.process_time()
         server.take_keys(
-            self._answers("advertise", lambda client: {}, lambda client, session, asked: session.advertise())
+            self._replies("advertise", lambda client: {}, lambda client, session, asked: session.advertise())
         )
         request = server.share_request()
         server.take_shares(
-            self._answers("share", lambda client: request, lambda client, session, asked: session.share(asked))
+            self._replies("share", lambda client: request, lambda client, session, asked: session.share(asked))
         )
         server.take_masked(self._masked())
         request = server.confirm_request()
         server.take_confirmations(
-            self._answers("confirm", lambda client: request, lambda client, session, asked: session.confirm(asked))
+            self._replies("confirm", lambda client: request, lambda client, session, asked: session.confirm(asked))
         )
         request = server.unmask_request()
         server.take_revealed(
-            self._answers("unmask", lambda client: request, lambda client, session, asked: session.unmask(asked))
+            self._replies("unmask", lambda client: request, lambda client, session, asked: session.unmask(asked))
         )
         total = self.fixed_point.decode(server.total()).reshape(self.reports[0].shape)
         seconds = time.process_time() - begun
@@ -93,12 +93,12 @@ class Measured:
     def _masked(self) -> Iterator[tuple[int, Arrays]]:
         inboxes = {client: self.server.mask_request(client) for client in self.server.alive}
 
-        def answer(client: int, session: ClientSession, request: Arrays) -> Arrays:
+        def reply(client: int, session: ClientSession, request: Arrays) -> Arrays:
             return session.mask(request, lambda: to_words(self.fixed_point.encode(self.reports[client])).ravel())
 
-        return self._answers("mask", inboxes.__getitem__, answer)
+        return self._replies("mask", inboxes.__getitem__, reply)
 
-    def _answers(self, phase: Phase, request: Callable[[int], Arrays], step: Step) -> Iterator[tuple[int, Arrays]]:
+    def _replies(self, phase: Phase, request: Callable[[int], Arrays], step: Step) -> Iterator[tuple[int, Arrays]]:
         for client in self.server.alive:
             asked = request(client)
             self.down[phase] = max(self.down[phase], _bytes(asked))

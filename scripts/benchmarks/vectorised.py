@@ -1,4 +1,4 @@
-"""What it saves to train a cohort as one stacked model; see benchmark.py."""
+"""What it saves to train a cohort as one vectorised model; see benchmark.py."""
 
 import statistics
 import sys
@@ -20,10 +20,10 @@ MODELS = {"cuda": ("cnn", "mlp", "lenet5", "resnet8"), "cpu": ("cnn", "mlp")}
 
 
 def vectorised(repeats: int) -> dict[str, float]:
-    """How many times faster a cohort's local epoch is as one stack than client by client, on the GPU if there is one.
+    """How many times faster a cohort's local epoch is vectorised than client by client, on the GPU if there is one.
 
     ``MODEL_N`` is for N clients of 64 to 128 samples each, in batches of 32; ``on_gpu`` is 0 where there is none, and
-    the figures are then of the CPU, where fedkd does not stack.
+    the figures are then of the CPU, where fedkd does not vectorise.
     """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if device.type == "cpu":
@@ -38,12 +38,12 @@ def vectorised(repeats: int) -> dict[str, float]:
 
 def _speed_up(name: str, clients: int, repeats: int, device: torch.device) -> float:
     loop: list[float] = []
-    stack: list[float] = []
+    together: list[float] = []
     # The first time of each is not counted.
     for _ in range(repeats + 1):
         loop.append(_seconds(_one_by_one, _trainings(name, clients, device), device))
-        stack.append(_seconds(train_vectorised, _trainings(name, clients, device), device))
-    return statistics.median(loop[1:]) / statistics.median(stack[1:])
+        together.append(_seconds(train_vectorised, _trainings(name, clients, device), device))
+    return statistics.median(loop[1:]) / statistics.median(together[1:])
 
 
 def _seconds(work: Callable[[Sequence[Training]], None], trainings: Sequence[Training], device: torch.device) -> float:

@@ -30,7 +30,7 @@ def test_costs_are_the_lines_through_what_was_measured() -> None:
     assert costs.setup == pytest.approx((2.0, 1e-4))
     assert costs.driver == pytest.approx((1.0, 2e-3))
     assert costs.memory == pytest.approx((0.1, 0.0), abs=1e-12)
-    assert costs.answer == 80_000
+    assert costs.logits == 80_000
     # 0.5 s of work a client, 2 ms of the driver.
     assert costs.useful_cores == pytest.approx(250)
     # 1 s + 2 ms · 10,000 + 0.5 s · 10,000 / 100.
@@ -82,7 +82,7 @@ def test_the_driver_is_measured() -> None:
         "--json",
         "--probe",
     ]
-    small = ["--dataset", "digits", "--clients", "8", "--samples", "60", "--teachers", "mean_probabilities"]
+    small = ["--dataset", "digits", "--clients", "8", "--samples", "60", "--strategies", "mean_probabilities"]
     done = subprocess.run([*command, *small], stdout=subprocess.PIPE, text=True, check=True)
     found = json.loads(done.stdout)
     assert found["failures"] == 0

@@ -17,7 +17,7 @@ def test_the_privacy_benchmark_prints_flat_json() -> None:
     assert all(isinstance(value, float) and value > 0 for value in found.values())
 
 
-def test_the_stacking_benchmark_prints_flat_json() -> None:
+def test_the_vectorised_benchmark_prints_flat_json() -> None:
     found = json.loads(run_script("scripts/benchmark.py", "vectorised", "--json", "--repeats", "1"))
     assert found.pop("on_gpu") in (0.0, 1.0)
     assert {name.partition("_")[0] for name in found} >= {"cnn", "mlp"}
