@@ -19,4 +19,5 @@ from fedkd.distillation.geometry import GradientGeometry as GradientGeometry
 from fedkd.privacy.accounting import gaussian_epsilon as gaussian_epsilon
 from fedkd.server.student_rule import StudentRule as StudentRule
 
+__all__: list[str]
 __version__: str

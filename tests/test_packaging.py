@@ -1,14 +1,18 @@
 """What is shipped works: configurations, the shortest script, the core without Ray, pinned requirements."""
 
+import ast
 import os
 import re
 import subprocess
 import sys
 import tomllib
+import zipfile
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
 
+import fedkd
 from fedkd.app.cli import main as cli
 from fedkd.config import shipped
 from fedkd.config.load import load_config
@@ -25,6 +29,33 @@ TINY = (
     "distillation.steps=3",
     "controls=[]",
 )
+
+
+MAIN = "from fedkd.app.cli.main import main; main()"
+
+
+EXAMPLE = """from dataclasses import dataclass
+
+from fedkd import LogitAggregator, ReportStack, Teacher
+
+
+@dataclass
+class MyTeacher(LogitAggregator):
+    def aggregate(self, stack: ReportStack) -> Teacher:
+        return Teacher.from_probabilities(stack.probabilities.square().mean(dim=0))
+"""
+"""A strategy of a user's own."""
+
+
+def imports(path: Path) -> set[str]:
+    """The modules that a file imports, wherever in it; relative ones begin with a dot."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            found.add("." * node.level + (node.module or ""))
+    return found
 
 
 def run(*command: str, cwd: Path, path: tuple[Path, ...] = (ROOT,)) -> subprocess.CompletedProcess[str]:
@@ -63,7 +94,8 @@ def test_a_file_of_ones_own_goes_before_a_shipped_one(tmp_path: Path, monkeypatc
 
 def test_the_simulation_script_runs_and_is_short(tmp_path: Path) -> None:
     script = ROOT / "scripts/simulate.py"
-    assert len(script.read_text(encoding="utf-8").splitlines()) < 40
+    assert len(script.read_text(encoding="utf-8").splitlines()) <= 25
+    assert {name for name in imports(script) if name.startswith("fedkd")} == {"fedkd"}
     config = str(ROOT / "configs/quickstart.yaml")
     done = run(str(script), config, *TINY, "--out", "out", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
@@ -90,7 +122,7 @@ def test_fedkd_is_importable_without_ray(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     refused = run("-c", hide, "run", "quickstart", *TINY, "engine.kind=ray", "--out", "other", cwd=tmp_path)
     assert refused.returncode == cli.EXIT_BAD_INPUT
-    for word in ("fedkd[ray]", "engine.kind=inline"):
+    for word in ("pip install 'ray==2.55.*'", "engine.kind=inline"):
         assert word in refused.stderr
     assert not (tmp_path / "other").exists()
 
@@ -110,3 +142,112 @@ def test_every_requirement_is_pinned_in_the_constraints() -> None:
         assert re.sub(r"[-_.]+", "-", name).lower() in pins, requirement
     # Builds for one accelerator (+cpu, +cu130) are not on the common registry.
     assert not any("+" in version for version in pins.values())
+
+
+def requirements(*, optional: bool) -> set[str]:
+    """The names of what the project depends on, of its extras instead where ``optional``."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = [line for name, lines in project["optional-dependencies"].items() if name != "dev" for line in lines]
+    wanted = extras if optional else project["dependencies"]
+    return {re.sub(r"[-_.]+", "-", re.split(r"[\[<>=]", line)[0]).lower() for line in wanted}
+
+
+def test_what_is_imported_is_required_and_what_is_required_imported() -> None:
+    files = [path for name in ("fedkd", "strategies", "clients") for path in (ROOT / name).rglob("*.py")]
+    imported = {name.partition(".")[0] for path in files for name in imports(path) if not name.startswith(".")}
+    imported -= {*sys.stdlib_module_names, "fedkd"}
+    assert {"torch", "yaml", "cryptography"} <= imported
+    distributions = packages_distributions()
+    found = {re.sub(r"[-_.]+", "-", each).lower() for name in imported for each in distributions[name]}
+    assert found - requirements(optional=True) == requirements(optional=False)
+
+
+def plugin_files() -> list[Path]:
+    return [path for name in ("strategies", "clients") for path in (ROOT / name).rglob("*.py")]
+
+
+@pytest.mark.parametrize("path", plugin_files(), ids=lambda path: f"{path.parent.name}/{path.stem}")
+def test_a_plug_in_file_stands_alone(path: Path) -> None:
+    """Anybody can copy it and change the copy: it needs nothing but public modules of fedkd and other packages."""
+    for name in imports(path):
+        assert name.partition(".")[0] not in {"", "strategies", "clients", "scripts", "tests"}, name
+        assert not any(part.startswith("_") for part in name.split(".")), name
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with what the wheel installs, and nothing else."""
+    folder = tmp_path_factory.mktemp("wheel")
+    build = "import sys; from hatchling.build import build_wheel; build_wheel(sys.argv[1])"
+    done = run("-c", build, str(folder), cwd=ROOT, path=())
+    assert done.returncode == 0, done.stderr
+    (wheel,) = folder.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(folder / "site")
+    return folder / "site"
+
+
+def run_installed(installed: Path, *command: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """``fedkd`` from the wheel, with other packages; without the files by which a checkout is installed."""
+    others = [Path(entry) for entry in sys.path if Path(entry).name in {"site-packages", "dist-packages"}]
+    return run("-S", "-c", MAIN, *command, cwd=cwd, path=(installed, *others))
+
+
+def test_the_wheel_installs_one_name(installed: Path) -> None:
+    assert {path.name for path in installed.iterdir()} == {"fedkd", f"fedkd-{fedkd.__version__}.dist-info"}
+    folders = [ROOT / name for name in ("strategies", "clients", "configs")]
+    files = {path for folder in folders for path in folder.rglob("*") if path.is_file() and path.suffix != ".pyc"}
+    below = installed / "fedkd/shipped"
+    assert {path.relative_to(below) for path in below.rglob("*") if path.is_file()} == {
+        path.relative_to(ROOT) for path in files
+    }
+    assert (installed / "fedkd/py.typed").is_file()
+    assert (installed / "fedkd/__init__.pyi").is_file()
+
+
+def test_the_wheel_alone_runs_the_quickstart(installed: Path, tmp_path: Path) -> None:
+    done = run_installed(installed, "run", "quickstart", *TINY, "--out", "out", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "out/summary.json").is_file()
+
+
+def test_files_of_the_users_own_with_fedkds_words_for_names_break_nothing(installed: Path, tmp_path: Path) -> None:
+    """A package ``clients/``, a module ``strategies.py``, a folder ``strategies/`` with strategies and a draft."""
+    files = {
+        "clients/__init__.py": "LEARNING_RATE = 1",
+        "clients/random.py": "raise RuntimeError('no business of fedkd')",
+        "strategies.py": "class MyStrategy: ...",
+        "strategies/__init__.py": "raise RuntimeError('no business of fedkd')",
+        "strategies/rules.py": "RULES = 3",
+        "strategies/my_teacher.py": EXAMPLE,
+        "strategies/median.py": EXAMPLE,
+        "strategies/draft.py": "from fedkd import LogitAggregator\n\nclass Draft(LogitAggregator)\n",
+        "my_mod.py": "from clients import LEARNING_RATE\n\n" + EXAMPLE,
+    }
+    for name, source in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(source, encoding="utf-8")
+
+    for name, out in (("my_teacher", "by_name"), ("my_mod:MyTeacher", "by_class"), ("median", "hiding")):
+        done = run_installed(installed, "run", "quickstart", *TINY, f"strategy.name={name}", "--out", out, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        notice = f"strategy median: {tmp_path / 'strategies/median.py'} is used in place of the shipped one"
+        assert (notice in done.stdout) == (name == "median")
+    digests = {
+        (tmp_path / out / "summary.json").read_text().partition("student_sha256")[2][:70]
+        for out in ("by_name", "by_class", "hiding")
+    }
+    assert len(digests) == 1
+
+    draft = tmp_path / "strategies/draft.py"
+    refused = run_installed(installed, "run", "quickstart", "strategy.name=draft", cwd=tmp_path)
+    assert refused.returncode == cli.EXIT_BAD_INPUT
+    assert f"{draft}, line 3: SyntaxError" in refused.stderr
+    listed = run_installed(installed, "list", "strategies", cwd=tmp_path)
+    assert listed.returncode == 0, listed.stderr
+    words = "".join(listed.stdout.split())
+    for word in ("draft(broken)", f"{draft},line3:SyntaxError", "my_teacher", "stacked", "placeoftheshippedone"):
+        assert word in words
+    behaviours = run_installed(installed, "list", "behaviours", cwd=tmp_path)
+    assert (behaviours.returncode, behaviours.stdout.count("broken")) == (0, 0)
+    assert "random" in behaviours.stdout.split()

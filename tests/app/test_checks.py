@@ -1,11 +1,17 @@
 """Which parts of an algorithm fit together, and how those that do not are told."""
 
+import shutil
+import sys
+from pathlib import Path
+
 import pytest
 
-from fedkd.app.checks import check, composition_faults
+from fedkd import LogitAggregator, ReportStack, Teacher
+from fedkd.app.checks import check, composition_faults, notices
 from fedkd.config.load import load_config
 from fedkd.core.errors import ConfigError
 from fedkd.experiment import Experiment
+from tests.support import SUPPORT
 from tests.support.federations import SMALL
 
 FITTING: list[tuple[str, ...]] = [
@@ -108,3 +114,30 @@ def test_all_misfits_are_told_at_once_with_what_the_data_refuse() -> None:
         check(load_config(SMALL, overrides))
     starts = [problem.split(":")[0] for problem in caught.value.problems]
     assert starts == ["clients.rule", "clients.models", "communication.cache_rounds", "data.private_size"]
+
+
+class Scripted(LogitAggregator):
+    """A strategy as people define it in the script that they run."""
+
+    def aggregate(self, stack: ReportStack) -> Teacher:
+        return Teacher.from_logits(stack.logits.mean(dim=0))
+
+
+def test_what_the_running_script_defines_is_refused_where_other_processes_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys.modules["__main__"], "Scripted", Scripted, raising=False)
+    config = load_config(SMALL, ["strategy=__main__:Scripted", "engine.kind=inline"])
+    check(config)
+    with pytest.raises(ConfigError, match=r"strategy\.name: Scripted .* of Flower cannot import") as refusal:
+        check(config, own_engine=False)
+    assert len(refusal.value.problems) == 1
+    assert "strategies/scripted.py" in str(refusal.value)
+    assert "engine.kind" not in str(refusal.value)
+
+
+def test_a_file_that_hides_a_shipped_one_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert notices(load_config(SMALL, ["strategy=median"])) == []
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "strategies").mkdir()
+    shutil.copy(SUPPORT / "sharper.py", tmp_path / "strategies/median.py")
+    (notice,) = notices(load_config(SMALL, ["strategy=median"]))
+    assert notice == f"strategy median: {tmp_path / 'strategies/median.py'} is used in place of the shipped one"

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import socket
 import ssl
 import subprocess
@@ -9,6 +10,7 @@ import sys
 import time
 import uuid
 from collections.abc import Iterator
+from contextlib import chdir
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
@@ -23,7 +25,7 @@ from deployments.processes import CONNECTION, Certificates, superlink, supernode
 
 from fedkd.app.run import run_experiment
 from fedkd.config.load import load_config
-from tests.support import ROOT
+from tests.support import ROOT, SUPPORT
 
 TINY = (
     "rounds=2",
@@ -40,14 +42,28 @@ TINY = (
 )
 """Clients that keep a model of their own, and code their answers as differences to the last ones."""
 
+OWN = ("strategy=sharper", "clients.behaviour=polite")
+"""Plug-ins in the folder where Flower's processes are started."""
+
 LEAVE_SECONDS = 30.0
 
 
 @pytest.fixture(scope="module")
 def reference(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
-    out = tmp_path_factory.mktemp("reference") / "run"
-    run_experiment(load_config(ROOT / "configs/quickstart.yaml", [*TINY, "engine.kind=inline"]), out)
-    return result(out)
+    folder = with_plugins(tmp_path_factory.mktemp("reference"))
+    with chdir(folder):
+        run_experiment(load_config(ROOT / "configs/quickstart.yaml", [*TINY, *OWN, "engine.kind=inline"]), "run")
+    return result(folder / "run")
+
+
+def with_plugins(folder: Path) -> Path:
+    """The folder, with a strategy and a behaviour in it."""
+    for name in ("strategies", "clients"):
+        (folder / name).mkdir()
+    shutil.copy(SUPPORT / "sharper.py", folder / "strategies")
+    polite = "from fedkd import ClientBehaviour\n\nclass Polite(ClientBehaviour):\n    pass\n"
+    (folder / "clients/polite.py").write_text(polite, encoding="utf-8")
+    return folder
 
 
 def result(folder: Path) -> tuple[str, str]:
@@ -79,7 +95,7 @@ def marked(text: str) -> list[str]:
 
 
 def run_script(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(ROOT / "scripts/flower_run.py"), "quickstart", *TINY, *arguments]
+    command = [sys.executable, str(ROOT / "scripts/flower_run.py"), "quickstart", *TINY, *OWN, *arguments]
     environ = os.environ | {"PYTHONPATH": str(ROOT)}
     return subprocess.run(command, cwd=cwd, env=environ, capture_output=True, text=True, check=False, timeout=400)
 
@@ -87,7 +103,7 @@ def run_script(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
 @pytest.mark.usefixtures("mark")
 def test_flowers_simulation_gives_the_same_bits(tmp_path: Path, reference: tuple[str, str]) -> None:
     """The tests' own Ray, if one is running, is not joined; the script's folder is where results go."""
-    done = run_script("--out", "run", cwd=tmp_path)
+    done = run_script("--out", "run", cwd=with_plugins(tmp_path))
     assert done.returncode == 0, done.stdout + done.stderr
     assert result(tmp_path / "run") == reference
     assert f"results in {tmp_path / 'run'}" in done.stdout
@@ -95,7 +111,7 @@ def test_flowers_simulation_gives_the_same_bits(tmp_path: Path, reference: tuple
 
 @pytest.mark.usefixtures("mark")
 def test_a_deployment_gives_the_same_bits(tmp_path: Path, reference: tuple[str, str]) -> None:
-    done = run_script("--out", "run", "--supernodes", "2", cwd=tmp_path)
+    done = run_script("--out", "run", "--supernodes", "2", cwd=with_plugins(tmp_path))
     assert done.returncode == 0, done.stdout + done.stderr
     assert result(tmp_path / "run") == reference
     assert [path.name for path in (tmp_path / "run/client_state").iterdir()] == ["state_key"]
