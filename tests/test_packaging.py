@@ -202,7 +202,6 @@ def test_the_wheel_installs_one_name(installed: Path) -> None:
         path.relative_to(ROOT) for path in files
     }
     assert (installed / "fedkd/py.typed").is_file()
-    assert (installed / "fedkd/__init__.pyi").is_file()
 
 
 def test_the_wheel_alone_runs_the_quickstart(installed: Path, tmp_path: Path) -> None:
