@@ -1,7 +1,6 @@
 """Confident-GNMax: the noisy majority, where it is a clear one."""
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Annotated, ClassVar
 
@@ -14,7 +13,6 @@ from fedkd import LogitAggregator, ReportStack, ReportSum, Teacher
 from fedkd.aggregation.noise import noised
 from fedkd.aggregation.voting import cast_votes, vote_counts
 from fedkd.privacy.accounting import DpEvent, GaussianEvent
-from fedkd.privacy.calibration import noise_for_target
 from fedkd.privacy.guarantee import Guarantee, Release
 from fedkd.privacy.private import Private
 from fedkd.privacy.teacher_noise import SENSITIVITY, Noise, check_positive, vote_guarantee, vote_signal_to_noise
@@ -81,20 +79,10 @@ class ConfidentGNMax(LogitAggregator, Private):
         votes = vote_signal_to_noise(self.noise, release.clients)
         return f"at most {most} of {release.queries} samples are answered; {votes}"
 
-    def calibrated(self, releases: Mapping[int, tuple[Release, int]], delta: float) -> "ConfidentGNMax":
-        if self.target_epsilon is None:
-            return self
-        factor = noise_for_target(
-            lambda release, factor: self._scaled(factor).dp_event(release),
-            releases,
-            epsilon=self.target_epsilon,
-            delta=delta,
-        )
-        return self._scaled(factor)
-
-    def _scaled(self, factor: float) -> "ConfidentGNMax":
+    def with_noise(self, noise: float) -> "ConfidentGNMax":
+        """Both of its noises times a factor."""
         return replace(
-            self, noise=factor * self.noise, threshold_noise=factor * self.threshold_noise, target_epsilon=None
+            self, noise=noise * self.noise, threshold_noise=noise * self.threshold_noise, target_epsilon=None
         )
 
     def _check_fixed(self) -> None:

@@ -1,8 +1,7 @@
 """Gaussian mean: clipped logits, averaged, with noise."""
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 
 import torch
@@ -13,7 +12,7 @@ from torch import Tensor
 from fedkd import LogitAggregator, ReportStack, ReportSum, Teacher
 from fedkd.aggregation.noise import noised
 from fedkd.privacy.accounting import DpEvent, GaussianEvent
-from fedkd.privacy.calibration import fixed_noise, noise_for_target
+from fedkd.privacy.calibration import fixed_noise
 from fedkd.privacy.clipping import clip_report, clip_vectors
 from fedkd.privacy.guarantee import Guarantee, Release, sensitivity_of_sum
 from fedkd.privacy.private import Private
@@ -41,6 +40,7 @@ class GaussianMean(LogitAggregator, Private):
     target_epsilon: Noise | None = None
 
     needs_individual_reports: ClassVar[bool] = False
+    noise_option: ClassVar[str] = "noise"
 
     def __post_init__(self) -> None:
         self.noise = noise_option(self.noise, self.target_epsilon, default=0.5)
@@ -90,16 +90,3 @@ class GaussianMean(LogitAggregator, Private):
     def signal_to_noise(self, release: Release) -> str:
         noise_multiplier = fixed_noise(self.noise, "noise") / self.sensitivity(release.queries)
         return mean_sentence(release, noise_multiplier, "central")
-
-    def calibrated(self, releases: Mapping[int, tuple[Release, int]], delta: float) -> "GaussianMean":
-        if self.target_epsilon is None:
-            return self
-
-        def event(release: Release, noise: float) -> DpEvent:
-            return replace(self, noise=noise, target_epsilon=None).dp_event(release)
-
-        return replace(
-            self,
-            noise=noise_for_target(event, releases, epsilon=self.target_epsilon, delta=delta),
-            target_epsilon=None,
-        )

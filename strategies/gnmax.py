@@ -1,7 +1,6 @@
 """GNMax: the noisy majority."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
@@ -12,7 +11,7 @@ from fedkd import LogitAggregator, ReportStack, ReportSum, Teacher
 from fedkd.aggregation.noise import noised
 from fedkd.aggregation.voting import cast_votes, vote_counts
 from fedkd.privacy.accounting import DpEvent, GaussianEvent
-from fedkd.privacy.calibration import fixed_noise, noise_for_target
+from fedkd.privacy.calibration import fixed_noise
 from fedkd.privacy.guarantee import Guarantee, Release
 from fedkd.privacy.private import Private
 from fedkd.privacy.teacher_noise import SENSITIVITY, Noise, noise_option, vote_guarantee, vote_signal_to_noise
@@ -36,6 +35,7 @@ class GNMax(LogitAggregator, Private):
     target_epsilon: Noise | None = None
 
     needs_individual_reports: ClassVar[bool] = False
+    noise_option: ClassVar[str] = "noise"
 
     def __post_init__(self) -> None:
         self.noise = noise_option(self.noise, self.target_epsilon, default=1.0)
@@ -61,16 +61,3 @@ class GNMax(LogitAggregator, Private):
 
     def signal_to_noise(self, release: Release) -> str:
         return vote_signal_to_noise(fixed_noise(self.noise, "noise"), release.clients)
-
-    def calibrated(self, releases: Mapping[int, tuple[Release, int]], delta: float) -> "GNMax":
-        if self.target_epsilon is None:
-            return self
-
-        def event(release: Release, noise: float) -> DpEvent:
-            return replace(self, noise=noise, target_epsilon=None).dp_event(release)
-
-        return replace(
-            self,
-            noise=noise_for_target(event, releases, epsilon=self.target_epsilon, delta=delta),
-            target_epsilon=None,
-        )

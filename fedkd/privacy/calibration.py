@@ -3,11 +3,10 @@
 import math
 from collections.abc import Callable, Mapping
 
-from fedkd.privacy.accounting import DpEvent, calibrated_noise_multiplier
+from fedkd.privacy.accounting import DpEvent, calibrated_noise_multiplier, repeated
 from fedkd.privacy.accounting._events import compress
 from fedkd.privacy.guarantee import Release
 from fedkd.privacy.ledger import largest_epsilon
-from fedkd.privacy.private import repeated
 
 
 def check_noise(noise_multiplier: float | None, target_epsilon: float | None) -> None:

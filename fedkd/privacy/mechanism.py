@@ -8,9 +8,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from fedkd.privacy.accounting import composed_epsilon
+from fedkd.privacy.accounting import composed_epsilon, repeated
 from fedkd.privacy.guarantee import Release
-from fedkd.privacy.private import Private, repeated
+from fedkd.privacy.private import Private
 
 
 @dataclass(frozen=True)

@@ -2,10 +2,11 @@
 
 from collections.abc import Mapping
 
+from fedkd.privacy.accounting import repeated
 from fedkd.privacy.accounting._events import compress
 from fedkd.privacy.guarantee import Release
 from fedkd.privacy.ledger import largest_epsilon
-from fedkd.privacy.private import Private, repeated
+from fedkd.privacy.private import Private
 
 NOTHING_PROVED = "privacy: no formal privacy guarantee (no DP)"
 

@@ -3,9 +3,10 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import ClassVar
+from typing import ClassVar, Self, final
 
 from fedkd.privacy.accounting import DpEvent
+from fedkd.privacy.calibration import noise_for_target
 from fedkd.privacy.guarantee import Guarantee, Release
 
 
@@ -13,9 +14,11 @@ class Private(ABC):
     """A logit mechanism or a teacher with a proof: what is protected, what a round costs, whether a signal is left.
 
     ``covers`` names what clients may send under the proof; everything else that depends on private data breaks it.
+    ``noise_option`` names the option that is the noise.
     """
 
     covers: ClassVar[frozenset[str]] = frozenset({"logits"})
+    noise_option: ClassVar[str] = "noise_multiplier"
 
     @abstractmethod
     def guarantee(self, release: Release) -> Guarantee:
@@ -29,16 +32,21 @@ class Private(ABC):
     def signal_to_noise(self, release: Release) -> str:
         """One sentence: how strong the expected signal is against the noise, and what that means."""
 
-    def calibrated(self, releases: Mapping[int, tuple[Release, int]], delta: float) -> "Private":
-        """The same with its noise fixed, where it was given as a target ε.
+    def with_noise(self, noise: float) -> Self:
+        """The same with so much noise, in place of a target ε."""
+        return replace(self, **{self.noise_option: noise, "target_epsilon": None})  # type: ignore[type-var]
+
+    @final
+    def calibrated(self, releases: Mapping[int, tuple[Release, int]], delta: float) -> Self:
+        """The same with its noise fixed, where it was given as a ``target_epsilon``.
 
         ``releases`` holds, for each client, its round and the number of rounds it takes part in.
         """
-        return self
+        target: float | None = getattr(self, "target_epsilon", None)
+        if target is None:
+            return self
 
+        def event(release: Release, noise: float) -> DpEvent:
+            return self.with_noise(noise).dp_event(release)
 
-def repeated(event: DpEvent, times: int) -> DpEvent:
-    """``times`` independent rounds of ``event``."""
-    if times == 0:
-        return ()
-    return tuple(replace(part, count=part.count * times) for part in event)
+        return self.with_noise(noise_for_target(event, releases, epsilon=target, delta=delta))

@@ -2,7 +2,7 @@
 
 from fedkd.privacy.accounting._calibration import calibrated_noise_multiplier
 from fedkd.privacy.accounting._compose import composed_epsilon, pld_epsilon, rdp_epsilon
-from fedkd.privacy.accounting._events import DpEvent, GaussianEvent
+from fedkd.privacy.accounting._events import DpEvent, GaussianEvent, repeated
 from fedkd.privacy.accounting._gaussian import gaussian_delta, gaussian_epsilon, gaussian_noise_multiplier
 
 __all__ = [
@@ -15,4 +15,5 @@ __all__ = [
     "gaussian_noise_multiplier",
     "pld_epsilon",
     "rdp_epsilon",
+    "repeated",
 ]

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 
@@ -68,3 +68,10 @@ def compress(events: Iterable[GaussianEvent]) -> DpEvent:
     return tuple(
         GaussianEvent(noise, rate, count, concentrated) for (noise, rate, concentrated), count in sorted(counts.items())
     )
+
+
+def repeated(event: DpEvent, times: int) -> DpEvent:
+    """``times`` independent rounds of ``event``."""
+    if times == 0:
+        return ()
+    return tuple(replace(part, count=part.count * times) for part in event)

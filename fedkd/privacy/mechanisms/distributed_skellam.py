@@ -1,8 +1,7 @@
 """Noise that clients add inside a secure sum."""
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -10,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from fedkd.privacy.accounting import DpEvent, GaussianEvent
-from fedkd.privacy.calibration import check_noise, fixed_noise, noise_for_target
+from fedkd.privacy.calibration import check_noise, fixed_noise
 from fedkd.privacy.guarantee import Guarantee, Release
 from fedkd.privacy.mechanism import LogitMechanism
 from fedkd.privacy.private import Private
@@ -107,17 +106,6 @@ class DistributedSkellam(LogitMechanism, Private, SecureNoise):
 
     def signal_to_noise(self, release: Release) -> str:
         return mean_sentence(release, fixed_noise(self.noise_multiplier), "central")
-
-    def calibrated(self, releases: Mapping[int, tuple[Release, int]], delta: float) -> "DistributedSkellam":
-        if self.target_epsilon is None:
-            return self
-        noise = noise_for_target(
-            lambda release, noise: replace(self, noise_multiplier=noise, target_epsilon=None).dp_event(release),
-            releases,
-            epsilon=self.target_epsilon,
-            delta=delta,
-        )
-        return replace(self, noise_multiplier=noise, target_epsilon=None)
 
     def _deviation(self, queries: int) -> float:
         """σ of the noise on a sum, in the summands' units."""

@@ -1,8 +1,7 @@
 """Differentially private local training; the logits leave as they are."""
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
@@ -10,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from fedkd.privacy.accounting import DpEvent, GaussianEvent
-from fedkd.privacy.calibration import check_noise, fixed_noise, noise_for_target
+from fedkd.privacy.calibration import check_noise, fixed_noise
 from fedkd.privacy.dp_sgd import private_steps, sampling_rate
 from fedkd.privacy.guarantee import Guarantee, Release
 from fedkd.privacy.mechanism import LogitMechanism, PrivateTraining
@@ -73,12 +72,6 @@ class DpSgd(LogitMechanism, Private):
             f"{release.parameters:,} parameters), that of a round's {steps} steps {ratio * math.sqrt(steps):.2g}; "
             "larger batches, fewer parameters or a larger ε raise both"
         )
-
-    def calibrated(self, releases: Mapping[int, tuple[Release, int]], delta: float) -> "DpSgd":
-        if self.target_epsilon is None:
-            return self
-        noise = noise_for_target(_event, releases, epsilon=self.target_epsilon, delta=delta)
-        return replace(self, noise_multiplier=noise, target_epsilon=None)
 
 
 def _event(release: Release, noise_multiplier: float) -> DpEvent:

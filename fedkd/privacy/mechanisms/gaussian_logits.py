@@ -1,8 +1,7 @@
 """Gaussian noise on a client's logits."""
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -11,7 +10,7 @@ from torch import Tensor
 
 from fedkd.core.messages import LOGIT_BOUND
 from fedkd.privacy.accounting import DpEvent, GaussianEvent
-from fedkd.privacy.calibration import check_noise, fixed_noise, noise_for_target
+from fedkd.privacy.calibration import check_noise, fixed_noise
 from fedkd.privacy.clipping import clip_report, clip_vectors
 from fedkd.privacy.guarantee import Guarantee, Release, sensitivity_of_sum
 from fedkd.privacy.mechanism import LogitMechanism
@@ -71,11 +70,3 @@ class GaussianLogits(LogitMechanism, Private):
 
     def signal_to_noise(self, release: Release) -> str:
         return mean_sentence(release, fixed_noise(self.noise_multiplier), "local")
-
-    def calibrated(self, releases: Mapping[int, tuple[Release, int]], delta: float) -> "GaussianLogits":
-        if self.target_epsilon is None:
-            return self
-        noise = noise_for_target(
-            lambda _, noise: (GaussianEvent(noise),), releases, epsilon=self.target_epsilon, delta=delta
-        )
-        return replace(self, noise_multiplier=noise, target_epsilon=None)
