@@ -3,11 +3,13 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import ClassVar, Self, final
+from typing import ClassVar, TypeVar, final
 
 from fedkd.privacy.accounting import DpEvent
 from fedkd.privacy.calibration import noise_for_target
 from fedkd.privacy.guarantee import Guarantee, Release
+
+Part = TypeVar("Part", bound="Private")
 
 
 class Private(ABC):
@@ -32,12 +34,12 @@ class Private(ABC):
     def signal_to_noise(self, release: Release) -> str:
         """One sentence: how strong the expected signal is against the noise, and what that means."""
 
-    def with_noise(self, noise: float) -> Self:
+    def with_noise(self: "Part", noise: float) -> "Part":
         """The same with so much noise, in place of a target ε."""
         return replace(self, **{self.noise_option: noise, "target_epsilon": None})  # type: ignore[type-var]
 
     @final
-    def calibrated(self, releases: Mapping[int, tuple[Release, int]], delta: float) -> Self:
+    def calibrated(self: "Part", releases: Mapping[int, tuple[Release, int]], delta: float) -> "Part":
         """The same with its noise fixed, where it was given as a ``target_epsilon``.
 
         ``releases`` holds, for each client, its round and the number of rounds it takes part in.

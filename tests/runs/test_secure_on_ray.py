@@ -27,7 +27,7 @@ from fedkd.engines.ray.engine import RayEngine
 @pytest.fixture(autouse=True)
 def _no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
     """They take longer than all the rest of a run, and are drawn of what is compared."""
-    for name in ("draw_observatory", "draw_label_distribution"):
+    for name in ("draw_figures", "draw_label_distribution"):
         monkeypatch.setattr(fedkd.app.run, name, lambda *arguments: None)
 
 

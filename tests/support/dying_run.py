@@ -152,7 +152,7 @@ def main() -> None:
     # The first optimiser of a process imports a good part of torch.
     torch.optim.SGD([torch.zeros(1, requires_grad=True)])
     # The figures take longer than all the rest, and are drawn of what is compared.
-    for name in ("draw_observatory", "draw_label_distribution"):
+    for name in ("draw_figures", "draw_label_distribution"):
         setattr(fedkd.app.run, name, lambda *arguments: None)
     for line in sys.stdin:
         request = json.loads(line)

@@ -206,7 +206,7 @@ def test_sum_and_noise_fit_into_words_and_the_proof_holds(noise: float, queries:
 def test_a_run_reports_what_it_spent_and_pays_again_for_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("draw_observatory", "draw_label_distribution"):
+    for name in ("draw_figures", "draw_label_distribution"):
         monkeypatch.setattr(fedkd.app.run, name, lambda *arguments: None)
     config = load_config(SMALL, [*SECURE, NOISE])
     summary = run_experiment(config, tmp_path / "run")

@@ -1,4 +1,4 @@
-"""The observatory: what each figure shows of a run."""
+"""Figures: what each shows of a run."""
 
 import csv
 from collections.abc import Mapping, Sequence
