@@ -115,7 +115,7 @@ def test_the_page_is_one_file_with_tables_and_plots_for_light_and_dark(two_teach
     assert "strategy.name=stacked 3 82.0 ± 5.0" in found.text
     assert "strategy.name=median 2 83.0 ± 25.4" in found.text
     assert "strategy.name=stacked 2 -2.0 ± 12.7" in found.text
-    assert "no formal privacy guarantee (no DP)" in found.text
+    assert "None of these runs has a formal privacy guarantee (no DP)" in found.text
 
 
 def test_the_best_round_plays_no_part(two_teachers: Path, tmp_path: Path) -> None:
