@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-import strategies
 from tests.support import ROOT
 from tests.support.documents import (
     DOCUMENTS,
@@ -39,7 +38,6 @@ def page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Page]:
     """An empty folder, whose modules are forgotten afterwards."""
     monkeypatch.setattr(sys, "path", list(sys.path))
     monkeypatch.setenv("COLUMNS", "200")
-    monkeypatch.setattr(strategies, "__path__", [str(tmp_path / "strategies"), *strategies.__path__])
     before = set(sys.modules)
     yield Page(tmp_path)
     for name in set(sys.modules) - before:

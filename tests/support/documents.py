@@ -16,6 +16,7 @@ A page's blocks run in their order, in one folder that is empty at first. Python
 """
 
 import contextlib
+import importlib
 import io
 import os
 import re
@@ -184,6 +185,7 @@ class Page:
             path = self.folder / name[1]
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(block.text, encoding="utf-8")
+            importlib.invalidate_caches()
         match block.language:
             case "console" | "bash":
                 self._commands(block)
@@ -383,20 +385,6 @@ def _check_export(words: list[str]) -> str | None:
     return None if all("=" in word for word in words) else "an assignment has no value"
 
 
-_CHECKS: dict[str, Callable[[list[str]], str | None]] = {
-    "fedkd": _check_fedkd,
-    "make": _check_make,
-    "pip": _check_pip,
-    "python": _check_python,
-    "source": _check_source,
-    "export": _check_export,
-    "flwr": lambda words: _missing(_options_in(words), _help("flwr", words[0])),
-    "ray": lambda words: _missing(_options_in(words), _help("ray", words[0])),
-    "flower-superlink": lambda words: _missing(_options_in(words), _help("flower-superlink")),
-    "flower-supernode": lambda words: _missing(_options_in(words), _help("flower-supernode")),
-}
-
-
 def _options_in(words: Sequence[str]) -> set[str]:
     return {word.partition("=")[0] for word in words if word.startswith("--")}
 
@@ -453,6 +441,20 @@ def _help(program: str, *command: str) -> set[str]:
     if done.returncode != 0:
         raise DocumentError(f"{program} {' '.join(command)} has no help: {done.stderr}")
     return set(re.findall(r"--[\w-]+", done.stdout))
+
+
+_CHECKS: dict[str, Callable[[list[str]], str | None]] = {
+    "fedkd": _check_fedkd,
+    "make": _check_make,
+    "pip": _check_pip,
+    "python": _check_python,
+    "source": _check_source,
+    "export": _check_export,
+    "flwr": lambda words: _missing(_options_in(words), _help("flwr", words[0])),
+    "ray": lambda words: _missing(_options_in(words), _help("ray", words[0])),
+    "flower-superlink": lambda words: _missing(_options_in(words), _help("flower-superlink")),
+    "flower-supernode": lambda words: _missing(_options_in(words), _help("flower-supernode")),
+}
 
 
 @cache

@@ -62,9 +62,9 @@ def runs(finished: Path, tmp_path: Path) -> Runs:
 def two_teachers(runs: Runs) -> Path:
     """Three seeds of one teacher, and two of these with another."""
     for seed, student in enumerate((0.80, 0.82, 0.84)):
-        runs(f"stacked-{seed}", student, seed, teacher__name="stacked", bytes_up=2_000_000)
+        runs(f"stacked-{seed}", student, seed, strategy__name="stacked", bytes_up=2_000_000)
     for seed, student in enumerate((0.81, 0.85)):
-        runs(f"median-{seed}", student, seed, teacher__name="median", bytes_up=1_000_000)
+        runs(f"median-{seed}", student, seed, strategy__name="median", bytes_up=1_000_000)
     return runs.folder
 
 
@@ -86,8 +86,8 @@ def test_groups_differ_in_more_than_the_seed_and_are_named_by_what_differs(two_t
 
 def test_an_option_that_only_one_group_has_is_part_of_its_name(runs: Runs) -> None:
     runs("a", 0.8)
-    runs("b", 0.8, teacher__trim=2)
-    assert [group.name for group in group_runs(find_runs([runs.folder]))] == ["no teacher.trim", "strategy.trim=2"]
+    runs("b", 0.8, strategy__trim=2)
+    assert [group.name for group in group_runs(find_runs([runs.folder]))] == ["no strategy.trim", "strategy.trim=2"]
 
 
 def test_differences_are_paired_by_seed(two_teachers: Path) -> None:
@@ -115,7 +115,7 @@ def test_the_page_is_one_file_with_tables_and_plots_for_light_and_dark(two_teach
     assert "strategy.name=stacked 3 82.0 ± 5.0" in found.text
     assert "strategy.name=median 2 83.0 ± 25.4" in found.text
     assert "strategy.name=stacked 2 -2.0 ± 12.7" in found.text
-    assert "no formal privacy guarantee (no DP)" in found.text
+    assert "None of these runs has a formal privacy guarantee (no DP)" in found.text
 
 
 def test_the_best_round_plays_no_part(two_teachers: Path, tmp_path: Path) -> None:
