@@ -58,13 +58,12 @@ def test_a_write_that_fails_leaves_the_old_memory(tmp_path: Path, monkeypatch: p
     store = ClientStore(str(tmp_path), 0)
     store.save(1, memory(1), after=0)
 
-    def torn(memory: object, path: Path) -> None:
-        path.write_bytes(b"half")
+    def full(source: Path, target: Path) -> None:
         raise OSError("no space left on device")
 
-    monkeypatch.setattr(torch, "save", torn)
+    monkeypatch.setattr(os, "replace", full)
     for round in (1, 2):
-        with pytest.raises(OSError, match="no space left"):
+        with pytest.raises(RunError, match="no space left"):
             store.save(round, memory(9), after=round - 1)
     monkeypatch.undo()
     assert store.rounds(3) == [1]
@@ -72,18 +71,17 @@ def test_a_write_that_fails_leaves_the_old_memory(tmp_path: Path, monkeypatch: p
 
 
 def test_two_processes_never_write_to_one_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    targets = []
-    write = torch.save
+    sources, replace = [], os.replace
 
-    def watched(memory: object, path: Path) -> None:
-        targets.append(path.name)
-        write(memory, path)
+    def watched(source: Path, target: Path) -> None:
+        sources.append(source.name)
+        replace(source, target)
 
-    monkeypatch.setattr(torch, "save", watched)
+    monkeypatch.setattr(os, "replace", watched)
     for process in (11, 12):
         monkeypatch.setattr(os, "getpid", lambda process=process: process)
         ClientStore(str(tmp_path), 0).save(1, memory(1), after=0)
-    assert len(set(targets)) == 2
+    assert len(set(sources)) == 2
     assert files(tmp_path) == ["client_000000/round_00001.pt"]
 
 

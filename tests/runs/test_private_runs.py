@@ -334,7 +334,7 @@ BAD: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     ),
     "two proofs": (
         (DP_SGD, "strategy=gnmax"),
-        ("privacy.mechanism: DpSgd and GNMax each prove a privacy of their own", "another teacher"),
+        ("privacy.mechanism: DpSgd and GNMax each prove a privacy of their own", "another strategy"),
     ),
     "a private teacher that is not asked": (
         ("strategy=gnmax", *AVERAGING),

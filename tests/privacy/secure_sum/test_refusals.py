@@ -31,7 +31,7 @@ def reasons(made: Parties) -> dict[int, tuple[str, str]]:
 
 
 @pytest.mark.parametrize(
-    ("phase", "name", "place"),
+    ("phase", "name", "index"),
     [
         ("advertise", "keys", (0,)),
         ("advertise", "signature", (3,)),
@@ -267,7 +267,7 @@ def test_steps_are_taken_in_order() -> None:
 
 
 @pytest.mark.parametrize(
-    ("lost", "place", "word"),
+    ("lost", "index", "word"),
     [
         ((), 0, "shares of client 0's self mask do not give what it committed to"),
         ((0,), 64, "shares of client 0's masking key do not give the key it advertised"),
