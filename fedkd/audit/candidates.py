@@ -44,14 +44,14 @@ class HoldOut:
     """Samples of the private ones' distribution that no client trains on, handed out once each, class by class."""
 
     def __init__(self, inputs: Float[Tensor, "samples ..."], labels: Int[Tensor, " samples"]) -> None:
-        self._images = inputs
+        self._inputs = inputs
         self._left = {label: (labels == label).nonzero().flatten() for label in labels.unique().tolist()}
 
     def take(self, label: int, count: int) -> Float[Tensor, "taken ..."]:
         """Up to ``count`` inputs of a class."""
         positions = self._left.get(label, torch.zeros(0, dtype=torch.long))
         self._left[label] = positions[count:]
-        return self._images[positions[:count]]
+        return self._inputs[positions[:count]]
 
 
 def draw_pool(experiment: Experiment, client: int, spare: HoldOut, *, most: int) -> CandidatePool:

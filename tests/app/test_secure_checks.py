@@ -12,7 +12,7 @@ from fedkd.core.errors import ConfigError
 from fedkd.experiment import Experiment
 from fedkd.server.server import Server
 from fedkd.server.setup import new_distiller, new_strategy
-from tests.support.federations import SMALL, place_of
+from tests.support.federations import SMALL, experiment_of
 
 SECURE = "privacy.secure_aggregation={}"
 NOISE = "privacy.mechanism={name: distributed_skellam, noise_multiplier: 2.0}"
@@ -132,7 +132,7 @@ def test_noise_inside_a_sum_needs_the_sum() -> None:
 
 
 def test_flowers_own_loop_has_too_few_messages() -> None:
-    experiment = place_of(SECURE)
+    experiment = experiment_of(SECURE)
     with pytest.raises(ConfigError, match="five messages a round"):
         FederatedDistillation(
             experiment, new_strategy(experiment), new_distiller(experiment, experiment.initial_model())
@@ -140,14 +140,14 @@ def test_flowers_own_loop_has_too_few_messages() -> None:
 
 
 def test_the_header_says_what_it_protects() -> None:
-    (line,) = secure_lines(place_of(SECURE))
+    (line,) = secure_lines(experiment_of(SECURE))
     assert "the sum of at least 3 of 4 reports and no single one, with up to 0 clients on its side" in line
     assert "by itself it proves no ε" in line
     assert "whoever knows it can open" in line
-    (noisy,) = secure_lines(place_of("privacy.secure_aggregation={entropy: system}", NOISE))
+    (noisy,) = secure_lines(experiment_of("privacy.secure_aggregation={entropy: system}", NOISE))
     assert "proves no" not in noisy
     assert "the operating system" in noisy
-    assert secure_lines(place_of()) == ()
+    assert secure_lines(experiment_of()) == ()
 
 
 def test_unknown_keys_have_the_nearest_right_one() -> None:
@@ -156,7 +156,7 @@ def test_unknown_keys_have_the_nearest_right_one() -> None:
 
 
 def test_a_server_without_a_place_for_secrets_says_so() -> None:
-    server = Server.build(place_of(SECURE))
+    server = Server.build(experiment_of(SECURE))
     from fedkd.core.errors import RunError
     from fedkd.engines.inline import InlineEngine
 

@@ -8,7 +8,7 @@ from torch import nn
 
 from fedkd.client.context import ClientContext
 from fedkd.client.training import adjusted_cross_entropy, cross_entropy
-from tests.support.federations import place_of
+from tests.support.federations import experiment_of
 
 
 class Fixed(nn.Module):
@@ -55,7 +55,7 @@ def test_strength_zero_is_plain_cross_entropy() -> None:
 
 def test_local_training_uses_it() -> None:
     def trained(adjustment: float, *, by_hand: bool = False) -> torch.Tensor:
-        experiment = place_of(f"clients.logit_adjustment={0.0 if by_hand else adjustment}", "clients.epochs=3")
+        experiment = experiment_of(f"clients.logit_adjustment={0.0 if by_hand else adjustment}", "clients.epochs=3")
         labels = experiment.data.labels[experiment.data.clients[1].train]
         context = ClientContext(experiment, 1, 1, {}, experiment.data.public.inputs, labels)
         loss = adjusted_cross_entropy(labels, experiment.data.classes, adjustment) if by_hand else None

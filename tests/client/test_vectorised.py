@@ -25,7 +25,7 @@ from fedkd.data import ExperimentData
 from fedkd.experiment import Experiment
 from fedkd.models import build_model
 from fedkd.privacy.mechanism import PrivateTraining
-from tests.support.federations import federation, place_of
+from tests.support.federations import experiment_of, federation
 
 SIZES = (11, 5, 3, 17)
 CONFIG = ClientsConfig(batch_size=4, learning_rate=0.05, momentum=0.9)
@@ -346,7 +346,7 @@ def test_in_float32_answers_agree_to_rounding(tmp_path: Path, stacks: list[int])
 
 
 def test_training_alone_for_all_rounds_is_stacked_too(stacks: list[int]) -> None:
-    experiment = place_of()
+    experiment = experiment_of()
     job = Job("local", 1, to_json(experiment.config))
     accuracies = [perform(job, client).metrics["accuracy"] for client in range(4)]
     found = client_fn.together(stacking(job, experiment, Path()), range(4))
@@ -395,7 +395,7 @@ def test_stack_that_does_not_fit_into_memory_is_halved(
 
 
 def test_parts_stay_within_the_memory_they_may_take(monkeypatch: pytest.MonkeyPatch) -> None:
-    experiment = place_of()
+    experiment = experiment_of()
     job = Job("round", 1, to_json(experiment.config))
     # On the CPU the loop is faster, and bit-identical from one cohort size to another.
     assert client_fn.parts(job, (2, 0, 1)) == [(2,), (0,), (1,)]
@@ -410,9 +410,9 @@ def test_parts_stay_within_the_memory_they_may_take(monkeypatch: pytest.MonkeyPa
 
 
 def test_larger_batches_models_and_moments_take_more_memory() -> None:
-    small = place_of().training_bytes[0]
+    small = experiment_of().training_bytes[0]
     for more in ("clients.batch_size=64", "clients.optimiser=adam", "student.model={name: mlp, hidden: [64]}"):
-        assert place_of(more).training_bytes[0] > small
+        assert experiment_of(more).training_bytes[0] > small
 
 
 @dataclass

@@ -27,7 +27,7 @@ from fedkd.core.messages import (
 )
 from fedkd.experiment import Experiment
 from fedkd.models import accuracy, embeddings, predict
-from tests.support.federations import place_of
+from tests.support.federations import experiment_of
 
 STILL = "clients.learning_rate=1e-9"
 
@@ -59,7 +59,7 @@ def trained(experiment: Experiment, model: nn.Module, round: int) -> Tensor:
 
 
 def test_broadcast_starts_from_what_it_is_sent_and_remembers_nothing() -> None:
-    experiment = place_of()
+    experiment = experiment_of()
     for shift in (0.0, 0.1):
         given = context(experiment, 2, parameters(experiment, shift))
         expected = trained(experiment, given.received_model(), 2)
@@ -71,11 +71,11 @@ def test_broadcast_starts_from_what_it_is_sent_and_remembers_nothing() -> None:
 
 def test_broadcast_without_parameters_says_what_is_missing() -> None:
     with pytest.raises(ValueError, match="sent no parameters of model 0"):
-        rule("broadcast").respond(context(place_of()))
+        rule("broadcast").respond(context(experiment_of()))
 
 
 def test_parameters_are_sent_whole_under_the_architectures_name() -> None:
-    experiment = place_of("clients.models=[{name: mlp, hidden: [4]}]")
+    experiment = experiment_of("clients.models=[{name: mlp, hidden: [4]}]")
     sent = {
         parameter_prefix(1) + name: array
         for name, array in state_arrays(experiment.initial_model(1).state_dict()).items()
@@ -92,7 +92,7 @@ def test_parameters_are_sent_whole_under_the_architectures_name() -> None:
 
 
 def test_an_own_model_goes_on_from_where_it_was() -> None:
-    experiment = place_of()
+    experiment = experiment_of()
     memory: dict[str, Tensor] = {}
     model = experiment.initial_model()
     for round in (1, 2, 5):
@@ -122,7 +122,7 @@ def divergence(upload: Upload, consensus: Consensus) -> float:
 
 @pytest.mark.parametrize("loss", ["kl", "l1"])
 def test_digesting_moves_a_model_towards_the_consensus(loss: str) -> None:
-    experiment = place_of(STILL)
+    experiment = experiment_of(STILL)
     consensus = consensus_on(experiment, 3)
     found = []
     for epochs in (0, 1, 10):
@@ -133,7 +133,7 @@ def test_digesting_moves_a_model_towards_the_consensus(loss: str) -> None:
 
 
 def test_only_samples_with_a_target_are_digested() -> None:
-    experiment = place_of(STILL)
+    experiment = experiment_of(STILL)
     digesting = rule("own_model", digest_epochs=3, digest_learning_rate=0.05)
     untouched = logits_of(digesting.respond(context(experiment)))
     nowhere = consensus_on(experiment, 3, torch.zeros(40, dtype=torch.bool))
@@ -153,7 +153,7 @@ def test_only_samples_with_a_target_are_digested() -> None:
 
 
 def test_public_labels_are_learned_before_the_first_round_only() -> None:
-    experiment = place_of("clients.learning_rate=0.1")
+    experiment = experiment_of("clients.learning_rate=0.1")
     labels = experiment.data.public.labels
     pretraining = rule("own_model", pretrain_epochs=30)
     assert pretraining.receives == {"consensus", "labels"}
@@ -190,7 +190,7 @@ def test_the_others_means_by_hand() -> None:
 
 
 def test_mean_logits_are_those_of_the_trained_model() -> None:
-    experiment = place_of()
+    experiment = experiment_of()
     given = context(experiment)
     upload = rule("label_logits").respond(given)
     assert upload.model is not None
@@ -205,7 +205,7 @@ def means_of(upload: Upload) -> np.ndarray[Any, Any]:
 
 
 def test_a_clients_own_share_is_taken_off_the_means_where_it_is_in_them() -> None:
-    experiment = place_of("clients.learning_rate=0.2")
+    experiment = experiment_of("clients.learning_rate=0.2")
     distilling = rule("label_logits", weight=5.0)
     first = context(experiment)
     own = dict(distilling.respond(first).arrays)
@@ -227,7 +227,7 @@ def test_a_clients_own_share_is_taken_off_the_means_where_it_is_in_them() -> Non
 
 @pytest.mark.parametrize(("name", "width"), [("label_logits", 10), ("prototypes", 8)])
 def test_a_weight_of_0_ignores_the_others_and_a_large_one_follows_them(name: str, width: int) -> None:
-    experiment = place_of("clients.learning_rate=0.02", "clients.epochs=10")
+    experiment = experiment_of("clients.learning_rate=0.02", "clients.epochs=10")
     target = np.zeros((10, width), np.float32)
     target[:, 0] = 3.0
     received = {MEANS: target, SIZES: np.full(10, 5)}
@@ -245,7 +245,7 @@ def test_a_weight_of_0_ignores_the_others_and_a_large_one_follows_them(name: str
 
 
 def test_prototypes_are_mean_embeddings() -> None:
-    experiment = place_of()
+    experiment = experiment_of()
     given = context(experiment)
     upload = rule("prototypes").respond(given)
     assert upload.model is not None
@@ -256,7 +256,7 @@ def test_prototypes_are_mean_embeddings() -> None:
 
 
 def test_features_logits_and_labels_of_every_private_sample_are_sent() -> None:
-    experiment = place_of()
+    experiment = experiment_of()
     given = context(experiment, probe=True)
     upload = rule("features").respond(given)
     assert upload.model is not None
@@ -270,7 +270,7 @@ def test_features_logits_and_labels_of_every_private_sample_are_sent() -> None:
 
 
 def test_the_servers_answers_draw_a_clients_model() -> None:
-    experiment = place_of("clients.learning_rate=0.05", "clients.epochs=5")
+    experiment = experiment_of("clients.learning_rate=0.05", "clients.epochs=5")
     given = context(experiment)
     answers = np.zeros((len(given.labels), 10), np.float32)
     answers[:, 6] = 8.0
@@ -290,7 +290,7 @@ def test_the_servers_answers_draw_a_clients_model() -> None:
 
 @pytest.mark.parametrize("name", ["own_model", "label_logits", "prototypes", "features"])
 def test_rules_with_a_model_of_their_own_say_that_they_remember(name: str) -> None:
-    experiment = place_of()
+    experiment = experiment_of()
     first = context(experiment)
     one = rule(name).respond(first)
     assert rule(name).remembers
@@ -304,4 +304,4 @@ def test_rules_with_a_model_of_their_own_say_that_they_remember(name: str) -> No
 )
 def test_options_out_of_range_are_refused(override: str) -> None:
     with pytest.raises(ConfigError, match=r"clients\.rule\."):
-        place_of("clients.rule=own_model", override)
+        experiment_of("clients.rule=own_model", override)

@@ -9,7 +9,7 @@ import torch
 
 from fedkd.core.compute import fixed_arithmetic, to_device
 from tests.support import SUPPORT
-from tests.support.federations import place_of
+from tests.support.federations import experiment_of
 
 CASES = {
     "controls": [],
@@ -57,7 +57,7 @@ def test_federations_on_a_second_device_end_with_the_same_bits() -> None:
 
 
 def test_images_are_brought_to_a_device_once_and_everything_else_stays() -> None:
-    data = place_of().data
+    data = experiment_of().data
     assert data.on(torch.device("cpu")) is data
     there = data.on(torch.device("meta"))
     assert {there.inputs.device.type, there.public.inputs.device.type, there.test_inputs.device.type} == {"meta"}

@@ -13,14 +13,14 @@ from fedkd.experiment import Experiment
 from fedkd.models import accuracy
 from fedkd.results.directory import parameter_digest
 from fedkd.server.server import RoundResult, Server
-from tests.support.federations import SMALL, federation, place_of
+from tests.support.federations import SMALL, experiment_of, federation
 
 MODELS = "clients.models=[cnn, {name: mlp, hidden: [8]}, {name: mlp, hidden: [5, 5]}, resnet8]"
 OWN = ("clients.rule=own_model", MODELS)
 
 
 def test_architectures_are_dealt_out_in_turn_and_the_students_comes_first() -> None:
-    experiment = place_of(*OWN, "clients.count=6")
+    experiment = experiment_of(*OWN, "clients.count=6")
     assert experiment.architectures == (
         Plugin("mlp", {"hidden": [8]}),
         Plugin("cnn"),
@@ -31,7 +31,7 @@ def test_architectures_are_dealt_out_in_turn_and_the_students_comes_first() -> N
     # All clients of one architecture begin alike, and like the server's student if it is that.
     first = [parameter_digest(experiment.initial_model(index).state_dict()) for index in range(4)]
     assert len(set(first)) == 4
-    assert parameter_digest(place_of().initial_model().state_dict()) == first[0]
+    assert parameter_digest(experiment_of().initial_model().state_dict()) == first[0]
 
 
 def test_every_clients_own_model_is_measured_on_its_own_validation_samples(tmp_path: Path) -> None:
@@ -53,8 +53,8 @@ def test_every_clients_own_model_is_measured_on_its_own_validation_samples(tmp_p
     assert last.record.client_accuracy == pytest.approx(sum(found) / 4)
 
 
-def rounds_of(place_json: str, state_dir: Path) -> tuple[list[RoundResult], str]:
-    experiment = Experiment.of(place_json)
+def rounds_of(experiment_json: str, state_dir: Path) -> tuple[list[RoundResult], str]:
+    experiment = Experiment.of(experiment_json)
     server = Server.build(experiment, state_dir=str(state_dir))
     results = []
     with build_engine(experiment) as engine:

@@ -28,7 +28,7 @@ from fedkd.privacy.dp_sgd import private_steps, sampling_rate
 from fedkd.privacy.ledger import PrivacyLedger
 from fedkd.results.observer import Silent
 from fedkd.results.records import Summary
-from tests.support.federations import SMALL, federation, place_of
+from tests.support.federations import SMALL, experiment_of, federation
 
 DELTA = 1e-5
 GAUSSIAN = "privacy.mechanism={name: gaussian_logits, noise_multiplier: 2.0}"
@@ -95,7 +95,7 @@ def test_dp_sgd_spends_its_target_and_no_more(tmp_path: Path) -> None:
     assert summary.guarantee is not None
     noise = summary.guarantee.noise_multiplier
     spent = []
-    for client in place_of().data.clients:
+    for client in experiment_of().data.clients:
         examples = client.train.numel()
         rate, steps = sampling_rate(examples, 32), private_steps(examples, 32, 1)
         spent.append(composed_epsilon((GaussianEvent(noise, rate, 3 * steps),), DELTA))

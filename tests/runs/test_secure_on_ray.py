@@ -16,7 +16,7 @@ from fedkd.engines.building import build_engine
 from fedkd.engines.resources import Workload
 from fedkd.privacy.secure_sum.terms import PHASES
 from tests.support import SUPPORT
-from tests.support.federations import SMALL, federation, place_of
+from tests.support.federations import SMALL, experiment_of, federation
 from tests.support.secure_rounds import SECURE, SIX, check_that_nothing_is_unmasked, rounds, run_round
 
 pytest.importorskip("ray")
@@ -32,7 +32,7 @@ def _no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_server_never_holds_an_unmasked_report(tmp_path: Path) -> None:
-    with build_engine(place_of(SIX, SECURE, "engine.kind=ray", "engine.workers=1")) as engine:
+    with build_engine(experiment_of(SIX, SECURE, "engine.kind=ray", "engine.workers=1")) as engine:
         check_that_nothing_is_unmasked(tmp_path, engine)
 
 

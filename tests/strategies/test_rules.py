@@ -31,7 +31,7 @@ from fedkd.models import hit_rate, predict
 from fedkd.results.directory import parameter_digest
 from fedkd.server.averaging import average_states, parameter_fault
 from fedkd.server.student_rule import RoundReports, StudentRule
-from tests.support.federations import SMALL, federation, place_of
+from tests.support.federations import SMALL, experiment_of, federation
 
 NONE = torch.zeros(0, 10)
 EVERYTHING = torch.arange(40)
@@ -82,7 +82,7 @@ def test_states_are_averaged_by_examples() -> None:
 
 
 def test_the_student_becomes_the_mean_by_examples() -> None:
-    experiment = place_of()
+    experiment = experiment_of()
     rule = begun(experiment, "average")
     update = rule.update(answers(report(0, constant(experiment, 0.0), 1), report(2, constant(experiment, 1.0), 3)))
     assert values(rule) == {0.75}
@@ -92,7 +92,7 @@ def test_the_student_becomes_the_mean_by_examples() -> None:
 
 @pytest.mark.parametrize("name", ["average", "average_and_distil"])
 def test_parameters_that_do_not_fit_are_faults(name: str) -> None:
-    experiment = place_of()
+    experiment = experiment_of()
     rule = begun(experiment, name)
     good = constant(experiment, 0.0)
     assert rule.fault(report(0, good)) is None
@@ -111,7 +111,7 @@ def test_federated_averaging_as_an_algorithm_is_the_control() -> None:
     run = federation(None, "clients.rule=parameters", "student.rule=average", "clients.fraction=0.75")
     found = [result.record.student_accuracy for result in run.rounds(3)]
     # Another algorithm, client models of their own and attackers: the control knows none of it.
-    other = place_of(
+    other = experiment_of(
         *("clients.fraction=0.75", "clients.rule=own_model", MIXED.replace("hidden: [4]", "hidden: [5]")),
         *("engine.resources={mlp: {threads: 1}}", "clients.attackers.share=0.5"),
     )
@@ -121,7 +121,7 @@ def test_federated_averaging_as_an_algorithm_is_the_control() -> None:
 
 
 def test_the_averaging_control_runs_where_only_other_architectures_have_resources() -> None:
-    experiment = place_of(
+    experiment = experiment_of(
         "clients.models=[cnn]", "engine.resources={cnn: {threads: 1}}", "clients.rule=own_model", "rounds=1"
     )
     with InlineEngine() as engine:
@@ -151,7 +151,7 @@ def levels(rule: StudentRule) -> dict[int, float]:
 
 @pytest.mark.parametrize("refine", [True, False])
 def test_each_architecture_has_its_own_average(refine: bool) -> None:
-    experiment = place_of(MIXED, *STILL, "strategy=mean_logits")
+    experiment = experiment_of(MIXED, *STILL, "strategy=mean_logits")
     rule = begun(experiment, "average_and_distil", refine=refine)
     rule.update(answers(*refined(rule, experiment)))
     # Clients 0 and 2, by 1 and 3 examples; clients 1 and 3, by 1 and 1.
@@ -162,7 +162,9 @@ def test_each_architecture_has_its_own_average(refine: bool) -> None:
 def test_only_with_refine_are_the_clients_averages_distilled() -> None:
     moved = []
     for refine in (True, False):
-        experiment = place_of(MIXED, "distillation.learning_rate=0.1", "distillation.warmup=0", "strategy=mean_logits")
+        experiment = experiment_of(
+            MIXED, "distillation.learning_rate=0.1", "distillation.warmup=0", "strategy=mean_logits"
+        )
         rule = begun(experiment, "average_and_distil", refine=refine)
         rule.update(answers(*refined(rule, experiment)))
         moved.append({name[:13] for name, array in rule.broadcast().items() if np.ptp(array) > 1e-4})
@@ -171,7 +173,7 @@ def test_only_with_refine_are_the_clients_averages_distilled() -> None:
 
 
 def test_a_student_that_no_client_has_is_distilled_alone_and_goes_on_from_where_it_was() -> None:
-    experiment = place_of("clients.models=[{name: mlp, hidden: [4]}]", *STILL, "strategy=mean_logits")
+    experiment = experiment_of("clients.models=[{name: mlp, hidden: [4]}]", *STILL, "strategy=mean_logits")
     rule = begun(experiment, "average_and_distil")
     assert rule.student is not None
     before = predict(rule.student, experiment.data.public.inputs)
@@ -216,7 +218,7 @@ def means(*rows: tuple[int, float, int]) -> Arrays:
 
 
 def test_label_means_are_weighted_by_their_samples() -> None:
-    rule = begun(place_of(), "label_means")
+    rule = begun(experiment_of(), "label_means")
     assert rule.broadcast() == {}
     rule.update(answers(report(0, means((0, 1.0, 2), (1, 5.0, 3))), report(3, means((0, 4.0, 1), (9, -2.0, 7)))))
     sent = rule.broadcast()
@@ -224,14 +226,14 @@ def test_label_means_are_weighted_by_their_samples() -> None:
     assert sent[SIZES].tolist() == [3, 3, 0, 0, 0, 0, 0, 0, 0, 7]
     assert [sorted(rule.personal(client)) for client in range(4)] == [[INCLUDED], [], [], [INCLUDED]]
     assert rule.student is None
-    again = begun(place_of(), "label_means")
+    again = begun(experiment_of(), "label_means")
     again.load_state_dict(rule.state_dict())
     assert again.personal(3)
     assert (again.broadcast()[MEANS] == sent[MEANS]).all()
 
 
 def test_means_that_do_not_fit_are_faults() -> None:
-    rule = begun(place_of(), "label_means")
+    rule = begun(experiment_of(), "label_means")
     good = means((0, 1.0, 2))
     assert rule.fault(report(0, good)) is None
     for name, array in (
@@ -276,7 +278,7 @@ def features(rows: Any, examples: int, width: int = 8) -> Arrays:
 
 
 def test_every_client_gets_the_answers_to_its_own_samples() -> None:
-    rule = begun(place_of(), "features")
+    rule = begun(experiment_of(), "features")
     assert [rule.personal(client) for client in range(3)] == [{}] * 3
     first = features(1, 5)
     turned = {name: array[::-1].copy() for name, array in first.items()}
@@ -287,7 +289,7 @@ def test_every_client_gets_the_answers_to_its_own_samples() -> None:
     assert answered[1] == pytest.approx(answered[0][::-1], abs=1e-6)
     assert len({tuple(row) for row in answered[0].round(4).tolist()}) == 5
     # A client that is missing keeps the last answers to its samples; so does a server that goes on from its state.
-    again = begun(place_of(), "features")
+    again = begun(experiment_of(), "features")
     again.load_state_dict(rule.state_dict())
     for each in (rule, again):
         each.update(answers(report(0, first, 5), round=2))
@@ -297,7 +299,7 @@ def test_every_client_gets_the_answers_to_its_own_samples() -> None:
 
 
 def test_features_that_do_not_fit_are_faults() -> None:
-    rule = begun(place_of(), "features")
+    rule = begun(experiment_of(), "features")
     good = features(1, 4)
     assert rule.fault(report(0, good, 4)) is None
     bad = {
@@ -349,7 +351,7 @@ PRETRAINED = "student.rule={name: distil, pretrain_steps: 30}"
 
 
 def test_a_student_may_learn_from_the_public_labels_before_it_is_sent_out(tmp_path: Path) -> None:
-    experiment = place_of(PRETRAINED, "distillation.learning_rate=0.1")
+    experiment = experiment_of(PRETRAINED, "distillation.learning_rate=0.1")
     student = begun(experiment, "distil", pretrain_steps=30).student
     plain = begun(experiment, "distil").student
     assert student is not None

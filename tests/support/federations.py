@@ -51,10 +51,10 @@ class Federation:
         return [self.round(round) for round in range(1, last + 1)]
 
 
-def place_of(*overrides: str) -> Experiment:
+def experiment_of(*overrides: str) -> Experiment:
     return Experiment.of(load_config(SMALL, overrides))
 
 
 def federation(state_dir: Path | None, *overrides: str) -> Federation:
-    experiment = place_of(*overrides)
+    experiment = experiment_of(*overrides)
     return Federation(experiment, Server.build(experiment, state_dir=None if state_dir is None else str(state_dir)))

@@ -17,7 +17,7 @@ from fedkd.engines.flower.grid import GridEngine, Nodes
 from fedkd.engines.flower.wire import COHORT_MESSAGE, Cohort, decode_cohort
 from fedkd.engines.inline import InlineEngine
 from fedkd.engines.resources import Workload
-from tests.support.federations import place_of
+from tests.support.federations import experiment_of
 from tests.support.local_grid import FIRST_NODE, LocalGrid
 
 pytestmark = pytest.mark.usefixtures("task_identity")
@@ -90,7 +90,7 @@ def test_default_is_a_few_cohorts_per_worker() -> None:
 
 
 def test_clients_of_a_cohort_are_stacked_as_they_are_in_one_process() -> None:
-    experiment = place_of("engine.vectorise=always")
+    experiment = experiment_of("engine.vectorise=always")
     job = Job("local", 1, to_json(experiment.config))
     expected = by_client(InlineEngine().run(job, range(4)))
     with engine(LocalGrid(1), nodes=1, cohorts_per_worker=1, client_fn=CLIENT_FN) as grid_engine:

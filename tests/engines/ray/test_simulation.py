@@ -21,14 +21,14 @@ from fedkd.engines.flower.grid import EXPIRY_SECONDS, GridEngine, Nodes
 from fedkd.engines.flower.wire import COHORT_MESSAGE, Cohort, encode_cohort
 from fedkd.engines.resources import Workload
 from fedkd.server.setup import new_distiller, new_strategy
-from tests.support.federations import federation, place_of
+from tests.support.federations import experiment_of, federation
 from tests.support.local_grid import LocalGrid
 
 pytestmark = pytest.mark.usefixtures("task_identity")
 
 
 def strategy(*overrides: str) -> FederatedDistillation:
-    experiment = place_of(*overrides)
+    experiment = experiment_of(*overrides)
     return FederatedDistillation(
         experiment, new_strategy(experiment), new_distiller(experiment, experiment.initial_model())
     )
@@ -36,7 +36,7 @@ def strategy(*overrides: str) -> FederatedDistillation:
 
 def nonsense() -> Job:
     """Work that fails at once."""
-    return Job("no such kind", 1, to_json(place_of().config))
+    return Job("no such kind", 1, to_json(experiment_of().config))
 
 
 class LateGrid(LocalGrid):
