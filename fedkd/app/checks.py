@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from fedkd.app.secure_checks import check_secure_sum, secure_faults
 from fedkd.client.rule import ClientRule
 from fedkd.client.setup import attack_behaviour, client_rule, honest_behaviour
-from fedkd.config.load import PLUGIN_SECTIONS, plugin_at
+from fedkd.config.plugin_sections import PLUGIN_SECTIONS, plugin_at
 from fedkd.config.schema import ExperimentConfig
 from fedkd.core import plugins
 from fedkd.core.errors import ConfigError

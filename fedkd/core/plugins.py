@@ -6,10 +6,10 @@ user works, then of the shipped one (``fedkd.core.plugin_files``); for kinds who
 """
 
 import dataclasses
-import difflib
 import importlib
 import importlib.util
 import inspect
+import json
 import pkgutil
 from collections.abc import Iterator, Mapping
 from functools import cache
@@ -21,6 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
 from fedkd.core import plugin_files
 from fedkd.core.errors import PluginError
+from fedkd.core.wording import cut, explain, nearest
 
 
 @dataclasses.dataclass(frozen=True)
@@ -141,56 +142,71 @@ def options_of(cls: type) -> list[dataclasses.Field[Any]]:
 
 def check(kind: PluginKind, name: str, options: Mapping[str, Any]) -> list[str]:
     """Everything wrong with a name and its options, as ``key: message`` lines relative to the plug-in's section."""
+    return read_options(kind, name, options)[0]
+
+
+def read_options(kind: PluginKind, name: str, options: Mapping[str, Any]) -> tuple[list[str], dict[str, Any]]:
+    """What ``check`` says, and the options as their types have them: 1 is 1.0 where a float is wanted."""
     try:
         cls = resolve(kind, name)
     except PluginError as error:
-        return [f"name: {error}"]
-    problems, _ = _validate(cls, options)
-    return problems
+        return [f"name: {error}"], dict(options)
+    problems, parsed = _parse(kind, cls, options)
+    if parsed is None or problems:
+        return problems, dict(options)
+    try:
+        return [], parsed.model_dump(mode="json", exclude_unset=True)
+    except Exception:
+        # A type of the user's own that can be read and not written.
+        return [], dict(options)
 
 
 def build(kind: PluginKind, name: str, options: Mapping[str, Any] | None = None) -> Any:
     """The plug-in called ``name`` with ``options``; raises ``PluginError`` listing every option that does not fit."""
     cls = resolve(kind, name)
-    problems, values = _validate(cls, options or {})
-    if problems:
+    problems, parsed = _parse(kind, cls, options or {})
+    if problems or parsed is None:
         raise PluginError(f"{kind.noun} {name!r}: " + "; ".join(problems))
-    try:
-        return cls(**values)
-    except ValueError as error:
-        raise PluginError(f"{kind.noun} {name!r}: {error}") from error
+    return cls(**_values(cls, parsed))
 
 
-def _validate(cls: type, options: Mapping[str, Any]) -> tuple[list[str], dict[str, Any]]:
+def _parse(kind: PluginKind, cls: type, options: Mapping[str, Any]) -> tuple[list[str], BaseModel | None]:
+    """What is wrong with the options, and the same parsed by their types, if that can be."""
     fields = {field.name: field for field in options_of(cls)}
     problems = [
-        f"{key}: unknown option of {cls.__name__}{_did_you_mean(key, list(fields))}"
+        f"{cut(key)}: unknown option of {cls.__name__}{_did_you_mean(key, list(fields))}"
         for key in options
         if key not in fields
     ]
     try:
         model = _model_of(cls)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         # A name that the file does not define, or a type that pydantic does not know.
         file = inspect.getsourcefile(cls)
-        return [f"name: the options of {cls.__name__} in {file} cannot be read: {plugin_files.described(error)}"], {}
+        return [f"name: the options of {cls.__name__} in {file} cannot be read: {plugin_files.described(error)}"], None
     try:
-        parsed = model(**{key: value for key, value in options.items() if key in fields})
+        # As JSON, for which types are strict, and lists and texts do for what JSON does not have.
+        text = json.dumps({key: value for key, value in options.items() if key in fields})
+        parsed = model.model_validate_json(text, strict=True)
     except ValidationError as error:
-        for fault in error.errors():
-            path = ".".join(str(part) for part in fault["loc"])
-            given = "" if fault["type"] == "missing" else f", got {fault['input']!r}"
-            problems.append(f"{path}: {fault['msg']}{given}")
-        return problems, {}
-    values = {name: getattr(parsed, name) for name in fields}
+        see = f"see `fedkd list {kind.plural}` for what it takes"
+        problems += [explain(".".join(map(str, fault["loc"])), fault, see) for fault in error.errors()]
+        return problems, None
+    except (Exception, SystemExit) as error:
+        # A value that no configuration file could hold, or a default that the class fails to make.
+        return [*problems, f"name: the options of {cls.__name__} cannot be read: {plugin_files.described(error)}"], None
     if not problems:
         try:
-            cls(**values)
+            cls(**_values(cls, parsed))
         except ValueError as error:
             problems.append(str(error))
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             problems.append(f"name: {cls.__name__} cannot be made: {plugin_files.described(error)}")
-    return problems, values
+    return problems, parsed
+
+
+def _values(cls: type, parsed: BaseModel) -> dict[str, Any]:
+    return {field.name: getattr(parsed, field.name) for field in options_of(cls)}
 
 
 @cache
@@ -206,7 +222,9 @@ def _model_of(cls: type) -> type[BaseModel]:
         else:
             default = ...
         schema[field.name] = (hints[field.name], default)
-    return create_model(cls.__name__, __config__=ConfigDict(arbitrary_types_allowed=True), **schema)
+    return create_model(
+        cls.__name__, __config__=ConfigDict(arbitrary_types_allowed=True, allow_inf_nan=False), **schema
+    )
 
 
 class _NoPluginError(PluginError):
@@ -288,6 +306,6 @@ def _resolve_import(kind: PluginKind, name: str) -> type:
 
 
 def _did_you_mean(name: str, choices: list[str]) -> str:
-    close = difflib.get_close_matches(name, choices, n=1)
+    close = nearest(name, choices)
     listing = ", ".join(choices) if choices else "none"
-    return f"; did you mean {close[0]!r}?" + f" (choices: {listing})" if close else f"; choices: {listing}"
+    return f"; did you mean {close!r}?" + f" (choices: {listing})" if close else f"; choices: {listing}"

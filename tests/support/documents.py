@@ -39,7 +39,8 @@ from typer.main import get_command
 import fedkd.app.run
 from fedkd.app.cli import main as cli
 from fedkd.config.describe import describe_keys
-from fedkd.config.load import PLUGIN_SECTIONS, load_config
+from fedkd.config.load import load_config
+from fedkd.config.plugin_sections import PLUGIN_SECTIONS
 from fedkd.config.shipped import config_path
 from fedkd.core import plugins
 from tests.support import ROOT
