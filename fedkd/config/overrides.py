@@ -8,7 +8,7 @@ from fedkd.config.plugin_sections import PLUGIN_PATHS, SEVERAL
 from fedkd.config.schema import spelt_out
 from fedkd.config.strict_yaml import NOTHING, YamlError, parse_yaml
 from fedkd.core.errors import ConfigError
-from fedkd.core.wording import cut, shown
+from fedkd.core.wording import shown
 
 _COMMENT = re.compile(r"(^|\s)#")
 
@@ -16,7 +16,7 @@ _COMMENT = re.compile(r"(^|\s)#")
 def parse_overrides(texts: Iterable[str]) -> dict[str, Any]:
     """The changes by path; raises ``ConfigError`` with every fault, such as one value that is set twice."""
     changes: dict[str, Any] = {}
-    problems = []
+    problems: list[str] = []
     for text in texts:
         try:
             path, value = _parse(text)
@@ -44,7 +44,7 @@ def parse_value(text: str) -> Any:
 def check_path(path: str) -> str:
     """The path itself; raises ``ConfigError`` for one that is no key of a configuration, written with dots."""
     if not path.isprintable() or not all(part and part == part.strip() for part in path.split(".")):
-        raise ConfigError([f"{cut(path)!r}: a key is written with dots between names, for example clients.count"])
+        raise ConfigError([f"{shown(path)}: a key is written with dots between names, for example clients.count"])
     return path
 
 
@@ -53,7 +53,7 @@ def put(raw: dict[str, Any], changes: Mapping[str, Any]) -> list[str]:
 
     Another plug-in brings none of the options of the one before along, and gets those that are given beside its name.
     """
-    problems = []
+    problems: list[str] = []
     for path in sorted(changes, key=lambda key: (key.count("."), not key.endswith(".name"))):
         try:
             _put(raw, path, changes[path])
@@ -65,11 +65,11 @@ def put(raw: dict[str, Any], changes: Mapping[str, Any]) -> list[str]:
 def _parse(override: str) -> tuple[str, Any]:
     path, equals, text = override.partition("=")
     if not equals or not path:
-        raise ConfigError([f"{cut(override)!r}: an override is written key.path=value, for example clients.count=20"])
+        raise ConfigError([f"{shown(override)}: an override is written key.path=value, for example clients.count=20"])
     check_path(path)
     if not text.strip():
         raise ConfigError(
-            [f"{path}: has no value, got {cut(override)!r}; write null to unset the key, or '\"\"' for no text"]
+            [f"{path}: has no value, got {shown(override)}; write null to unset the key, or '\"\"' for no text"]
         )
     try:
         return path, parse_value(text)

@@ -131,7 +131,7 @@ class _Reader:
 
     def read(self) -> None:
         """Fill ``document`` and ``problems``; raises what the parser does, and ``YamlError`` for what is too much."""
-        self._events: Iterator[yaml.Event] = yaml.parse(self._text, Loader=yaml.SafeLoader)
+        self._events: Iterator[Any] = yaml.parse(self._text, Loader=yaml.SafeLoader)
         self._next()
         if isinstance(start := self._next(), yaml.StreamEndEvent):
             return
@@ -142,7 +142,7 @@ class _Reader:
         if not isinstance(self._next(), yaml.StreamEndEvent):
             raise YamlError(*self.problems, f"line {self.line}: a second document begins; keep one")
 
-    def _next(self) -> yaml.Event:
+    def _next(self) -> Any:
         event = next(self._events)
         self.line = event.start_mark.line + 1
         return event
@@ -157,7 +157,7 @@ class _Reader:
         if depth > DEEPEST:
             raise YamlError(f"line {self.line}: more than {DEEPEST} levels of nesting")
 
-    def _value(self, event: yaml.Event, path: str, depth: int) -> tuple[Any, int]:
+    def _value(self, event: Any, path: str, depth: int) -> tuple[Any, int]:
         """The value that an event begins, and the levels below it."""
         if isinstance(event, yaml.AliasEvent):
             return self._alias(event, depth)
@@ -177,14 +177,15 @@ class _Reader:
             self._anchors[event.anchor] = _Anchored(value, self._values - before + 1, height)
         return value, height
 
-    def _alias(self, event: yaml.AliasEvent, depth: int) -> tuple[Any, int]:
+    def _alias(self, event: Any, depth: int) -> tuple[Any, int]:
         if (found := self._anchors.get(event.anchor)) is None:
             raise YamlError(*self.problems, f"line {self.line}: *{event.anchor} repeats nothing that ends before it")
         self._count(found.size, depth + found.height)
         return copy.deepcopy(found.value), found.height
 
     def _sequence(self, path: str, depth: int) -> tuple[list[Any], int]:
-        items, height = [], 0
+        items: list[Any] = []
+        height = 0
         while not isinstance(event := self._next(), yaml.SequenceEndEvent):
             below = f"{path}.{len(items)}"
             self.document.lines[below] = self.line
@@ -214,7 +215,7 @@ class _Reader:
             height = max(height, levels + 1)
         return found, height
 
-    def _scalar(self, event: yaml.ScalarEvent) -> Any:
+    def _scalar(self, event: Any) -> Any:
         text = event.value
         try:
             text.encode()

@@ -79,7 +79,7 @@ def parse_grid(texts: Iterable[str]) -> Grid:
             continue
         if not key or not found:
             problems.append(
-                f"--grid {cut(text)!r}: is written key.path=value,value,... such as strategy.name=stacked,era"
+                f"--grid {shown(text)}: is written key.path=value,value,... such as strategy.name=stacked,era"
             )
         elif key in grid:
             problems.append(f"--grid {key}: is given twice, got {shown(values)}; list all values in one")
