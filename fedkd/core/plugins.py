@@ -21,7 +21,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
 from fedkd.core import plugin_files
 from fedkd.core.errors import PluginError
-from fedkd.core.wording import cut, explain, nearest
+from fedkd.core.faults import described
+from fedkd.core.files import is_file
+from fedkd.core.wording import cut, explain, nearest, shown
 
 
 @dataclasses.dataclass(frozen=True)
@@ -183,7 +185,7 @@ def _parse(kind: PluginKind, cls: type, options: Mapping[str, Any]) -> tuple[lis
     except (Exception, SystemExit) as error:
         # A name that the file does not define, or a type that pydantic does not know.
         file = inspect.getsourcefile(cls)
-        return [f"name: the options of {cls.__name__} in {file} cannot be read: {plugin_files.described(error)}"], None
+        return [f"name: the options of {cls.__name__} in {file} cannot be read: {described(error)}"], None
     try:
         # As JSON, for which types are strict, and lists and texts do for what JSON does not have.
         text = json.dumps({key: value for key, value in options.items() if key in fields})
@@ -194,14 +196,14 @@ def _parse(kind: PluginKind, cls: type, options: Mapping[str, Any]) -> tuple[lis
         return problems, None
     except (Exception, SystemExit) as error:
         # A value that no configuration file could hold, or a default that the class fails to make.
-        return [*problems, f"name: the options of {cls.__name__} cannot be read: {plugin_files.described(error)}"], None
+        return [*problems, f"name: the options of {cls.__name__} cannot be read: {described(error)}"], None
     if not problems:
         try:
             cls(**_values(cls, parsed))
         except ValueError as error:
             problems.append(str(error))
         except (Exception, SystemExit) as error:
-            problems.append(f"name: {cls.__name__} cannot be made: {plugin_files.described(error)}")
+            problems.append(f"name: {cls.__name__} cannot be made: {described(error)}")
     return problems, parsed
 
 
@@ -249,10 +251,10 @@ def _unknown(kind: PluginKind, name: str) -> PluginError:
     root = plugin_files.working_folder()
     own = None if root is None or not kind.by_path else root / kind.source / f"{name}.py"
     there = ""
-    if name.isidentifier() and own is not None and own.is_file():
+    if name.isidentifier() and own is not None and is_file(own):
         there = f"; {own} defines no subclass of fedkd's {kind.base_class().__name__}"
     choices = [choice for choice in names(kind) if choice != name]
-    return _NoPluginError(f"unknown {kind.noun} {name!r}{there}{_did_you_mean(name, choices)}")
+    return _NoPluginError(f"unknown {kind.noun} {shown(name)}{there}{_did_you_mean(name, choices)}")
 
 
 def _only_class(kind: PluginKind, name: str, module: ModuleType) -> type:
@@ -285,21 +287,29 @@ def _subclasses(kind: PluginKind, module: ModuleType) -> tuple[type, ...]:
 
 def _resolve_import(kind: PluginKind, name: str) -> type:
     module_name, _, class_name = name.partition(":")
+    if not all(part.isidentifier() for part in (*module_name.split("."), class_name)):
+        raise PluginError(
+            f"{kind.noun} {shown(name)}: is written module:Class, such as my_mod:MyClass; name a class so"
+        )
     folder = plugin_files.working_folder()
     if folder is not None:
         # That is where people keep the file they are trying out.
         plugin_files.import_from(folder)
     try:
         module = importlib.import_module(module_name)
+        cls = getattr(module, class_name, None)
     except (Exception, SystemExit) as error:
         absent = isinstance(error, ModuleNotFoundError) and f"{module_name}.".startswith(f"{error.name}.")
-        what = str(error) if absent else plugin_files.described(error)
+        what = str(error) if absent else described(error)
         remedy = "run from its folder, install it, or put its folder on PYTHONPATH" if absent else "mend the file"
         raise PluginError(f"{kind.noun} {name!r}: cannot import {module_name!r} ({what}); {remedy}") from error
-    cls = getattr(module, class_name, None)
     base = kind.base_class()
     if not (inspect.isclass(cls) and issubclass(cls, base)):
-        raise PluginError(f"{kind.noun} {name!r}: {class_name} must be a subclass of {base.__name__} in {module_name}")
+        meant = nearest(class_name, (each.__name__ for each in _subclasses(kind, module)))
+        hint = f"; did you mean {meant!r}?" if meant is not None and meant != class_name else ""
+        raise PluginError(
+            f"{kind.noun} {name!r}: {class_name} must be a subclass of {base.__name__} in {module_name}{hint}"
+        )
     if missing := sorted(getattr(cls, "__abstractmethods__", ())):
         raise PluginError(f"{kind.noun} {name!r}: {class_name} lacks {', '.join(missing)}; write what is missing")
     return cls
