@@ -33,7 +33,7 @@ def make(
     if not 0 <= partition < partitions <= clients:
         raise ConfigError(
             [
-                f"--partition-id, --num-partitions, --clients: must satisfy 0 <= P < nodes <= clients, got {partition}, "
+                f"--partition-id, --num-partitions, --clients: must be 0 <= P < nodes <= clients, got {partition}, "
                 f"{partitions}, {clients}; a node has its number from 0, and a client at least"
             ]
         )
