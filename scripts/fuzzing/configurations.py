@@ -10,12 +10,13 @@ from typing import Any
 import yaml
 
 from fedkd.config.describe import describe_keys
-from fedkd.config.load import PLUGIN_SECTIONS, load_config, read_yaml, to_mapping
+from fedkd.config.load import load_config, to_mapping
+from fedkd.config.plugin_sections import PLUGIN_SECTIONS
 from fedkd.config.shipped import config_path
 from fedkd.core import plugins
 from fedkd.core.errors import ConfigError, PluginError
 from fuzzing import command, tiny
-from fuzzing.meaning import means
+from fuzzing.meaning import means, read
 from fuzzing.oracle import digest_of, judge_run, snapshot
 from fuzzing.outcome import Case, NonsenseError, shortened
 from fuzzing.values import EVERYTHING, near
@@ -73,7 +74,7 @@ def targets() -> tuple[Target, ...]:
 
 def _shipped() -> Iterator[Target]:
     for name in tiny.names():
-        raw = read_yaml(config_path(name))
+        raw = read(config_path(name).read_text(encoding="utf-8"))
         for path, _ in tiny.leaves({key: value for key, value in raw.items() if key not in {"reference", "extends"}}):
             yield Target(name, path)
 

@@ -10,3 +10,9 @@ FAMILIES: dict[str, Family] = {
     "wire": wire.case,
     "directories": directories.case,
 }
+
+TURNS = (
+    *("configurations", "texts", "replies", "configurations", "texts", "wire"),
+    *("configurations", "texts", "replies", "directories"),
+)
+"""Whose case is tried next, over and over: more of those that take little time."""

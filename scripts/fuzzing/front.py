@@ -7,10 +7,10 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import count, islice
+from itertools import count, cycle, islice
 from typing import Any
 
-from fuzzing.families import FAMILIES
+from fuzzing.families import FAMILIES, TURNS
 from fuzzing.outcome import FAULTS, Verdict
 from fuzzing.trial import attempt, scratch, work_in
 from fuzzing.workers import Finished, Task, try_all
@@ -73,8 +73,9 @@ def summed_up(found: Sequence[Finished], seed: int, seconds: float) -> dict[str,
 
 def _tasks(families: Sequence[str], seed: int) -> Iterator[Task]:
     """The families' cases in turn, without end."""
-    for number in count():
-        yield from (Task(family, number, seed) for family in families)
+    numbers = {family: count() for family in families}
+    for family in cycle(family for family in TURNS if family in numbers):
+        yield Task(family, next(numbers[family]), seed)
 
 
 def _one(task: Task) -> int:

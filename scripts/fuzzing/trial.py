@@ -83,10 +83,11 @@ def scratch() -> Iterator[str]:
 def work_in(folder: str) -> None:
     """Have this process keep everything temporary there, and reach no network: what is not here, is not fetched."""
     tempfile.tempdir = folder
-    urllib.request.urlopen = _unreachable
+    urllib.request.urlopen = unreachable
 
 
-def _unreachable(*_: object, **__: object) -> NoReturn:
+def unreachable(*_: object, **__: object) -> NoReturn:
+    """What takes the place of ``urlopen``."""
     raise urllib.error.URLError("the network is not tried here")
 
 
