@@ -22,6 +22,7 @@ from fedkd.engines.building import EngineBuilder, build_engine, over_grid, ray_s
 from fedkd.engines.ray.shared import RaySize, SharedRay
 from fedkd.experiment import Experiment
 from fedkd.privacy.private import Private
+from fedkd.privacy.secure_sum.identities import Directory
 from fedkd.results.checkpoint import Checkpoint
 from fedkd.results.directory import AUDIT, ControlResult, RunDirectory
 from fedkd.results.lock import locked
@@ -55,6 +56,7 @@ def run_experiment(
     resume: bool = False,
     ray_address: str | None = None,
     engine: EngineBuilder | None = None,
+    directory: Directory | None = None,
 ) -> Summary:
     """Run the experiment and write its directory; with ``resume`` go on with the run that is there, if there is one.
 
@@ -64,7 +66,8 @@ def run_experiment(
     finished rounds are on disk and the engine's processes are gone. A resumed run ends with what it would have ended
     with uninterrupted; ``ConfigError`` if ``config`` differs from its own in what influences results. One that is
     finished is left alone. Of the rounds asked for there may be more than before. The clients' work is done by what
-    ``engine`` builds instead of by ``engine.kind``, where one is given.
+    ``engine`` builds instead of by ``engine.kind``, where one is given; ``directory`` has the public keys of clients
+    with keys of their own.
     """
     if not isinstance(config, ExperimentConfig):
         raise ConfigError(
@@ -77,16 +80,23 @@ def run_experiment(
     experiment = check(config, own_engine=engine is None)
     for notice in notices(config):
         observer.noticed(notice)
-    build = engine or (lambda experiment: build_engine(experiment, verbose=verbose, ray_address=ray_address))
+    memory = RunDirectory(out).client_state
+
+    def own_engine(experiment: Experiment) -> Engine:
+        return build_engine(experiment, verbose=verbose, ray_address=ray_address, memory=memory)
+
     if resume and engine is None:
         require_state_here(RunDirectory(out).client_state)
     with locked(out):
-        run = _Run(experiment, RunDirectory(out) if resume else RunDirectory.create(out, config), observer)
+        folder = RunDirectory(out) if resume else RunDirectory.create(out, config)
+        run = _Run(experiment, folder, observer, directory)
         if resume:
             run.resume_from(config)
         try:
             with fixed_arithmetic(experiment.device):
-                return run.finish(build, config.engine.kind if engine is None else "flower", verbose=verbose)
+                return run.finish(
+                    engine or own_engine, config.engine.kind if engine is None else "flower", verbose=verbose
+                )
         except RunError as error:
             again = f"fedkd run --resume --out {out}" if engine is None else f"the same, with out={out} and resume=true"
             raise RunError(f"{error}\nResume with: {again}") from error
@@ -99,8 +109,7 @@ def _finished(directory: RunDirectory, config: ExperimentConfig, observer: Obser
     if summary is None or summary.rounds != config.rounds or before.controls != config.controls:
         return None
     if not all(path.is_file() for path in figure_files(directory.path)):
-        with writing(directory.path / "plots"):
-            draw_figures(directory.path)
+        draw_figures(directory.path, observer.noticed)
     if config.privacy.audit.attacks and not (directory.path / AUDIT).is_file():
         audit_run(directory.path, config.privacy.audit, observer, verbose=verbose)
         return summary
@@ -113,13 +122,16 @@ def _finished(directory: RunDirectory, config: ExperimentConfig, observer: Obser
 class _Run:
     """One run in its directory, from where it is to its end."""
 
-    def __init__(self, experiment: Experiment, directory: RunDirectory, observer: Observer) -> None:
+    def __init__(
+        self, experiment: Experiment, directory: RunDirectory, observer: Observer, keys: Directory | None
+    ) -> None:
         self._experiment, self._directory, self._observer = experiment, directory, observer
         state_dir = str(directory.client_state.resolve()) if keeps_state(experiment) else None
-        self._server = Server.build(experiment, state_dir=state_dir)
+        self._server = Server.build(experiment, state_dir=state_dir, directory=keys)
         self._totals = Totals()
         self._started = time.monotonic()
         self._spent_before = 0.0
+        self._labels_drawn = False
 
     def resume_from(self, config: ExperimentConfig) -> None:
         """Go on from the newest checkpoint that can be used; raises ``RunError`` or ``ConfigError``."""
@@ -151,18 +163,22 @@ class _Run:
         with build(experiment) as engine:
             for round in range(self._totals.rounds + 1, experiment.config.rounds + 1):
                 self._round(engine, round)
-                with writing(directory.path / "plots"):
-                    draw_label_distribution(experiment.data, directory.path)
+                self._draw_labels()
             finished = self._controls(engine, self._possible(kind))
         summary = summarise(experiment, self._server, self._totals, finished, self._seconds())
         directory.finish(summary)
-        with writing(directory.path / "plots"):
-            draw_label_distribution(experiment.data, directory.path)
-            draw_figures(directory.path)
+        self._draw_labels()
+        draw_figures(directory.path, observer.noticed)
         observer.finished(summary, overview)
         if experiment.config.privacy.audit.attacks:
             _audit(directory, experiment, experiment.config.privacy.audit, observer, verbose)
         return summary
+
+    def _draw_labels(self) -> None:
+        """Draw, once, how the labels are distributed; not before the first round, which should not wait for it."""
+        if not self._labels_drawn:
+            draw_label_distribution(self._experiment.data, self._directory.path, self._observer.noticed)
+        self._labels_drawn = True
 
     def _restore(self, checkpoint: Checkpoint) -> None:
         try:

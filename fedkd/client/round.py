@@ -21,6 +21,7 @@ from fedkd.core.messages import CONSENSUS, Consensus, Job, Measurement, Reply
 from fedkd.core.seeding import torch_generator
 from fedkd.experiment import Experiment
 from fedkd.models import accuracy
+from fedkd.privacy.secure_sum import ProtocolError
 
 
 def perform(job: Job, client: int, trainer: Trainer = train) -> Reply:
@@ -31,6 +32,8 @@ def perform(job: Job, client: int, trainer: Trainer = train) -> Reply:
     experiment = Experiment.of(job.config)
     if is_secure(job):
         return perform_step(experiment, job, client, lambda: _released(experiment, job, client))
+    if job.kind == "round" and experiment.config.privacy.secure_aggregation is not None:
+        raise ProtocolError("a report was asked for in the open, and with privacy.secure_aggregation none is given")
     match job.kind:
         case "round":
             return _round(experiment, job, client, trainer)
@@ -108,7 +111,7 @@ def _round(experiment: Experiment, job: Job, client: int, trainer: Trainer) -> R
 
 
 def _released(experiment: Experiment, job: Job, client: int) -> Tensor:
-    """The client's logits in a secure sum, after the mechanism."""
+    """The client's logits in a secure sum, after the mechanism: on what was asked, and on no test samples."""
     context, upload, notes = _train_and_answer(experiment, job, client, train)
     check_covered(experiment.mechanism, upload)
     if upload.logits is None or upload.mask is not None:
