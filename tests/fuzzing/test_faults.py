@@ -138,7 +138,7 @@ def test_what_never_ends_is_found() -> None:
 
 def test_a_lie_that_ends_the_run_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     def lie(reply: Reply) -> replies.Told:
-        return [replace(reply, metrics={})], "no metrics", False
+        return [replace(reply, examples=-1)], "-1 examples", False
 
     assert tried(lambda folder: replies.attempt("quickstart", lie, folder)) == Outcome(Verdict.refused)
 
@@ -148,7 +148,7 @@ def test_a_lie_that_ends_the_run_is_found(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(server, "collect_reports", end)
     outcome = tried(lambda folder: replies.attempt("quickstart", lie, folder))
     assert outcome.verdict is Verdict.nonsense
-    assert outcome.reason.startswith("no metrics: one client ended the run")
+    assert outcome.reason.startswith("-1 examples: one client ended the run")
 
 
 def test_a_lie_that_changes_the_student_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
