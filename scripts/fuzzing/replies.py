@@ -1,5 +1,6 @@
 """Replies of one dishonest client among honest ones, under every algorithm and every strategy."""
 
+import copy
 import dataclasses
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -301,4 +302,6 @@ def _put(value: Any, path: tuple[Any, ...], new: Any) -> Any:
             items.pop(key, None)
         return items
     below = _put(getattr(value, key), tuple(rest), None if new is _MISSING and not rest else new)
-    return dataclasses.replace(value, **{key: below})
+    changed = copy.copy(value)
+    object.__setattr__(changed, key, below)  # what its types do not allow, frozen though it is
+    return changed
