@@ -89,6 +89,11 @@ class PublicConfig:
         Count | None, Field(description="public samples drawn per round beside the labelled ones (null: all)")
     ] = None
 
+    @property
+    def held_out(self) -> int:
+        """How many labelled samples validate: the nearest whole number to validation × labelled; one stays to train."""
+        return max(0, min(round(self.validation * self.labelled), self.labelled - 1))
+
 
 @dataclass(frozen=True)
 class DataConfig:
@@ -145,6 +150,11 @@ class ClientsConfig:
     )
     attackers: Annotated[AttackersConfig, Field(description="")] = field(default_factory=AttackersConfig)
     min_reports: Annotated[Count, Field(description="valid reports a round needs; fewer stop the run")] = 1
+
+    @property
+    def attacking(self) -> int:
+        """How many clients attack: the nearest whole number to share × count."""
+        return int(self.attackers.share * self.count + 0.5)
 
     @property
     def per_round(self) -> int:

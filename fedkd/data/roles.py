@@ -176,9 +176,8 @@ def _unlabelled(images: Tensor) -> PublicSet:
 
 def _public(config: ExperimentConfig, images: Tensor, truth: Int[Tensor, " samples"]) -> PublicSet:
     labelled = config.data.public.labelled
-    held_out = max(0, min(round(config.data.public.validation * labelled), labelled - 1))
     validation = torch.zeros(len(truth), dtype=torch.bool)
-    validation[:labelled] = _stratified(truth[:labelled], held_out)
+    validation[:labelled] = _stratified(truth[:labelled], config.data.public.held_out)
     labels = truth.clone()
     labels[labelled:] = UNKNOWN_LABEL
     labels[validation] = UNKNOWN_LABEL

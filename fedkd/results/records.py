@@ -77,8 +77,8 @@ class ClientRecord:
     """One row of ``clients.csv``: what one client did in a round, what it cost, and how well it does for itself.
 
     ``sent`` and ``received`` are the bytes serialised for it, without the envelopes of messages.
-    ``validation_accuracy`` is that of its model on its own validation samples, ``test_accuracy`` on the test set (in
-    the last round).
+    ``behaviour`` names how it behaves, be it an attacker or not. ``validation_accuracy`` is that of its model on its own
+    validation samples, ``test_accuracy`` on the test set (in the last round).
     """
 
     round: int
@@ -86,6 +86,7 @@ class ClientRecord:
     model: str
     sent: Traffic
     received: Traffic
+    behaviour: str
     validation_accuracy: float | None = None
     test_accuracy: float | None = None
 
@@ -96,6 +97,8 @@ class Summary:
 
     ``client_accuracy`` is the last round's mean on the clients' own validation samples, ``client_test_accuracy`` on the
     test set; ``traffic`` divides ``bytes_up`` and ``bytes_down`` into logits, parameters and other.
+
+    ``attackers`` are the clients that behave as ``clients.attackers`` says.
 
     ``validation`` and ``diagnosis`` are the last round's; the diagnosis also knows how the control public_only does on
     the validation samples, where that control was asked for.
@@ -115,6 +118,7 @@ class Summary:
     delta: float
     rounds: int
     clients: int
+    attackers: tuple[int, ...]
     failures: int
     wall_seconds: float
     student_sha256: str | None
@@ -130,7 +134,11 @@ class Summary:
 
 @dataclass(frozen=True)
 class Overview:
-    """What is known before the first round, for the header a user sees; ``privacy`` is what it should say of that."""
+    """What is known before the first round, for the header a user sees.
+
+    ``attackers`` are the clients that behave as ``attack`` says, the others as ``behaviour``; ``privacy`` is what the
+    header should say of that, and ``remarks`` what else a user should know.
+    """
 
     dataset: str
     classes: int
@@ -153,4 +161,8 @@ class Overview:
     rounds: int
     controls: tuple[str, ...]
     out: str
+    behaviour: str
+    attackers: tuple[int, ...]
+    attack: str
     privacy: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()

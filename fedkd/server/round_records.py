@@ -67,6 +67,7 @@ def client_records(
                 model=experiment.architectures[experiment.architecture_of(client)].name,
                 sent=sent.get(client, Traffic()),
                 received=traffic,
+                behaviour=experiment.behaviour_spec_of(client).name,
                 validation_accuracy=None if validation is None else float(validation),
                 test_accuracy=None if test is None else float(test),
             )

@@ -44,8 +44,8 @@ RECORD = RoundRecord(
     diagnosis=Diagnosis(next(iter(Verdict)), "All is well."),
 )
 CLIENTS = (
-    ClientRecord(1, 0, "mlp", Traffic(logits=60, other=10), Traffic(parameters=500), 0.5, 0.25),
-    ClientRecord(1, 2, "mlp", Traffic(logits=30), Traffic(parameters=500), None, 0.75),
+    ClientRecord(1, 0, "mlp", Traffic(logits=60, other=10), Traffic(parameters=500), "honest", 0.5, 0.25),
+    ClientRecord(1, 2, "mlp", Traffic(logits=30), Traffic(parameters=500), "lma", None, 0.75),
 )
 
 

@@ -1,6 +1,6 @@
 """Shows a run to a person: a header, a line per round, a bar inside long stages, and a closing table."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 
@@ -20,6 +20,10 @@ _COLUMNS = (
     ("MB up", 9),
     ("seconds", 9),
 )
+
+
+_LISTED = 20
+"""Of more clients than this not every one is named in the header."""
 
 
 class ConsoleObserver:
@@ -150,6 +154,12 @@ def _share(share: float | None) -> str:
     return "no samples" if share is None else _percent(share)
 
 
+def _listed(clients: Sequence[int]) -> str:
+    """The first few of them."""
+    shown = ", ".join(map(str, clients[:_LISTED]))
+    return shown if len(clients) <= _LISTED else f"{shown} and {len(clients) - _LISTED} more"
+
+
 def _header(overview: Overview) -> Iterator[tuple[str, str]]:
     shape = "×".join(map(str, overview.shape))
     yield "data", f"{overview.dataset}, {shape}, {overview.classes} classes, {overview.test_samples:,} test samples"
@@ -163,11 +173,21 @@ def _header(overview: Overview) -> Iterator[tuple[str, str]]:
         f"{overview.clients} ({overview.clients_per_round} a round) with {overview.private_samples:,} private samples, "
         f"{overview.smallest_client:,} to {overview.largest_client:,} each; {overview.partition}",
     )
+    if overview.attackers:
+        yield (
+            "attackers",
+            f"{len(overview.attackers)} of {overview.clients} clients, {overview.attack}: "
+            f"{_listed(overview.attackers)}",
+        )
+    if overview.behaviour != "honest":
+        yield "behaviour", f"{overview.behaviour}, of all other clients" if overview.attackers else overview.behaviour
     yield "student", f"{overview.student}, {overview.student_parameters:,} parameters"
     yield "teacher", f"{overview.teacher}; λ by {overview.balancer}"
     yield "engine", overview.engine
     yield "controls", ", ".join(overview.controls) or "none"
     yield "results", overview.out
+    if overview.remarks:
+        yield "note", "\n".join(overview.remarks)
     if overview.privacy:
         yield "privacy", "\n".join(line.removeprefix("privacy: ") for line in overview.privacy)
 

@@ -102,6 +102,9 @@ def _header(log: RunLog) -> Iterator[tuple[str, str]]:
         found = [value for path in paths if (value := log.at(path)) is not None]
         if found:
             yield name, ", ".join(map(str, found))
+    attackers = None if log.summary is None else log.summary.get("attackers")
+    if attackers:
+        yield "attackers", f"{', '.join(map(str, attackers))}: {log.at('clients.attackers.behaviour.name')}"
 
 
 def _result(log: RunLog) -> Iterator[str]:
