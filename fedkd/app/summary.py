@@ -73,10 +73,14 @@ def summarise(
     if last is None:
         raise RunError("no round was run, and there is nothing to sum up; set rounds to at least 1")
     diagnosis = last.diagnosis
-    if last.validation is not None:
+    if diagnosis is not None:
         bar = controls["public_only"].validation_accuracy if "public_only" in controls else None
         diagnosis = diagnose(
-            last.validation, public_only=bar, previous=totals.validation_before, classes=experiment.data.classes
+            last.validation,
+            public_only=bar,
+            previous=totals.validation_before,
+            classes=experiment.data.classes,
+            circumstances=last.circumstances,
         )
     private, delta = server.private, config.privacy.delta
     # In the order of the configuration, whatever order they ended in.

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 from fedkd.core.messages import Traffic
-from fedkd.distillation.diagnosis import Diagnosis, ValidationReport
+from fedkd.distillation.diagnosis import Circumstances, Diagnosis, ValidationReport
 from fedkd.privacy.guarantee import Guarantee
 
 
@@ -48,7 +48,8 @@ class RoundRecord:
     on (the simulator knows them); ``client_accuracy`` is the mean, over the round's clients, of their models' accuracy
     on their own validation samples, which are as skewed as their training samples: not comparable with the student's.
     What belongs to distillation is None where there is none.
-    ``validation`` compares student and teacher on the validation samples, ``diagnosis`` says what that means.
+    ``validation`` compares student and teacher on the validation samples, ``circumstances`` is what else is known, and
+    ``diagnosis`` says what all that means.
     Under secure aggregation ``secure`` tells of the sum, and nothing is known of single clients: ``client_accuracy`` is
     None.
     Wall time is not here but in ``timings.jsonl``, so that equal runs have equal rounds.
@@ -69,6 +70,7 @@ class RoundRecord:
     client_accuracy: float | None = None
     validation: ValidationReport | None = None
     diagnosis: Diagnosis | None = None
+    circumstances: Circumstances | None = None
     secure: SecureRecord | None = None
 
 
@@ -77,7 +79,7 @@ class ClientRecord:
     """One row of ``clients.csv``: what one client did in a round, what it cost, and how well it does for itself.
 
     ``sent`` and ``received`` are the bytes serialised for it, without the envelopes of messages.
-    ``behaviour`` names how it behaves, be it an attacker or not. ``validation_accuracy`` is that of its model on its own
+    ``behaviour`` names how it behaves, attacker or not. ``validation_accuracy`` is that of its model on its own
     validation samples, ``test_accuracy`` on the test set (in the last round).
     """
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from fedkd.core.messages import Traffic
-from fedkd.distillation.diagnosis import Diagnosis, ValidationReport
+from fedkd.distillation.diagnosis import Circumstances, Diagnosis, ValidationReport
 from fedkd.experiment import Experiment
 from fedkd.results.records import ClientRecord, RoundRecord
 from fedkd.server.evaluation import teacher_accuracy
@@ -22,6 +22,7 @@ def round_record(
     student_accuracy: float | None,
     validation: ValidationReport | None,
     diagnosis: Diagnosis | None,
+    circumstances: Circumstances | None,
 ) -> RoundRecord:
     """What became of a round, of whose clients ``rows`` tell."""
     distilled = update.distilled
@@ -41,6 +42,7 @@ def round_record(
         clients=tuple(row.client for row in rows),
         validation=validation,
         diagnosis=diagnosis,
+        circumstances=circumstances,
     )
 
 

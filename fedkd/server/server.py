@@ -19,6 +19,7 @@ from fedkd.distillation.diagnosis import ValidationReport, diagnose
 from fedkd.experiment import Experiment
 from fedkd.privacy.ledger import PrivacyLedger
 from fedkd.results.records import ClientRecord, Failure, RoundRecord, SecureRecord
+from fedkd.server.circumstances import circumstances_of
 from fedkd.server.colluding_attackers import collude
 from fedkd.server.evaluation import accuracy_on_test, reports_on_test, validation_of
 from fedkd.server.exchange import Exchange
@@ -137,7 +138,7 @@ class Server:
             {client: found for client, found in metrics.items() if client in sent},
         )
         received = RoundReports(job.round, reports, chosen, asked, tests, progress, job.probe)
-        return self._update(received, rows, failures=tuple(failures))
+        return self._update(received, rows, [report.client for report in reports], failures=tuple(failures))
 
     def _finish_securely(self, job: Job, run: RunJob, progress: Progress) -> RoundResult:
         """The round with nothing but the sum of its reports."""
@@ -163,6 +164,7 @@ class Server:
         return self._update(
             RoundReports(job.round, (), chosen, asked, progress=progress, summed=summed),
             client_records(self.experiment, job.round, received, account.sent, {}),
+            result.survivors,
             failures=account.failures,
             secure=account.record,
         )
@@ -171,6 +173,7 @@ class Server:
         self,
         received: RoundReports,
         rows: tuple[ClientRecord, ...],
+        survivors: Sequence[int],
         *,
         failures: tuple[Failure, ...],
         secure: SecureRecord | None = None,
@@ -182,11 +185,18 @@ class Server:
             tested, validation = update.student_accuracy, None
             if student is not None:
                 tested = accuracy_on_test(experiment, student)
-                validation = None if update.targets is None else validation_of(experiment, student, update.targets)
-        diagnosis = None
-        if validation is not None:
+                taught_at = None if update.distilled is None else update.distilled.temperature
+                if update.targets is not None:
+                    validation = validation_of(experiment, student, update.targets, taught_at)
+        diagnosis = circumstances = None
+        if student is not None and update.targets is not None:
+            circumstances = circumstances_of(experiment, received, rows, survivors, self.private)
             diagnosis = diagnose(
-                validation, public_only=None, previous=self._last_report, classes=experiment.data.classes
+                validation,
+                public_only=None,
+                previous=self._last_report,
+                classes=experiment.data.classes,
+                circumstances=circumstances,
             )
         record = round_record(
             experiment,
@@ -196,6 +206,7 @@ class Server:
             student_accuracy=tested,
             validation=validation,
             diagnosis=diagnosis,
+            circumstances=circumstances,
         )
         self._consensus, self._last_report = update.consensus, validation
         steps = () if update.distilled is None else update.distilled.rows

@@ -8,8 +8,9 @@ from rich.console import Console as RichConsole
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from fedkd.distillation.diagnosis import Verdict
 from fedkd.results.records import Overview, RoundRecord, Summary
-from fedkd.results.report.comparisons import COMPARISONS, versus_student
+from fedkd.results.report.comparisons import COMPARISONS, not_beaten, versus_student
 
 _COLUMNS = (
     ("round", 7),
@@ -21,6 +22,9 @@ _COLUMNS = (
     ("seconds", 9),
 )
 
+
+_SAID_AT_THE_END = {Verdict.HEALTHY, Verdict.TOO_FEW_SAMPLES, Verdict.NO_LABELS, Verdict.ONE_CLIENT}
+"""What need not be said after every round."""
 
 _LISTED = 20
 """Of more clients than this not every one is named in the header."""
@@ -119,6 +123,8 @@ class ConsoleObserver:
         for reason, clients in reasons.items():
             who = f"client {clients[0]}" if len(clients) == 1 else f"{len(clients)} clients"
             self._rich.print(f"  {who} dropped from round {record.round}: {reason}", style="yellow", markup=False)
+        if record.diagnosis is not None and record.diagnosis.verdict not in _SAID_AT_THE_END:
+            self._rich.print(f"  {record.diagnosis.text}", style="yellow", markup=False)
 
     def control_ended(self, name: str, accuracy: float) -> None:
         """Print the control's result."""
@@ -210,12 +216,8 @@ def _remarks(summary: Summary, overview: Overview) -> Iterator[str]:
     if (share := summary.student_accuracy) is not None:
         error = 100 * (share * (1 - share) / overview.test_samples) ** 0.5
         yield f"One standard error of the student is {error:.1f} points, on {overview.test_samples:,} test samples."
-        baseline = summary.controls.get("public_only")
-        if baseline is not None and share <= baseline:
-            yield (
-                f"The student does not beat the baseline public_only ({_percent(share)} vs. {_percent(baseline)}): the "
-                "clients added nothing to what the server's own labelled samples give."
-            )
+    if (warning := not_beaten(summary.student_accuracy, summary.controls)) is not None:
+        yield warning
     if summary.client_accuracy is not None:
         yield (
             "* The clients' own models, each on its own client's validation samples: "
@@ -235,7 +237,7 @@ def _remarks(summary: Summary, overview: Overview) -> Iterator[str]:
             f"{report.student_entropy:.2f} nats."
         )
     if summary.diagnosis is not None:
-        yield f"Diagnosis: {summary.diagnosis.text}"
+        yield f"Diagnosis, on {summary.diagnosis.samples} validation samples: {summary.diagnosis.text}"
     if summary.epsilon is None or summary.guarantee is None:
         yield "Privacy: no formal privacy guarantee (no DP)."
     else:
