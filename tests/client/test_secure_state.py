@@ -77,9 +77,7 @@ def test_a_damaged_memory_is_named_and_not_begun_anew(tmp_path: Path, damage: st
     path = written(tmp_path)
     spoilt = DAMAGE[damage](path.read_bytes())
     path.write_bytes(spoilt)
-    with pytest.raises(
-        RunError, match=r"client_000003\.json cannot be used .* bring back the file as it was"
-    ):
+    with pytest.raises(RunError, match=r"client_000003\.json cannot be used .* bring back the file as it was"):
         opened(tmp_path)
     assert path.read_bytes() == spoilt
 
