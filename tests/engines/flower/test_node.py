@@ -28,7 +28,8 @@ from tests.support.local_grid import LocalGrid
 
 pytestmark = pytest.mark.usefixtures("task_identity")
 
-SECURE = ("clients.count=6", "privacy.secure_aggregation={entropy: system}", "controls=[]")
+SIX = ("clients.count=6", "controls=[]")
+SECURE = (*SIX, "privacy.secure_aggregation.entropy=system")
 NODES = 2
 
 
@@ -126,7 +127,7 @@ REFUSED: dict[str, tuple[Callable[[ExperimentConfig], Cohort], str]] = {
     "more repeats": (other("privacy.secure_aggregation.repeats=9"), "is there for the configuration"),
     "a lower threshold": (other("privacy.secure_aggregation.threshold=0.6"), "is there for the configuration"),
     "in the open": (
-        lambda config: cohort(load_config(SMALL, [*SECURE, "privacy.secure_aggregation=null"]), kind="round"),
+        lambda config: cohort(load_config(SMALL, SIX), kind="round"),
         "is there for the configuration",
     ),
     "a report": (lambda config: cohort(config, kind="round"), "gives away what privacy.secure_aggregation hides"),
@@ -162,7 +163,7 @@ def test_secure_sums_take_all_that_an_operator_fixes_but_in_a_trial(deployed: De
 
 
 def test_secrets_from_the_seed_are_refused_but_in_a_trial(deployed: Deployment) -> None:
-    seeded = load_config(SMALL, [*SECURE, "privacy.secure_aggregation.entropy=seed"])
+    seeded = load_config(SMALL, [*SIX, "privacy.secure_aggregation.entropy=seed"])
     pinned = deployed.node_configs[0] | {"configuration": configuration_digest(seeded)}
     with pytest.raises(RunError, match=r"entropy: must be system in a deployment, got seed.*trial=true"):
         at_home(cohort(seeded), pinned)
