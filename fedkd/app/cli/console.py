@@ -237,8 +237,8 @@ def _advice(summary: Summary, overview: Overview, command: Sequence[str]) -> Ite
         yield f"  next   {shlex.join(['fedkd', 'report', str(out)])}    (everything about this run in one page)"
     if not command:
         return
-    # Where something is proved, another strategy may prove nothing, or not go with the rest.
-    if not overview.privacy and summary.teacher_accuracy is not None:
+    # Where something is proved or hidden, beyond the first line, another strategy may not go with that.
+    if summary.guarantee is None and not overview.privacy[1:] and summary.teacher_accuracy is not None:
         other = "stacked" if overview.teacher.startswith("mean_probabilities") else "mean_probabilities"
         again = _changed(command, "strategy", f"strategy.name={other}")
         yield f"  next   {again}    (another strategy; fedkd list strategies)"
