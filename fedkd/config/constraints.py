@@ -1,8 +1,8 @@
 """The rules that tie several keys of a configuration together."""
 
 from collections.abc import Iterator
-from decimal import ROUND_CEILING, Decimal
 
+from fedkd.config.rounding import attacker_count, held_out_count, least_share
 from fedkd.config.schema import ExperimentConfig
 
 
@@ -57,23 +57,17 @@ def broken_rules(config: ExperimentConfig) -> Iterator[str]:
 def _shares_of_nothing(config: ExperimentConfig) -> Iterator[str]:
     """Shares that ask for something and, rounded to whole clients or samples, make nothing."""
     attackers, count, public = config.clients.attackers, config.clients.count, config.data.public
-    if attackers.share > 0 and config.clients.attacking == 0:
+    if attackers.share > 0 and attacker_count(config.clients) == 0:
         yield (
             f"clients.attackers.share: {attackers.share:g} of {count} clients makes, rounded, no attacker; raise it to "
-            f"{_least_share(count)} or more, or set 0 for none"
+            f"{least_share(count)} or more, or set 0 for none"
         )
-    if 0 < public.labelled <= public.size and public.validation > 0 and public.held_out == 0:
-        least = "one stays for training" if public.labelled == 1 else f"raise it above {_least_share(public.labelled)}"
+    if 0 < public.labelled <= public.size and public.validation > 0 and held_out_count(public) == 0:
+        least = "one stays for training" if public.labelled == 1 else f"raise it above {least_share(public.labelled)}"
         yield (
             f"data.public.validation: {public.validation:g} of {public.labelled} labelled samples makes, rounded, no "
             f"validation sample; {least}, raise data.public.labelled, or set 0 for none"
         )
-
-
-def _least_share(whole: int) -> str:
-    """The least share of so many that makes one of them, to three digits and not below it."""
-    half = Decimal(1) / (2 * whole)
-    return f"{half.quantize(Decimal(1).scaleb(half.adjusted() - 2), rounding=ROUND_CEILING).normalize():f}"
 
 
 def _has_gpu() -> bool:

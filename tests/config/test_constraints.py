@@ -5,6 +5,7 @@ import re
 import pytest
 
 from fedkd.config.load import load_config
+from fedkd.config.rounding import attacker_count, held_out_count
 from fedkd.core.errors import ConfigError
 
 
@@ -22,7 +23,8 @@ def test_a_share_without_an_attacker_is_refused_with_the_least_that_makes_one(co
     found = re.search("raise it to ([0-9.]+) or more", problem)
     assert found is not None
     assert 0.5 / count <= float(found[1]) < 0.506 / count
-    assert load_config({}, [f"clients.count={count}", f"clients.attackers.share={found[1]}"]).clients.attacking == 1
+    config = load_config({}, [f"clients.count={count}", f"clients.attackers.share={found[1]}"])
+    assert attacker_count(config.clients) == 1
 
 
 def test_validation_samples_that_are_asked_for_are_there() -> None:
@@ -31,4 +33,4 @@ def test_validation_samples_that_are_asked_for_are_there() -> None:
     assert "one stays for training" in refusal("data.public.labelled=1")
     for labelled, validation in ((1, 0), (100, 0), (0, 0.2), (100, 0.2)):
         config = load_config({}, [f"data.public.labelled={labelled}", f"data.public.validation={validation}"])
-        assert config.data.public.held_out == validation * labelled
+        assert held_out_count(config.data.public) == validation * labelled
