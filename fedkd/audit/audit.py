@@ -119,7 +119,7 @@ class _Audit:
             verified=verified,
             skipped=tuple(self._skipped),
         )
-        report.write(self.directory.path)
+        self.directory.save_audit(asdict(report))
         with writing(self.directory.path / "plots"):
             save_roc(report, self.directory.path / "plots" / ROC_FIGURE)
         return report
@@ -175,7 +175,7 @@ class _Audit:
 
     def _plan(self, folder: Path) -> Plan:
         experiment, options = self.experiment, self.options
-        jobs, server = jobs_to_observe(experiment, self.directory.path, folder, options.rounds, self.run, self.progress)
+        jobs, server = jobs_to_observe(experiment, self.directory, folder, options.rounds, self.run, self.progress)
         room = min(
             len(inserted_places(experiment, asked_positions(experiment, job))) for job in jobs[-options.rounds :]
         )

@@ -152,7 +152,7 @@ def _train_and_answer(
     if job.probe:
         queries = torch.cat([queries, data.test_inputs])
     rule, behaviour = client_rule(experiment), behaviour_of(experiment, client)
-    notes = recall(experiment, job, client, rule.remembers or behaviour.remembers)
+    notes = recall(experiment, job, client)
     consensus, notes.received = consensus_of(experiment, job, client, notes.received)
     context = prepare(experiment, job, client, queries, memory=notes.memory, consensus=consensus, trainer=trainer)
     return context, answer(context, rule, behaviour), notes

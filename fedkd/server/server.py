@@ -73,6 +73,11 @@ class Server:
         """The ids of the clients that take part in a round, in rising order."""
         return self.experiment.sampled(round)
 
+    @property
+    def accepted(self) -> Mapping[int, int]:
+        """The last round of which a client's report was accepted, by client, for those of whom there is one."""
+        return self._exchange.accepted(tuple(range(self.experiment.config.clients.count)))
+
     def charge(self, round: int) -> None:
         """Note what a round takes of its clients' privacy, before anything is released.
 

@@ -7,7 +7,9 @@ import pytest
 import torch
 
 from fedkd.client.state import ClientStore
-from fedkd.core.errors import RunError
+from fedkd.core.errors import FolderError, RunError
+
+RUN = "5" * 64
 
 
 def memory(value: float) -> dict[str, torch.Tensor]:
@@ -19,7 +21,7 @@ def files(folder: Path) -> list[str]:
 
 
 def test_two_rounds_are_kept_besides_the_newest(tmp_path: Path) -> None:
-    store = ClientStore(str(tmp_path), 7)
+    store = ClientStore(str(tmp_path), 7, RUN)
     assert store.rounds(5) == []
     for after, round in ((0, 1), (1, 2), (2, 4), (4, 5)):
         store.save(round, memory(round), after=after)
@@ -30,19 +32,19 @@ def test_two_rounds_are_kept_besides_the_newest(tmp_path: Path) -> None:
 
 
 def test_a_memory_is_kept_however_many_rounds_nothing_came_of(tmp_path: Path) -> None:
-    store = ClientStore(str(tmp_path), 0)
+    store = ClientStore(str(tmp_path), 0, RUN)
     for after, round in ((0, 1), (1, 2), (2, 3), (2, 4), (2, 5), (2, 6)):
         store.save(round, memory(round), after=after)
     assert store.rounds(7) == [1, 2, 6]
 
 
 def test_clients_do_not_see_each_other(tmp_path: Path) -> None:
-    ClientStore(str(tmp_path), 1).save(1, memory(1), after=0)
-    assert ClientStore(str(tmp_path), 10).rounds(9) == []
+    ClientStore(str(tmp_path), 1, RUN).save(1, memory(1), after=0)
+    assert ClientStore(str(tmp_path), 10, RUN).rounds(9) == []
 
 
 def test_a_round_that_is_done_again_replaces_itself_and_what_came_after(tmp_path: Path) -> None:
-    store = ClientStore(str(tmp_path), 0)
+    store = ClientStore(str(tmp_path), 0, RUN)
     for round in (1, 2, 3):
         store.save(round, memory(round), after=round - 1)
     # Done again from round 2 on: what round 3 left behind is not looked at, and then gone.
@@ -55,7 +57,7 @@ def test_a_round_that_is_done_again_replaces_itself_and_what_came_after(tmp_path
 
 
 def test_a_write_that_fails_leaves_the_old_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    store = ClientStore(str(tmp_path), 0)
+    store = ClientStore(str(tmp_path), 0, RUN)
     store.save(1, memory(1), after=0)
 
     def full(source: Path, target: Path) -> None:
@@ -80,22 +82,22 @@ def test_two_processes_never_write_to_one_file(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr(os, "replace", watched)
     for process in (11, 12):
         monkeypatch.setattr(os, "getpid", lambda process=process: process)
-        ClientStore(str(tmp_path), 0).save(1, memory(1), after=0)
+        ClientStore(str(tmp_path), 0, RUN).save(1, memory(1), after=0)
     assert len(set(sources)) == 2
     assert files(tmp_path) == ["client_000000/round_00001.pt"]
 
 
 @pytest.mark.parametrize("content", [b"", b"not a memory", None])
 def test_a_damaged_memory_is_named(tmp_path: Path, content: bytes | None) -> None:
-    store = ClientStore(str(tmp_path), 0)
+    store = ClientStore(str(tmp_path), 0, RUN)
     store.save(1, memory(1), after=0)
     path = tmp_path / "client_000000" / "round_00001.pt"
     path.write_bytes(path.read_bytes()[:100] if content is None else content)
-    with pytest.raises(RunError, match=r"client_000000/round_00001\.pt cannot be read"):
+    with pytest.raises(FolderError, match=r"client_000000/round_00001\.pt is damaged: .*; client 0 goes on from it"):
         store.load(1)
 
 
 def test_a_machine_that_does_not_see_the_runs_folder_is_told(tmp_path: Path) -> None:
-    store = ClientStore(str(tmp_path / "run" / "client_state"), 0)
+    store = ClientStore(str(tmp_path / "run" / "client_state"), 0, RUN)
     with pytest.raises(RunError, match=r"run is not on .*; on a cluster, name a folder that all machines share"):
         store.save(1, memory(1), after=0)

@@ -17,7 +17,7 @@ from rich.table import Table
 from typer.core import TyperCommand
 
 from fedkd import __version__
-from fedkd.core.errors import ConfigError, FedkdError, PluginError
+from fedkd.core.errors import ConfigError, FedkdError, FolderError, PluginError
 
 EXIT_RUN_FAILED = 1
 EXIT_BAD_INPUT = 2
@@ -259,7 +259,7 @@ def main() -> None:
         app()
     except FedkdError as error:
         typer.echo(f"Error: {error}", err=True)
-        sys.exit(EXIT_BAD_INPUT if isinstance(error, ConfigError | PluginError) else EXIT_RUN_FAILED)
+        sys.exit(EXIT_BAD_INPUT if isinstance(error, ConfigError | FolderError | PluginError) else EXIT_RUN_FAILED)
     except BrokenPipeError:
         # The reader (head, less) has seen enough; keep the interpreter from complaining as it flushes.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -30,3 +30,9 @@ def figure_files(folder: Path) -> list[Path]:
     from fedkd.results.report.figures.run_figures import FIGURES
 
     return [folder / "plots" / f"{name}.png" for name in FIGURES]
+
+
+def is_whole(path: Path) -> bool:
+    """Whether there is a PNG from its first bytes to its last."""
+    content = path.read_bytes() if path.is_file() else b""
+    return content.startswith(b"\x89PNG\r\n\x1a\n") and content.endswith(b"IEND\xaeB`\x82")
