@@ -5,11 +5,12 @@ from typing import TYPE_CHECKING
 
 from fedkd.app.checks import check
 from fedkd.config.schema import AuditConfig
-from fedkd.core.errors import RunError
+from fedkd.core.errors import FolderError
 from fedkd.experiment import Experiment
 from fedkd.results.directory import AUDIT, RunDirectory
 from fedkd.results.lock import locked
 from fedkd.results.observer import Observer, Silent
+from fedkd.results.report.figures import attempt_figure
 
 if TYPE_CHECKING:
     from fedkd.audit.report import AuditReport
@@ -25,11 +26,12 @@ def audit_run(
     """Attack the finished run in ``folder`` and write its ``audit.json``.
 
     ``options`` are those of ``privacy.audit`` in the run's own configuration where not given; all attacks are run where
-    none are named. Raises ``ConfigError`` for what cannot be audited, ``RunError`` for a folder without a finished run.
+    none are named. Raises ``ConfigError`` for what cannot be audited, ``FolderError`` for a folder
+    without a finished run, or with one whose files are not as it wrote them.
     """
     folder = Path(folder)
     if not RunDirectory.holds_run(folder):
-        raise RunError(f"{folder} holds no run, and there is nothing to audit; name the folder of a finished one")
+        raise FolderError(f"{folder} holds no run, and there is nothing to audit; name the folder of a finished one")
     directory = RunDirectory(folder)
     chosen = directory.config.privacy.audit if options is None else options
     with locked(folder):
@@ -42,9 +44,12 @@ def _audit(
     # Statistics and figures, for which no run without an audit should wait.
     from fedkd.audit.audit import audit
     from fedkd.audit.engine import AuditEngine
+    from fedkd.audit.plot import ROC_FIGURE, save_roc
 
     with AuditEngine(experiment, options, verbose) as engine:
         report = audit(directory, experiment, options, engine.run, observer.progress)
+    roc = directory.path / "plots" / ROC_FIGURE
+    attempt_figure(roc.stem, lambda: save_roc(report, roc), observer.noticed)
     where = directory.path / AUDIT
     if report.attacks:
         best = max(report.attacks, key=lambda each: each.auc)

@@ -22,7 +22,6 @@ from fedkd.audit.evidence import disclosure_of, evidence_of
 from fedkd.audit.metrics import Confidence
 from fedkd.audit.performer import SHADOW_RUN
 from fedkd.audit.plan import ACTUAL, Plan, save_plan
-from fedkd.audit.plot import ROC_FIGURE, save_roc
 from fedkd.audit.queries import crafted_queries
 from fedkd.audit.replay import Progress, Run, jobs_to_observe
 from fedkd.audit.report import AttackResult, AttackScores, AuditReport, Inference, Violation, measure, violations
@@ -33,7 +32,7 @@ from fedkd.client.setup import asked_positions, client_rule
 from fedkd.config.load import to_json, to_mapping
 from fedkd.config.schema import AuditConfig, Plugin
 from fedkd.core import plugins
-from fedkd.core.errors import ConfigError, RunError
+from fedkd.core.errors import ConfigError, FolderError, RunError
 from fedkd.core.files import writing
 from fedkd.core.messages import Job
 from fedkd.core.seeding import numpy_generator, torch_generator
@@ -83,7 +82,7 @@ class _Audit:
     def report(self, begun: float) -> AuditReport:
         summary = self.directory.summary
         if summary is None:
-            raise RunError(
+            raise FolderError(
                 f"{self.directory.path} holds no finished run, and there is nothing to audit; resume it with "
                 "fedkd run --resume"
             )
@@ -120,8 +119,6 @@ class _Audit:
             skipped=tuple(self._skipped),
         )
         self.directory.save_audit(asdict(report))
-        with writing(self.directory.path / "plots"):
-            save_roc(report, self.directory.path / "plots" / ROC_FIGURE)
         return report
 
     def _check(self, attacks: dict[str, Attack]) -> None:

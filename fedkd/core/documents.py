@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from fedkd.core.errors import FolderError
 from fedkd.core.files import replace_file
 
@@ -41,7 +43,10 @@ def read_document(path: Path, run: str, remedy: str) -> dict[str, Any]:
     if not isinstance(document, dict) or document.get(DIGEST) != _digest(document):
         raise FolderError(f"{path} was changed: it does not have the digest it was written with; {remedy}")
     if document[RUN] != run:
-        raise FolderError(f"{path} belongs to a run of another configuration; {remedy}")
+        raise FolderError(
+            f"{path} was not written for the configuration in {path.with_name('config.yaml')}: one of the two was "
+            f"changed or is another run's; {remedy}"
+        )
     return {name: value for name, value in document.items() if name not in {RUN, DIGEST}}
 
 
@@ -51,6 +56,14 @@ def parse_json(text: str) -> Any:
         return json.loads(text, parse_int=_whole_number)
     except RecursionError as error:
         raise ValueError("it is nested too deeply") from error
+
+
+def first_fault(error: Exception) -> str:
+    """The first thing that a validation found, on one line."""
+    if not isinstance(error, ValidationError):
+        return f"{type(error).__name__}: {error}"
+    fault = error.errors()[0]
+    return f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}"
 
 
 def _whole_number(text: str) -> int:

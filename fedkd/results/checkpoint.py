@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 from torch import Tensor
 
 from fedkd.config.identity import FREE_KEYS, ROUNDS, differences, divided_budgets, shown
+from fedkd.core.documents import first_fault
 from fedkd.core.errors import FolderError, RunError
 from fedkd.core.sealed import load_sealed, save_sealed
 from fedkd.results.logs import LogName, LogState
@@ -102,18 +103,10 @@ def load_checkpoint(path: Path, round: int) -> Checkpoint:
         record = _RECORD.validate_json(content["record"], strict=True)
         server = _restored(content["server"])
     except (KeyError, TypeError, ValueError) as error:
-        raise FolderError(f"{path} is damaged: {_first(error)}") from error
+        raise FolderError(f"{path} is damaged: {first_fault(error)}") from error
     if not isinstance(server, dict) or record.totals.rounds != round:
         raise FolderError(f"{path} is damaged: it holds no server's state after round {round}")
     return Checkpoint(server, record)
-
-
-def _first(error: Exception) -> str:
-    """The first fault that a validation found, on one line."""
-    if not isinstance(error, ValidationError):
-        return f"{type(error).__name__}: {error}"
-    fault = error.errors()[0]
-    return f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}"
 
 
 def _plain(value: Any, path: str) -> Any:

@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from fedkd.core.documents import read_document, write_document
+from fedkd.core.documents import first_fault, read_document, write_document
 from fedkd.core.errors import FolderError
 from fedkd.results.logs import TIMELESS, LogName, LogState
 from fedkd.results.records import Summary
@@ -41,7 +41,7 @@ def read_summary(folder: Path, run: str) -> tuple[Summary, dict[str, Any]] | Non
         digests = dict(content.pop(LOGS))
         summary = _SUMMARY.validate_json(json.dumps(content), strict=True)
     except (KeyError, TypeError, ValueError) as error:
-        raise FolderError(f"{path} is damaged ({type(error).__name__}); {remedy}") from error
+        raise FolderError(f"{path} is damaged ({first_fault(error)}); {remedy}") from error
     for name in TIMELESS:
         _check_log(folder, name, digests.get(name))
     return summary, content

@@ -219,10 +219,9 @@ def audit(
     from fedkd.app.cli.console import ConsoleObserver
     from fedkd.audit.table import print_audit
     from fedkd.config.load import load_config
-    from fedkd.core.errors import RunError
 
     if not (folder / "config.yaml").is_file():
-        raise RunError(f"{folder} holds no run, and there is nothing to audit; name the folder of a finished one")
+        raise FolderError(f"{folder} holds no run, and there is nothing to audit; name the folder of a finished one")
     chosen = load_config(folder / "config.yaml", [f"privacy.audit.{option}" for option in options or []])
     with ConsoleObserver() as console:
         found = audit_run(folder, chosen.privacy.audit, console, verbose=verbose)

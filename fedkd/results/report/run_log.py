@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 
 from fedkd.config.identity import run_digest
 from fedkd.config.load import read_yaml
-from fedkd.core.documents import parse_json
+from fedkd.core.documents import first_fault, parse_json
 from fedkd.core.errors import ConfigError, FolderError
 from fedkd.core.files import reading
 from fedkd.results.checkpoint import check_config, checkpoint_path, checkpoint_rounds, load_checkpoint
@@ -163,7 +163,7 @@ def _lines(path: Path, kind: TypeAdapter[Any]) -> list[dict[str, Any]]:
         except ValueError as error:
             if number < len(lines):
                 raise FolderError(
-                    f"{path}: line {number} is not as a run writes it ({_first(error)}); put it back from a copy"
+                    f"{path}: line {number} is not as a run writes it ({first_fault(error)}); put it back from a copy"
                 ) from error
     return rows
 
@@ -209,14 +209,6 @@ def _step_log(path: Path) -> StepLog:
     log = StepLog(columns, len(table))
     whole = np.isfinite(log["round"]) & np.isfinite(log["step"])
     return StepLog({name: values[whole] for name, values in columns.items()}, int(whole.sum()))
-
-
-def _first(error: ValueError) -> str:
-    """The first fault of a line, in one line."""
-    if not isinstance(error, ValidationError):
-        return str(error)
-    fault = error.errors()[0]
-    return f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}"
 
 
 def _number(cell: str | None) -> float:
