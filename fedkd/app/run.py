@@ -102,6 +102,8 @@ def directory_of(out: Path, config: ExperimentConfig) -> RunDirectory:
 
 def _finished(directory: RunDirectory, config: ExperimentConfig, observer: Observer, verbose: bool) -> Summary | None:
     """The summary of a run that has nothing left to do; None for any other."""
+    if directory.has_config:
+        directory.check_config()
     check_changes(directory.path, directory.config, config, done=directory.rounds_done)
     summary = directory.result(config, observer.noticed)
     if summary is None:

@@ -75,7 +75,8 @@ def check_config(path: Path, checkpoint: Checkpoint, config: Mapping[str, Any]) 
     free = FREE_KEYS if checkpoint.round > 0 and any(divided_budgets(config)) else FREE_KEYS | {ROUNDS}
     for key, (before, after) in differences(checkpoint.record.config, config).items():
         if key not in free:
-            raise FolderError(f"{path} was made with {key} = {shown(before)}, and config.yaml has {shown(after)}")
+            where = path.parent.parent / "config.yaml"
+            raise FolderError(f"{path} was made with {key} = {shown(before)}, and {where} has {shown(after)}")
 
 
 def checkpoint_label(round: int) -> str:

@@ -27,6 +27,7 @@ Names that are read from files are never paths: every file that is opened has a 
 import hashlib
 import json
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -39,7 +40,7 @@ from torch import Tensor
 from fedkd.config.identity import differences, run_digest, shown
 from fedkd.config.load import parse_config, read_yaml, to_mapping
 from fedkd.config.schema import ExperimentConfig
-from fedkd.core.documents import read_document, write_document
+from fedkd.core.documents import first_fault, read_document, write_document
 from fedkd.core.errors import ConfigError, FolderError, RunError
 from fedkd.core.files import PARTIAL, reading, replace_file, writing
 from fedkd.core.sealed import seal_of
@@ -66,6 +67,7 @@ AUDIT = "audit.json"
 CHECKPOINTS_KEPT = 2
 _CONFIG, _CONTROLS, _LEDGER = "config.yaml", "controls.json", "privacy_ledger.json"
 _GOING_BACK = "; going back to the checkpoint before it"
+_AGAIN = "controls are computed again where they are needed"
 
 Notice = Callable[[str], None]
 """Takes a sentence that the user should read."""
@@ -165,6 +167,22 @@ class RunDirectory:
         self._known = config
         return config
 
+    def check_config(self) -> None:
+        """Raise ``FolderError`` where none of the checkpoints that can be read was made by the config in its file."""
+        faults = []
+        for round in reversed(checkpoint_rounds(self.path)):
+            path = checkpoint_path(self.path, round)
+            with suppress(FolderError):
+                checkpoint = load_checkpoint(path, round)
+                try:
+                    check_config(path, checkpoint, to_mapping(self.config))
+                except FolderError as error:
+                    faults.append(f"{error}; put that back")
+                else:
+                    return
+        if faults:
+            raise FolderError(faults[0])
+
     @property
     def summary(self) -> Summary | None:
         """The result, once the run is finished.
@@ -189,6 +207,12 @@ class RunDirectory:
             return None
         if summary.epsilon is not None and self.ledger is None:
             raise self._no_ledger()
+        self.controls(summary.rounds, notice)
+        for round in checkpoint_rounds(self.path):
+            try:
+                self.checkpoint(round)
+            except FolderError as error:
+                notice(f"{error}; the result is whole, and only more rounds would need it")
         return summary
 
     @property
@@ -234,7 +258,8 @@ class RunDirectory:
             for fault in faults:
                 notice(fault)
             self._remove_leftovers()
-            self._logs.resume_from(checkpoint.record.logs, checkpoint.record.lines)
+            if (lost := self._logs.resume_from(checkpoint.record.logs, checkpoint.record.lines)) is not None:
+                notice(lost)
             self._prune(round)
             return checkpoint
         if faults or self._logs.begun or (self.path / _CONTROLS).exists():
@@ -276,14 +301,14 @@ class RunDirectory:
         if not path.exists():
             return {}
         try:
-            kept = read_document(path, self._run, "all controls are computed again")
+            kept = read_document(path, self._run, _AGAIN)
             if kept["rounds"] != rounds:
                 return {}
             return _FINISHED_CONTROLS.validate_json(json.dumps(kept["finished"]), strict=True)
         except FolderError as error:
             notice(str(error))
         except (KeyError, ValueError) as error:
-            notice(f"{path} is damaged ({type(error).__name__}); all controls are computed again")
+            notice(f"{path} is damaged ({first_fault(error)}); {_AGAIN}")
         return {}
 
     def save_controls(self, rounds: int, finished: Mapping[str, ControlResult]) -> None:
@@ -302,7 +327,7 @@ class RunDirectory:
         try:
             PrivacyLedger().load_state_dict(state)
         except (AttributeError, KeyError, TypeError, ValueError) as error:
-            raise FolderError(f"{path} is damaged ({type(error).__name__}: {error}); {remedy}") from error
+            raise FolderError(f"{path} is damaged ({first_fault(error)}); {remedy}") from error
         return state
 
     def charges(self, *, private: bool) -> dict[str, Any] | None:

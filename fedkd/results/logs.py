@@ -17,7 +17,8 @@ from fedkd.results.records import ClientRecord, RoundRecord
 LogName = Literal["clients.csv", "distillation.csv", "rounds.jsonl", "timings.jsonl"]
 LOGS: tuple[LogName, ...] = get_args(LogName)
 
-TIMELESS: tuple[LogName, ...] = tuple(name for name in LOGS if name != "timings.jsonl")
+TIMINGS: LogName = "timings.jsonl"
+TIMELESS: tuple[LogName, ...] = tuple(name for name in LOGS if name != TIMINGS)
 """The logs that equal runs have in common."""
 
 STEP_COLUMNS = (
@@ -94,28 +95,36 @@ class RunLogs:
             self._note(name, text.encode())
 
     def check(self, states: Mapping[LogName, LogState]) -> None:
-        """Raise ``FolderError`` where a file does not begin as it did when it had this state."""
-        for name in LOGS:
+        """Raise ``FolderError`` where a file, but for wall times, does not begin as it did when it had this state."""
+        for name in TIMELESS:
             self._beginning(name, states)
 
     def check_lines(self, states: Mapping[LogName, LogState], lines: Mapping[LogName, str]) -> None:
         """The same, also where these lines follow, all of them or only a part as yet, and something else is there."""
-        for name in LOGS:
+        for name in TIMELESS:
             expected = self._beginning(name, states) + lines.get(name, "").encode()
             found = (self._folder / name).read_bytes()
             if found[: len(expected)] != expected[: len(found)]:
                 raise FolderError(f"{self._folder / name} was changed: its last lines are not what the round wrote")
 
-    def resume_from(self, states: Mapping[LogName, LogState], lines: Mapping[LogName, str]) -> None:
+    def resume_from(self, states: Mapping[LogName, LogState], lines: Mapping[LogName, str]) -> str | None:
         """Cut the files back to ``states``, as if nothing had been added since, and append ``lines``.
 
-        Raises ``FolderError`` where a file does not begin so: what it held is nowhere else. Then none is touched.
+        Raises ``FolderError``, and touches none, where a file does not begin so: what it held is nowhere else. Wall
+        times are not worth a run: where they are lost the file begins anew, and what is returned says why.
         """
-        kept = {name: self._beginning(name, states) for name in LOGS}
+        kept, lost = {name: self._beginning(name, states) for name in TIMELESS}, None
+        try:
+            kept[TIMINGS] = self._beginning(TIMINGS, states)
+        except FolderError as error:
+            lost = f"{error}; the wall times of earlier rounds are lost"
+            replace_file(self._folder / TIMINGS, b"")
+            kept[TIMINGS] = b""
         for name, beginning in kept.items():
             content = lines.get(name, "").encode()
             replace_end(self._folder / name, len(beginning), content)
             self._note(name, beginning + content, anew=True)
+        return lost
 
     def _beginning(self, name: LogName, states: Mapping[LogName, LogState]) -> bytes:
         path, state = self._folder / name, states.get(name)

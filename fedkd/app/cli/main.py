@@ -222,6 +222,7 @@ def audit(
 
     if not (folder / "config.yaml").is_file():
         raise FolderError(f"{folder} holds no run, and there is nothing to audit; name the folder of a finished one")
+    _require_whole_config(folder)
     chosen = load_config(folder / "config.yaml", [f"privacy.audit.{option}" for option in options or []])
     with ConsoleObserver() as console:
         found = audit_run(folder, chosen.privacy.audit, console, verbose=verbose)
@@ -293,8 +294,16 @@ def _run_source(config: str | None, overrides: list[str], out: Path | None, resu
         raise ConfigError(["CONFIG: needed unless a run is resumed; give a YAML file or a shipped name: quickstart"])
     if not (out / "config.yaml").is_file():
         raise ConfigError([f"--out: {out} holds no run to resume, and CONFIG is not given; name the one or the other"])
+    _require_whole_config(out)
     # The first of the changes stands where CONFIG would.
     return out / "config.yaml", [*([] if config is None else [config]), *overrides]
+
+
+def _require_whole_config(folder: Path) -> None:
+    """Raise ``FolderError`` where the configuration in a run's folder is not as the run wrote it."""
+    from fedkd.results.directory import RunDirectory
+
+    _ = RunDirectory(folder).config
 
 
 def _usable_folder(folder: Path, resume: bool) -> Path:

@@ -18,7 +18,7 @@ from fedkd.core.documents import first_fault, parse_json
 from fedkd.core.errors import ConfigError, FolderError
 from fedkd.core.files import reading
 from fedkd.results.checkpoint import check_config, checkpoint_path, checkpoint_rounds, load_checkpoint
-from fedkd.results.logs import RunLogs
+from fedkd.results.logs import TIMINGS, RunLogs
 from fedkd.results.records import RoundRecord
 from fedkd.results.summary_file import SUMMARY, read_summary
 
@@ -59,7 +59,7 @@ class RunLog:
 
     ``config`` is the resolved configuration as nested mappings and ``config_text`` the same as its file has it;
     ``rounds`` the rows of ``rounds.jsonl``; ``seconds`` each round's wall time; ``summary`` is None while the run is
-    not finished.
+    not finished. ``remark`` says what of it was lost, if anything.
     """
 
     path: Path
@@ -68,6 +68,7 @@ class RunLog:
     rounds: tuple[Mapping[str, Any], ...]
     seconds: Mapping[int, float]
     summary: Mapping[str, Any] | None
+    remark: str | None = None
 
     @cached_property
     def steps(self) -> StepLog:
@@ -89,12 +90,15 @@ class RunLog:
         found = read_summary(path, run_digest(config))
         if found is None:
             _check_unfinished(path, config)
+        rounds = _numbered(path / "rounds.jsonl", _ROUND)
+        seconds, remark = _seconds(path / TIMINGS, len(rounds))
         log = cls(
             path=path,
             config=config,
             config_text=text,
-            rounds=_rounds(path / "rounds.jsonl"),
-            seconds={row["round"]: row["seconds"] for row in _lines(path / "timings.jsonl", _TIMING)},
+            rounds=rounds,
+            seconds=seconds,
+            remark=remark,
             summary=None if found is None else found[1],
         )
         log._check_agreement()
@@ -112,8 +116,8 @@ class RunLog:
         ):
             if self.summary[name] != expected:
                 raise FolderError(
-                    f"{self.path / SUMMARY} has {name} = {self.summary[name]}, and {where} has {expected}; go on with "
-                    f"fedkd run --resume --out {self.path}"
+                    f"{self.path / SUMMARY} has {name} = {self.summary[name]}, and {self.path / where} has {expected}; "
+                    f"go on with fedkd run --resume --out {self.path}"
                 )
 
     def at(self, path: str) -> Any:
@@ -143,12 +147,24 @@ def _config(path: Path) -> tuple[str, dict[str, Any]]:
     return text, config
 
 
-def _rounds(path: Path) -> tuple[Mapping[str, Any], ...]:
-    records = _lines(path, _ROUND)
+def _numbered(path: Path, kind: TypeAdapter[Any]) -> tuple[Mapping[str, Any], ...]:
+    """The lines of a file that has one for every round."""
+    records = _lines(path, kind)
     for number, record in enumerate(records, start=1):
         if record["round"] != number:
             raise FolderError(f"{path}: line {number} is of round {record['round']}; put it back from a copy")
     return tuple(records)
+
+
+def _seconds(path: Path, rounds: int) -> tuple[dict[int, float], str | None]:
+    """The wall times by round, and what is wrong where some are missing: nothing that a report should fail for."""
+    try:
+        found = {row["round"]: row["seconds"] for row in _lines(path, _TIMING)}
+    except FolderError as error:
+        return {}, f"{error}. The wall times of rounds are left out."
+    if len(found) < rounds:
+        return found, f"{path} has the wall times of {len(found)} rounds only."
+    return found, None
 
 
 def _lines(path: Path, kind: TypeAdapter[Any]) -> list[dict[str, Any]]:

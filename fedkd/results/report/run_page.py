@@ -80,6 +80,7 @@ def _page(log: RunLog, plots: list[Path], missing: Sequence[str]) -> str:
         f"Run {log.path.resolve().name}",
         [
             _state(log),
+            page.notice(log.remark) if log.remark else "",
             page.table((), _header(log)),
             page.section("Result", *_result(log)),
             page.section("Attacks", *_attacks(log)),
