@@ -33,13 +33,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import TypeAdapter
 from torch import Tensor
 
 from fedkd.config.identity import differences, run_digest, shown
 from fedkd.config.load import parse_config, read_yaml, to_mapping
 from fedkd.config.schema import ExperimentConfig
+from fedkd.config.strict_yaml import dump_yaml
 from fedkd.core.documents import first_fault, read_document, write_document
 from fedkd.core.errors import ConfigError, FolderError, RunError
 from fedkd.core.files import PARTIAL, reading, replace_file, writing
@@ -155,7 +155,7 @@ class RunDirectory:
             f"fedkd run CONFIG --resume --out {self.path}"
         )
         try:
-            found = read_yaml(path)
+            found = read_yaml(path).content
             config = parse_config(found)
         except ConfigError as error:
             raise FolderError(f"{path} cannot be used ({error}); {remedy}") from error
@@ -223,8 +223,7 @@ class RunDirectory:
 
     def write_config(self, config: ExperimentConfig) -> None:
         """Write the resolved config."""
-        text = yaml.safe_dump(to_mapping(config), sort_keys=False, allow_unicode=True)
-        replace_file(self.path / _CONFIG, text.encode())
+        replace_file(self.path / _CONFIG, dump_yaml(to_mapping(config)).encode())
         self._known = config
 
     def begin(self) -> None:

@@ -138,7 +138,7 @@ def holds_run(path: Path) -> bool:
 def _config(path: Path) -> tuple[str, dict[str, Any]]:
     remedy = "put it back as the run wrote it"
     try:
-        config = read_yaml(path)
+        config = read_yaml(path).content
         text = path.read_text(encoding="utf-8")
     except (OSError, ConfigError) as error:
         raise FolderError(f"{path} cannot be used ({error}); {remedy}") from error

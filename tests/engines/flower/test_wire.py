@@ -16,6 +16,7 @@ from fedkd.core.messages import Arrays, Job, Reply
 from fedkd.engines.flower.wire import (
     COHORT_MESSAGE,
     Cohort,
+    Ready,
     decode_cohort,
     decode_ready,
     decode_ready_reply,
@@ -223,7 +224,8 @@ def test_damaged_reply_costs_its_own_clients_only(content: RecordDict) -> None:
 
 
 def test_ready_question_and_answers() -> None:
-    assert decode_ready(encode_ready("a.b:c")) == "a.b:c"
+    ready = Ready("a.b:c", "{}", "ab", "12")
+    assert decode_ready(encode_ready(ready)) == ready
     assert decode_ready_reply(message(encode_ready_reply(None))) is None
     assert decode_ready_reply(message(encode_ready_reply("ImportError: no torch"))) == "ImportError: no torch"
     assert decode_ready_reply(Message(Error(1, "gone"), reply_to=question())) == "gone"
