@@ -1,6 +1,6 @@
 """The server's side of a round, whatever engine does the clients' work."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -18,10 +18,11 @@ from fedkd.distillation.balanced_step import StepRow
 from fedkd.distillation.diagnosis import ValidationReport, diagnose
 from fedkd.experiment import Experiment
 from fedkd.privacy.ledger import PrivacyLedger
+from fedkd.privacy.private import discloses
 from fedkd.privacy.secure_sum.identities import Directory
 from fedkd.results.records import ClientRecord, Failure, RoundRecord, SecureRecord
 from fedkd.server.colluding_attackers import collude
-from fedkd.server.evaluation import accuracy_on_test, reports_on_test, validation_of
+from fedkd.server.evaluation import accuracy_on_test, features_on_test, reports_on_test, validation_of
 from fedkd.server.exchange import Exchange
 from fedkd.server.privacy_budget import release_of
 from fedkd.server.reports import Expectation, collect_reports
@@ -111,10 +112,11 @@ class Server:
             to_json(self.experiment.config),
             shared,
             personal,
-            probe,
-            self._state_dir,
-            self._exchange.accepted(clients),
-            self._wants,
+            measure=True,
+            probe=probe,
+            state_dir=self._state_dir,
+            accepted=self._exchange.accepted(clients),
+            wants=self._wants,
         )
 
     def run_round(self, job: Job, run: RunJob, progress: Progress = lambda done, total: None) -> RoundResult:
@@ -135,25 +137,25 @@ class Server:
         """
         chosen = self._chosen(job.round)
         asked = chosen[self.rule.to_ask(job.round, chosen)]
-        metrics: dict[int, Mapping[str, Any]] = {}
-        reports, failures = collect_reports(_noted(replies, metrics), self._expectation(job, asked))
-        self._require_reports(job.round, len(reports), failures)
+        found = collect_reports(replies, self._expectation(job, asked))
+        reports, measured = found.reports, found.measured
+        self._require_reports(job.round, len(reports), found.failures)
         release_memory()
         self._exchange.delivered()
         for report in reports:
             self._exchange.accept(report, asked)
-        tests = reports_on_test(self.experiment, reports)
+        tests = reports_on_test(self.experiment, reports, measured)
         reports, tests = collude(self.experiment, job.round, reports, tests)
-        sent = {report.client: report.sent for report in reports}
         rows = client_records(
             self.experiment,
             job.round,
             {client: self._exchange.sent_down(job, client) for client in self.sampled(job.round)},
-            sent,
-            {client: found for client, found in metrics.items() if client in sent},
+            {report.client: report.sent for report in reports},
+            measured,
         )
-        received = RoundReports(job.round, reports, chosen, asked, tests, progress, job.probe)
-        return self._update(received, rows, failures=tuple(failures))
+        features = features_on_test(self.experiment, measured)
+        received = RoundReports(job.round, reports, chosen, asked, tests, features, progress, job.probe)
+        return self._update(received, rows, failures=found.failures)
 
     def _finish_securely(self, job: Job, run: RunJob, progress: Progress) -> RoundResult:
         """The round with nothing but the sum of its reports."""
@@ -259,6 +261,7 @@ class Server:
             data.public.digest,
             decode=(lambda client, message: self._exchange.decode(client, message, asked)) if logits else None,
             wants=job.wants,
+            counted=discloses(self.experiment.mechanism, "examples"),
             fault=self.rule.fault,
             tests=data.test_labels.numel() if job.probe else 0,
             keeps_codes=self._exchange.keeps_codes,
@@ -271,10 +274,3 @@ class Server:
                 f"round {round}: {count} valid reports, clients.min_reports is {needed} ({reasons}); "
                 "the rounds before it are kept"
             )
-
-
-def _noted(replies: Iterable[Reply], metrics: dict[int, Mapping[str, Any]]) -> Iterator[Reply]:
-    """The replies, of each the metrics noted: its arrays take much memory and are not needed twice."""
-    for reply in replies:
-        metrics[reply.client] = reply.metrics
-        yield reply
