@@ -1,13 +1,17 @@
 """What clients keep on disk between rounds."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
-from fedkd.client.state import ClientStore
+from fedkd.client.state import ClientStore, check_states, recall, state_digests, state_key
+from fedkd.config.load import load_config, to_json
 from fedkd.core.errors import FolderError, RunError
+from fedkd.core.messages import Job
+from fedkd.experiment import Experiment
 
 RUN = "5" * 64
 
@@ -101,3 +105,47 @@ def test_a_machine_that_does_not_see_the_runs_folder_is_told(tmp_path: Path) -> 
     store = ClientStore(str(tmp_path / "run" / "client_state"), 0, RUN)
     with pytest.raises(RunError, match=r"run is not on .*; on a cluster, name a folder that all machines share"):
         store.save(1, memory(1), after=0)
+
+
+def test_a_memory_says_whose_and_which_rounds_it_is(tmp_path: Path) -> None:
+    store = ClientStore(str(tmp_path), 0, RUN)
+    store.save(1, memory(1), after=0)
+    written = (tmp_path / "client_000000" / "round_00001.pt").read_bytes()
+    for client, round, run in ((1, 1, RUN), (0, 2, RUN), (0, 1, "6" * 64)):
+        path = tmp_path / f"client_{client:06d}" / f"round_{round:05d}.pt"
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(written)
+        with pytest.raises(
+            FolderError, match=r"pt is not what belongs there: it is the memory of client 0 after round 1"
+        ):
+            ClientStore(str(tmp_path), client, run).load(round)
+
+
+def test_what_clients_go_on_from_is_held_against_its_digests(tmp_path: Path) -> None:
+    for client in (0, 1):
+        ClientStore(str(tmp_path), client, RUN).save(2, memory(client), after=0)
+    accepted = {0: 2, 1: 2, 5: 1}
+    digests = state_digests(tmp_path, accepted, 2)
+    assert set(digests) == {0, 1}
+    check_states(tmp_path, RUN, {0: 2, 1: 2}, digests)
+    ClientStore(str(tmp_path), 1, RUN).save(2, memory(7), after=0)
+    with pytest.raises(FolderError, match=r"client_000001/round_00002\.pt was changed"):
+        check_states(tmp_path, RUN, {0: 2, 1: 2}, digests)
+    with pytest.raises(FolderError, match=r"client_000005/round_00001\.pt cannot be read"):
+        check_states(tmp_path, RUN, {5: 1}, digests)
+
+
+def test_a_client_that_lost_its_memory_refuses_to_begin_anew(tmp_path: Path) -> None:
+    config = load_config({"clients": {"rule": "own_model", "count": 2}})
+    experiment, job = Experiment.of(config), Job("round", 3, to_json(config), state_dir=str(tmp_path))
+    assert recall(experiment, job, 1).memory == {}
+    with pytest.raises(FolderError, match=r"client_000001/round_00002\.pt cannot be read .*; client 1 goes on from it"):
+        recall(experiment, replace(job, accepted={1: 2}), 1)
+
+
+@pytest.mark.parametrize("content", [b"", b"x 2", b"\xff", b"0123456789abcdef0123456789abcdef 0\n"])
+def test_a_damaged_key_to_the_nodes_is_named(tmp_path: Path, content: bytes) -> None:
+    assert state_key(tmp_path, 2) == state_key(tmp_path, 2)
+    (tmp_path / "state_key").write_bytes(content)
+    with pytest.raises(FolderError, match=r"state_key is damaged.*; put it back"):
+        state_key(tmp_path, 2)
