@@ -4,14 +4,16 @@ import copy
 import json
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
 from fedkd.config.load import parse_config, to_json
+from fedkd.config.rounding import attacker_count
 from fedkd.config.schema import ExperimentConfig, Plugin, ResourceConfig
-from fedkd.core import plugins
+from fedkd.core import plugin_files, plugins
 from fedkd.core.coding.codec import LogitCodec
 from fedkd.core.messages import Arrays
 from fedkd.core.plugins import PluginKind
@@ -41,7 +43,7 @@ class Experiment:
 
         Raises ``ConfigError`` for a bad configuration.
         """
-        return _experiment(config if isinstance(config, str) else to_json(config))
+        return _experiment(config if isinstance(config, str) else to_json(config), plugin_files.working_folder())
 
     @cached_property
     def data(self) -> ExperimentData:
@@ -79,9 +81,15 @@ class Experiment:
     def attackers(self) -> frozenset[int]:
         """The clients that behave as ``clients.attackers`` says: a share of all, drawn from the seed."""
         clients = self.config.clients
-        count = int(clients.attackers.share * clients.count + 0.5)
         draw = numpy_generator(self.config.seed, purpose="attackers")
-        return frozenset(int(client) for client in draw.choice(clients.count, size=count, replace=False))
+        return frozenset(
+            int(client) for client in draw.choice(clients.count, size=attacker_count(clients), replace=False)
+        )
+
+    def behaviour_spec_of(self, client: int) -> Plugin:
+        """How the client behaves: as ``clients.attackers`` says if it is one of them."""
+        clients = self.config.clients
+        return clients.attackers.behaviour if client in self.attackers else clients.behaviour
 
     @cached_property
     def parameter_counts(self) -> tuple[int, ...]:
@@ -165,7 +173,8 @@ class Experiment:
 
 
 @lru_cache(maxsize=4)
-def _experiment(config_json: str) -> Experiment:
+def _experiment(config_json: str, plugins_in: Path | None) -> Experiment:
+    # A plug-in of one name is another one where the user works elsewhere.
     return Experiment(parse_config(json.loads(config_json)))
 
 

@@ -1,6 +1,7 @@
 """Shows a run to a person: a header, a line per round, a bar inside long stages, and a closing table."""
 
-from collections.abc import Iterable, Iterator
+import shlex
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 
@@ -8,8 +9,9 @@ from rich.console import Console as RichConsole
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from fedkd.distillation.diagnosis import Verdict
 from fedkd.results.records import Overview, RoundRecord, Summary
-from fedkd.results.report.comparisons import COMPARISONS, versus_student
+from fedkd.results.report.comparisons import COMPARISONS, not_beaten, versus_student
 
 _COLUMNS = (
     ("round", 7),
@@ -22,16 +24,24 @@ _COLUMNS = (
 )
 
 
+_SAID_AT_THE_END = {Verdict.HEALTHY, Verdict.TOO_FEW_SAMPLES, Verdict.NO_LABELS, Verdict.ONE_CLIENT}
+"""What need not be said after every round."""
+
+_LISTED = 20
+"""Of more clients than this not every one is named in the header."""
+
+
 class ConsoleObserver:
     """An observer that prints with rich.
 
     On a terminal a transient bar shows the stage that is running; elsewhere (a file, a pipe, CI) there are plain lines
     without control characters. A context manager: leaving it removes the bar, whatever happened.
 
-    ``command`` is the command that started the run, repeated in the closing advice; ``rich`` is where to print.
+    ``command`` are the words of the command that started the run, repeated in the closing advice, configuration and
+    changes with them; ``rich`` is where to print.
     """
 
-    def __init__(self, command: str = "", rich: RichConsole | None = None) -> None:
+    def __init__(self, command: Sequence[str] = (), rich: RichConsole | None = None) -> None:
         self._command = command
         self._rich = rich or RichConsole(highlight=False)
         self._progress: Progress | None = None
@@ -115,6 +125,8 @@ class ConsoleObserver:
         for reason, clients in reasons.items():
             who = f"client {clients[0]}" if len(clients) == 1 else f"{len(clients)} clients"
             self._rich.print(f"  {who} dropped from round {record.round}: {reason}", style="yellow", markup=False)
+        if record.diagnosis is not None and record.diagnosis.verdict not in _SAID_AT_THE_END:
+            self._rich.print(f"  {record.diagnosis.text}", style="yellow", markup=False)
 
     def control_ended(self, name: str, accuracy: float) -> None:
         """Print the control's result."""
@@ -150,6 +162,12 @@ def _share(share: float | None) -> str:
     return "no samples" if share is None else _percent(share)
 
 
+def _listed(clients: Sequence[int]) -> str:
+    """The first few of them."""
+    shown = ", ".join(map(str, clients[:_LISTED]))
+    return shown if len(clients) <= _LISTED else f"{shown} and {len(clients) - _LISTED} more"
+
+
 def _header(overview: Overview) -> Iterator[tuple[str, str]]:
     shape = "×".join(map(str, overview.shape))
     yield "data", f"{overview.dataset}, {shape}, {overview.classes} classes, {overview.test_samples:,} test samples"
@@ -163,11 +181,21 @@ def _header(overview: Overview) -> Iterator[tuple[str, str]]:
         f"{overview.clients} ({overview.clients_per_round} a round) with {overview.private_samples:,} private samples, "
         f"{overview.smallest_client:,} to {overview.largest_client:,} each; {overview.partition}",
     )
+    if overview.attackers:
+        yield (
+            "attackers",
+            f"{len(overview.attackers)} of {overview.clients} clients, {overview.attack}: "
+            f"{_listed(overview.attackers)}",
+        )
+    if overview.behaviour != "honest":
+        yield "behaviour", f"{overview.behaviour}, of all other clients" if overview.attackers else overview.behaviour
     yield "student", f"{overview.student}, {overview.student_parameters:,} parameters"
     yield "teacher", f"{overview.teacher}; λ by {overview.balancer}"
     yield "engine", overview.engine
     yield "controls", ", ".join(overview.controls) or "none"
     yield "results", overview.out
+    if overview.remarks:
+        yield "note", "\n".join(overview.remarks)
     if overview.privacy:
         yield "privacy", "\n".join(line.removeprefix("privacy: ") for line in overview.privacy)
 
@@ -190,12 +218,8 @@ def _remarks(summary: Summary, overview: Overview) -> Iterator[str]:
     if (share := summary.student_accuracy) is not None:
         error = 100 * (share * (1 - share) / overview.test_samples) ** 0.5
         yield f"One standard error of the student is {error:.1f} points, on {overview.test_samples:,} test samples."
-        baseline = summary.controls.get("public_only")
-        if baseline is not None and share <= baseline:
-            yield (
-                f"The student does not beat the baseline public_only ({_percent(share)} vs. {_percent(baseline)}): the "
-                "clients added nothing to what the server's own labelled samples give."
-            )
+    if (warning := not_beaten(summary.student_accuracy, summary.controls)) is not None:
+        yield warning
     if summary.client_accuracy is not None:
         yield (
             "* The clients' own models, each on its own client's validation samples: "
@@ -215,7 +239,7 @@ def _remarks(summary: Summary, overview: Overview) -> Iterator[str]:
             f"{report.student_entropy:.2f} nats."
         )
     if summary.diagnosis is not None:
-        yield f"Diagnosis: {summary.diagnosis.text}"
+        yield f"Diagnosis, on {summary.diagnosis.samples} validation samples: {summary.diagnosis.text}"
     if summary.epsilon is None or summary.guarantee is None:
         yield "Privacy: no formal privacy guarantee (no DP)."
     else:
@@ -224,7 +248,7 @@ def _remarks(summary: Summary, overview: Overview) -> Iterator[str]:
         yield f"{summary.failures} client reports were dropped; the reasons are in rounds.jsonl."
 
 
-def _advice(summary: Summary, overview: Overview, command: str) -> Iterator[str]:
+def _advice(summary: Summary, overview: Overview, command: Sequence[str]) -> Iterator[str]:
     out = Path(overview.out)
     yield (
         f"{summary.rounds} rounds, {summary.bytes_up / 1e6:.2f} MB up, {summary.bytes_down / 1e6:.2f} MB down, "
@@ -232,9 +256,21 @@ def _advice(summary: Summary, overview: Overview, command: str) -> Iterator[str]
     )
     if any((out / "plots").glob("*.png")):
         yield f"  plots  {out / 'plots'}"
-        yield f"  next   fedkd report {out}    (everything about this run in one page)"
-    if command:
+        yield f"  next   {shlex.join(['fedkd', 'report', str(out)])}    (everything about this run in one page)"
+    if not command:
+        return
+    # Where something is proved or hidden, beyond the first line, another strategy may not go with that.
+    if summary.guarantee is None and not overview.privacy[1:] and summary.teacher_accuracy is not None:
         other = "stacked" if overview.teacher.startswith("mean_probabilities") else "mean_probabilities"
-        yield f"  next   {command} strategy.name={other}    (another strategy; fedkd list strategies)"
+        again = _changed(command, "strategy", f"strategy.name={other}")
+        yield f"  next   {again}    (another strategy; fedkd list strategies)"
+    if overview.partition.startswith("dirichlet("):
         skew, word = ("1.0", "less") if overview.partition == "dirichlet(0.1)" else ("0.1", "more")
-        yield f"  next   {command} data.partition.alpha={skew}    ({word} skew; fedkd run --help shows every key)"
+        again = _changed(command, "data.partition.alpha", f"data.partition.alpha={skew}")
+        yield f"  next   {again}    ({word} skew; fedkd run --help shows every key)"
+
+
+def _changed(command: Sequence[str], key: str, change: str) -> str:
+    """The command with one more change, and without those that it takes the place of."""
+    kept = [word for word in command if not f"{word.partition('=')[0]}.".startswith(f"{key}.")]
+    return shlex.join([*kept, change])

@@ -1,6 +1,8 @@
 """What a run shows, driven by hand-made events."""
 
 import io
+import shlex
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -32,6 +34,9 @@ OVERVIEW = Overview(
     rounds=2,
     controls=("public_only",),
     out="runs/[mine]",
+    behaviour="honest",
+    attackers=(),
+    attack="random",
 )
 RECORD = RoundRecord(
     round=1,
@@ -57,17 +62,24 @@ SUMMARY = Summary(
     delta=1e-5,
     rounds=2,
     clients=8,
+    attackers=(),
     failures=0,
     wall_seconds=3.0,
     student_sha256="",
 )
 
 
-def shown(width: int = 100, overview: Overview = OVERVIEW, record: RoundRecord = RECORD, **summary: object) -> str:
+def shown(
+    width: int = 100,
+    overview: Overview = OVERVIEW,
+    record: RoundRecord = RECORD,
+    changes: Sequence[str] = (),
+    **summary: object,
+) -> str:
     """What a run with one round prints into a file."""
     file = io.StringIO()
     rich = RichConsole(file=file, width=width, highlight=False, force_terminal=False)
-    with ConsoleObserver(command="fedkd run quickstart", rich=rich) as console:
+    with ConsoleObserver(command=("fedkd", "run", "quickstart", *changes), rich=rich) as console:
         console.started(overview)
         for done in range(3):
             console.progress("clients", done, 2)
@@ -83,6 +95,17 @@ def test_header_and_round_line() -> None:
         assert words in text
     line = next(line for line in text.splitlines() if "1/2" in line)
     assert line.split() == ["1/2", "50.0%", "–", "–", "0.250", "2.50", "1.5"]
+
+
+def test_the_header_says_who_attacks_and_what_cannot_be_had() -> None:
+    assert "attackers" not in shown()
+    text = shown(overview=replace(OVERVIEW, attackers=(1, 4), attack="lma", remarks=("few samples",)))
+    lines = {line.split()[0]: " ".join(line.split()[1:]) for line in text.splitlines() if line.strip()}
+    assert lines["attackers"] == "2 of 8 clients, lma: 1, 4"
+    assert lines["note"] == "few samples"
+    many = shown(overview=replace(OVERVIEW, clients=99, attackers=tuple(range(30)), behaviour="label_noise"))
+    assert "17, 18, 19 and 10 more" in " ".join(many.split())
+    assert "label_noise, of all other clients" in many
 
 
 def test_an_algorithm_without_a_student_shows_its_clients() -> None:
@@ -140,6 +163,31 @@ def test_plots_and_next_commands_are_pointed_at(tmp_path: Path) -> None:
     text = shown(overview=replace(OVERVIEW, out=str(tmp_path)))
     assert str(tmp_path / "plots") in text
     assert "fedkd run quickstart strategy.name=mean_probabilities" in text
+
+
+def test_advised_commands_can_be_repeated_as_they_stand(tmp_path: Path) -> None:
+    (tmp_path / "a run" / "plots").mkdir(parents=True)
+    (tmp_path / "a run" / "plots" / "label_distribution.png").touch()
+    changes = ("clients.models=[cnn, mlp]", "strategy={name: stacked, ridge: 1}", "data.partition.alpha=0.3")
+    overview = replace(OVERVIEW, out=str(tmp_path / "a run"))
+    advised = [
+        line.split("   ")[1] for line in shown(overview=overview, changes=changes).splitlines() if "next" in line
+    ]
+    assert [shlex.split(command) for command in advised] == [
+        ["fedkd", "report", str(tmp_path / "a run")],
+        # What is changed takes the place of what was.
+        ["fedkd", "run", "quickstart", changes[0], changes[2], "strategy.name=mean_probabilities"],
+        ["fedkd", "run", "quickstart", *changes[:2], "data.partition.alpha=0.1"],
+    ]
+
+
+def test_nothing_is_advised_that_changes_nothing_or_proves_nothing() -> None:
+    assert "alpha" not in shown(overview=replace(OVERVIEW, partition="iid"))
+    assert "another strategy" in shown()
+    assert "another strategy" in shown(overview=replace(OVERVIEW, privacy=("no formal privacy guarantee",)))
+    hidden = ("no formal privacy guarantee", "the server sees the reports' sum alone")
+    assert "another strategy" not in shown(overview=replace(OVERVIEW, privacy=hidden))
+    assert "another strategy" not in shown(teacher_accuracy=None)
 
 
 @pytest.mark.parametrize("width", [20, 40, 60, 80])
