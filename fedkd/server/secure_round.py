@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from pydantic import ConfigDict, TypeAdapter, with_config
@@ -219,8 +220,9 @@ class _Post:
             if reply.error is not None:
                 yield reply.client, reply.error
                 continue
-            masked = _bytes({name: array for name, array in reply.arrays.items() if name == f"{PREFIX}masked"})
-            rest = _bytes(reply.arrays) - masked
+            sent = {name: array for name, array in reply.arrays.items() if isinstance(array, np.ndarray)}
+            masked = _bytes({name: array for name, array in sent.items() if name == f"{PREFIX}masked"})
+            rest = _bytes(sent) - masked
             self.sent[reply.client] = self.sent.get(reply.client, Traffic()) + Traffic(logits=masked, other=rest)
             yield reply.client, reply.arrays
 
