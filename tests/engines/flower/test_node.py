@@ -16,7 +16,7 @@ from fedkd.core.errors import RunError
 from fedkd.core.messages import Host, Job, Reply
 from fedkd.engines.flower.engine import FederationEngine
 from fedkd.engines.flower.node import admit, at_home
-from fedkd.engines.flower.wire import Cohort, Ready
+from fedkd.engines.flower.wire import Cohort, Ready, claim_label
 from fedkd.engines.resources import Workload
 from fedkd.experiment import Experiment
 from fedkd.privacy.secure_sum.identities import Directory
@@ -177,3 +177,33 @@ def test_nodes_say_before_the_first_round_what_they_are_not_there_for(deployed: 
     ready = Ready(CLIENT_FN, to_json(deployed.config), "", "nonce")
     with pytest.raises(RunError, match=r"directory of public keys is none and this node's [0-9a-f]{64}"):
         admit(ready, 7, deployed.node_configs[0])
+
+
+def test_strangers_that_claim_a_partition_are_ignored_where_nodes_have_keys(deployed: Deployment) -> None:
+    stranger = {"partition-id": 0, "num-partitions": NODES}
+    with_keys = stranger | {"keys": str(deployed.folder / "rogue"), "key-directory": str(deployed.folder / "d.json")}
+    write_directory(deployed.folder / "d.json", make_keys(deployed.folder / "rogue", [0]))
+    known = list(deployed.node_configs)
+    deployed.node_configs = [stranger, *known, with_keys]
+    server = deployed.server()
+    with deployed.engine() as engine:
+        result = sum_securely(server.experiment, server.job(1), 40, engine.run, deployed.directory)
+    assert result.survivors == tuple(range(6))
+    deployed.node_configs = [stranger, known[1]]
+    with pytest.raises(
+        RunError, match=r"partition-id 0 missing.*1 others were ignored \(node \d+: RunError: the server"
+    ):
+        deployed.engine().__enter__()
+
+
+def test_a_claim_is_good_for_one_question_and_node(deployed: Deployment) -> None:
+    ready = Ready(CLIENT_FN, to_json(deployed.config), deployed.directory.digest, "nonce")
+    claim = admit(ready, 7, deployed.node_configs[1])
+    assert claim.partition.index == 1
+
+    def known(nonce: str, node: int) -> bool:
+        return deployed.directory.verifies(1, claim_label(nonce, node, claim.partition), claim.signature)
+
+    assert known("nonce", 7)
+    assert not known("another", 7)
+    assert not known("nonce", 8)
