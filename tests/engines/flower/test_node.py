@@ -44,7 +44,7 @@ class Deployment:
 
     def engine(self, config: ExperimentConfig | None = None) -> FederationEngine:
         return FederationEngine(
-            LocalGrid(NODES, node_configs=self.node_configs),
+            LocalGrid(len(self.node_configs), node_configs=self.node_configs),
             self.config.engine,
             Workload(6, memory="/tmp/of/the/server"),
             experiment=to_json(config or self.config),
