@@ -1,11 +1,12 @@
 """What a node's operator has fixed, no message changes: its experiment, its clients, its keys, its memory."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from flwr.app import Message
 
 from fedkd.app.checks import check
 from fedkd.client.performer import CLIENT_FN
@@ -14,6 +15,7 @@ from fedkd.config.load import load_config, to_json
 from fedkd.config.schema import ExperimentConfig
 from fedkd.core.errors import RunError
 from fedkd.core.messages import Host, Job, Reply
+from fedkd.engines.flower.discovery import discover_nodes
 from fedkd.engines.flower.engine import FederationEngine
 from fedkd.engines.flower.node import admit, at_home
 from fedkd.engines.flower.wire import Cohort, Ready, claim_label
@@ -179,8 +181,20 @@ def test_nodes_say_before_the_first_round_what_they_are_not_there_for(deployed: 
         admit(ready, 7, deployed.node_configs[0])
 
 
+class Silent(LocalGrid):
+    """Its first node never answers."""
+
+    def push_messages(self, messages: Iterable[Message]) -> list[str]:
+        sent = list(messages)
+        identifiers = super().push_messages(sent)
+        for identifier, message in zip(identifiers, sent, strict=True):
+            if message.metadata.dst_node_id == self.nodes[0]:
+                del self._replies[identifier]
+        return identifiers
+
+
 def test_strangers_that_claim_a_partition_are_ignored_where_nodes_have_keys(deployed: Deployment) -> None:
-    stranger = {"partition-id": 0, "num-partitions": NODES}
+    stranger: dict[str, Any] = {"partition-id": 0, "num-partitions": NODES}
     with_keys = stranger | {"keys": str(deployed.folder / "rogue"), "key-directory": str(deployed.folder / "d.json")}
     write_directory(deployed.folder / "d.json", make_keys(deployed.folder / "rogue", [0]))
     known = list(deployed.node_configs)
@@ -189,10 +203,10 @@ def test_strangers_that_claim_a_partition_are_ignored_where_nodes_have_keys(depl
     with deployed.engine() as engine:
         result = sum_securely(server.experiment, server.job(1), 40, engine.run, deployed.directory)
     assert result.survivors == tuple(range(6))
+    silent = Silent(NODES + 1, node_configs=[stranger, *known])
+    assert discover_nodes(silent, 6, CLIENT_FN, directory=deployed.directory, answer=60.0) == tuple(silent.nodes[1:])
     deployed.node_configs = [stranger, known[1]]
-    with pytest.raises(
-        RunError, match=r"partition-id 0 missing.*1 others were ignored \(node \d+: RunError: the server"
-    ):
+    with pytest.raises(RunError, match=r"partition-id 0 missing.*1 others were ignored \(node \d+: RunError: secure"):
         deployed.engine().__enter__()
 
 
