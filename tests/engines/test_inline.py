@@ -37,7 +37,7 @@ def test_failing_clients_do_not_stop_the_others() -> None:
 def test_client_that_leaves_python_fails_alone() -> None:
     with InlineEngine(Workload(client_fn="tests.support.engine_performers:quit_python")) as engine:
         (reply,) = engine.run(Job("work", 1, "{}"), [0])
-    assert reply.error == "SystemExit: enough"
+    assert (reply.error or "").startswith("SystemExit: enough (")
 
 
 def test_answer_in_another_clients_name_is_refused() -> None:
