@@ -127,7 +127,7 @@ class _Run:
     ) -> None:
         self._experiment, self._directory, self._observer = experiment, directory, observer
         state_dir = str(directory.client_state.resolve()) if keeps_state(experiment) else None
-        self._server = Server.build(experiment, state_dir=state_dir, directory=keys)
+        self._server = Server.build(experiment, state_dir=state_dir, directory=keys, keep=directory.save_ledger)
         self._totals = Totals()
         self._started = time.monotonic()
         self._spent_before = 0.0
@@ -202,10 +202,6 @@ class _Run:
         begun = time.monotonic()
         server, observer, probe = self._server, self._observer, round == self._experiment.config.rounds
         job = server.job(round, probe=probe)
-        server.charge(round)
-        if server.private is not None:
-            # On disk before a client is asked, for what is released cannot be taken back.
-            self._directory.save_ledger(server.ledger.state_dict())
         result = server.run_round(
             job,
             lambda job, clients: _observed(engine, job, clients, observer),

@@ -110,8 +110,8 @@ class Job:
     simulated client also measures itself (``Measurement``), with ``probe`` on the test samples too. ``state_dir`` is
     where clients keep what they need between rounds (None: nowhere); ``accepted`` is the last round of which each
     client's report was accepted (absent: none), at whose end it goes on; ``wants`` names the arrays that clients are to
-    send besides what their rule does. ``host`` never travels: whoever runs the client puts it in (None: clients are
-    asked for no secure sums).
+    send besides what their rule does. ``host`` and ``system_noise`` never travel: whoever runs the client puts
+    them in (None: clients are asked for no secure sums; False: noise comes from where the configuration says).
     """
 
     kind: str
@@ -125,6 +125,7 @@ class Job:
     accepted: Mapping[int, int] = field(default_factory=dict)
     wants: frozenset[str] = frozenset()
     host: Host | None = None
+    system_noise: bool = False
 
 
 @dataclass(frozen=True)

@@ -70,6 +70,7 @@ class RoundRecord:
     validation: ValidationReport | None = None
     diagnosis: Diagnosis | None = None
     secure: SecureRecord | None = None
+    attempts: int | None = None
 
 
 @dataclass(frozen=True)
