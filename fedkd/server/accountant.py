@@ -9,6 +9,7 @@ from fedkd.experiment import Experiment
 from fedkd.privacy.attempts import Part, name_of
 from fedkd.privacy.ledger import PrivacyLedger
 from fedkd.privacy.private import Private
+from fedkd.privacy.secure_noise import SecureNoise
 from fedkd.server.privacy_budget import release_of
 from fedkd.server.setup import attempt_name, private_part_of
 
@@ -38,6 +39,9 @@ class Accountant:
         if not self._at_clients:
             self._charge(job.round, dict.fromkeys(clients), queries)
             return
+        if isinstance(self._experiment.mechanism, SecureNoise):
+            self.sum(job.round, clients, queries, 1)
+            return
         shared = name_of(job.parameters)
         for client in clients:
             # What a client remembers follows from the last of its attempts whose report was accepted.
@@ -54,6 +58,11 @@ class Accountant:
         """
         if self.private is not None and not self._at_clients:
             self._charge(round, dict.fromkeys(clients, attempt_name(self._experiment, round, *reports)), queries)
+
+    def sum(self, round: int, clients: Sequence[int], queries: int, attempt: int) -> None:
+        """Charge an attempt at a secure sum, whose noise clients add for its number, counted from 1."""
+        if self.private is not None and self._at_clients:
+            self._charge(round, dict.fromkeys(clients, f"sum {attempt}"), queries)
 
     def accept(self, client: int) -> None:
         """Take note that a client's report was good, from whose end the client goes on."""

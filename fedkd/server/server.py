@@ -168,7 +168,11 @@ class Server:
         """The round with nothing but the sum of its reports."""
         public, chosen = self.experiment.data.public, self._chosen(job.round)
         asked = chosen[self.rule.to_ask(job.round, chosen)]
-        result = sum_once(self.experiment, job, asked.numel(), run, self._directory)
+
+        def charge(attempt: int) -> None:
+            self.accountant.sum(job.round, self.sampled(job.round), asked.numel(), attempt)
+
+        result = sum_once(self.experiment, job, asked.numel(), run, self._directory, charge)
         self._exchange.delivered()
         nothing = torch.zeros(0, self.experiment.data.classes)
         for client in result.survivors:
