@@ -13,7 +13,7 @@ from fedkd.core.errors import ConfigError, PluginError
 from fedkd.core.faults import told_by_line
 from fedkd.core.messages import LOGITS, PARAMETERS
 from fedkd.experiment import Experiment
-from fedkd.privacy.private import Private, discloses
+from fedkd.privacy.private import EXAMPLES, Private, discloses
 from fedkd.server.privacy_budget import with_noise
 from fedkd.server.setup import new_strategy, new_student_rule, private_part_of
 from fedkd.server.student_rule import StudentRule
@@ -155,7 +155,7 @@ def _privacy_faults(experiment: Experiment, client: ClientRule, student: Student
             f"which no proof covers, and privacy.mechanism is {name}; choose another strategy, or set "
             "privacy.mechanism=none"
         )
-    if student.teaches and strategy.needs_examples and not discloses(experiment.mechanism, "examples"):
+    if student.teaches and strategy.needs_examples and not discloses(experiment.mechanism, EXAMPLES):
         yield (
             f"strategy.name: {config.strategy.name} weights clients by how many samples they hold, and under "
             f"privacy.mechanism={name} they do not tell; choose another strategy, say mean_probabilities, or set "
@@ -188,7 +188,7 @@ def _uncovered(experiment: Experiment, client: ClientRule, mechanism: Private) -
     name, rule = config.privacy.mechanism.name, config.clients.rule.name
     if client.sends not in mechanism.covers:
         yield (
-            f"privacy.mechanism: {name} covers {' and '.join(sorted(mechanism.covers))}, and clients.rule {rule} sends "
+            f"privacy.mechanism: {name} covers {' and '.join(sorted(mechanism.covers - {EXAMPLES}))}, and clients.rule {rule} sends "
             f"{client.sends}; choose a rule that sends what is covered, or set privacy.mechanism=none"
         )
     if client.abstains:

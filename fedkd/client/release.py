@@ -16,7 +16,7 @@ from fedkd.core.messages import LABEL_COUNTS, LOGITS, Consensus, Job, Reply
 from fedkd.experiment import Experiment
 from fedkd.privacy.attempts import name_of
 from fedkd.privacy.mechanism import LogitMechanism
-from fedkd.privacy.private import Private, discloses
+from fedkd.privacy.private import EXAMPLES, Private, discloses
 
 
 def release(context: ClientContext, upload: Upload, job: Job, notes: Notes) -> Reply:
@@ -41,7 +41,7 @@ def release(context: ClientContext, upload: Upload, job: Job, notes: Notes) -> R
         context.client,
         arrays,
         job.round,
-        examples=examples if discloses(mechanism, "examples") else None,
+        examples=examples if discloses(mechanism, EXAMPLES) else None,
         public_digest=data.public.digest,
     )
 

@@ -18,7 +18,7 @@ from fedkd.distillation.balanced_step import StepRow
 from fedkd.distillation.diagnosis import ValidationReport, diagnose
 from fedkd.experiment import Experiment
 from fedkd.privacy.ledger import PrivacyLedger
-from fedkd.privacy.private import Private, discloses
+from fedkd.privacy.private import EXAMPLES, Private, discloses
 from fedkd.privacy.secure_sum.identities import Directory
 from fedkd.results.records import ClientRecord, Failure, RoundRecord, SecureRecord
 from fedkd.server.accountant import Accountant, Keep
@@ -268,7 +268,7 @@ class Server:
             data.public.digest,
             decode=(lambda client, message: self._exchange.decode(client, message, asked)) if logits else None,
             wants=job.wants,
-            counted=discloses(self.experiment.mechanism, "examples"),
+            counted=discloses(self.experiment.mechanism, EXAMPLES),
             fault=self.rule.fault,
             tests=data.test_labels.numel() if job.probe else 0,
             keeps_codes=self._exchange.keeps_codes,
