@@ -187,9 +187,10 @@ def _uncovered(experiment: Experiment, client: ClientRule, mechanism: Private) -
     config = experiment.config
     name, rule = config.privacy.mechanism.name, config.clients.rule.name
     if client.sends not in mechanism.covers:
+        covered = " and ".join(sorted(mechanism.covers - {EXAMPLES}))
         yield (
-            f"privacy.mechanism: {name} covers {' and '.join(sorted(mechanism.covers - {EXAMPLES}))}, and clients.rule {rule} sends "
-            f"{client.sends}; choose a rule that sends what is covered, or set privacy.mechanism=none"
+            f"privacy.mechanism: {name} covers {covered}, and clients.rule {rule} sends {client.sends}; choose "
+            "a rule that sends what is covered, or set privacy.mechanism=none"
         )
     if client.abstains:
         yield (

@@ -291,13 +291,19 @@ def test_controls_without_protection_are_pointed_out(tmp_path: Path) -> None:
     assert "outside of this guarantee: local_only, fedavg; controls" in " ".join(screen.getvalue().split())
 
 
+LARGE = "privacy.delta=0.09"
+
+
 @pytest.mark.parametrize(
     ("overrides", "words"),
     [
-        ((DP_SGD, "privacy.delta=0.09"), ("δ = 0.09 is not below 1/", "records of the smallest client", "privacy.delta")),
-        ((GAUSSIAN, "privacy.delta=0.09"), ()),
-        ((GAUSSIAN, "privacy.delta=0.09", "clients.count=12"), ("is not below 1/12, for 12 clients", "to 8e-03 or less")),
-        (("privacy.delta=0.09",), ()),
+        ((DP_SGD, LARGE, "data.partition.scheme=iid"), ("δ = 0.09 is not below 1/", "records of the smallest client")),
+        ((GAUSSIAN, LARGE), ()),
+        (
+            (GAUSSIAN, LARGE, "clients.count=12"),
+            ("is not below 1/12, for 12 clients", "privacy.delta to 8e-03 or less"),
+        ),
+        ((LARGE,), ()),
     ],
 )
 def test_a_delta_that_lets_one_be_given_away_is_warned_of(overrides: tuple[str, ...], words: tuple[str, ...]) -> None:
