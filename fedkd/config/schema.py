@@ -331,9 +331,7 @@ class PrivacyConfig:
     mechanism: Annotated[PluginValue, Field(description="see `fedkd list mechanisms`")] = field(
         default_factory=lambda: Plugin("none")
     )
-    delta: Annotated[
-        float, Field(gt=0, lt=0.1, description="δ at which ε is stated; below 1/(records or clients) to mean anything")
-    ] = 1e-5
+    delta: Annotated[float, Field(gt=0, lt=0.1, description="δ at which ε is stated; far below 1/n")] = 1e-5
     entropy: Annotated[
         Literal["seed", "system"],
         Field(description="where noise comes from: seed (repeatable, for simulations) or system (the real thing)"),

@@ -301,7 +301,7 @@ LARGE = "privacy.delta=0.09"
         ((GAUSSIAN, LARGE), ()),
         (
             (GAUSSIAN, LARGE, "clients.count=12"),
-            ("is not below 1/12, for 12 clients", "privacy.delta to 8e-03 or less"),
+            ("is not below 1/12, for 12 clients", "to 8e-03 or less"),
         ),
         ((LARGE,), ()),
     ],
