@@ -97,6 +97,11 @@ class Server:
         return self.accountant.private
 
     @property
+    def accepted(self) -> Mapping[int, int]:
+        """The last round of which a client's report was accepted, by client, for those of whom there is one."""
+        return self._exchange.accepted(tuple(range(self.experiment.config.clients.count)))
+
+    @property
     def ledger(self) -> PrivacyLedger:
         """What that has taken of each client's privacy."""
         return self.accountant.ledger
@@ -261,9 +266,19 @@ class Server:
         """Take up what ``state_dict`` returned; what the ledger was charged before stays charged."""
         self.rule.load_state_dict(state["rule"])
         self._exchange.load_state_dict(state["exchange"])
-        self._consensus = None if state["consensus"] is None else Consensus(**state["consensus"])
+        self._consensus = None if state["consensus"] is None else self._fitting(Consensus(**state["consensus"]))
         self._last_report = None if state["validation"] is None else ValidationReport(**state["validation"])
         self.accountant.load_state_dict(state["accountant"])
+
+    def _fitting(self, consensus: Consensus) -> Consensus:
+        """The targets; raises ``ValueError`` for those of other public samples or classes."""
+        count, classes = consensus.positions.numel(), self.experiment.data.classes
+        shapes = [consensus.log_probabilities.shape, *(own.shape for own in consensus.personal.values())]
+        samples = self.experiment.data.public.labels.numel()
+        inside = count == 0 or 0 <= int(consensus.positions.min()) <= int(consensus.positions.max()) < samples
+        if any(shape != (count, classes) for shape in shapes) or consensus.mask.shape != (count,) or not inside:
+            raise ValueError(f"the targets are not on some of {samples} public samples of {classes} classes")
+        return consensus
 
     def _chosen(self, round: int) -> Int[Tensor, " chosen"]:
         config = self.experiment.config
