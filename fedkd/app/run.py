@@ -238,6 +238,7 @@ class _Run:
             job,
             lambda job, clients: _observed(engine, job, clients, observer),
             lambda done, total: observer.progress("distillation", done, total),
+            lambda: self._directory.save_ledger(server.ledger.state_dict()),
         )
         seconds = time.monotonic() - begun
         self._totals = self._totals.after(

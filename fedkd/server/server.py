@@ -21,6 +21,7 @@ from fedkd.privacy.ledger import PrivacyLedger
 from fedkd.privacy.private import discloses
 from fedkd.privacy.secure_sum.identities import Directory
 from fedkd.results.records import ClientRecord, Failure, RoundRecord, SecureRecord
+from fedkd.server.circumstances import circumstances_of
 from fedkd.server.colluding_attackers import collude
 from fedkd.server.evaluation import accuracy_on_test, features_on_test, reports_on_test, validation_of
 from fedkd.server.exchange import Exchange
@@ -85,16 +86,18 @@ class Server:
         """The ids of the clients that take part in a round, in rising order."""
         return self.experiment.sampled(round)
 
-    def charge(self, round: int) -> None:
+    def charge(self, round: int, attempt: int = 1) -> None:
         """Note what a round takes of its clients' privacy, before anything is released.
 
-        Does nothing where nothing is proved. Save the ledger before the clients are asked.
+        Does nothing where nothing is proved. Save the ledger before the clients are asked. Another ``attempt`` at a
+        secure sum, with other noise, is paid for beside the first.
         """
         if self.private is None:
             return
         asked = int(self.rule.to_ask(round, self._chosen(round)).sum())
         for client in self.sampled(round):
-            self.ledger.charge(client, round, self.private.dp_event(release_of(self.experiment, client, asked)))
+            event = self.private.dp_event(release_of(self.experiment, client, asked))
+            self.ledger.charge(client, round, event, attempt=f"sum {attempt}" if attempt > 1 else "")
 
     def job(self, round: int, *, probe: bool = False) -> Job:
         """What the clients are asked for in a round."""
@@ -114,14 +117,21 @@ class Server:
             wants=self._wants,
         )
 
-    def run_round(self, job: Job, run: RunJob, progress: Progress = lambda done, total: None) -> RoundResult:
+    def run_round(
+        self,
+        job: Job,
+        run: RunJob,
+        progress: Progress = lambda done, total: None,
+        charged: Callable[[], None] = lambda: None,
+    ) -> RoundResult:
         """A whole round: ``run`` has some clients do a job, once, or once for each step of a secure sum.
 
+        ``charged`` is called when the ledger was charged beyond ``charge``, before more is released: save it then.
         Raises ``RunError`` as ``finish_round`` does, or when a secure sum fails.
         """
         if self.experiment.config.privacy.secure_aggregation is None:
             return self.finish_round(job, run(job, self.sampled(job.round)), progress)
-        return self._finish_securely(job, run, progress)
+        return self._finish_securely(job, run, progress, charged)
 
     def finish_round(
         self, job: Job, replies: Iterable[Reply], progress: Progress = lambda done, total: None
@@ -150,13 +160,18 @@ class Server:
         )
         features = features_on_test(self.experiment, measured)
         received = RoundReports(job.round, reports, chosen, asked, tests, features, progress, job.probe)
-        return self._update(received, rows, failures=found.failures)
+        return self._update(received, rows, [report.client for report in reports], failures=found.failures)
 
-    def _finish_securely(self, job: Job, run: RunJob, progress: Progress) -> RoundResult:
+    def _finish_securely(self, job: Job, run: RunJob, progress: Progress, charged: Callable[[], None]) -> RoundResult:
         """The round with nothing but the sum of its reports."""
+
+        def charge(attempt: int) -> None:
+            self.charge(job.round, attempt)
+            charged()
+
         public, chosen = self.experiment.data.public, self._chosen(job.round)
         asked = chosen[self.rule.to_ask(job.round, chosen)]
-        result = sum_once(self.experiment, job, asked.numel(), run, self._directory)
+        result = sum_once(self.experiment, job, asked.numel(), run, self._directory, charge)
         self._exchange.delivered()
         nothing = torch.zeros(0, self.experiment.data.classes)
         for client in result.survivors:
@@ -176,6 +191,7 @@ class Server:
         return self._update(
             RoundReports(job.round, (), chosen, asked, progress=progress, summed=summed),
             client_records(self.experiment, job.round, received, account.sent, {}),
+            result.survivors,
             failures=account.failures,
             secure=account.record,
         )
@@ -184,6 +200,7 @@ class Server:
         self,
         received: RoundReports,
         rows: tuple[ClientRecord, ...],
+        survivors: Sequence[int],
         *,
         failures: tuple[Failure, ...],
         secure: SecureRecord | None = None,
@@ -195,11 +212,18 @@ class Server:
             tested, validation = update.student_accuracy, None
             if student is not None:
                 tested = accuracy_on_test(experiment, student)
-                validation = None if update.targets is None else validation_of(experiment, student, update.targets)
-        diagnosis = None
-        if validation is not None:
+                taught_at = None if update.distilled is None else update.distilled.temperature
+                if update.targets is not None:
+                    validation = validation_of(experiment, student, update.targets, taught_at)
+        diagnosis = circumstances = None
+        if student is not None and update.targets is not None:
+            circumstances = circumstances_of(experiment, received, rows, survivors, self.private)
             diagnosis = diagnose(
-                validation, public_only=None, previous=self._last_report, classes=experiment.data.classes
+                validation,
+                public_only=None,
+                previous=self._last_report,
+                classes=experiment.data.classes,
+                circumstances=circumstances,
             )
         record = round_record(
             experiment,
@@ -209,6 +233,7 @@ class Server:
             student_accuracy=tested,
             validation=validation,
             diagnosis=diagnosis,
+            circumstances=circumstances,
         )
         self._consensus, self._last_report = update.consensus, validation
         steps = () if update.distilled is None else update.distilled.rows
