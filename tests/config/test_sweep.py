@@ -62,13 +62,10 @@ def test_a_grid_of_another_kind_is_refused(grid: Any, seeds: Any, words: str) ->
 
 
 def test_arrays_are_lists_of_values() -> None:
-    cells, _ = cells_of(BASE, {"data.partition.alpha": np.array([0.5, 1.0])}, range(2))
-    assert [(cell.config.data.partition.alpha, cell.config.seed) for cell in cells] == [
-        (0.5, 0),
-        (0.5, 1),
-        (1, 0),
-        (1, 1),
-    ]
+    grid: Any = {"data.partition.alpha": np.array([0.5, 1.0])}
+    cells, _ = cells_of(BASE, grid, range(2))
+    found = [(cell.config.data.partition.alpha, cell.config.seed) for cell in cells]
+    assert found == [(0.5, 0), (0.5, 1), (1.0, 0), (1.0, 1)]
 
 
 def test_seeds_are_whole_numbers() -> None:
