@@ -45,12 +45,18 @@ def _beside(lines: list[traceback.FrameSummary], origin: Path) -> traceback.Fram
 
 def _to_blame(lines: list[traceback.FrameSummary]) -> traceback.FrameSummary | None:
     """The last line of a user's own; where there is none, what fedkd itself refuses stands for itself."""
-    known = (str(_PACKAGE), *_SHIPPED, *_INSTALLED)
-    if users := [frame for frame in lines if not frame.filename.startswith(known)]:
+    if users := [frame for frame in lines if _is_users(frame.filename)]:
         return users[-1]
     if not lines or lines[-1].filename.startswith(str(_PACKAGE)):
         return None
     return next((frame for frame in reversed(lines) if frame.filename.startswith(_SHIPPED)), lines[-1])
+
+
+def users_line(error: BaseException) -> str | None:
+    """``FILE:LINE``, the last line of the user's own that an error came through; None where there is none."""
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if not frame.filename.startswith("<") and _is_users(frame.filename)]
+    return f"{own[-1].filename}:{own[-1].lineno}" if own else None
 
 
 @contextmanager
@@ -65,3 +71,7 @@ def told_by_line(what: str, raised: type[FedkdError] = RunError) -> Iterator[Non
         raise
     except (Exception, SystemExit) as error:
         raise raised(f"{what} ended with an error: {described(error)}") from error
+
+
+def _is_users(file: str) -> bool:
+    return not file.startswith((str(_PACKAGE), *_SHIPPED, *_INSTALLED))
