@@ -1,6 +1,5 @@
 """What an audit found."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -12,7 +11,7 @@ import numpy.typing as npt
 from fedkd.audit import metrics
 from fedkd.audit.attack import KNOWLEDGE
 from fedkd.audit.metrics import Scores
-from fedkd.core.files import replace_file
+from fedkd.core.files import json_text, replace_file
 from fedkd.results.directory import AUDIT
 
 CEILING_RATES = (0.001, 0.01, 0.1)
@@ -98,7 +97,7 @@ class AuditReport:
     def write(self, folder: Path) -> Path:
         """Write ``folder/audit.json``; raises ``RunError`` when it cannot be written."""
         path = folder / AUDIT
-        replace_file(path, (json.dumps(asdict(self), indent=1, ensure_ascii=False) + "\n").encode())
+        replace_file(path, (json_text(asdict(self), indent=1, ensure_ascii=False) + "\n").encode())
         return path
 
     def result(self, attack: str, observation: str) -> AttackResult:

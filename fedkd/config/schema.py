@@ -144,6 +144,15 @@ class ClientsConfig:
         default_factory=lambda: Plugin("honest")
     )
     attackers: Annotated[AttackersConfig, Field(description="")] = field(default_factory=AttackersConfig)
+    max_examples: Annotated[
+        int | None,
+        Field(
+            ge=1,
+            lt=2**31,
+            description="private training samples that a client may claim (null: as many as it is dealt); for nodes "
+            "with other data than the server's",
+        ),
+    ] = None
     min_reports: Annotated[Count, Field(description="valid reports a round needs; fewer stop the run")] = 1
 
     @property

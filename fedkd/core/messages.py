@@ -38,6 +38,9 @@ TEST_LOGITS, TEST_MASK, TEST_FEATURES = (f"{EVALUATION}/{name}" for name in ("lo
 LOGIT_BOUND = 1e4
 """Largest absolute logit a report may hold; softmax saturates three orders of magnitude earlier."""
 
+PARAMETER_BOUND = 1e6
+"""Largest absolute parameter of a model that may travel; one that trains stays orders of magnitude below."""
+
 UNKNOWN_LABEL = -1
 """The label of a public sample whose class the server does not know."""
 
@@ -64,8 +67,9 @@ class ClientReport:
 
     ``logits`` are float32 and finite, one row per public sample it was asked about (none where the algorithm exchanges
     something else); ``mask`` is False where the client abstains (None: nowhere); ``examples`` is the number of private
-    training samples; ``arrays`` is what else it sent, by name; ``sent`` the bytes of all that; ``codes`` what
-    stands for the logits in the message.
+    training samples that it claims; ``arrays`` is what else it sent, by name, as its rule declares; ``sent`` the bytes
+    of all that; ``codes`` what stands for the logits in the message. ``validation_accuracy`` and ``test_accuracy`` are
+    what the simulator measured of its model (None: nothing).
     """
 
     client: int
@@ -76,6 +80,8 @@ class ClientReport:
     mask: Bool[Tensor, " samples"] | None = None
     arrays: Arrays = field(default_factory=dict)
     codes: npt.NDArray[np.unsignedinteger[Any]] | None = None
+    validation_accuracy: float | None = None
+    test_accuracy: float | None = None
 
 
 @dataclass(frozen=True)
@@ -101,7 +107,8 @@ class Job:
     ``parameters`` is what all clients are sent, ``personal`` what single clients are sent besides; ``probe`` also asks
     for logits on the test samples, for evaluation only. ``state_dir`` is where clients keep what they need between
     rounds (None: nowhere); ``accepted`` is the last round of which each client's report was accepted (absent: none), at
-    whose end it goes on; ``wants`` names the arrays that clients are to send besides what their rule does.
+    whose end it goes on; ``wants`` names the arrays that clients are to send besides what their rule does;
+    ``most_bytes`` is how many bytes the arrays of one reply may take (None: any number).
     """
 
     kind: str
@@ -113,6 +120,7 @@ class Job:
     state_dir: str | None = None
     accepted: Mapping[int, int] = field(default_factory=dict)
     wants: frozenset[str] = frozenset()
+    most_bytes: int | None = None
 
 
 @dataclass(frozen=True)

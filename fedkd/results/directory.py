@@ -34,7 +34,7 @@ from torch import Tensor
 from fedkd.config.load import parse_config, to_mapping
 from fedkd.config.schema import ExperimentConfig
 from fedkd.core.errors import ConfigError, RunError
-from fedkd.core.files import PARTIAL, replace_file, writing
+from fedkd.core.files import PARTIAL, json_text, replace_file, writing
 from fedkd.privacy.ledger import PrivacyLedger
 from fedkd.results.checkpoint import Checkpoint, DamagedError, load_checkpoint, save_checkpoint
 from fedkd.results.lock import LOCK_FILE
@@ -263,4 +263,4 @@ def _read_json(path: Path) -> Any:
 
 
 def _json(content: Any) -> bytes:
-    return (json.dumps(content, indent=2) + "\n").encode()
+    return (json_text(content, indent=2) + "\n").encode()

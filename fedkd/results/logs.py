@@ -2,13 +2,12 @@
 
 import csv
 import io
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 
 from fedkd.core.errors import RunError
-from fedkd.core.files import append, replace_end, replace_file
+from fedkd.core.files import append, json_text, replace_end, replace_file
 from fedkd.distillation.balanced_step import StepRow
 from fedkd.results.records import ClientRecord, RoundRecord
 
@@ -90,8 +89,8 @@ def round_lines(
     return {
         "clients.csv": _csv(_client_row(client) for client in clients),
         "distillation.csv": _csv(rows),
-        "rounds.jsonl": json.dumps(asdict(record)) + "\n",
-        "timings.jsonl": json.dumps({"round": record.round, "seconds": round(seconds, 3)}) + "\n",
+        "rounds.jsonl": json_text(asdict(record)) + "\n",
+        "timings.jsonl": json_text({"round": record.round, "seconds": round(seconds, 3)}) + "\n",
     }
 
 

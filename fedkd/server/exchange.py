@@ -8,14 +8,18 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 
 from fedkd.client.rule import ClientRule
+from fedkd.core.array_specs import ArraySpec
 from fedkd.core.coding.history import CodeHistory
 from fedkd.core.coding.types import Decoded
 from fedkd.core.messages import (
     ASKED,
     CONSENSUS,
+    LABEL_COUNTS,
     LABELS,
     LOGITS,
     PARAMETERS,
+    TEST_LOGITS,
+    TEST_MASK,
     Arrays,
     ClientReport,
     Consensus,
@@ -83,6 +87,22 @@ class Exchange:
     def accepted(self, clients: tuple[int, ...]) -> dict[int, int]:
         """The last round of which a client's report was accepted, for those of whom there is one."""
         return {client: self._accepted[client] for client in clients if client in self._accepted}
+
+    def arrays(self, job: Job, client: int, examples: int, asked: int) -> dict[str, ArraySpec]:
+        """What the arrays are that a client answers a job with which claims so many private samples.
+
+        It was asked about so many public samples.
+        """
+        classes, tests = self._experiment.data.classes, self._experiment.data.test_labels.numel()
+        specs = dict(self._rule.arrays(self._experiment, client, examples))
+        if self._rule.sends == LOGITS:
+            specs[LOGITS] = ArraySpec("uint8", (self._up.most_bytes(asked, classes),), shorter=True)
+            if job.probe:
+                specs[TEST_LOGITS] = ArraySpec("float32", (tests, classes), optional=True)
+                specs[TEST_MASK] = ArraySpec("bool", (tests,), optional=True)
+        if LABEL_COUNTS in job.wants:
+            specs[LABEL_COUNTS] = ArraySpec("int32", (classes,), 0, examples, total=examples)
+        return specs
 
     def decode(self, client: int, data: bytes, asked: Int[Tensor, " asked"]) -> Decoded:
         """The logits in a client's message; raises ``ValueError`` when it is malformed."""

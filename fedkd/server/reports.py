@@ -1,7 +1,7 @@
-"""Validation of what clients send, and the stack that an aggregator gets."""
+"""Reading what clients send, and the stack that an aggregator gets of it."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +11,7 @@ from torch import Tensor
 
 from fedkd.aggregation.report_buffer import ReportBuffer, stack_views
 from fedkd.aggregation.types import ReportStack
+from fedkd.core.array_specs import ArraySpec, plain_arrays, read_arrays
 from fedkd.core.coding.types import Decoded
 from fedkd.core.messages import (
     LABEL_COUNTS,
@@ -22,6 +23,7 @@ from fedkd.core.messages import (
     Reply,
     traffic_of,
 )
+from fedkd.core.texts import shown, shown_value
 from fedkd.results.records import Failure
 
 
@@ -29,54 +31,93 @@ from fedkd.results.records import Failure
 class Expectation:
     """What a valid report of this round looks like.
 
-    ``decode`` turns a client's message into logits for the samples it was asked about, and raises ``ValueError`` when
-    it cannot; None when the algorithm exchanges no logits. ``wants`` are the arrays that the job asks for besides.
-    ``fault`` says what else is wrong with a report. ``tests`` is the number of test samples that were asked about
-    besides; ``keeps_codes`` is False where nobody needs the codes.
+    ``most_examples`` is how many private samples a client may claim, ``arrays`` what the arrays of a client that claims
+    so many have to be. ``decode`` turns its message into logits for the samples it was asked about, and raises
+    ``ValueError`` when it cannot; None when the algorithm exchanges no logits. ``fault`` says what else is wrong with a
+    report. ``tests`` is the number of test samples that were asked about besides; ``keeps_codes`` is False where nobody
+    needs the codes.
     """
 
     round: int
     clients: tuple[int, ...]
     classes: int
     public_digest: str
+    most_examples: Callable[[int], int]
+    arrays: Callable[[int, int], Mapping[str, ArraySpec]]
     decode: Callable[[int, bytes], Decoded] | None = None
-    wants: frozenset[str] = frozenset()
     fault: Callable[[ClientReport], str | None] = lambda report: None
     tests: int = 0
     keeps_codes: bool = True
 
 
-class _MalformedError(ValueError):
-    """Why a report cannot be used."""
-
-
 def collect_reports(replies: Iterable[Reply], expected: Expectation) -> tuple[list[ClientReport], list[Failure]]:
     """The valid reports sorted by client id, and one failure with its reason for every other expected client.
 
-    A client that answers twice is dropped; an answer from a client that was not asked is a failure too. Replies are
-    read as they come and then let go; the logits of all reports lie in one block (``fedkd.aggregation.report_buffer``).
+    Here everything that a client sends is read, once: what comes out has the types it says, whatever went in, and a
+    reason is short and fit to be shown. A client that answers twice is dropped; an answer from a client that was not
+    asked is a failure too. Replies are read as they come and then let go; the logits of all reports lie in one block
+    (``fedkd.aggregation.report_buffer``).
     """
     asked = frozenset(expected.clients)
     shelf = ReportBuffer(sorted(asked), expected.tests)
     answers: Counter[int] = Counter()
     read: dict[int, ClientReport | Failure] = {}
+    nameless = 0
     for reply in replies:
+        if not names_client(reply):
+            nameless += 1
+            continue
         client = reply.client
         answers[client] += 1
         if client in asked and answers[client] == 1:
             try:
                 read[client] = _read(reply, expected, shelf)
-            except _MalformedError as reason:
-                read[client] = Failure(client, str(reason))
+            except ValueError as reason:
+                read[client] = Failure(client, shown(str(reason)))
+    silence = f"sent nothing, or one of the {nameless} answers without a sender" if nameless else "sent nothing"
     for client in asked | set(answers):
         if client not in asked:
             read[client] = Failure(client, "answered without having been asked")
         elif answers[client] != 1:
             count = answers[client]
-            read[client] = Failure(client, f"sent {count} reports for one round" if count else "sent nothing")
+            read[client] = Failure(client, f"sent {count} reports for one round" if count else silence)
     found = [read[client] for client in sorted(read)]
     reports = shelf.compact([report for report in found if isinstance(report, ClientReport)])
     return reports, [failure for failure in found if isinstance(failure, Failure)]
+
+
+def names_client(reply: object) -> bool:
+    """Whether it is a reply, of somebody who could be a client."""
+    return type(reply) is Reply and type(reply.client) is int and 0 <= reply.client < 2**63
+
+
+def read_message(reply: Reply, most_bytes: int | None) -> Arrays:
+    """The arrays of a reply that a protocol reads further; raises ``ValueError`` for the reason why there are none."""
+    read_metrics(reply, ())
+    arrays = plain_arrays(reply.arrays)
+    if most_bytes is not None and (size := sum(array.nbytes for array in arrays.values())) > most_bytes:
+        raise ValueError(f"sent {size} bytes, at most {most_bytes} were asked for")
+    return arrays
+
+
+def read_share(reply: Reply, name: str) -> float | None:
+    """A measured share among a reply's metrics, in [0, 1]; None where there is none, ``ValueError`` for others."""
+    value = reply.metrics.get(name)
+    if value is not None and not (type(value) is float and 0.0 <= value <= 1.0):
+        raise ValueError(f"{name} must be a number from 0 to 1, got {shown_value(value)}")
+    return value
+
+
+def read_metrics(reply: Reply, names: Collection[str]) -> Mapping[str, object]:
+    """A reply's metrics, which have no other names; raises ``ValueError`` for the reason why there are none."""
+    if reply.error is not None:
+        raise ValueError(reply.error if type(reply.error) is str and reply.error else "failed without a reason in text")
+    if type(reply.metrics) is not dict:
+        raise ValueError(f"metrics must be a dict of values by name, got {type(reply.metrics).__name__}")
+    for name in reply.metrics:
+        if name not in names:
+            raise ValueError(f"metrics hold {shown_value(name)}, which nobody asked for")
+    return reply.metrics
 
 
 def stack_reports(
@@ -107,20 +148,24 @@ def stack_reports(
     )
 
 
+_METRICS = frozenset({"round", "examples", "public_digest", "validation_accuracy", "test_accuracy"})
+
+
 def _read(reply: Reply, expected: Expectation, shelf: ReportBuffer) -> ClientReport:
-    if reply.error is not None:
-        raise _MalformedError(reply.error)
-    if (round_sent := reply.metrics.get("round")) != expected.round:
-        raise _MalformedError(f"answered for round {round_sent}, not {expected.round}")
-    if reply.metrics.get("public_digest") != expected.public_digest:
-        raise _MalformedError("answered on another public set")
-    examples = reply.metrics.get("examples")
-    if not isinstance(examples, int) or examples < 0:
-        raise _MalformedError(f"example count must be a whole number ≥ 0, got {examples!r}")
-    decoded = _decoded(reply, expected)
-    arrays = _others(reply.arrays, expected)
+    """The report in a reply; raises ``ValueError`` with the reason why there is none."""
+    metrics = read_metrics(reply, _METRICS)
+    if type(sent := metrics.get("round")) is not int or sent != expected.round:
+        raise ValueError(f"answered for round {shown_value(sent)}, not {expected.round}")
+    if type(digest := metrics.get("public_digest")) is not str or digest != expected.public_digest:
+        raise ValueError("answered on another public set")
+    most = expected.most_examples(reply.client)
+    if type(examples := metrics.get("examples")) is not int or not 0 <= examples <= most:
+        raise ValueError(f"example count must be a whole number from 0 to {most}, got {shown_value(examples)}")
+    arrays = read_arrays(reply.arrays, expected.arrays(reply.client, examples))
+    traffic = traffic_of(arrays)
     logits, mask, codes = torch.zeros(0, expected.classes), None, None
-    if decoded is not None:
+    if expected.decode is not None:
+        decoded = _decoded(expected.decode, reply.client, arrays.pop(LOGITS).tobytes())
         logits, tests = shelf.put(reply.client, decoded.logits, arrays.get(TEST_LOGITS))
         arrays |= {} if tests is None else {TEST_LOGITS: tests}
         mask, codes = decoded.mask, decoded.codes if expected.keeps_codes else None
@@ -129,43 +174,23 @@ def _read(reply: Reply, expected: Expectation, shelf: ReportBuffer) -> ClientRep
         round=expected.round,
         logits=logits,
         examples=examples,
-        sent=traffic_of(reply.arrays),
+        sent=traffic,
         mask=mask,
         arrays=arrays,
         codes=codes,
+        validation_accuracy=read_share(reply, "validation_accuracy"),
+        test_accuracy=read_share(reply, "test_accuracy"),
     )
     if (reason := expected.fault(report)) is not None:
-        raise _MalformedError(reason)
+        raise ValueError(reason)
     return report
 
 
-def _decoded(reply: Reply, expected: Expectation) -> Decoded | None:
-    if expected.decode is None:
-        return None
-    message = reply.arrays.get(LOGITS)
-    if message is None:
-        raise _MalformedError("sent no logits")
-    if message.dtype != np.uint8 or message.ndim != 1:
-        raise _MalformedError(f"logits must be a message of bytes, got {message.dtype} of shape {message.shape}")
+def _decoded(decode: Callable[[int, bytes], Decoded], client: int, message: bytes) -> Decoded:
     try:
-        decoded = expected.decode(reply.client, message.tobytes())
+        decoded = decode(client, message)
     except ValueError as error:
-        raise _MalformedError(f"logits: {error}") from error
+        raise ValueError(f"logits: {error}") from error
     if (largest := float(decoded.logits.abs().max()) if decoded.logits.numel() else 0.0) > LOGIT_BOUND:
-        raise _MalformedError(f"logits must lie within ±{LOGIT_BOUND:g}, got {largest:g}")
+        raise ValueError(f"logits must lie within ±{LOGIT_BOUND:g}, got {largest:g}")
     return decoded
-
-
-def _others(arrays: Arrays, expected: Expectation) -> Arrays:
-    """What a client sent besides logits."""
-    others = {name: array for name, array in arrays.items() if name != LOGITS}
-    for name, array in others.items():
-        if not (np.issubdtype(array.dtype, np.number) or array.dtype == np.bool_):
-            raise _MalformedError(f"{name} must be numbers, got {array.dtype}")
-        if np.issubdtype(array.dtype, np.inexact) and not np.isfinite(array).all():
-            raise _MalformedError(f"{name} must be finite, got NaN or infinity")
-    if LABEL_COUNTS in expected.wants:
-        counts = others.get(LABEL_COUNTS)
-        if counts is None or counts.shape != (expected.classes,) or counts.dtype.kind not in "iu" or (counts < 0).any():
-            raise _MalformedError(f"{LABEL_COUNTS} must be {expected.classes} counts ≥ 0, the teacher needs them")
-    return others

@@ -1,11 +1,10 @@
 """The rows of ``rounds.jsonl`` and ``clients.csv`` that a round leaves."""
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from fedkd.core.messages import Traffic
+from fedkd.core.messages import ClientReport, Traffic
 from fedkd.distillation.diagnosis import Diagnosis, ValidationReport
 from fedkd.experiment import Experiment
 from fedkd.results.records import ClientRecord, RoundRecord
@@ -49,17 +48,17 @@ def client_records(
     round: int,
     received: Mapping[int, Traffic],
     sent: Mapping[int, Traffic],
-    metrics: Mapping[int, Mapping[str, Any]],
+    reports: Sequence[ClientReport],
 ) -> tuple[ClientRecord, ...]:
     """One row for every client asked, which are those that ``received`` something.
 
-    ``sent`` is what each sent that counts, nothing where its report was dropped; ``metrics`` what the simulator was
-    told of them.
+    ``sent`` is what each sent that counts, nothing where its report was dropped; ``reports`` are those that were not,
+    with what the simulator measured of them.
     """
     rows = []
+    accuracies = {report.client: (report.validation_accuracy, report.test_accuracy) for report in reports}
     for client, traffic in sorted(received.items()):
-        found = metrics.get(client, {})
-        validation, test = found.get("validation_accuracy"), found.get("test_accuracy")
+        validation, test = accuracies.get(client, (None, None))
         rows.append(
             ClientRecord(
                 round=round,
@@ -67,8 +66,8 @@ def client_records(
                 model=experiment.architectures[experiment.architecture_of(client)].name,
                 sent=sent.get(client, Traffic()),
                 received=traffic,
-                validation_accuracy=None if validation is None else float(validation),
-                test_accuracy=None if test is None else float(test),
+                validation_accuracy=validation,
+                test_accuracy=test,
             )
         )
     return tuple(rows)

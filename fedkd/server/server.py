@@ -1,6 +1,6 @@
 """The server's side of a round, whatever engine does the clients' work."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -11,6 +11,7 @@ from torch import Tensor
 from fedkd.aggregation.types import ReportSum
 from fedkd.client.setup import client_rule
 from fedkd.config.load import to_json
+from fedkd.core.array_specs import most_bytes
 from fedkd.core.compute import fixed_threads, release_memory
 from fedkd.core.errors import RunError
 from fedkd.core.messages import LABEL_COUNTS, LOGITS, ClientReport, Consensus, Job, Reply, Traffic
@@ -25,7 +26,7 @@ from fedkd.server.exchange import Exchange
 from fedkd.server.privacy_budget import release_of
 from fedkd.server.reports import Expectation, collect_reports
 from fedkd.server.round_records import client_records, round_record
-from fedkd.server.secure_round import RunJob, sum_once
+from fedkd.server.secure_round import RunJob, secure_bytes, sum_once
 from fedkd.server.setup import new_strategy, new_student_rule, private_part_of, strategy_generator
 from fedkd.server.student_rule import RoundReports, StudentRule
 
@@ -89,7 +90,7 @@ class Server:
         asked = self.rule.to_ask(round, self._chosen(round))
         clients = self.sampled(round)
         shared, personal = self._exchange.outgoing(round, clients, self.rule, self._consensus, asked)
-        return Job(
+        job = Job(
             "round",
             round,
             to_json(self.experiment.config),
@@ -100,6 +101,14 @@ class Server:
             self._exchange.accepted(clients),
             self._wants,
         )
+        return replace(job, most_bytes=self._most_bytes(job, int(asked.sum())))
+
+    def _most_bytes(self, job: Job, asked: int) -> int:
+        """The most bytes that any client's answer to a job may take."""
+        clients, most = self.sampled(job.round), self.experiment.most_examples
+        if self.experiment.config.privacy.secure_aggregation is not None:
+            return secure_bytes(asked * self.experiment.data.classes, len(clients))
+        return max(most_bytes(self._exchange.arrays(job, client, most(client), asked)) for client in clients)
 
     def run_round(self, job: Job, run: RunJob, progress: Progress = lambda done, total: None) -> RoundResult:
         """A whole round: ``run`` has some clients do a job, once, or once for each step of a secure sum.
@@ -119,22 +128,20 @@ class Server:
         """
         chosen = self._chosen(job.round)
         asked = chosen[self.rule.to_ask(job.round, chosen)]
-        metrics: dict[int, Mapping[str, Any]] = {}
-        reports, failures = collect_reports(_noted(replies, metrics), self._expectation(job, asked))
+        reports, failures = collect_reports(replies, self._expectation(job, asked))
         self._require_reports(job.round, len(reports), failures)
         release_memory()
         self._exchange.delivered()
         for report in reports:
             self._exchange.accept(report, asked)
-        tests = reports_on_test(self.experiment, reports)
+        tests = reports_on_test(reports)
         reports, tests = collude(self.experiment, job.round, reports, tests)
-        sent = {report.client: report.sent for report in reports}
         rows = client_records(
             self.experiment,
             job.round,
             {client: self._exchange.sent_down(job, client) for client in self.sampled(job.round)},
-            sent,
-            {client: found for client, found in metrics.items() if client in sent},
+            {report.client: report.sent for report in reports},
+            reports,
         )
         received = RoundReports(job.round, reports, chosen, asked, tests, progress, job.probe)
         return self._update(received, rows, failures=tuple(failures))
@@ -162,7 +169,7 @@ class Server:
         }
         return self._update(
             RoundReports(job.round, (), chosen, asked, progress=progress, summed=summed),
-            client_records(self.experiment, job.round, received, account.sent, {}),
+            client_records(self.experiment, job.round, received, account.sent, ()),
             failures=account.failures,
             secure=account.record,
         )
@@ -231,8 +238,9 @@ class Server:
             self.sampled(job.round),
             data.classes,
             data.public.digest,
+            self.experiment.most_examples,
+            lambda client, examples: self._exchange.arrays(job, client, examples, asked.numel()),
             decode=(lambda client, message: self._exchange.decode(client, message, asked)) if logits else None,
-            wants=job.wants,
             fault=self.rule.fault,
             tests=data.test_labels.numel() if job.probe else 0,
             keeps_codes=self._exchange.keeps_codes,
@@ -245,10 +253,3 @@ class Server:
                 f"round {round}: {count} valid reports, clients.min_reports is {needed} ({reasons}); "
                 "the rounds before it are kept"
             )
-
-
-def _noted(replies: Iterable[Reply], metrics: dict[int, Mapping[str, Any]]) -> Iterator[Reply]:
-    """The replies, of each the metrics noted: its arrays take much memory and are not needed twice."""
-    for reply in replies:
-        metrics[reply.client] = reply.metrics
-        yield reply

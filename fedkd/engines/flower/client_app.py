@@ -29,7 +29,7 @@ def perform_cohort(message: Message, context: Context) -> Message:
     expiry = message.metadata.created_at + cohort.seconds
     with fixed_threads(cohort.threads):
         replies = list(attempt_all(client_fn, job, cohort.clients, awaited=lambda: time.time() < expiry))
-    content = encode_replies(replies)
+    content = encode_replies(replies, cohort.job.most_bytes)
     if time.monotonic() - begun > LONG_SECONDS:
         del replies
         release_memory()

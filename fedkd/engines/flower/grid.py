@@ -152,7 +152,7 @@ class GridEngine:
         yield from advance()
         for message, cohort in self._messages(waiting, deadline):
             yield from advance()
-            replies = decode_replies(message, cohort.members)
+            replies = decode_replies(message, cohort.members, job.most_bytes)
             self._reply_bytes = max(self._reply_bytes, *(payload_bytes(reply.arrays) for reply in replies))
             yield from replies
         for cohort in (*waiting.values(), *queue):

@@ -12,14 +12,27 @@ from typing import Any
 import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
 
+from fedkd.client.performer import describe
+from fedkd.core.array_specs import plain_arrays
 from fedkd.core.messages import Arrays, Job, Reply
 from fedkd.core.packing import NDArray, pack, unpack
+from fedkd.core.texts import shown
 
 COHORT_MESSAGE = "train.cohort"
 """Type of the messages that carry a cohort."""
 
 READY_MESSAGE = "query.ready"
 """Type of the messages that ask whether a worker can start working."""
+
+_UNBOUNDED = -1
+
+_ARRAY_ENVELOPE = 1_000
+"""Bytes that describe an array beside its elements, at most."""
+
+_METRICS_CHARACTERS = 10_000
+
+_HEADER_CHARACTERS = 100_000
+"""What may be said of each client's reply beside its arrays: their layout, metrics, an error."""
 
 _PARAMETERS, _PERSONAL, _JOB, _ARRAYS, _REPLY = "parameters", "personal", "job", "arrays", "reply"
 
@@ -88,6 +101,7 @@ def encode_cohort(cohort: Cohort, parameters: ArrayRecord | None = None) -> Reco
             "clients": list(cohort.clients),
             "accepted": [job.accepted.get(client, 0) for client in cohort.clients],
             "wants": sorted(job.wants),
+            "most_bytes": _UNBOUNDED if job.most_bytes is None else job.most_bytes,
             "layout": layout,
         }
     )
@@ -110,23 +124,16 @@ def decode_cohort(content: RecordDict) -> Cohort:
         state_dir=header["state_dir"] or None,
         accepted={client: round for client, round in zip(clients, header["accepted"], strict=True) if round > 0},
         wants=frozenset(header["wants"]),
+        most_bytes=None if header["most_bytes"] == _UNBOUNDED else header["most_bytes"],
     )
     key = header["state_key"] or None
     return Cohort(job, clients, header["client_fn"], header["seconds"], header["threads"], key)
 
 
-def encode_replies(replies: Sequence[Reply]) -> RecordDict:
-    """The content of a reply. A reply that cannot be serialised is replaced by its own error."""
-    metrics: list[str] = []
-    sendable: list[Reply] = []
-    for reply in replies:
-        try:
-            _check_arrays(reply.arrays)
-            metrics.append(json.dumps(dict(reply.metrics), default=_plain_number))
-            sendable.append(reply)
-        except (TypeError, ValueError) as error:
-            metrics.append("{}")
-            sendable.append(Reply(reply.client, error=f"{type(error).__name__}: {error}"))
+def encode_replies(replies: Sequence[Reply], most_bytes: int | None = None) -> RecordDict:
+    """The content of a reply to a job with ``most_bytes``. A reply that cannot travel is replaced by its own error."""
+    sendable = [_sendable(reply, most_bytes) for reply in replies]
+    metrics = [json.dumps(reply.metrics) for reply in sendable]
     arrays, layout = pack([reply.arrays for reply in sendable])
     header = ConfigRecord(
         {
@@ -140,28 +147,27 @@ def encode_replies(replies: Sequence[Reply]) -> RecordDict:
     return RecordDict({_ARRAYS: _numbered(arrays), _REPLY: header})
 
 
-def decode_replies(message: Message, clients: Sequence[int]) -> list[Reply]:
-    """The replies of a cohort, in the order of ``clients``.
+def decode_replies(message: Message, clients: Sequence[int], most_bytes: int | None = None) -> list[Reply]:
+    """The replies of a cohort to a job with ``most_bytes``, in the order of ``clients``.
 
     Never raises: a reply that carries an error, or that is malformed, becomes an error of each of the clients.
     """
     if message.has_error():
         return failures(clients, message.error.reason or f"Flower error code {message.error.code}")
     try:
-        return _decode_replies(message.content, clients)
+        return _decode_replies(message.content, clients, most_bytes)
     except Exception as error:  # whatever a foreign or damaged reply provokes must cost its own clients only
         return failures(clients, f"malformed reply: {type(error).__name__}: {error}")
 
 
-def decode_unaddressed_replies(message: Message) -> list[Reply]:
-    """The replies of a reply whose request is not at hand; none when it carries an error or is malformed."""
-    if message.has_error():
-        return []
+def answered_cohort(message: Message, cohorts: Iterable[tuple[int, ...]]) -> tuple[int, ...] | None:
+    """Which of the cohorts that its sender was asked for a reply answers for; None when that cannot be said."""
     try:
         header: Any = message.content.config_records[_REPLY]
-        return _decode_replies(message.content, list(header["clients"]))
-    except Exception:  # as in decode_reply; who was meant cannot be known, so the clients count as silent
-        return []
+        named = tuple(header["clients"])
+    except Exception:  # as in decode_replies
+        return None
+    return next((cohort for cohort in cohorts if cohort == named), None)
 
 
 def encode_metrics(metrics: Mapping[str, float | int | None]) -> MetricRecord:
@@ -194,24 +200,32 @@ def encode_ready_reply(error: str | None, partition: Partition = NO_PARTITION) -
 
 
 def decode_ready_reply(message: Message) -> str | None:
-    """Why the worker that sent ``message`` cannot work; None when it can."""
+    """Why the worker that sent ``message`` cannot work, as a text fit to be shown; None when it can."""
     if message.has_error():
-        return message.error.reason or f"Flower error code {message.error.code}"
-    header = message.content.config_records[_REPLY]
-    return str(header["error"]) if header["failed"] else None
+        return shown(message.error.reason or f"Flower error code {message.error.code}")
+    try:
+        header = message.content.config_records[_REPLY]
+        return shown(str(header["error"])) if header["failed"] else None
+    except KeyError as error:
+        return shown(f"malformed reply: {describe(error)}")
 
 
 def decode_partition(message: Message) -> Partition:
-    """The partition of the node that sent ``message``, which carries no error."""
+    """The partition of the node that sent ``message``, which says that it can work."""
     header: Any = message.content.config_records[_REPLY]
-    return Partition(header.get("partition"), header.get("partitions"))
+    index, count = (
+        value if type(value) is int else None for value in (header.get("partition"), header.get("partitions"))
+    )
+    return Partition(index, count)
 
 
-def _decode_replies(content: RecordDict, clients: Sequence[int]) -> list[Reply]:
+def _decode_replies(content: RecordDict, clients: Sequence[int], most_bytes: int | None) -> list[Reply]:
     header: Any = content.config_records[_REPLY]
     if list(header["clients"]) != list(clients):
         raise ValueError(f"answers for clients {list(header['clients'])}, asked for {list(clients)}")
-    arrays = unpack(_in_order(content.array_records[_ARRAYS]), header["layout"], len(clients))
+    record = content.array_records[_ARRAYS]
+    _check_size(record, header, len(clients), most_bytes)
+    arrays = unpack(_in_order(record), header["layout"], len(clients))
     return [
         Reply(client, own, json.loads(metrics), error if failed else None)
         for client, own, metrics, failed, error in zip(
@@ -225,18 +239,34 @@ def _numbered(arrays: Sequence[NDArray]) -> ArrayRecord:
 
 
 def _in_order(record: ArrayRecord) -> list[NDArray]:
-    return [record[str(key)].numpy() for key in range(len(record))]
+    found = [record[str(key)].numpy() for key in range(len(record))]
+    if not all(type(array) is np.ndarray for array in found):
+        raise ValueError("an array is something else")
+    return found
 
 
-def _check_arrays(arrays: Arrays) -> None:
-    for name, array in arrays.items():
-        if not isinstance(array, np.ndarray):
-            raise TypeError(f"array {name!r} must be a NumPy array, got {type(array).__name__}")
-        if array.dtype.hasobject:
-            raise TypeError(f"array {name!r} must have a numeric dtype, got {array.dtype}")
+def _check_size(record: ArrayRecord, header: Mapping[str, Any], clients: int, most_bytes: int | None) -> None:
+    """Raises ``ValueError`` for a reply that is larger than ``clients`` of them can be, before it is decoded."""
+    size = sum(len(array.data) for array in record.values())
+    if most_bytes is not None and size > (most := clients * most_bytes + len(record) * _ARRAY_ENVELOPE):
+        raise ValueError(f"{size} bytes of arrays, at most {most} were asked for")
+    texts = [header["layout"], *header["metrics"], *header["errors"]]
+    if (length := sum(map(len, texts))) > (most := (clients + 1) * _HEADER_CHARACTERS):
+        raise ValueError(f"{length} characters beside the arrays, at most {most} are allowed")
 
 
-def _plain_number(value: Any) -> Any:
-    if isinstance(value, np.generic):
-        return value.item()
-    raise TypeError(f"metrics must be numbers or text, got {type(value).__name__}")
+def _sendable(reply: Reply, most_bytes: int | None) -> Reply:
+    """The reply as it travels, or the reason why it cannot: one that could not be packed would harm its cohort."""
+    if reply.error is not None:
+        return Reply(reply.client, error=shown(reply.error if type(reply.error) is str else type(reply.error).__name__))
+    try:
+        size = payload_bytes(plain_arrays(reply.arrays))
+        if most_bytes is not None and size > most_bytes:
+            raise ValueError(f"sent {size} bytes, at most {most_bytes} were asked for")
+        if type(reply.metrics) is not dict:
+            raise ValueError(f"metrics must be a dict of values by name, got {type(reply.metrics).__name__}")
+        if (length := len(json.dumps(reply.metrics))) > _METRICS_CHARACTERS:
+            raise ValueError(f"metrics take {length} characters, at most {_METRICS_CHARACTERS} are allowed")
+    except (TypeError, ValueError, RecursionError) as error:
+        return Reply(reply.client, error=shown(describe(error)))
+    return reply
