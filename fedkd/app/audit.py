@@ -10,6 +10,7 @@ from fedkd.experiment import Experiment
 from fedkd.results.directory import AUDIT, RunDirectory
 from fedkd.results.lock import locked
 from fedkd.results.observer import Observer, Silent
+from fedkd.results.report.figures import attempt_figure
 
 if TYPE_CHECKING:
     from fedkd.audit.report import AuditReport
@@ -42,9 +43,12 @@ def _audit(
     # Statistics and figures, for which no run without an audit should wait.
     from fedkd.audit.audit import audit
     from fedkd.audit.engine import AuditEngine
+    from fedkd.audit.plot import ROC_FIGURE, save_roc
 
     with AuditEngine(experiment, options, verbose) as engine:
         report = audit(directory, experiment, options, engine.run, observer.progress)
+    roc = directory.path / "plots" / ROC_FIGURE
+    attempt_figure(roc.stem, lambda: save_roc(report, roc), observer.noticed)
     where = directory.path / AUDIT
     if report.attacks:
         best = max(report.attacks, key=lambda each: each.auc)

@@ -98,8 +98,7 @@ def _finished(directory: RunDirectory, config: ExperimentConfig, observer: Obser
     if summary is None or summary.rounds != config.rounds or before.controls != config.controls:
         return None
     if not all(path.is_file() for path in figure_files(directory.path)):
-        with writing(directory.path / "plots"):
-            draw_figures(directory.path)
+        draw_figures(directory.path, observer.noticed)
     if config.privacy.audit.attacks and not (directory.path / AUDIT).is_file():
         audit_run(directory.path, config.privacy.audit, observer, verbose=verbose)
         return summary
@@ -119,6 +118,7 @@ class _Run:
         self._totals = Totals()
         self._started = time.monotonic()
         self._spent_before = 0.0
+        self._labels_drawn = False
 
     def resume_from(self, config: ExperimentConfig) -> None:
         """Go on from the newest checkpoint that can be used; raises ``RunError`` or ``ConfigError``."""
@@ -150,18 +150,22 @@ class _Run:
         with build(experiment) as engine:
             for round in range(self._totals.rounds + 1, experiment.config.rounds + 1):
                 self._round(engine, round)
-                with writing(directory.path / "plots"):
-                    draw_label_distribution(experiment.data, directory.path)
+                self._draw_labels()
             finished = self._controls(engine)
         summary = summarise(experiment, self._server, self._totals, finished, self._seconds())
         directory.finish(summary)
-        with writing(directory.path / "plots"):
-            draw_label_distribution(experiment.data, directory.path)
-            draw_figures(directory.path)
+        self._draw_labels()
+        draw_figures(directory.path, observer.noticed)
         observer.finished(summary, overview)
         if experiment.config.privacy.audit.attacks:
             _audit(directory, experiment, experiment.config.privacy.audit, observer, verbose)
         return summary
+
+    def _draw_labels(self) -> None:
+        """Draw, once, how the labels are distributed; not before the first round, which should not wait for it."""
+        if not self._labels_drawn:
+            draw_label_distribution(self._experiment.data, self._directory.path, self._observer.noticed)
+        self._labels_drawn = True
 
     def _restore(self, checkpoint: Checkpoint) -> None:
         try:

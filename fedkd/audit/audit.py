@@ -22,7 +22,6 @@ from fedkd.audit.evidence import disclosure_of, evidence_of
 from fedkd.audit.metrics import Confidence
 from fedkd.audit.performer import SHADOW_RUN
 from fedkd.audit.plan import ACTUAL, Plan, save_plan
-from fedkd.audit.plot import ROC_FIGURE, save_roc
 from fedkd.audit.queries import crafted_queries
 from fedkd.audit.replay import Progress, Run, jobs_to_observe
 from fedkd.audit.report import AttackResult, AttackScores, AuditReport, Inference, Violation, measure, violations
@@ -120,8 +119,6 @@ class _Audit:
             skipped=tuple(self._skipped),
         )
         report.write(self.directory.path)
-        with writing(self.directory.path / "plots"):
-            save_roc(report, self.directory.path / "plots" / ROC_FIGURE)
         return report
 
     def _check(self, attacks: dict[str, Attack]) -> None:

@@ -3,11 +3,10 @@
 from pathlib import Path
 
 import numpy as np
-from matplotlib.axes import Axes
 
 from fedkd.audit.metrics import ceiling
 from fedkd.audit.report import AttackResult, AuditReport
-from fedkd.results.report.style import GREY, PALETTE, dress, new_figure, save, say
+from fedkd.results.report.style import GREY, PALETTE, Axes, Figure, drawing, dress, new_figure, save, say
 
 ROC_FIGURE = "audit_roc.png"
 
@@ -16,6 +15,11 @@ def save_roc(report: AuditReport, path: Path) -> None:
     """One log-log panel per observation point: ROC curves with the limits of their true-positive rates, the line of
     guessing, and, where the run's ε is about the observation, the ceiling e^ε·FPR + δ.
     """
+    with drawing():
+        save(_figure(report), path)
+
+
+def _figure(report: AuditReport) -> Figure:
     observations = list(dict.fromkeys(each.observation for each in report.attacks))
     names = sorted({each.attack for each in report.attacks})
     colours = {name: PALETTE[index % len(PALETTE)] for index, name in enumerate(names)}
@@ -41,7 +45,7 @@ def save_roc(report: AuditReport, path: Path) -> None:
         axes.set_ylim(least, 1)
         dress(axes, observation, "false-positive rate", "true-positive rate" if index == 0 else "")
         axes.legend(fontsize=7, frameon=False, loc="lower right")
-    save(figure, path)
+    return figure
 
 
 def _draw(axes: Axes, result: AttackResult, colour: str, least: float) -> None:

@@ -22,7 +22,7 @@ from torch.nn.modules.dropout import _DropoutNd  # noqa: PLC2701
 from fedkd.client.training import Loss, SampleLoss, cross_entropy
 from fedkd.config.schema import ClientsConfig
 from fedkd.core.compute import to_device
-from fedkd.models import batches, make_optimiser
+from fedkd.models import batch_sizes, batches, make_optimiser
 from fedkd.privacy.mechanism import PrivateTraining
 
 SAME_TRAINING = ("batch_size", "optimiser", "learning_rate", "momentum", "weight_decay", "proximal")
@@ -115,7 +115,11 @@ def train_vectorised(trainings: Sequence[Training]) -> None:
 
 
 def _steps(training: Training) -> int:
-    return training.epochs * -(-training.labels.numel() // training.config.batch_size)
+    return training.epochs * len(_sizes(training))
+
+
+def _sizes(training: Training) -> list[int]:
+    return batch_sizes(training.labels.numel(), training.config.batch_size)
 
 
 @torch.no_grad()
@@ -210,7 +214,7 @@ class _Schedule:
         """The batches as ``train`` would draw them; ``trainings`` have the longest first."""
         device = trainings[0].device
         counts = [training.labels.numel() for training in trainings]
-        width = min(trainings[0].config.batch_size, max(counts))
+        width = max(max(_sizes(training)) for training in trainings)
         rows = torch.zeros(_steps(trainings[0]), len(trainings), width, dtype=torch.long)
         weights = torch.zeros(rows.shape, dtype=next(trainings[0].model.parameters()).dtype)
         begin = 0

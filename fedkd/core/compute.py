@@ -2,12 +2,13 @@
 
 import ctypes
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 
 import torch
 from threadpoolctl import threadpool_limits
-from torch import Tensor
+from torch import Tensor, nn
+from torch.func import functional_call
 
 
 def to_device(tensor: Tensor, device: torch.device | str) -> Tensor:
@@ -16,6 +17,31 @@ def to_device(tensor: Tensor, device: torch.device | str) -> Tensor:
     if tensor.device.type != "cpu" or target.type != "cuda":
         return tensor.to(target)
     return tensor.pin_memory().to(target, non_blocking=True)
+
+
+def laid_out_for(model: nn.Module, inputs: Tensor) -> Tensor:
+    """``inputs`` in memory as the model's convolutions hold their weights, so that no layer need rearrange them."""
+    for parameter in model.parameters():
+        if parameter.ndim == 4 and inputs.ndim == 4 and not parameter.is_contiguous():
+            return inputs.contiguous(memory_format=torch.channels_last)
+    return inputs
+
+
+def call_with(model: nn.Module, values: Mapping[str, Tensor], inputs: Tensor) -> Tensor:
+    """The model's output with ``values`` in place of the parameters of these names, wherever they are used.
+
+    Layers may share parameters, or be there under several names, which torch's own tying of names does not put back.
+    """
+    parameters = dict(model.named_parameters())
+    found = {id(parameters[name]): value for name, value in values.items()}
+    state = {
+        f"{layer}.{key}" if layer else key: found[id(parameter)]
+        for layer, module in model.named_modules()
+        for key, parameter in module.named_parameters(recurse=False, remove_duplicate=False)
+        if id(parameter) in found
+    }
+    output: Tensor = functional_call(model, state, (inputs,), tie_weights=False)
+    return output
 
 
 @contextmanager

@@ -318,7 +318,8 @@ def _last_layer(student: nn.Module) -> list[nn.Parameter]:
 
 def _endless(samples: Tensor, size: int, generator: torch.Generator) -> Iterator[Tensor]:
     """Shuffled passes over ``samples``, one after the other, in batches of ``size`` or of all if there are fewer."""
+    size = min(size, samples.numel())
     while True:
         for batch in batches(samples, size, generator):
-            if batch.numel() == min(size, samples.numel()):
-                yield batch
+            if batch.numel() >= size:
+                yield batch[:size]

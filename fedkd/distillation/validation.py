@@ -3,11 +3,11 @@
 import warnings
 from dataclasses import dataclass
 
-import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
-from torch.func import functional_call, jvp
+from torch.func import jvp
 
+from fedkd.core.compute import call_with, laid_out_for
 from fedkd.models import predict
 
 
@@ -47,10 +47,10 @@ def validation_slope(
     """
     device = next(model.parameters()).device
     state = {name: parameter.detach() for name, parameter in model.named_parameters() if name in direction}
-    resident = inputs.to(device).contiguous(memory_format=torch.channels_last)
+    resident = laid_out_for(model, inputs.to(device))
 
     def loss(parameters: dict[str, Tensor]) -> Tensor:
-        return nn.functional.cross_entropy(functional_call(model, parameters, (resident,)), labels.to(device))
+        return nn.functional.cross_entropy(call_with(model, parameters, resident), labels.to(device))
 
     training = model.training
     model.eval()

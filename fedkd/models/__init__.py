@@ -3,7 +3,7 @@
 from fedkd.models._base import Architecture
 from fedkd.models._build import build_model
 from fedkd.models._embedding import embed, embeddings
-from fedkd.models._optimise import batches, make_optimiser
+from fedkd.models._optimise import batch_sizes, batches, make_optimiser
 from fedkd.models._predict import accuracy, hit_rate, predict
 from fedkd.models._profile import ModelProfile, profile, training_bytes
 
@@ -11,6 +11,7 @@ __all__ = [
     "Architecture",
     "ModelProfile",
     "accuracy",
+    "batch_sizes",
     "batches",
     "build_model",
     "embed",

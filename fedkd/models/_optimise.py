@@ -21,7 +21,18 @@ def make_optimiser(
     )
 
 
+def batch_sizes(samples: int, size: int) -> list[int]:
+    """How large the batches of one pass are: ``size`` each, the last what is left.
+
+    Where that is a single sample it joins the batch before: batch normalisation has no statistics of one sample.
+    """
+    full, rest = divmod(samples, size)
+    if rest == 1 and full > 0:
+        return [*[size] * (full - 1), size + 1]
+    return [*[size] * full, *[rest] * (rest > 0)]
+
+
 def batches(samples: Int[Tensor, " samples"], size: int, generator: torch.Generator) -> Iterator[Int[Tensor, " batch"]]:
-    """One shuffled pass over ``samples`` in batches of ``size``; the last may be smaller."""
+    """One shuffled pass over ``samples`` in batches of the sizes that ``batch_sizes`` says."""
     order = to_device(torch.randperm(samples.numel(), generator=generator), samples.device)
-    yield from samples[order].split(size)
+    yield from samples[order].split(batch_sizes(samples.numel(), size))

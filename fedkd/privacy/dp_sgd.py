@@ -8,9 +8,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from fedkd.core.compute import laid_out_for
 from fedkd.core.seeding import ambient_randomness
 from fedkd.privacy.mechanism import PrivateTraining
-from fedkd.privacy.per_sample import check_trainable_privately, clipped_gradient_sum
+from fedkd.privacy.per_sample import clipped_sum_of
 
 CHUNK = 128
 """Most samples whose gradients are held in memory at once; with more of them, caches overflow."""
@@ -56,7 +57,7 @@ def train_privately(
     """
     if labels.numel() == 0:
         raise ValueError("labels must hold at least one sample; leave a client without samples out")
-    check_trainable_privately(model)
+    clipped_sum = clipped_sum_of(model, inputs.shape[1:])
     device = next(model.parameters()).device
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     anchor = [parameter.detach().clone() for parameter in parameters] if schedule.proximal else []
@@ -70,8 +71,8 @@ def train_privately(
         for batch in poisson_batches(labels.numel(), rate, steps, generator):
             total = [torch.zeros_like(parameter) for parameter in parameters]
             for part in batch.split(CHUNK):
-                batch_inputs = inputs[part].to(device).contiguous(memory_format=torch.channels_last)
-                sums = clipped_gradient_sum(model, batch_inputs, labels[part].to(device), private.clip_norm)
+                batch_inputs = laid_out_for(model, inputs[part].to(device))
+                sums = clipped_sum(model, batch_inputs, labels[part].to(device), private.clip_norm)
                 torch._foreach_add_(total, sums)
             for index, parameter in enumerate(parameters):
                 noise = torch.randn(parameter.shape, generator=generator).to(device)

@@ -10,7 +10,7 @@ from fedkd.core.errors import ConfigError
 from fedkd.experiment import Experiment
 from fedkd.privacy.guarantee import Release
 from fedkd.privacy.mechanism import LogitMechanism
-from fedkd.privacy.per_sample import check_trainable_privately
+from fedkd.privacy.per_sample import clipped_sum_of
 from fedkd.privacy.preview import preview
 from fedkd.server.setup import private_part_of
 
@@ -84,7 +84,7 @@ def _untrainable(experiment: Experiment, mechanism: LogitMechanism) -> Iterator[
         return
     for index in sorted({experiment.architecture_of(client) for client in range(experiment.config.clients.count)}):
         try:
-            check_trainable_privately(experiment.initial_model(index))
+            clipped_sum_of(experiment.initial_model(index), experiment.data.shape)
         except ValueError as error:
             key = "clients.models" if experiment.config.clients.models else "student.model"
             yield f"{key}: {experiment.architectures[index].name}: {error}"

@@ -17,6 +17,7 @@ from fedkd.aggregation.types import ReportStack
 from fedkd.config.load import to_json
 from fedkd.core.messages import UNKNOWN_LABEL
 from fedkd.experiment import Experiment
+from fedkd.models import batch_sizes
 from fedkd.server.setup import new_strategy
 
 State = dict[str, npt.NDArray[np.float32]]
@@ -94,7 +95,7 @@ def _client(config_json: str, client: int, state: State) -> npt.NDArray[np.float
     own = data.clients[client].train
     model.train()
     for _ in range(config.epochs):
-        for batch in own[torch.randperm(len(own))].split(config.batch_size):
+        for batch in own[torch.randperm(len(own))].split(batch_sizes(len(own), config.batch_size)):
             inputs = data.inputs[batch].contiguous(memory_format=torch.channels_last)
             loss = nn.functional.cross_entropy(model(inputs), data.labels[batch])
             optimiser.zero_grad()

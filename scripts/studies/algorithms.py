@@ -19,13 +19,12 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from matplotlib.figure import Figure
 
 from fedkd.config.load import load_config, to_mapping
 from fedkd.config.schema import ExperimentConfig
 from fedkd.config.shipped import config_names
 from fedkd.results.report.statistics import mean_and_ci
-from fedkd.results.report.style import PALETTE, new_figure
+from fedkd.results.report.style import PALETTE, Figure, new_figure
 from studies.study import Report, Stage, Study, aligned, decimals, plus_minus, run_afresh, study_parser
 from studies.tasks import Results
 

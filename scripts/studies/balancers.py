@@ -16,7 +16,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from matplotlib.figure import Figure
 
 from fedkd.aggregation.types import ReportStack, Teacher
 from fedkd.client.round import perform
@@ -26,7 +25,7 @@ from fedkd.core import plugins
 from fedkd.experiment import Experiment
 from fedkd.models import accuracy, hit_rate
 from fedkd.results.report.statistics import mean_and_ci
-from fedkd.results.report.style import new_figure
+from fedkd.results.report.style import Figure, new_figure
 from fedkd.server.server import Server
 from studies.study import Report, Stage, Study, aligned, decimals, heat_map, plus_minus, study_parser
 from studies.tasks import Results

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from fedkd.distillation.geometry import GradientGeometry
-from fedkd.results.report.style import dress, new_figure, save
+from fedkd.results.report.style import Figure, drawing, dress, new_figure, save
 
 WEIGHTS = np.linspace(0.0, 1.0, 201).tolist()
 ANGLES = {"acute": ("tab:red", 0.0, pi / 2), "obtuse": ("tab:green", pi / 2, pi)}
@@ -41,6 +41,13 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=Path("docs/results/figure2.png"))
     arguments = parser.parse_args()
 
+    with drawing():
+        save(_figure(arguments.trials, arguments.seed), arguments.out)
+    print(arguments.out)
+    return 0
+
+
+def _figure(trials: int, seed: int) -> Figure:
     figure = new_figure(7, 4.8)
     axes = figure.add_subplot()
     dress(
@@ -49,12 +56,10 @@ def main() -> int:
         "λ (0: labels only, 1: teacher only)",
         "q = −ΔL/η",
     )
-    for kind, lines in curves(arguments.trials, arguments.seed).items():
+    for kind, lines in curves(trials, seed).items():
         for number, line in enumerate(lines):
             label = None if number else f"{kind} angle between the gradients"
             axes.plot(WEIGHTS, line, color=ANGLES[kind][0], alpha=0.6, linewidth=1.1, label=label)
     axes.set(xlim=(0, 1), ylim=(0, None))
     axes.legend(frameon=False, loc="upper center")
-    save(figure, arguments.out)
-    print(arguments.out)
-    return 0
+    return figure

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib.figure import Figure
 
 from fedkd.app.cli.sweep_console import SweepConsole
 from fedkd.app.sweep import run_sweep
@@ -20,7 +19,7 @@ from fedkd.config.load import load_config, to_mapping
 from fedkd.core.errors import RunError
 from fedkd.results.report.run_log import RunLog
 from fedkd.results.report.statistics import mean_and_ci
-from fedkd.results.report.style import new_figure
+from fedkd.results.report.style import Figure, drawing, new_figure
 from studies.study import Report, aligned, decimals, plus_minus, seed_list
 
 COLOURS = {"student": "#0072b2", "fedavg": "#d55e00", "centralised": "#555555", "public_only": "#009e73"}
@@ -136,8 +135,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     runs = arguments.runs or Path("runs") / f"{name}-repeated"
     content = summarise(run_seeds(arguments.config, arguments.overrides, seeds, runs))
     content["config"] = to_mapping(load_config(arguments.config, arguments.overrides))
-    figures = {"": draw(content, f"{name}: {len(seeds)} seeds and their mean")}
-    Report(content, tables(content), csv=csv_rows(content), figures=figures).write(
-        arguments.out.parent, arguments.out.name
-    )
+    with drawing():
+        figures = {"": draw(content, f"{name}: {len(seeds)} seeds and their mean")}
+        Report(content, tables(content), csv=csv_rows(content), figures=figures).write(
+            arguments.out.parent, arguments.out.name
+        )
     return 0

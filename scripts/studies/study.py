@@ -12,9 +12,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.image import AxesImage
 
 from fedkd.app.run import run_experiment
 from fedkd.app.summary import versions
@@ -22,7 +19,7 @@ from fedkd.config.schema import ExperimentConfig
 from fedkd.core.errors import FedkdError
 from fedkd.core.files import write_json
 from fedkd.results.report.run_log import RunLog
-from fedkd.results.report.style import save
+from fedkd.results.report.style import Axes, AxesImage, Figure, drawing, save
 from studies.tasks import Results, Task, run_tasks, worker_pool
 
 
@@ -78,7 +75,8 @@ class Study:
             with worker_pool(arguments.workers) as pool:
                 for stage in self.stages(arguments):
                     run_tasks(partial(stage.function, arguments.runs), stage.tasks, results, pool, title=stage.title)
-            self.report(arguments, results).write(arguments.out, self.name)
+            with drawing():
+                self.report(arguments, results).write(arguments.out, self.name)
         except FedkdError as error:
             print(f"Error: {error}", file=sys.stderr)
             return 1

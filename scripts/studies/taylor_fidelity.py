@@ -13,7 +13,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from matplotlib.figure import Figure
 
 from fedkd.aggregation.types import Teacher
 from fedkd.config.load import load_config
@@ -23,7 +22,7 @@ from fedkd.distillation.balancer import build_balancer
 from fedkd.distillation.distiller import Distiller
 from fedkd.distillation.temperature import build_temperature
 from fedkd.experiment import Experiment
-from fedkd.results.report.style import new_figure
+from fedkd.results.report.style import Figure, drawing, new_figure
 from studies.study import Report
 
 RATES = np.logspace(-4, 0, 17).tolist()
@@ -64,7 +63,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         "holds_to": held[-1] if held else 0.0,
     }
     text = f"the median step is predicted within {TOLERANCE:.0%} up to a learning rate of {content['holds_to']:.2g}"
-    Report(content, text, figures={"": draw(found)}).write(arguments.out, "taylor_fidelity")
+    with drawing():
+        Report(content, text, figures={"": draw(found)}).write(arguments.out, "taylor_fidelity")
     return 0
 
 

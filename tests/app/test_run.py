@@ -15,6 +15,7 @@ from fedkd.core.errors import ConfigError, RunError
 from fedkd.results.directory import parameter_digest
 from fedkd.results.observer import Silent
 from fedkd.results.records import Overview, RoundRecord, Summary
+from fedkd.results.report.figures import run_figures
 
 SMALL: dict[str, Any] = {
     "seed": 3,
@@ -223,3 +224,25 @@ def test_an_observer_sees_the_events_in_order(tmp_path: Path) -> None:
         *("clients", "distillation", "round 2"),
         *("public_only", "public_only ended", "finished"),
     ]
+
+
+def test_figures_that_cannot_be_drawn_are_told_of_and_end_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*arguments: object) -> None:
+        raise ValueError("no such font")
+
+    monkeypatch.setattr("fedkd.results.report.figures._label_distribution._figure", fail)
+    monkeypatch.setitem(run_figures._DRAWN_BY, "lambda", fail)
+    told: list[str] = []
+
+    class Listener(Silent):
+        def noticed(self, text: str) -> None:
+            told.append(text)
+
+    summary = run(tmp_path / "run", observer=Listener())
+    assert summary.rounds == 2
+    assert [line.partition(" could")[0] for line in told] == ["the figure label_distribution", "the figure lambda"]
+    assert {path.stem for path in (tmp_path / "run" / "plots").iterdir()} == {
+        *("accuracy", "gradients", "decrease_curves", "taylor_fidelity")
+    }

@@ -44,8 +44,8 @@ SEEDS = (0, 1)
 @pytest.fixture(autouse=True)
 def _no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
     # They take longer than all the rest.
-    monkeypatch.setattr(fedkd.app.run, "draw_figures", lambda folder: None)
-    monkeypatch.setattr(fedkd.app.run, "draw_label_distribution", lambda data, path: None)
+    monkeypatch.setattr(fedkd.app.run, "draw_figures", lambda *arguments: None)
+    monkeypatch.setattr(fedkd.app.run, "draw_label_distribution", lambda *arguments: None)
 
 
 def results(folder: Path) -> dict[str, Any]:

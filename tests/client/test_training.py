@@ -7,7 +7,8 @@ import torch
 from torch import nn
 
 from fedkd.client.context import ClientContext
-from fedkd.client.training import adjusted_cross_entropy, cross_entropy
+from fedkd.client.training import adjusted_cross_entropy, cross_entropy, train
+from fedkd.config.schema import ClientsConfig
 from tests.support.federations import experiment_of
 
 
@@ -51,6 +52,17 @@ def test_strength_zero_is_plain_cross_entropy() -> None:
     assert torch.equal(
         adjusted_cross_entropy(labels, 2, 0.0)(model, inputs, labels), cross_entropy(model, inputs, labels)
     )
+
+
+def test_batch_normalisation_trains_whatever_is_left_over() -> None:
+    # 9 = 2·4 + 1, and of one sample batch normalisation has no statistics.
+    model = nn.Sequential(nn.Flatten(), nn.Linear(4, 3), nn.BatchNorm1d(3))
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    inputs, labels = torch.randn(9, 1, 2, 2, generator=torch.Generator().manual_seed(0)), torch.arange(9) % 3
+    train(model, inputs, labels, ClientsConfig(batch_size=4), epochs=1, generator=torch.Generator().manual_seed(1))
+    after = model.state_dict()
+    assert after["2.num_batches_tracked"] == 2
+    assert not torch.equal(after["1.weight"], before["1.weight"])
 
 
 def test_local_training_uses_it() -> None:

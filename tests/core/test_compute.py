@@ -3,12 +3,14 @@
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 
 import pytest
 import torch
+from torch import nn
 
-from fedkd.core.compute import fixed_arithmetic, to_device
-from tests.support import SUPPORT
+from fedkd.core.compute import call_with, fixed_arithmetic, to_device
+from tests.support import SUPPORT, own_models
 from tests.support.federations import experiment_of
 
 CASES = {
@@ -93,3 +95,16 @@ def test_gpu_arithmetic_is_fixed_within_the_block_alone(monkeypatch: pytest.Monk
         assert all(settings())
         assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
     assert settings() == before
+
+
+@pytest.mark.parametrize("build", [own_models.tied, own_models.used_twice])
+def test_a_model_called_with_other_parameters_uses_them_everywhere_and_keeps_its_own(
+    build: Callable[[], nn.Module],
+) -> None:
+    model, inputs = build(), torch.randn(2, 1, 8, 8)
+    own = dict(model.named_parameters())
+    before = model(inputs)
+    assert torch.equal(call_with(model, own, inputs), before)
+    assert not call_with(model, {name: torch.zeros_like(each) for name, each in own.items()}, inputs).any()
+    assert torch.equal(model(inputs), before)
+    assert all(model.get_parameter(name) is each for name, each in own.items())

@@ -16,7 +16,7 @@ from fedkd.config.schema import Plugin
 from fedkd.models import build_model
 from fedkd.privacy.dp_sgd import PrivateSchedule, poisson_batches, private_steps, sampling_rate, train_privately
 from fedkd.privacy.mechanism import PrivateTraining
-from fedkd.privacy.per_sample import check_trainable_privately, clipped_gradient_sum
+from fedkd.privacy.per_sample import clipped_gradient_sum
 
 
 def draw(seed: int = 0) -> torch.Generator:
@@ -157,28 +157,6 @@ def test_the_model_is_left_as_it_was() -> None:
     assert all(parameter.grad is None for parameter in model.parameters())
 
 
-@pytest.mark.parametrize(
-    ("layer", "words"),
-    [
-        (nn.BatchNorm2d(1), ["BatchNorm2d", "GroupNorm", "norm: group"]),
-        (nn.PReLU(), ["PReLU", "weight", "GroupNorm and LayerNorm"]),
-        (nn.Conv2d(1, 1, 3, padding=1, padding_mode="circular"), ["zeros", "circular"]),
-    ],
-)
-def test_layers_without_a_gradient_per_sample_are_refused_by_name(layer: nn.Module, words: list[str]) -> None:
-    with pytest.raises(ValueError, match="DP-SGD") as caught:
-        check_trainable_privately(nn.Sequential(layer, nn.Flatten()))
-    for word in words:
-        assert word in str(caught.value)
-
-
-def test_a_layer_used_twice_is_refused() -> None:
-    layer = nn.Linear(64, 64)
-    model = nn.Sequential(nn.Flatten(), layer, layer, nn.Linear(64, 4))
-    with pytest.raises(ValueError, match="uses each layer once"):
-        clipped_gradient_sum(model, *problem(2), 1.0)
-
-
 def test_batch_sizes_are_those_of_poisson_sampling() -> None:
     # Binomial(200, 0.1): mean 20, variance 18. Every record is drawn with the same probability, and on its own.
     steps = 4000
@@ -308,7 +286,7 @@ def test_dropout_does_not_share_its_numbers_with_the_noise() -> None:
     inputs, labels = problem(30)
     train(model, inputs, labels, 1.0, batch_size=30)
     mirror = draw()
-    assert not torch.allclose(masks[0][:10], torch.rand(30, generator=mirror)[:10])
+    assert not torch.allclose(masks[-1][:10], torch.rand(30, generator=mirror)[:10])
 
 
 def test_the_proximal_term_pulls_back() -> None:

@@ -39,6 +39,11 @@ def document(title: str, parts: Iterable[str]) -> str:
     )
 
 
+def encoded(text: str) -> bytes:
+    """A page as it is written down: what is no text, as in the name of a folder, is spelt out."""
+    return text.encode("utf-8", "backslashreplace")
+
+
 def section(title: str, *parts: str) -> str:
     """A heading and what stands below it, which is HTML; nothing where all parts are empty."""
     body = "\n".join(part for part in parts if part)

@@ -1,7 +1,7 @@
 """``report.html``: everything about one run on one page."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from math import isfinite
 from pathlib import Path
 from typing import Any
@@ -62,12 +62,13 @@ def write_report(run_dir: Path) -> Path:
     log = RunLog.read(run_dir)
     target = run_dir / "report.html"
     with writing(run_dir):
-        plots = [*save_figures(run_dir), run_dir / "plots" / "label_distribution.png"]
-        replace_file(target, _page(log, [path for path in plots if path.is_file()]).encode())
+        missing: list[str] = []
+        plots = [*save_figures(run_dir, missing.append), run_dir / "plots" / "label_distribution.png"]
+        replace_file(target, page.encoded(_page(log, [path for path in plots if path.is_file()], missing)))
     return target
 
 
-def _page(log: RunLog, plots: list[Path]) -> str:
+def _page(log: RunLog, plots: list[Path], missing: Sequence[str]) -> str:
     return page.document(
         f"Run {log.path.resolve().name}",
         [
@@ -75,7 +76,9 @@ def _page(log: RunLog, plots: list[Path]) -> str:
             page.table((), _header(log)),
             page.section("Result", *_result(log)),
             page.section("Attacks", *_attacks(log)),
-            page.section("Plots", *(page.picture(path, _CAPTIONS[path.stem]) for path in plots)),
+            page.section(
+                "Plots", *map(page.notice, missing), *(page.picture(path, _CAPTIONS[path.stem]) for path in plots)
+            ),
             page.section("Rounds", _rounds(log)),
             page.section("Failures", _failures(log)),
             page.section("Versions", _versions(log)),

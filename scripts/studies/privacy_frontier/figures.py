@@ -4,10 +4,8 @@ import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
-from fedkd.results.report.style import GREY, PALETTE, dress, new_figure, say
+from fedkd.results.report.style import GREY, PALETTE, Axes, Figure, dress, new_figure, say
 from studies.privacy_frontier.tables import FALSE_POSITIVES, Row
 
 OBSERVATIONS = ("queried", "transcript", "consensus", "student")

@@ -4,10 +4,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from matplotlib.figure import Figure
 
 from fedkd.results.report.statistics import mean_and_ci
-from fedkd.results.report.style import new_figure
+from fedkd.results.report.style import Figure, new_figure
 from studies.robustness.settings import NONE
 from studies.study import aligned, decimals, heat_map, plus_minus
 

@@ -9,7 +9,8 @@ import pytest
 from fedkd.app.cli import main as cli
 from fedkd.core.errors import RunError
 from fedkd.results.report.comparisons import COMPARISONS
-from fedkd.results.report.figures.run_figures import FIGURES, draw_lambda
+from fedkd.results.report.figures import FIGURES, run_figures
+from fedkd.results.report.figures.run_figures import draw_lambda
 from fedkd.results.report.run_log import RunLog
 from fedkd.results.report.run_page import write_report
 from tests.support.figure_texts import texts
@@ -135,3 +136,15 @@ def test_the_command_prints_where_the_report_is(
     # Again, over the first.
     assert write_report(run).is_file()
     assert not (run / "report.html.partial").exists()
+
+
+def test_a_figure_that_cannot_be_drawn_is_named_and_the_report_written(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(log: RunLog) -> None:
+        raise ValueError("no such <font>")
+
+    monkeypatch.setitem(run_figures._DRAWN_BY, "lambda", fail)
+    found = page(write_report(run))
+    assert found.tags.count("img") == len(FIGURES)
+    assert "the figure lambda could not be drawn and is left out (ValueError: no such <font>)" in found.text

@@ -3,14 +3,25 @@
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
 from fedkd.results.report.comparison._groups import Group
 from fedkd.results.report.comparison._measures import estimate
 from fedkd.results.report.run_log import Numbers, RunLog
-from fedkd.results.report.style import BLUE, GREEN, GREY, ORANGE, PURPLE, RED, SKY, dress, new_figure, say
+from fedkd.results.report.style import (
+    BLUE,
+    GREEN,
+    GREY,
+    ORANGE,
+    PURPLE,
+    RED,
+    SKY,
+    Axes,
+    Figure,
+    MaxNLocator,
+    dress,
+    new_figure,
+    say,
+)
 
 _COLOURS = (BLUE, ORANGE, GREEN, RED, PURPLE, SKY, GREY)
 _LINES = ("-", "--", ":", "-.")

@@ -1,6 +1,6 @@
 """The page that sets runs side by side."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from fedkd.core.files import replace_file, writing
@@ -9,7 +9,8 @@ from fedkd.results.report.comparison import _tables as tables
 from fedkd.results.report.comparison._figures import FIGURES, Labelled, unit_of
 from fedkd.results.report.comparison._find import find_runs
 from fedkd.results.report.comparison._groups import Group, group_runs
-from fedkd.results.report.style import on_dark, png
+from fedkd.results.report.figures import attempt_figure
+from fedkd.results.report.style import Figure, drawing, png
 
 _HOW_TO_READ = (
     "Every figure is that of the last round, whichever round was best. ± is the half-width of the 95 % t interval of "
@@ -37,7 +38,7 @@ def write_comparison(folders: Sequence[Path], out: Path) -> Path:
     groups = group_runs(find_runs(folders))
     with writing(out):
         out.parent.mkdir(parents=True, exist_ok=True)
-    replace_file(out, comparison_page(groups).encode())
+    replace_file(out, page.encoded(comparison_page(groups)))
     return out
 
 
@@ -75,10 +76,18 @@ def _figures(groups: Labelled) -> Iterator[str]:
     for name, (draw, caption) in FIGURES.items():
         if name == "privacy" and not any(unit_of(group) for group in groups.values()):
             continue
-        light = png(draw(groups))
-        with on_dark():
-            dark = png(draw(groups))
-        yield page.figure(light, caption, dark=dark)
+        grounds: list[bytes] = []
+
+        def both(draw: Callable[[Labelled], Figure] = draw, grounds: list[bytes] = grounds) -> None:
+            for dark in (False, True):
+                with drawing(dark=dark):
+                    grounds.append(png(draw(groups)))
+
+        missing: list[str] = []
+        if attempt_figure(name, both, missing.append):
+            light, dark = grounds
+            yield page.figure(light, caption, dark=dark)
+        yield from map(page.notice, missing)
 
 
 def _remarks(groups: Sequence[Group]) -> Iterator[str]:

@@ -1,32 +1,56 @@
 """A run's figures, by modules that are imported when something is drawn.
 
-Matplotlib takes a third of a second to import, for which no client's first step should wait.
+Matplotlib takes a third of a second to import, for which no client's first step should wait. No figure is worth a run:
+one that cannot be drawn, for whatever reason, is left out, and the reason told.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 
 from fedkd.data import ExperimentData
 
+FIGURES = ("accuracy", "lambda", "gradients", "decrease_curves", "taylor_fidelity")
+"""The figures of ``run_figures``, by the name of their file without its ending."""
 
-def draw_label_distribution(data: ExperimentData, folder: Path) -> None:
+Notice = Callable[[str], None]
+"""Takes a sentence that the user should read."""
+
+
+def draw_label_distribution(data: ExperimentData, folder: Path, notice: Notice) -> None:
     """``plots/label_distribution.png`` of the run in ``folder``, unless it is there."""
     path = folder / "plots" / "label_distribution.png"
-    if path.is_file():
-        return
-    from fedkd.results.report.figures._label_distribution import save_label_distribution
 
-    save_label_distribution(data, path)
+    def draw() -> None:
+        from fedkd.results.report.figures._label_distribution import save_label_distribution
+
+        save_label_distribution(data, path)
+
+    if not path.is_file():
+        attempt_figure("label_distribution", draw, notice)
 
 
-def draw_figures(folder: Path) -> None:
+def draw_figures(folder: Path, notice: Notice) -> None:
     """The figures of ``run_figures``, which need a run's summary."""
-    from fedkd.results.report.figures.run_figures import save_figures
 
-    save_figures(folder)
+    def draw() -> None:
+        from fedkd.results.report.figures.run_figures import save_figures
+
+        save_figures(folder, notice)
+
+    attempt_figure("plots", draw, notice)
 
 
 def figure_files(folder: Path) -> list[Path]:
     """Where ``draw_figures`` puts them."""
-    from fedkd.results.report.figures.run_figures import FIGURES
-
     return [folder / "plots" / f"{name}.png" for name in FIGURES]
+
+
+def attempt_figure(name: str, draw: Callable[[], None], notice: Notice) -> bool:
+    """Draw; whether that went well. ``notice`` is told what went wrong."""
+    try:
+        draw()
+    except Exception as error:
+        reason = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+        notice(f"the figure {name} could not be drawn and is left out ({reason})")
+        return False
+    return True

@@ -3,11 +3,22 @@
 from collections.abc import Sequence
 
 import numpy as np
-from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
 from fedkd.results.report.run_log import RunLog
-from fedkd.results.report.style import BLUE, GREEN, GREY, ORANGE, PURPLE, RED, SKY, dress, new_figure, say
+from fedkd.results.report.style import (
+    BLUE,
+    GREEN,
+    GREY,
+    ORANGE,
+    PURPLE,
+    RED,
+    SKY,
+    Figure,
+    MaxNLocator,
+    dress,
+    new_figure,
+    say,
+)
 
 _OWN = {
     "student_accuracy": ("student", BLUE, "-"),

@@ -3,13 +3,10 @@
 from collections.abc import Sequence
 
 import numpy as np
-from matplotlib import colormaps
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from fedkd.results.report.figures._geometry import geometry_at, where_measured
 from fedkd.results.report.run_log import RunLog, StepLog
-from fedkd.results.report.style import dress, new_figure, say
+from fedkd.results.report.style import Axes, Figure, colormaps, dress, new_figure, say
 
 _SHARES = {0.0: "start", 0.25: "quarter", 0.5: "half", 0.75: "three quarters", 1.0: "end"}
 _WEIGHTS = [index / 400 for index in range(401)]

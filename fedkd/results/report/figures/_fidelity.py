@@ -2,12 +2,9 @@
 
 import numpy as np
 import numpy.typing as npt
-from matplotlib.axes import Axes
-from matplotlib.collections import PathCollection
-from matplotlib.figure import Figure
 
 from fedkd.results.report.run_log import Numbers, RunLog, StepLog
-from fedkd.results.report.style import GREY, dress, new_figure, say
+from fedkd.results.report.style import GREY, Axes, Figure, PathCollection, dress, new_figure, say
 
 _PARTS = {"": "Total loss", "_dist": "Distillation loss", "_cls": "Label loss"}
 

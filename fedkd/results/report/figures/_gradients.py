@@ -1,16 +1,15 @@
 """The two gradients over distillation steps: their angle and their norms."""
 
 import numpy as np
-from matplotlib.figure import Figure
 
 from fedkd.results.report.figures._geometry import where_measured
 from fedkd.results.report.figures._rounds import ROOM_ABOVE, STEP_AXIS, mark_rounds
 from fedkd.results.report.run_log import RunLog
-from fedkd.results.report.style import BLUE, GREY, ORANGE, PURPLE, dress, new_figure, say
+from fedkd.results.report.style import BLUE, GREY, ORANGE, PURPLE, Figure, dress, new_figure, say
 
 _NORMS = (
-    ("norm_dist", BLUE, r"$\|\nabla L_\mathrm{dist}\|$, distillation"),
-    ("norm_cls", ORANGE, r"$\|\nabla L_\mathrm{cls}\|$, labels"),
+    ("norm_dist", BLUE, "‖∇L_dist‖, distillation"),
+    ("norm_cls", ORANGE, "‖∇L_cls‖, labels"),
 )
 
 

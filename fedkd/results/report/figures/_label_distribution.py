@@ -4,12 +4,20 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from matplotlib import colormaps
-from matplotlib.cm import ScalarMappable
-from matplotlib.colors import BoundaryNorm, ListedColormap
 
 from fedkd.data import ExperimentData
-from fedkd.results.report.style import dress, new_figure, save
+from fedkd.results.report.style import (
+    BoundaryNorm,
+    Figure,
+    ListedColormap,
+    ScalarMappable,
+    colormaps,
+    drawing,
+    dress,
+    new_figure,
+    save,
+    short,
+)
 
 _MANY_CLIENTS = 40
 _LEGEND_CLASSES = 20
@@ -21,6 +29,11 @@ def save_label_distribution(data: ExperimentData, path: Path) -> None:
     Up to 40 clients stand in the order of their ids; more are sorted by size. Up to 20 classes are named in a legend;
     more are told apart by a colour scale.
     """
+    with drawing():
+        save(_figure(data), path)
+
+
+def _figure(data: ExperimentData) -> Figure:
     counts = _counts(data)
     many = len(counts) > _MANY_CLIENTS
     if many:
@@ -51,13 +64,15 @@ def save_label_distribution(data: ExperimentData, path: Path) -> None:
     if data.classes <= _LEGEND_CLASSES:
         # Reversed, so that the legend reads in the order of the stack.
         handles = [axes.fill_between([], [], color=colours(label)) for label in reversed(range(data.classes))]
-        figure.legend(handles, list(reversed(data.class_names)), loc="outside right upper", frameon=False)
+        figure.legend(
+            handles, [short(name) for name in reversed(data.class_names)], loc="outside right upper", frameon=False
+        )
     else:
         scale = ScalarMappable(BoundaryNorm(np.arange(data.classes + 1) - 0.5, data.classes), colours)
         step = max(1, data.classes // 10)
         bar = figure.colorbar(scale, ax=axes, label="class", ticks=range(0, data.classes, step), pad=0.01)
         bar.minorticks_off()
-    save(figure, path)
+    return figure
 
 
 def _counts(data: ExperimentData) -> np.ndarray[tuple[int, int], np.dtype[np.int64]]:

@@ -3,11 +3,10 @@
 from itertools import pairwise
 
 import numpy as np
-from matplotlib.figure import Figure
 
 from fedkd.results.report.figures._rounds import ROOM_ABOVE, STEP_AXIS, mark_rounds
 from fedkd.results.report.run_log import Numbers, RunLog
-from fedkd.results.report.style import BLUE, dress, new_figure, say
+from fedkd.results.report.style import BLUE, Figure, dress, new_figure, say
 
 
 def draw_lambda(log: RunLog) -> Figure:

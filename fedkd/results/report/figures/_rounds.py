@@ -1,9 +1,7 @@
 """Where rounds begin, on an axis of distillation steps."""
 
-from matplotlib.axes import Axes
-
 from fedkd.results.report.run_log import StepLog
-from fedkd.results.report.style import GREY
+from fedkd.results.report.style import GREY, Axes
 
 STEP_AXIS = "distillation step, counted over all rounds"
 ROOM_ABOVE = 16.0

@@ -3,18 +3,16 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from matplotlib.figure import Figure
-
+from fedkd.results.report.figures import FIGURES, Notice, attempt_figure, figure_files
 from fedkd.results.report.figures._accuracy import draw_accuracy
 from fedkd.results.report.figures._decrease import draw_decrease_curves
 from fedkd.results.report.figures._fidelity import draw_fidelity
 from fedkd.results.report.figures._gradients import draw_gradients
 from fedkd.results.report.figures._lambda import draw_lambda
 from fedkd.results.report.run_log import RunLog
-from fedkd.results.report.style import save
+from fedkd.results.report.style import Figure, drawing, save
 
 __all__ = [
-    "FIGURES",
     "draw_accuracy",
     "draw_decrease_curves",
     "draw_fidelity",
@@ -23,25 +21,26 @@ __all__ = [
     "save_figures",
 ]
 
-FIGURES: dict[str, Callable[[RunLog], Figure]] = {
-    "accuracy": draw_accuracy,
-    "lambda": draw_lambda,
-    "gradients": draw_gradients,
-    "decrease_curves": draw_decrease_curves,
-    "taylor_fidelity": draw_fidelity,
-}
-"""File name, without its ending, and what draws it."""
+_DRAWN_BY: dict[str, Callable[[RunLog], Figure]] = dict(
+    zip(FIGURES, (draw_accuracy, draw_lambda, draw_gradients, draw_decrease_curves, draw_fidelity), strict=True)
+)
 
 
-def save_figures(run_dir: Path) -> list[Path]:
-    """Draw every figure of the run in ``run_dir`` as ``run_dir/plots/NAME.png``, and return the paths.
+def save_figures(run_dir: Path, notice: Notice) -> list[Path]:
+    """Draw every figure of the run in ``run_dir`` as ``run_dir/plots/NAME.png``, and return the paths of those drawn.
 
-    Works on unfinished runs; a figure without data says so. Raises ``RunError`` when the folder holds no run.
+    Works on unfinished runs; a figure without data says so. ``notice`` is told of figures that could not be drawn.
+    Raises ``RunError`` when the folder holds no run.
     """
     log = RunLog.read(run_dir)
     paths = []
-    for name, draw in FIGURES.items():
-        path = run_dir / "plots" / f"{name}.png"
-        save(draw(log), path)
-        paths.append(path)
+    for name, path in zip(FIGURES, figure_files(run_dir), strict=True):
+        path.unlink(missing_ok=True)
+
+        def draw(name: str = name, path: Path = path) -> None:
+            with drawing():
+                save(_DRAWN_BY[name](log), path)
+
+        if attempt_figure(name, draw, notice):
+            paths.append(path)
     return paths

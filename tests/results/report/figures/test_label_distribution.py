@@ -33,3 +33,10 @@ def test_any_number_of_clients_and_classes_gives_a_png(clients: int, classes: in
     assert matplotlib.get_backend() == backend
     assert dict(matplotlib.rcParams) == settings
     assert matplotlib.pyplot.get_fignums() == []
+
+
+def test_names_of_classes_are_drawn_whatever_they_hold(tmp_path: Path) -> None:
+    names = ("under $5", "$5 to $10", "$10^_ to $20", "_x", "猫", "<b>&鸟", "two\nlines", "n" * 500, r"\frac{", "{}")
+    data = dataclasses.replace(prepare(parse_config({"clients": {"count": 2}})), class_names=names)
+    save_label_distribution(data, tmp_path / "labels.png")
+    assert (tmp_path / "labels.png").read_bytes().startswith(b"\x89PNG")

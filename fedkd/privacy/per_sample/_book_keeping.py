@@ -1,10 +1,11 @@
-"""Sums of clipped per-sample gradients, for the price of little more than one backward pass.
+"""Sums of clipped per-sample gradients for the price of little more than one backward pass, for common layers.
 
 One forward pass records the inputs of all layers, one backward pass the gradients of their outputs; from the two follow
 each sample's gradient norm and, with the clipping factors, the sum, without a second backward pass ("book-keeping",
 Bu et al. 2022, arXiv 2210.00038, on top of mixed ghost clipping, Bu et al. 2022, arXiv 2205.10683).
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,7 +15,6 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm  # noqa: PLC2701
 
 
 @dataclass(frozen=True)
@@ -26,67 +26,56 @@ class _Share:
     weighted_sum: Callable[[Tensor], Tensor]
 
 
-def check_trainable_privately(model: nn.Module) -> None:
-    """Raises ``ValueError`` where a sample's own gradient is not defined, or not implemented."""
-    for name, module in model.named_modules():
-        kind = type(module).__name__
-        if isinstance(module, _BatchNorm):
-            raise ValueError(
-                f"DP-SGD cannot train {kind} ({name or 'the model'}): its statistics mix the samples of a batch, so "
-                "that no sample has a gradient of its own, and they leave the client without noise; "
-                "use group normalisation instead (GroupNorm; models of fedkd take the option norm: group)"
-            )
-        own = [key for key, parameter in module.named_parameters(recurse=False) if parameter.requires_grad]
-        if own and type(module) not in _SHARES:
-            raise ValueError(
-                f"DP-SGD cannot train {', '.join(own)} of {kind} ({name or 'the model'}); supported are Linear, "
-                "Conv2d, GroupNorm and LayerNorm: build the model of those, or freeze the parameter"
-            )
-        if own and isinstance(module, nn.Conv2d) and module.padding_mode != "zeros":
-            raise ValueError(f"DP-SGD pads convolutions with zeros only, and {name} pads with {module.padding_mode}")
+def covers(model: nn.Module) -> bool:
+    """Whether every trainable parameter belongs to a layer whose shares are known here; not yet, how it is used."""
+    for module in model.modules():
+        if not any(parameter.requires_grad for parameter in module.parameters(recurse=False)):
+            continue
+        if type(module) not in _SHARES or getattr(module, "padding_mode", "zeros") != "zeros":
+            return False
+    return True
 
 
-def clipped_gradient_sum(
+def book_kept_sum(
     model: nn.Module,
     inputs: Float[Tensor, "samples ..."],
     labels: Int[Tensor, " samples"],
     clip_norm: float,
 ) -> list[Tensor]:
-    """Σ_i g_i·min(1, C/‖g_i‖) per trainable parameter, g_i the gradient of sample i's cross-entropy, C ``clip_norm``.
-
-    A sample whose gradient is not finite contributes nothing. The model is one that ``check_trainable_privately``
-    accepts, and uses each of its layers once.
-    """
+    """The clipped sum of a model that ``covers`` accepts; raises ``ValueError`` where it uses a layer not just once."""
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     if labels.numel() == 0:
         return [torch.zeros_like(parameter) for parameter in parameters]
     shares = _shares(model, inputs, labels)
-    norm = torch.stack([share.squared_norm for share in shares]).sum(dim=0).sqrt()
+    norm = torch.stack([share.squared_norm for share in shares.values()]).sum(dim=0).sqrt()
     finite = norm.isfinite()
     if not bool(finite.all()):
-        return clipped_gradient_sum(model, inputs[finite], labels[finite], clip_norm)
+        return book_kept_sum(model, inputs[finite], labels[finite], clip_norm)
     factors = (clip_norm / norm.clamp_min(torch.finfo(norm.dtype).tiny)).clamp_max(1.0)
-    found = {id(share.parameter): share.weighted_sum(factors) for share in shares}
-    return [found.get(id(parameter), torch.zeros_like(parameter)) for parameter in parameters]
+    return [shares[id(parameter)].weighted_sum(factors) for parameter in parameters]
 
 
-def _shares(model: nn.Module, inputs: Tensor, labels: Tensor) -> list[_Share]:
-    trainable = {id(parameter) for parameter in model.parameters() if parameter.requires_grad}
+def _shares(model: nn.Module, inputs: Tensor, labels: Tensor) -> dict[int, _Share]:
+    """The share of every trainable parameter, by the parameter's ``id``: exactly one each."""
+    trainable = {id(parameter): name for name, parameter in model.named_parameters() if parameter.requires_grad}
     with _recording(model) as tape:
         loss = F.cross_entropy(model(inputs), labels, reduction="sum")
         gradients = torch.autograd.grad(loss, [output for _, _, output in tape], allow_unused=True)
-    if len({id(module) for module, _, _ in tape}) < len(tape):
-        raise ValueError(
-            "DP-SGD needs a model that uses each layer once in a forward pass; give every use its own layer"
-        )
     with torch.no_grad():
-        return [
+        shares = [
             share
             for (module, given, _), gradient in zip(tape, gradients, strict=True)
             if gradient is not None
             for share in _SHARES[type(module)](module, given, gradient)
             if id(share.parameter) in trainable
         ]
+    counts = Counter(id(share.parameter) for share in shares)
+    if faulty := [name for key, name in trainable.items() if counts[key] != 1]:
+        raise ValueError(
+            f"DP-SGD needs every layer to be used once in every forward pass, and by a call; {', '.join(faulty)} "
+            "must be used so"
+        )
+    return {id(share.parameter): share for share in shares}
 
 
 @contextmanager
