@@ -19,6 +19,8 @@ from fedkd.config.load import load_config
 from fedkd.config.schema import ExperimentConfig
 from fedkd.core.errors import ConfigError, RunError
 from fedkd.engines.flower import client_app as client_side
+from fedkd.privacy.secure_sum.identities import Directory
+from fedkd.privacy.secure_sum.key_files import read_directory
 
 COLUMNS = 120
 """Width of what is printed into Flower's log, which is no terminal."""
@@ -54,9 +56,10 @@ def _run(grid: Grid, keys: Mapping[str, Any]) -> None:
     from fedkd.app.cli.console import ConsoleObserver
     from fedkd.app.run import run_experiment
     from fedkd.engines.building import over_grid
+    from fedkd.results.directory import RunDirectory
 
     config, name = experiment_of(keys)
-    out = run_folder(keys, name)
+    out, directory = run_folder(keys, name), directory_of(keys)
     console = RichConsole(width=COLUMNS, highlight=False)
     console.print(f"fedkd {__version__} in {_BUNDLE}, Python in {sys.prefix}", markup=False, soft_wrap=True)
     console.print(f"results in {out}", markup=False, soft_wrap=True)
@@ -66,7 +69,13 @@ def _run(grid: Grid, keys: Mapping[str, Any]) -> None:
             out,
             observer,
             resume=bool(keys["resume"]),
-            engine=over_grid(grid, join=float(keys["join-timeout"])),
+            engine=over_grid(
+                grid,
+                join=float(keys["join-timeout"]),
+                memory=RunDirectory(out).client_state,
+                directory=directory,
+            ),
+            directory=directory,
         )
 
 
@@ -90,6 +99,12 @@ def experiment_of(keys: Mapping[str, Any]) -> tuple[ExperimentConfig, str]:
     except ValueError as error:
         raise ConfigError([f"overrides: {error}, got {keys['overrides']!r}; close the quotation"]) from error
     return load_config(path, overrides), path.stem
+
+
+def directory_of(keys: Mapping[str, Any]) -> Directory | None:
+    """The public keys in the file of ``key-directory``, on the SuperLink's machine; None where none is given."""
+    given = str(keys["key-directory"])
+    return Directory.of(read_directory(Path(given).expanduser())) if given else None
 
 
 def run_folder(keys: Mapping[str, Any], name: str) -> Path:

@@ -21,6 +21,7 @@ from fedkd.engines import Engine
 from fedkd.engines.building import EngineBuilder, build_engine, over_grid, ray_size
 from fedkd.engines.ray.shared import RaySize, SharedRay
 from fedkd.experiment import Experiment
+from fedkd.privacy.secure_sum.identities import Directory
 from fedkd.results.checkpoint import Checkpoint
 from fedkd.results.directory import AUDIT, ControlResult, RunDirectory
 from fedkd.results.lock import locked
@@ -54,6 +55,7 @@ def run_experiment(
     resume: bool = False,
     ray_address: str | None = None,
     engine: EngineBuilder | None = None,
+    directory: Directory | None = None,
 ) -> Summary:
     """Run the experiment and write its directory; with ``resume`` go on with the run that is there, if there is one.
 
@@ -63,7 +65,8 @@ def run_experiment(
     finished rounds are on disk and the engine's processes are gone. A resumed run ends with what it would have ended
     with uninterrupted; ``ConfigError`` if ``config`` differs from its own in what influences results. One that is
     finished is left alone. Of the rounds asked for there may be more than before. The clients' work is done by what
-    ``engine`` builds instead of by ``engine.kind``, where one is given.
+    ``engine`` builds instead of by ``engine.kind``, where one is given; ``directory`` has the public keys of clients
+    with keys of their own.
     """
     if not isinstance(config, ExperimentConfig):
         raise ConfigError(
@@ -76,16 +79,23 @@ def run_experiment(
     experiment = check(config, own_engine=engine is None)
     for notice in notices(config):
         observer.noticed(notice)
-    build = engine or (lambda experiment: build_engine(experiment, verbose=verbose, ray_address=ray_address))
+    memory = RunDirectory(out).client_state
+
+    def own_engine(experiment: Experiment) -> Engine:
+        return build_engine(experiment, verbose=verbose, ray_address=ray_address, memory=memory)
+
     if resume and engine is None:
         require_state_here(RunDirectory(out).client_state)
     with locked(out):
-        run = _Run(experiment, RunDirectory(out) if resume else RunDirectory.create(out, config), observer)
+        folder = RunDirectory(out) if resume else RunDirectory.create(out, config)
+        run = _Run(experiment, folder, observer, directory)
         if resume:
             run.resume_from(config)
         try:
             with fixed_arithmetic(experiment.device):
-                return run.finish(build, config.engine.kind if engine is None else "flower", verbose=verbose)
+                return run.finish(
+                    engine or own_engine, config.engine.kind if engine is None else "flower", verbose=verbose
+                )
         except RunError as error:
             again = f"fedkd run --resume --out {out}" if engine is None else f"the same, with out={out} and resume=true"
             raise RunError(f"{error}\nResume with: {again}") from error
@@ -111,10 +121,12 @@ def _finished(directory: RunDirectory, config: ExperimentConfig, observer: Obser
 class _Run:
     """One run in its directory, from where it is to its end."""
 
-    def __init__(self, experiment: Experiment, directory: RunDirectory, observer: Observer) -> None:
+    def __init__(
+        self, experiment: Experiment, directory: RunDirectory, observer: Observer, keys: Directory | None
+    ) -> None:
         self._experiment, self._directory, self._observer = experiment, directory, observer
         state_dir = str(directory.client_state.resolve()) if keeps_state(experiment) else None
-        self._server = Server.build(experiment, state_dir=state_dir)
+        self._server = Server.build(experiment, state_dir=state_dir, directory=keys)
         self._totals = Totals()
         self._started = time.monotonic()
         self._spent_before = 0.0

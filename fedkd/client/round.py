@@ -1,5 +1,7 @@
 """One client's part of a job, as a function of the job and the client's id alone."""
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 from jaxtyping import Bool, Float
@@ -32,6 +34,7 @@ from fedkd.experiment import Experiment
 from fedkd.models import accuracy
 from fedkd.privacy.mechanism import LogitMechanism
 from fedkd.privacy.private import Private
+from fedkd.privacy.secure_sum import ProtocolError
 
 
 def perform(job: Job, client: int, trainer: Trainer = train) -> Reply:
@@ -42,6 +45,8 @@ def perform(job: Job, client: int, trainer: Trainer = train) -> Reply:
     experiment = Experiment.of(job.config)
     if is_secure(job):
         return perform_step(experiment, job, client, lambda: _released(experiment, job, client))
+    if job.kind == "round" and experiment.config.privacy.secure_aggregation is not None:
+        raise ProtocolError("a report was asked for in the open, and with privacy.secure_aggregation none is given")
     match job.kind:
         case "round":
             return _round(experiment, job, client, trainer)
@@ -134,8 +139,8 @@ def _round(experiment: Experiment, job: Job, client: int, trainer: Trainer) -> R
 
 
 def _released(experiment: Experiment, job: Job, client: int) -> Tensor:
-    """The client's logits in a secure sum, after the mechanism."""
-    context, upload, notes = _train_and_answer(experiment, job, client, train)
+    """The client's logits in a secure sum, after the mechanism: on what was asked, and on no test samples."""
+    context, upload, notes = _train_and_answer(experiment, replace(job, probe=False), client, train)
     if upload.logits is None or upload.mask is not None:
         raise ValueError("a secure sum takes logits on all samples, and this client abstains or sends something else")
     logits = experiment.mechanism.privatise(upload.logits, context.generator("privacy mechanism"))

@@ -276,6 +276,13 @@ class SecureAggregationConfig:
         int | None,
         Field(ge=1, le=24, description="fractional bits of the fixed point that is summed (null: as many as fit)"),
     ] = None
+    repeats: Annotated[
+        Natural,
+        Field(
+            description="sums of a run that clients give a second time over other clients, where one was lost: each "
+            "with noise of its own, and charged; without noise none is given"
+        ),
+    ] = 3
     entropy: Annotated[
         Literal["seed", "system"],
         Field(description="where secrets come from: seed (repeatable, for simulations) or system (the real thing)"),

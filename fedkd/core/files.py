@@ -14,6 +14,14 @@ PARTIAL = ".partial"
 """Ends the name of a file that is being written; what a crash leaves of it is never read."""
 
 
+def is_file(path: Path) -> bool:
+    """Whether there is such a file; no path is too long or too odd to be asked for."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
+
+
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
     """Turns an ``OSError`` of a write to ``path`` into a ``RunError`` that says what to do."""

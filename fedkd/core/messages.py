@@ -99,6 +99,20 @@ class Consensus:
 
 
 @dataclass(frozen=True)
+class Host:
+    """What whoever runs clients has fixed for them, which no message of a server changes.
+
+    ``memory`` is the folder in which clients note what they have given away in secure sums, with their secrets between
+    the steps. ``keys`` is that of their private signing keys and ``directory`` the file with everybody's public ones
+    (both None: a simulation, or a trial, where the experiment's seed stands for them).
+    """
+
+    memory: str
+    keys: str | None = None
+    directory: str | None = None
+
+
+@dataclass(frozen=True)
 class Job:
     """One piece of work that every addressed client does.
 
@@ -108,7 +122,8 @@ class Job:
     for logits on the test samples, for evaluation only. ``state_dir`` is where clients keep what they need between
     rounds (None: nowhere); ``accepted`` is the last round of which each client's report was accepted (absent: none), at
     whose end it goes on; ``wants`` names the arrays that clients are to send besides what their rule does;
-    ``most_bytes`` is how many bytes the arrays of one reply may take (None: any number).
+    ``most_bytes`` is how many bytes the arrays of one reply may take (None: any number). ``host`` never travels:
+    whoever runs the client puts it in (None: clients are asked for no secure sums).
     """
 
     kind: str
@@ -121,6 +136,7 @@ class Job:
     accepted: Mapping[int, int] = field(default_factory=dict)
     wants: frozenset[str] = frozenset()
     most_bytes: int | None = None
+    host: Host | None = None
 
 
 @dataclass(frozen=True)

@@ -10,14 +10,15 @@ from jaxtyping import Float
 from pydantic import TypeAdapter
 from torch import Tensor
 
-from fedkd.client.secure_terms import directory_of, fixed_point_of, job_kind, terms_of
+from fedkd.client.secure_terms import fixed_point_of, job_kind, terms_of
 from fedkd.core.errors import RunError
 from fedkd.core.files import replace_file, writing
 from fedkd.core.messages import Arrays, Job, Reply, Traffic
 from fedkd.core.texts import shown
 from fedkd.experiment import Experiment
 from fedkd.privacy.secure_sum import ProtocolError
-from fedkd.privacy.secure_sum.messages import PREFIX
+from fedkd.privacy.secure_sum.identities import Directory
+from fedkd.privacy.secure_sum.messages import PREFIX, named, number
 from fedkd.privacy.secure_sum.server import Answer, SecureServer
 from fedkd.privacy.secure_sum.terms import PHASES, Phase
 from fedkd.results.records import Failure, SecureDropout, SecureRecord
@@ -59,7 +60,9 @@ class SecureResult:
         return self.account.record.survivors
 
 
-def sum_once(experiment: Experiment, job: Job, queries: int, run: RunJob) -> SecureResult:
+def sum_once(
+    experiment: Experiment, job: Job, queries: int, run: RunJob, directory: Directory | None = None
+) -> SecureResult:
     """As ``sum_securely``, but a sum that is known already is taken from where it was kept, beside the clients' state.
 
     A round that was interrupted after that is then done again without asking for a second sum, which clients refuse if
@@ -69,27 +72,36 @@ def sum_once(experiment: Experiment, job: Job, queries: int, run: RunJob) -> Sec
     store = None if job.state_dir is None else SumStore(job.state_dir)
     if store is not None and (kept := store.load(key, job.round)) is not None:
         return kept
-    result = sum_securely(experiment, job, queries, run)
+    result = sum_securely(experiment, job, queries, run, directory)
     if store is not None:
         store.save(key, job.round, result)
     return result
 
 
-def sum_securely(experiment: Experiment, job: Job, queries: int, run: RunJob) -> SecureResult:
+def sum_securely(
+    experiment: Experiment,
+    job: Job,
+    queries: int,
+    run: RunJob,
+    directory: Directory | None = None,
+    *,
+    attempt: int = 1,
+) -> SecureResult:
     """Have the clients sum their answers to a round's ``job``, on ``queries`` public samples.
 
-    ``run`` does a job for some clients. A client that fails at any step, or whose message is refused, drops out; raises
-    ``RunError`` when fewer than the threshold or ``clients.min_reports`` are left.
+    ``run`` does a job for some clients; ``directory`` has their public keys (None: those of simulations). A client that
+    fails at any step, or whose message is refused, drops out; raises ``RunError`` when fewer than the threshold or
+    ``clients.min_reports`` are left. Clients' noise belongs to an ``attempt``, counted from 1.
     """
     terms, classes = terms_of(experiment, job.round), experiment.data.classes
     fixed_point = fixed_point_of(experiment, queries=queries, classes=classes)
-    server = SecureServer(terms, directory_of(experiment), queries * classes)
+    server = SecureServer(terms, directory or Directory.seeded(experiment.config.seed), queries * classes)
     post = _Post(job, run)
     try:
         server.take_keys(post.ask("advertise", server.alive))
         server.take_shares(post.ask("share", server.alive, server.share_request()))
         inboxes = {client: server.mask_request(client) for client in server.alive}
-        server.take_masked(post.ask("mask", server.alive, personal=inboxes))
+        server.take_masked(post.ask("mask", server.alive, named(attempt=number(attempt)), inboxes))
         # Before anything is unmasked: no client helps to sum the same round over others.
         if len(server.survivors) < (needed := experiment.config.clients.min_reports):
             raise ProtocolError(f"{len(server.survivors)} valid reports, clients.min_reports is {needed}")

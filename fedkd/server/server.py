@@ -19,6 +19,7 @@ from fedkd.distillation.balanced_step import StepRow
 from fedkd.distillation.diagnosis import ValidationReport, diagnose
 from fedkd.experiment import Experiment
 from fedkd.privacy.ledger import PrivacyLedger
+from fedkd.privacy.secure_sum.identities import Directory
 from fedkd.results.records import ClientRecord, Failure, RoundRecord, SecureRecord
 from fedkd.server.colluding_attackers import collude
 from fedkd.server.evaluation import accuracy_on_test, reports_on_test, validation_of
@@ -48,14 +49,22 @@ class Server:
 
     ``state_dir`` is where simulated clients keep what they need between rounds. ``private`` is the part of the
     experiment that has a proof, if there is one, and ``ledger`` what it has taken of each client's privacy.
+    ``directory`` has the public keys of a deployment's clients, for secure sums (None: a simulation's).
     """
 
-    def __init__(self, experiment: Experiment, rule: StudentRule, *, state_dir: str | None = None) -> None:
+    def __init__(
+        self,
+        experiment: Experiment,
+        rule: StudentRule,
+        *,
+        state_dir: str | None = None,
+        directory: Directory | None = None,
+    ) -> None:
         self.experiment = experiment
         self.rule = rule
         self._client_rule = client_rule(experiment)
         self._exchange = Exchange(experiment, self._client_rule)
-        self._state_dir = state_dir
+        self._state_dir, self._directory = state_dir, directory
         self._consensus: Consensus | None = None
         self._last_report: ValidationReport | None = None
         self.private = private_part_of(experiment)
@@ -64,11 +73,13 @@ class Server:
         self.ledger = PrivacyLedger()
 
     @classmethod
-    def build(cls, experiment: Experiment, *, state_dir: str | None = None) -> "Server":
+    def build(
+        cls, experiment: Experiment, *, state_dir: str | None = None, directory: Directory | None = None
+    ) -> "Server":
         """The server that the configuration describes, before the first round."""
         rule = new_student_rule(experiment)
         rule.begin(experiment)
-        return cls(experiment, rule, state_dir=state_dir)
+        return cls(experiment, rule, state_dir=state_dir, directory=directory)
 
     def sampled(self, round: int) -> tuple[int, ...]:
         """The ids of the clients that take part in a round, in rising order."""
@@ -150,7 +161,7 @@ class Server:
         """The round with nothing but the sum of its reports."""
         public, chosen = self.experiment.data.public, self._chosen(job.round)
         asked = chosen[self.rule.to_ask(job.round, chosen)]
-        result = sum_once(self.experiment, job, asked.numel(), run)
+        result = sum_once(self.experiment, job, asked.numel(), run, self._directory)
         self._exchange.delivered()
         nothing = torch.zeros(0, self.experiment.data.classes)
         for client in result.survivors:

@@ -49,7 +49,7 @@ def test_every_kind_offers_names_that_resolve_and_say_what_they_are(kind: plugin
 
 
 def test_a_class_in_the_working_directory_is_found(outside: str) -> None:
-    built = plugins.build(plugins.STRATEGY, outside, {"power": "2"})
+    built = plugins.build(plugins.STRATEGY, outside, {"power": 2})
     assert built.power == 2.0
 
 
@@ -57,7 +57,7 @@ def test_a_default_that_is_made_anew_is_not_shared(outside: str) -> None:
     first, second = plugins.build(plugins.STRATEGY, outside), plugins.build(plugins.STRATEGY, outside)
     first.notes["seen"] = 1
     assert second.notes == {}
-    assert plugins.build(plugins.STRATEGY, outside, {"notes": {"seen": "2"}}).notes == {"seen": 2}
+    assert plugins.build(plugins.STRATEGY, outside, {"notes": {"seen": 2}}).notes == {"seen": 2}
 
 
 def test_a_rule_of_the_class_is_reported_with_the_other_faults(outside: str) -> None:

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -53,37 +54,40 @@ def without(name: str) -> Change:
     return lambda reply: changed(reply, arrays={each: reply.arrays[each] for each in reply.arrays if each != name})
 
 
-def failing(error: object) -> Change:
-    return lambda reply: changed(reply, error=error)
+COUNTS: tuple[object, ...] = (10**30, 10**5000, 2**62, EXAMPLES + 1, -1, True, 4.0, np.int64(EXAMPLES), "4", [4], None)
+ROUNDS: tuple[object, ...] = (0, True, 1.0, "1", np.int64(1), None)
+DIGESTS: tuple[object, ...] = ("0123", None, 7, [], np.array(["x", "y"]))
+SHARES: tuple[object, ...] = (*map(float, ("nan", "inf", "-inf")), 1e9, -0.1, "0.5", [0.5], {}, True, np.float64(0.5))
+NO_DICTS: tuple[object, ...] = (None, [], [("round", 1)], "round", 7, np.zeros(2))
 
 
 def dishonest_facts() -> Iterator[tuple[Change, str]]:
-    for count in (10**30, 10**5000, 2**62, EXAMPLES + 1, -1, True, 4.0, np.int64(EXAMPLES), "4", [4], None):
+    for count in COUNTS:
         yield declaring(examples=count), f"example count must be a whole number from 0 to {EXAMPLES}, got "
-    for round in (0, True, 1.0, "1", np.int64(1), None):
+    for round in ROUNDS:
         yield declaring(round=round), "answered for round "
-    for digest in ("0123", None, 7, [], np.array(["x", "y"])):
+    for digest in DIGESTS:
         yield declaring(public_digest=digest), "answered on another public set"
-    for share in (float("nan"), float("inf"), -float("inf"), 1e9, -0.1, "0.5", [0.5], {}, True, np.float64(0.5)):
+    for share in SHARES:
         yield declaring(validation_accuracy=share), "validation_accuracy must be a number from 0 to 1, got "
         yield declaring(test_accuracy=share), "test_accuracy must be a number from 0 to 1, got "
-    for facts in (None, [], [("round", 1)], "round", 7):
-        yield lambda reply, facts=facts: changed(reply, metrics=facts), "metrics must be a dict"  # type: ignore[misc]
+    for other in NO_DICTS:
+        yield partial(changed, metrics=other), "metrics must be a dict"
     yield declaring(**{"\x1b[2Jx": 1}), r"metrics hold '\x1b[2Jx', which nobody asked for"
-    yield lambda reply: changed(reply, metrics={**reply.metrics, (): 1}), "metrics hold (), which nobody asked for"
+    yield partial(changed, metrics={(): 1}), "metrics hold (), which nobody asked for"
 
 
 def dishonest_texts() -> Iterator[tuple[Change, str]]:
-    yield failing("a" * 10_000_000), "… (9999700 more characters)"
-    yield failing("\x1b[31mred\n\u202etxt"), r"\x1b[31mred\n\u202etxt"
+    yield partial(changed, error="a" * 10_000_000), "… (9999700 more characters)"
+    yield partial(changed, error="\x1b[31mred\n\u202etxt"), r"\x1b[31mred\n\u202etxt"
     for error in ("", 7, ["x"], b"x"):
-        yield failing(error), "failed without a reason in text"
+        yield partial(changed, error=error), "failed without a reason in text"
     yield sending("x\x1b]0;\u2066" + "y" * 10_000_000, np.zeros(1)), r"sent 'x\x1b]0;\u2066yyy"
 
 
 def dishonest_names() -> Iterator[tuple[Change, str]]:
-    for arrays in (None, [], "logits", np.zeros(2)):
-        yield lambda reply, arrays=arrays: changed(reply, arrays=arrays), "arrays must be a dict"  # type: ignore[misc]
+    for other in NO_DICTS:
+        yield partial(changed, arrays=other), "arrays must be a dict"
     for name in (7, None, (), b"logits", np.str_("x")):
         yield sending(name, np.zeros(1)), "names of arrays must be text"
     yield sending("more", np.zeros(2)), "sent 'more', 16 bytes that nobody asked for"

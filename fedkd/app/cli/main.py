@@ -17,6 +17,7 @@ from rich.table import Table
 from typer.core import TyperCommand
 
 from fedkd import __version__
+from fedkd.app.cli import keys
 from fedkd.core.errors import ConfigError, FedkdError, PluginError
 
 EXIT_RUN_FAILED = 1
@@ -31,6 +32,7 @@ app = typer.Typer(
     add_completion=False,
     help="Simulate federated knowledge distillation. Start with: fedkd run quickstart",
 )
+app.add_typer(keys.app, name="keys")
 
 
 class Kind(enum.StrEnum):

@@ -7,8 +7,15 @@ from flwr.clientapp import ClientApp
 
 from fedkd.client.performer import attempt_all, describe, load_client_fn
 from fedkd.core.compute import fixed_threads, release_memory
-from fedkd.engines.flower.node import at_home, partition_of
-from fedkd.engines.flower.wire import decode_cohort, decode_ready, encode_ready_reply, encode_replies
+from fedkd.engines.flower.node import admit, at_home, in_simulation, partition_of, simulated
+from fedkd.engines.flower.wire import (
+    Claim,
+    decode_cohort,
+    decode_ready,
+    encode_ready_reply,
+    encode_replies,
+    failures,
+)
 
 LONG_SECONDS = 1.0
 """Work after which tidying up memory takes no time worth mentioning."""
@@ -23,9 +30,12 @@ def perform_cohort(message: Message, context: Context) -> Message:
     A message that has expired is not worked on any more: nobody waits for its reply.
     """
     cohort = decode_cohort(message.content)
-    client_fn = load_client_fn(cohort.client_fn)
-    job = at_home(cohort.job, cohort.state_key, context.node_config)
     begun = time.monotonic()
+    try:
+        job = in_simulation(cohort) if simulated() else at_home(cohort, context.node_config)
+        client_fn = load_client_fn(cohort.client_fn)
+    except Exception as error:
+        return Message(encode_replies(failures(cohort.clients, describe(error))), reply_to=message)
     expiry = message.metadata.created_at + cohort.seconds
     with fixed_threads(cohort.threads):
         replies = list(attempt_all(client_fn, job, cohort.clients, awaited=lambda: time.time() < expiry))
@@ -38,10 +48,17 @@ def perform_cohort(message: Message, context: Context) -> Message:
 
 @app.query("ready")
 def report_ready(message: Message, context: Context) -> Message:
-    """Load what does the work, which takes seconds once per process; say whether that went well, and who this is."""
+    """Load what does the work, which takes seconds once per process; say whether that went well, and who this is.
+
+    A node of a deployment also says whether it is there for the experiment.
+    """
     try:
-        load_client_fn(decode_ready(message.content))
-        partition = partition_of(context.node_config)
+        ready = decode_ready(message.content)
+        if simulated():
+            claim = Claim(partition_of(context.node_config))
+        else:
+            claim = admit(ready, context.node_id, context.node_config)
+        load_client_fn(ready.client_fn)
     except Exception as error:
         return Message(encode_ready_reply(describe(error)), reply_to=message)
-    return Message(encode_ready_reply(None, partition), reply_to=message)
+    return Message(encode_ready_reply(None, claim), reply_to=message)

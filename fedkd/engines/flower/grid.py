@@ -18,6 +18,7 @@ from fedkd.engines.flower.wire import (
     COHORT_MESSAGE,
     READY_MESSAGE,
     Cohort,
+    Ready,
     decode_ready_reply,
     decode_replies,
     encode_cohort,
@@ -206,7 +207,15 @@ class GridEngine:
         seconds = deadline - time.monotonic()
         contents = (
             encode_cohort(
-                Cohort(job, cohort.members, self._workload.client_fn, seconds, cohort.need.threads, state_key),
+                Cohort(
+                    job,
+                    cohort.members,
+                    self._workload.client_fn,
+                    seconds,
+                    cohort.need.threads,
+                    state_key,
+                    self._workload.memory,
+                ),
                 parameters,
             )
             for cohort in starting
@@ -234,7 +243,7 @@ class GridEngine:
     def _check_workers(self, count: int, deadline: float) -> None:
         """Ask ``count`` nodes, one per worker, whether they can work."""
         seconds = max(deadline - time.monotonic(), 1.0)
-        messages = [(next(self._addresses), encode_ready(self._workload.client_fn)) for _ in range(count)]
+        messages = [(next(self._addresses), encode_ready(Ready(self._workload.client_fn))) for _ in range(count)]
         waiting = dict.fromkeys(push(self._grid, messages, READY_MESSAGE, seconds), _Planned((), ONE_CORE))
         for message, _ in self._messages(waiting, deadline):
             if (reason := decode_ready_reply(message)) is not None:

@@ -6,7 +6,7 @@ joined over the clients, so that the cost of a message is paid once per cohort a
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -43,7 +43,7 @@ class Cohort:
 
     ``seconds`` after the message was made, nobody waits for the reply any more. ``threads`` is how many torch threads
     each client uses. ``state_key`` is for nodes that keep their clients' state themselves: what they file this
-    experiment's under (None: where the job says).
+    experiment's under (None: where the job says). ``memory`` is for simulated nodes: ``Host.memory``.
     """
 
     job: Job
@@ -52,6 +52,7 @@ class Cohort:
     seconds: float
     threads: int = 1
     state_key: str | None = None
+    memory: str | None = None
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,37 @@ class Partition:
 
 
 NO_PARTITION = Partition(None, None)
+
+
+@dataclass(frozen=True)
+class Ready:
+    """What a node is asked before it gets work: to load ``client_fn``, whether it works for the experiment ``config``
+    (JSON; empty: not asked), and to claim its partition.
+
+    ``directory`` is the digest of the server's directory of public keys (empty: it has none). A claim is signed for
+    ``nonce``, which is used once.
+    """
+
+    client_fn: str
+    config: str = ""
+    directory: str = ""
+    nonce: str = ""
+
+
+@dataclass(frozen=True)
+class Claim:
+    """Which partition a node says that it holds, and its signature (empty: it has no keys)."""
+
+    partition: Partition
+    signature: bytes = b""
+
+
+NO_CLAIM = Claim(NO_PARTITION)
+
+
+def claim_label(nonce: str, node: int, partition: Partition) -> bytes:
+    """What a node signs with the key of its first client, which has the partition's number."""
+    return json.dumps(["fedkd node", nonce, node, partition.index, partition.count]).encode()
 
 
 def payload_bytes(arrays: Arrays) -> int:
@@ -98,6 +130,7 @@ def encode_cohort(cohort: Cohort, parameters: ArrayRecord | None = None) -> Reco
             "seconds": cohort.seconds,
             "threads": cohort.threads,
             "state_key": cohort.state_key or "",
+            "memory": cohort.memory or "",
             "clients": list(cohort.clients),
             "accepted": [job.accepted.get(client, 0) for client in cohort.clients],
             "wants": sorted(job.wants),
@@ -126,8 +159,8 @@ def decode_cohort(content: RecordDict) -> Cohort:
         wants=frozenset(header["wants"]),
         most_bytes=None if header["most_bytes"] == _UNBOUNDED else header["most_bytes"],
     )
-    key = header["state_key"] or None
-    return Cohort(job, clients, header["client_fn"], header["seconds"], header["threads"], key)
+    key, memory = header["state_key"] or None, header["memory"] or None
+    return Cohort(job, clients, header["client_fn"], header["seconds"], header["threads"], key, memory)
 
 
 def encode_replies(replies: Sequence[Reply], most_bytes: int | None = None) -> RecordDict:
@@ -180,20 +213,21 @@ def failures(clients: Iterable[int], reason: str) -> list[Reply]:
     return [Reply(client, error=reason) for client in clients]
 
 
-def encode_ready(client_fn: str) -> RecordDict:
-    """The content of a message that asks a worker to load ``client_fn``."""
-    return RecordDict({_JOB: ConfigRecord({"client_fn": client_fn})})
+def encode_ready(ready: Ready) -> RecordDict:
+    """The content of a message that asks a worker whether it can start."""
+    return RecordDict({_JOB: ConfigRecord(asdict(ready))})
 
 
-def decode_ready(content: RecordDict) -> str:
-    """The function that a worker is asked to load."""
-    return str(content.config_records[_JOB]["client_fn"])
+def decode_ready(content: RecordDict) -> Ready:
+    """The inverse of ``encode_ready``; raises ``KeyError`` or ``TypeError`` for anything else."""
+    header = content.config_records[_JOB]
+    return Ready(**{each.name: str(header[each.name]) for each in fields(Ready)})
 
 
-def encode_ready_reply(error: str | None, partition: Partition = NO_PARTITION) -> RecordDict:
+def encode_ready_reply(error: str | None, claim: Claim = NO_CLAIM) -> RecordDict:
     """A worker's answer: None when it is ready, else the reason why not; and which partition it holds."""
-    header = ConfigRecord({"failed": error is not None, "error": error or ""})
-    for name, value in (("partition", partition.index), ("partitions", partition.count)):
+    header = ConfigRecord({"failed": error is not None, "error": error or "", "signature": claim.signature})
+    for name, value in (("partition", claim.partition.index), ("partitions", claim.partition.count)):
         if value is not None:
             header[name] = value
     return RecordDict({_REPLY: header})
@@ -210,13 +244,13 @@ def decode_ready_reply(message: Message) -> str | None:
         return shown(f"malformed reply: {describe(error)}")
 
 
-def decode_partition(message: Message) -> Partition:
-    """The partition of the node that sent ``message``, which says that it can work."""
+def decode_claim(message: Message) -> Claim:
+    """What the node that sent ``message``, which carries no error, claims; nothing where it is malformed."""
     header: Any = message.content.config_records[_REPLY]
-    index, count = (
-        value if type(value) is int else None for value in (header.get("partition"), header.get("partitions"))
-    )
-    return Partition(index, count)
+    index, count, signature = header.get("partition"), header.get("partitions"), header.get("signature", b"")
+    if not all(each is None or (isinstance(each, int) and not isinstance(each, bool)) for each in (index, count)):
+        return NO_CLAIM
+    return Claim(Partition(index, count), signature if isinstance(signature, bytes) else b"")
 
 
 def _decode_replies(content: RecordDict, clients: Sequence[int], most_bytes: int | None) -> list[Reply]:

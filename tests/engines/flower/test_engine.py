@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 from flwr.app import Message
 
 from fedkd.app.run import run_experiment
+from fedkd.client.performer import CLIENT_FN
 from fedkd.config.load import load_config, parse_config, to_json, to_mapping
 from fedkd.config.schema import ResourceConfig
 from fedkd.core.errors import RunError
@@ -17,7 +19,7 @@ from fedkd.engines.building import over_grid
 from fedkd.engines.flower import engine as federation
 from fedkd.engines.flower.engine import FederationEngine
 from fedkd.engines.flower.node import at_home, state_folder
-from fedkd.engines.flower.wire import decode_cohort
+from fedkd.engines.flower.wire import Cohort, decode_cohort
 from fedkd.engines.inline import InlineEngine
 from fedkd.engines.resources import Workload
 from fedkd.results.observer import Silent
@@ -202,7 +204,7 @@ class Simulated(LocalGrid):
 
     def __init__(self, nodes: int) -> None:
         super().__init__(nodes, node_configs=deployment(nodes).node_configs)
-        self.visible = 0
+        self.visible, self.simulated = 0, True
 
     def get_node_ids(self) -> list[int]:
         self.visible += 1
@@ -242,28 +244,35 @@ def test_a_simulation_does_not_go_on_with_state_that_is_on_nodes(nodes: LocalGri
         deploy(Simulated(2), tmp_path / "run", resume=True)
 
 
+def cohort(job: Job, key: str | None = None) -> Cohort:
+    return Cohort(job, (0,), CLIENT_FN, 60.0, state_key=key, memory="/server/says")
+
+
 JOB = Job("round", 1, "{}", state_dir="/server/says")
 
 
 def test_the_servers_folder_is_replaced_by_the_nodes_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     key = "0123456789abcdef" * 2
-    assert at_home(JOB, key, {"state-dir": str(tmp_path)}).state_dir == str(tmp_path / key)
+    assert at_home(cohort(JOB, key), {"state-dir": str(tmp_path)}).state_dir == str(tmp_path / key)
     monkeypatch.setenv("FLWR_HOME", str(tmp_path / "flower"))
-    assert at_home(JOB, key, {}).state_dir == str(tmp_path / "flower/fedkd-state" / key)
+    assert at_home(cohort(JOB, key), {}).state_dir == str(tmp_path / "flower/fedkd-state" / key)
+    named = at_home(cohort(JOB), {}).state_dir
+    assert named is not None
+    assert Path(named).parent == tmp_path / "flower/fedkd-state", "without a key, too"
+    assert at_home(cohort(replace(JOB, state_dir=None)), {}) == replace(JOB, state_dir=None)
     monkeypatch.delenv("FLWR_HOME")
     assert state_folder({}) == Path.home().resolve() / ".flwr/fedkd-state"
-    assert at_home(JOB, None, {}) == JOB
 
 
 @pytest.mark.parametrize("key", ["../../../etc", "", "0" * 31, "0" * 33, "G" * 32, "0" * 32 + "\n"])
 def test_a_key_does_not_lead_out_of_the_nodes_folder(key: str, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="state_key must be 32 hexadecimal digits"):
-        at_home(JOB, key, {"state-dir": str(tmp_path)})
+    with pytest.raises(RunError, match="state_key must be 32 hexadecimal digits"):
+        at_home(cohort(JOB, key), {"state-dir": str(tmp_path)})
 
 
 def test_a_node_reads_its_data_where_its_operator_says(tmp_path: Path) -> None:
     config = load_config(REMEMBERING, ["data.root=/on/the/server"])
-    moved = at_home(Job("round", 1, to_json(config)), None, {"data-root": str(tmp_path)})
+    moved = at_home(cohort(Job("round", 1, to_json(config))), {"data-root": str(tmp_path)})
     found = to_mapping(parse_config(json.loads(moved.config)))
     assert found["data"].pop("root") == str(tmp_path)
     expected = to_mapping(config)
@@ -276,12 +285,14 @@ def test_secrets_of_a_secure_sum_stay_on_the_nodes_whatever_their_data_folders(t
     config = load_config(secure | {"strategy": "mean_probabilities", "privacy": {"secure_aggregation": {}}})
     inline = run_experiment(config, tmp_path / "inline")
     nodes: list[Any] = [
-        {"partition-id": node, "num-partitions": 2, "state-dir": str(tmp_path / f"node{node}")} for node in (0, 1)
+        {"partition-id": node, "num-partitions": 2, "state-dir": str(tmp_path / f"node{node}"), "trial": True}
+        for node in (0, 1)
     ]
     nodes[1]["data-root"] = str(tmp_path / "elsewhere")
     grid = LocalGrid(2, node_configs=nodes)
     deployed = run_experiment(config, tmp_path / "deployed", engine=over_grid(grid, join=1.0))
     assert deployed.student_sha256 == inline.student_sha256
     assert results(tmp_path / "deployed") == results(tmp_path / "inline")
-    assert [len(list(tmp_path.glob(f"node{node}/*/client_*"))) for node in (0, 1)] == [2, 2]
-    assert not list((tmp_path / "deployed/client_state").glob("client_*"))
+    found = [sorted(path.stem for path in tmp_path.glob(f"node{node}/secure_sums/*/*.json")) for node in (0, 1)]
+    assert found == [["client_000000", "client_000002"], ["client_000001", "client_000003"]]
+    assert not list((tmp_path / "deployed").rglob("client_*.json"))

@@ -16,10 +16,12 @@ from hypothesis import strategies as st
 from fedkd.core.messages import Arrays, Job, Reply
 from fedkd.engines.flower.wire import (
     COHORT_MESSAGE,
+    Claim,
     Cohort,
     Partition,
+    Ready,
+    decode_claim,
     decode_cohort,
-    decode_partition,
     decode_ready,
     decode_ready_reply,
     decode_replies,
@@ -273,12 +275,13 @@ def test_what_nodes_say_of_themselves_is_read_with_care() -> None:
     content = encode_ready_reply(None)
     (header,) = content.config_records.values()
     header["partition"], header["partitions"] = "0", 2.0
-    assert decode_partition(message(content)) == Partition(None, None)
-    assert decode_partition(message(encode_ready_reply(None, Partition(1, 2)))) == Partition(1, 2)
+    assert decode_claim(message(content)).partition == Partition(None, None)
+    assert decode_claim(message(encode_ready_reply(None, Claim(Partition(1, 2))))).partition == Partition(1, 2)
 
 
 def test_ready_question_and_answers() -> None:
-    assert decode_ready(encode_ready("a.b:c")) == "a.b:c"
+    ready = Ready("a.b:c", "{}", "ab", "12")
+    assert decode_ready(encode_ready(ready)) == ready
     assert decode_ready_reply(message(encode_ready_reply(None))) is None
     assert decode_ready_reply(message(encode_ready_reply("ImportError: no torch"))) == "ImportError: no torch"
     assert decode_ready_reply(Message(Error(1, "gone"), reply_to=question())) == "gone"
