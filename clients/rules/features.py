@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from fedkd import ClientContext, ClientRule, Upload
 from fedkd.core.array_specs import ArraySpec
-from fedkd.core.messages import FEATURE_LABELS, FEATURE_LOGITS, FEATURE_VALUES, LOGIT_BOUND, TEST_FEATURES
+from fedkd.core.messages import FEATURE_LABELS, FEATURE_LOGITS, FEATURE_VALUES, LOGIT_BOUND
 from fedkd.distillation.losses import distillation_loss
 from fedkd.experiment import Experiment
 from fedkd.models import embeddings
@@ -38,13 +38,12 @@ class Features(ClientRule):
         return frozenset({"server_logits"})
 
     def arrays(self, experiment: Experiment, client: int, examples: int) -> Mapping[str, ArraySpec]:
-        classes, tests = experiment.data.classes, experiment.data.test_labels.numel()
+        classes = experiment.data.classes
         width = experiment.embedding_width(experiment.architecture_of(client))
         return {
             FEATURE_VALUES: ArraySpec("float32", (examples, width), -LOGIT_BOUND, LOGIT_BOUND),
             FEATURE_LOGITS: ArraySpec("float32", (examples, classes), -LOGIT_BOUND, LOGIT_BOUND),
             FEATURE_LABELS: ArraySpec("int16", (examples,), 0, classes - 1),
-            TEST_FEATURES: ArraySpec("float32", (tests, width), optional=True),
         }
 
     def respond(self, context: ClientContext) -> Upload:
@@ -70,6 +69,8 @@ class Features(ClientRule):
             FEATURE_LOGITS: logits.numpy(),
             FEATURE_LABELS: labels.numpy().astype(np.int16),
         }
-        if context.probe:
-            arrays[TEST_FEATURES] = embeddings(model, context.experiment.resident.test_inputs)[0].numpy()
         return Upload(arrays=arrays, model=model)
+
+    def respond_again(self, context: ClientContext, upload: Upload) -> Upload:
+        seen = {} if upload.model is None else {FEATURE_VALUES: embeddings(upload.model, context.queries)[0].numpy()}
+        return Upload(arrays=seen, model=upload.model)

@@ -77,6 +77,11 @@ class Selective(ClientRule):
         mask = self._mask(context)
         return replace(upload, mask=mask if upload.mask is None else mask & upload.mask)
 
+    def respond_again(self, context: ClientContext, upload: Upload) -> Upload:
+        again = self._rule.respond_again(context, upload)
+        mask = self._select(context)
+        return replace(again, mask=mask if again.mask is None else mask & again.mask)
+
     def _mask(self, context: ClientContext) -> Bool[Tensor, " queries"]:
         """Where the client votes; remembered for as long as the queries stay the same."""
         digest = hashlib.sha256(context.queries.cpu().contiguous().numpy().data).digest()

@@ -13,7 +13,7 @@ from fedkd.core.errors import ConfigError, PluginError
 from fedkd.core.faults import told_by_line
 from fedkd.core.messages import LOGITS, PARAMETERS
 from fedkd.experiment import Experiment
-from fedkd.privacy.private import Private
+from fedkd.privacy.private import Private, discloses
 from fedkd.server.privacy_budget import with_noise
 from fedkd.server.setup import new_strategy, new_student_rule, private_part_of
 from fedkd.server.student_rule import StudentRule
@@ -153,6 +153,12 @@ def _privacy_faults(experiment: Experiment, client: ClientRule, student: Student
         yield (
             f"strategy.name: {config.strategy.name} has clients disclose how many samples of each class they hold, "
             f"which no proof covers, and privacy.mechanism is {name}; choose another strategy, or set "
+            "privacy.mechanism=none"
+        )
+    if student.teaches and strategy.needs_examples and not discloses(experiment.mechanism, "examples"):
+        yield (
+            f"strategy.name: {config.strategy.name} weights clients by how many samples they hold, and under "
+            f"privacy.mechanism={name} they do not tell; choose another strategy, say mean_probabilities, or set "
             "privacy.mechanism=none"
         )
 

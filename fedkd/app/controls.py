@@ -19,7 +19,7 @@ from fedkd.distillation.distiller import Distiller
 from fedkd.distillation.temperature import build_temperature
 from fedkd.experiment import Experiment
 from fedkd.models import accuracy
-from fedkd.server.reports import read_metrics, read_share
+from fedkd.server.reports import read_measurement
 from fedkd.server.server import Server
 
 Progress = Callable[[int, int], None]
@@ -122,10 +122,9 @@ def local_only(experiment: Experiment, run: RunJob, progress: Progress) -> list[
     """The mean, over all clients, of the test accuracy of a model trained on the client's own data alone."""
     clients = range(experiment.config.clients.count)
     found: dict[int, float] = {}
-    for reply in run(Job("local", 1, to_json(experiment.config)), clients):
+    for reply in run(Job("local", 1, to_json(experiment.config), measure=True), clients):
         with suppress(ValueError):  # of a client without an accuracy, the others' mean says nothing
-            read_metrics(reply, {"accuracy"})
-            if (share := read_share(reply, "accuracy")) is not None:
+            if (share := read_measurement(reply, {}).test_accuracy) is not None:
                 found[reply.client] = share
         progress(len(found), len(clients))
     if not found:

@@ -21,6 +21,7 @@ from fedkd.engines import Engine
 from fedkd.engines.building import EngineBuilder, build_engine, over_grid, ray_size
 from fedkd.engines.ray.shared import RaySize, SharedRay
 from fedkd.experiment import Experiment
+from fedkd.privacy.private import Private
 from fedkd.privacy.secure_sum.identities import Directory
 from fedkd.results.checkpoint import Checkpoint
 from fedkd.results.directory import AUDIT, ControlResult, RunDirectory
@@ -163,7 +164,7 @@ class _Run:
             for round in range(self._totals.rounds + 1, experiment.config.rounds + 1):
                 self._round(engine, round)
                 self._draw_labels()
-            finished = self._controls(engine)
+            finished = self._controls(engine, self._possible(kind))
         summary = summarise(experiment, self._server, self._totals, finished, self._seconds())
         directory.finish(summary)
         self._draw_labels()
@@ -222,12 +223,24 @@ class _Run:
         self._directory.commit(server.state_dict(), self._totals, versions(), lines)
         observer.round_ended(result.record, seconds)
 
-    def _controls(self, engine: Engine) -> dict[str, ControlResult]:
-        """The listed controls, each kept as soon as it has ended."""
+    def _possible(self, kind: str) -> tuple[str, ...]:
+        """The listed controls, but for what the nodes of a Flower app take no part in."""
+        listed, left_out = self._experiment.config.controls, {}
+        if kind == "flower":
+            left_out["local_only"] = "is measured by clients on the test samples, and the nodes of a Flower app measure"
+            if isinstance(self._experiment.mechanism, Private):
+                left_out["fedavg"] = "has clients send parameters without protection, and the nodes of a Flower app do"
+        for name, reason in left_out.items():
+            if name in listed:
+                self._observer.noticed(f"controls: {name} {reason} no such thing; left out, fedkd run computes it")
+        return tuple(name for name in listed if name not in left_out)
+
+    def _controls(self, engine: Engine, names: tuple[str, ...]) -> dict[str, ControlResult]:
+        """The controls of these names, each kept as soon as it has ended."""
         rounds = self._experiment.config.rounds
         finished = self._directory.controls(rounds)
         self._spent_before += sum(result.seconds for result in finished.values())
-        for name in self._experiment.config.controls:
+        for name in names:
             if name not in finished:
                 begun = time.monotonic()
                 history, bar = self._control(name, engine)

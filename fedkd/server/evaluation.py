@@ -3,14 +3,16 @@
 import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
+import numpy.typing as npt
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from fedkd.aggregation.report_buffer import joined
 from fedkd.aggregation.strategy import LogitAggregator
-from fedkd.core.messages import TEST_LOGITS, TEST_MASK, UNKNOWN_LABEL, ClientReport
+from fedkd.core.messages import UNKNOWN_LABEL, ClientReport, Measurement
 from fedkd.distillation.diagnosis import ValidationReport, validate_student
 from fedkd.experiment import Experiment
 from fedkd.models import accuracy, hit_rate, predict
@@ -44,20 +46,28 @@ def teacher_accuracy(experiment: Experiment, targets: Targets) -> float | None:
     return hit_rate(targets.teacher.log_probabilities[hidden], public.truth[known][hidden])
 
 
-def reports_on_test(reports: Sequence[ClientReport]) -> dict[int, ClientReport]:
-    """The valid clients' logits on the test samples, where they were asked for them."""
+def reports_on_test(reports: Sequence[ClientReport], measured: Mapping[int, Measurement]) -> dict[int, ClientReport]:
+    """The valid clients' logits on the test samples, where they measured them."""
     found = {}
     for report in reports:
-        logits, mask = report.arrays.get(TEST_LOGITS), report.arrays.get(TEST_MASK)
-        if logits is not None:
-            # Without logits on public samples they are still part of a message, which cannot be written to.
-            writable = logits if logits.flags.writeable else logits.copy()
+        own = measured.get(report.client, Measurement())
+        if own.test_logits is not None:
             found[report.client] = replace(
                 report,
-                logits=torch.from_numpy(writable),
-                mask=None if mask is None else torch.from_numpy(mask.copy()),
+                logits=_tensor(own.test_logits),
+                mask=None if own.test_mask is None else _tensor(own.test_mask),
             )
     return found
+
+
+def features_on_test(measured: Mapping[int, Measurement]) -> dict[int, Float[Tensor, "tests dims"]]:
+    """The clients' embeddings of the test samples, where they measured them."""
+    return {client: _tensor(own.test_features) for client, own in measured.items() if own.test_features is not None}
+
+
+def _tensor(array: npt.NDArray[Any]) -> Tensor:
+    # What came through a message cannot be written to.
+    return torch.from_numpy(array if array.flags.writeable else array.copy())
 
 
 def teacher_accuracy_on_test(

@@ -14,12 +14,11 @@ from fedkd.core.coding.types import Decoded
 from fedkd.core.messages import (
     ASKED,
     CONSENSUS,
+    FEATURE_VALUES,
     LABEL_COUNTS,
     LABELS,
     LOGITS,
     PARAMETERS,
-    TEST_LOGITS,
-    TEST_MASK,
     Arrays,
     ClientReport,
     Consensus,
@@ -93,15 +92,27 @@ class Exchange:
 
         It was asked about so many public samples.
         """
-        classes, tests = self._experiment.data.classes, self._experiment.data.test_labels.numel()
+        classes = self._experiment.data.classes
         specs = dict(self._rule.arrays(self._experiment, client, examples))
         if self._rule.sends == LOGITS:
             specs[LOGITS] = ArraySpec("uint8", (self._up.most_bytes(asked, classes),), shorter=True)
-            if job.probe:
-                specs[TEST_LOGITS] = ArraySpec("float32", (tests, classes), optional=True)
-                specs[TEST_MASK] = ArraySpec("bool", (tests,), optional=True)
         if LABEL_COUNTS in job.wants:
             specs[LABEL_COUNTS] = ArraySpec("int32", (classes,), 0, examples, total=examples)
+        return specs
+
+    def measured(self, job: Job, client: int) -> dict[str, ArraySpec]:
+        """What the arrays are that a simulated client may have measured for a job, by the names of ``Measurement``."""
+        if not job.probe:
+            return {}
+        tests = self._experiment.data.test_labels.numel()
+        specs = {
+            "test_logits": ArraySpec("float32", (tests, self._experiment.data.classes), optional=True),
+            "test_mask": ArraySpec("bool", (tests,), optional=True),
+        }
+        sent = self._rule.arrays(self._experiment, client, 0)
+        if FEATURE_VALUES in sent:
+            width = sent[FEATURE_VALUES].shape[1]
+            specs["test_features"] = ArraySpec("float32", (tests, width), optional=True)
         return specs
 
     def decode(self, client: int, data: bytes, asked: Int[Tensor, " asked"]) -> Decoded:

@@ -1,8 +1,8 @@
 """Reading what clients send, and the stack that an aggregator gets of it."""
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -17,9 +17,9 @@ from fedkd.core.messages import (
     LABEL_COUNTS,
     LOGIT_BOUND,
     LOGITS,
-    TEST_LOGITS,
     Arrays,
     ClientReport,
+    Measurement,
     Reply,
     traffic_of,
 )
@@ -32,10 +32,11 @@ class Expectation:
     """What a valid report of this round looks like.
 
     ``most_examples`` is how many private samples a client may claim, ``arrays`` what the arrays of a client that claims
-    so many have to be. ``decode`` turns its message into logits for the samples it was asked about, and raises
-    ``ValueError`` when it cannot; None when the algorithm exchanges no logits. ``fault`` says what else is wrong with a
-    report. ``tests`` is the number of test samples that were asked about besides; ``keeps_codes`` is False where nobody
-    needs the codes.
+    so many have to be, ``measured`` those of a measurement. ``decode`` turns its message into logits for the samples it
+    was asked about, and raises ``ValueError`` when it cannot; None when the algorithm exchanges no logits. ``counted``
+    is False where clients do not tell how many samples they have; each then counts as one. ``fault`` says what else is
+    wrong with a report. ``tests`` is the number of test samples on which clients may have measured their logits
+    besides; ``keeps_codes`` is False where nobody needs the codes.
     """
 
     round: int
@@ -45,13 +46,27 @@ class Expectation:
     most_examples: Callable[[int], int]
     arrays: Callable[[int, int], Mapping[str, ArraySpec]]
     decode: Callable[[int, bytes], Decoded] | None = None
+    measured: Callable[[int], Mapping[str, ArraySpec]] = lambda client: {}
+    counted: bool = True
     fault: Callable[[ClientReport], str | None] = lambda report: None
     tests: int = 0
     keeps_codes: bool = True
 
 
-def collect_reports(replies: Iterable[Reply], expected: Expectation) -> tuple[list[ClientReport], list[Failure]]:
-    """The valid reports sorted by client id, and one failure with its reason for every other expected client.
+@dataclass(frozen=True)
+class Collected:
+    """The valid reports sorted by client id, and one failure with its reason for every other client.
+
+    ``measured`` is what clients with valid reports measured for the simulator's user.
+    """
+
+    reports: list[ClientReport]
+    failures: tuple[Failure, ...]
+    measured: dict[int, Measurement]
+
+
+def collect_reports(replies: Iterable[Reply], expected: Expectation) -> Collected:
+    """What a round's replies come to.
 
     Here everything that a client sends is read, once: what comes out has the types it says, whatever went in, and a
     reason is short and fit to be shown. A client that answers twice is dropped; an answer from a client that was not
@@ -62,6 +77,7 @@ def collect_reports(replies: Iterable[Reply], expected: Expectation) -> tuple[li
     shelf = ReportBuffer(sorted(asked), expected.tests)
     answers: Counter[int] = Counter()
     read: dict[int, ClientReport | Failure] = {}
+    measured: dict[int, Measurement] = {}
     nameless = 0
     for reply in replies:
         if not names_client(reply):
@@ -71,7 +87,7 @@ def collect_reports(replies: Iterable[Reply], expected: Expectation) -> tuple[li
         answers[client] += 1
         if client in asked and answers[client] == 1:
             try:
-                read[client] = _read(reply, expected, shelf)
+                read[client], measured[client] = _read(reply, expected, shelf)
             except ValueError as reason:
                 read[client] = Failure(client, shown(str(reason)))
     silence = f"sent nothing, or one of the {nameless} answers without a sender" if nameless else "sent nothing"
@@ -82,8 +98,12 @@ def collect_reports(replies: Iterable[Reply], expected: Expectation) -> tuple[li
             count = answers[client]
             read[client] = Failure(client, f"sent {count} reports for one round" if count else silence)
     found = [read[client] for client in sorted(read)]
-    reports = shelf.compact([report for report in found if isinstance(report, ClientReport)])
-    return reports, [failure for failure in found if isinstance(failure, Failure)]
+    reports = [report for report in found if isinstance(report, ClientReport)]
+    measured = {report.client: measured[report.client] for report in reports}
+    tests = {client: own.test_logits for client, own in measured.items() if own.test_logits is not None}
+    reports, tests = shelf.compact(reports, tests)
+    measured |= {client: replace(measured[client], test_logits=logits) for client, logits in tests.items()}
+    return Collected(reports, tuple(each for each in found if isinstance(each, Failure)), measured)
 
 
 def names_client(reply: object) -> bool:
@@ -93,31 +113,31 @@ def names_client(reply: object) -> bool:
 
 def read_message(reply: Reply, most_bytes: int | None) -> Arrays:
     """The arrays of a reply that a protocol reads further; raises ``ValueError`` for the reason why there are none."""
-    read_metrics(reply, ())
+    _require_success(reply)
     arrays = plain_arrays(reply.arrays)
     if most_bytes is not None and (size := sum(array.nbytes for array in arrays.values())) > most_bytes:
         raise ValueError(f"sent {size} bytes, at most {most_bytes} were asked for")
     return arrays
 
 
-def read_share(reply: Reply, name: str) -> float | None:
-    """A measured share among a reply's metrics, in [0, 1]; None where there is none, ``ValueError`` for others."""
-    value = reply.metrics.get(name)
-    if value is not None and not (type(value) is float and 0.0 <= value <= 1.0):
-        raise ValueError(f"{name} must be a number from 0 to 1, got {shown_value(value)}")
-    return value
+def read_measurement(reply: Reply, specs: Mapping[str, ArraySpec]) -> Measurement:
+    """What a client measured, with arrays that are what ``specs`` say; raises ``ValueError`` for anything else."""
+    _require_success(reply)
+    if (found := reply.measured) is None:
+        return Measurement()
+    if type(found) is not Measurement:
+        raise ValueError(f"measured must be a measurement, got {type(found).__name__}")
+    for name, share in (("validation_accuracy", found.validation_accuracy), ("test_accuracy", found.test_accuracy)):
+        if share is not None and not (type(share) is float and 0.0 <= share <= 1.0):
+            raise ValueError(f"{name} must be a number from 0 to 1, got {shown_value(share)}")
+    arrays = read_arrays(found.arrays, specs)
+    logits, mask, features = (arrays.get(name) for name in ("test_logits", "test_mask", "test_features"))
+    return replace(found, test_logits=logits, test_mask=mask, test_features=features)
 
 
-def read_metrics(reply: Reply, names: Collection[str]) -> Mapping[str, object]:
-    """A reply's metrics, which have no other names; raises ``ValueError`` for the reason why there are none."""
+def _require_success(reply: Reply) -> None:
     if reply.error is not None:
         raise ValueError(reply.error if type(reply.error) is str and reply.error else "failed without a reason in text")
-    if type(reply.metrics) is not dict:
-        raise ValueError(f"metrics must be a dict of values by name, got {type(reply.metrics).__name__}")
-    for name in reply.metrics:
-        if name not in names:
-            raise ValueError(f"metrics hold {shown_value(name)}, which nobody asked for")
-    return reply.metrics
 
 
 def stack_reports(
@@ -148,26 +168,22 @@ def stack_reports(
     )
 
 
-_METRICS = frozenset({"round", "examples", "public_digest", "validation_accuracy", "test_accuracy"})
-
-
-def _read(reply: Reply, expected: Expectation, shelf: ReportBuffer) -> ClientReport:
-    """The report in a reply; raises ``ValueError`` with the reason why there is none."""
-    metrics = read_metrics(reply, _METRICS)
-    if type(sent := metrics.get("round")) is not int or sent != expected.round:
-        raise ValueError(f"answered for round {shown_value(sent)}, not {expected.round}")
-    if type(digest := metrics.get("public_digest")) is not str or digest != expected.public_digest:
+def _read(reply: Reply, expected: Expectation, shelf: ReportBuffer) -> tuple[ClientReport, Measurement]:
+    """The report in a reply, and what its client measured; raises ``ValueError`` with the reason why there is none."""
+    _require_success(reply)
+    if type(reply.round) is not int or reply.round != expected.round:
+        raise ValueError(f"answered for round {shown_value(reply.round)}, not {expected.round}")
+    if type(reply.public_digest) is not str or reply.public_digest != expected.public_digest:
         raise ValueError("answered on another public set")
-    most = expected.most_examples(reply.client)
-    if type(examples := metrics.get("examples")) is not int or not 0 <= examples <= most:
-        raise ValueError(f"example count must be a whole number from 0 to {most}, got {shown_value(examples)}")
+    examples = _examples(reply, expected.most_examples(reply.client)) if expected.counted else 1
     arrays = read_arrays(reply.arrays, expected.arrays(reply.client, examples))
+    measured = read_measurement(reply, expected.measured(reply.client))
     traffic = traffic_of(arrays)
     logits, mask, codes = torch.zeros(0, expected.classes), None, None
     if expected.decode is not None:
         decoded = _decoded(expected.decode, reply.client, arrays.pop(LOGITS).tobytes())
-        logits, tests = shelf.put(reply.client, decoded.logits, arrays.get(TEST_LOGITS))
-        arrays |= {} if tests is None else {TEST_LOGITS: tests}
+        logits, tests = shelf.put(reply.client, decoded.logits, measured.test_logits)
+        measured = replace(measured, test_logits=tests)
         mask, codes = decoded.mask, decoded.codes if expected.keeps_codes else None
     report = ClientReport(
         client=reply.client,
@@ -178,12 +194,16 @@ def _read(reply: Reply, expected: Expectation, shelf: ReportBuffer) -> ClientRep
         mask=mask,
         arrays=arrays,
         codes=codes,
-        validation_accuracy=read_share(reply, "validation_accuracy"),
-        test_accuracy=read_share(reply, "test_accuracy"),
     )
     if (reason := expected.fault(report)) is not None:
         raise ValueError(reason)
-    return report
+    return report, measured
+
+
+def _examples(reply: Reply, most: int) -> int:
+    if type(reply.examples) is not int or not 0 <= reply.examples <= most:
+        raise ValueError(f"example count must be a whole number from 0 to {most}, got {shown_value(reply.examples)}")
+    return reply.examples
 
 
 def _decoded(decode: Callable[[int, bytes], Decoded], client: int, message: bytes) -> Decoded:

@@ -1,10 +1,10 @@
 """The rows of ``rounds.jsonl`` and ``clients.csv`` that a round leaves."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 
-from fedkd.core.messages import ClientReport, Traffic
+from fedkd.core.messages import Measurement, Traffic
 from fedkd.distillation.diagnosis import Diagnosis, ValidationReport
 from fedkd.experiment import Experiment
 from fedkd.results.records import ClientRecord, RoundRecord
@@ -48,17 +48,15 @@ def client_records(
     round: int,
     received: Mapping[int, Traffic],
     sent: Mapping[int, Traffic],
-    reports: Sequence[ClientReport],
+    measured: Mapping[int, Measurement],
 ) -> tuple[ClientRecord, ...]:
     """One row for every client asked, which are those that ``received`` something.
 
-    ``sent`` is what each sent that counts, nothing where its report was dropped; ``reports`` are those that were not,
-    with what the simulator measured of them.
+    ``sent`` is what each sent that counts, nothing where its report was dropped.
     """
     rows = []
-    accuracies = {report.client: (report.validation_accuracy, report.test_accuracy) for report in reports}
     for client, traffic in sorted(received.items()):
-        validation, test = accuracies.get(client, (None, None))
+        own = measured.get(client, Measurement())
         rows.append(
             ClientRecord(
                 round=round,
@@ -66,8 +64,8 @@ def client_records(
                 model=experiment.architectures[experiment.architecture_of(client)].name,
                 sent=sent.get(client, Traffic()),
                 received=traffic,
-                validation_accuracy=validation,
-                test_accuracy=test,
+                validation_accuracy=own.validation_accuracy,
+                test_accuracy=own.test_accuracy,
             )
         )
     return tuple(rows)

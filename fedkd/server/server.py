@@ -19,10 +19,11 @@ from fedkd.distillation.balanced_step import StepRow
 from fedkd.distillation.diagnosis import ValidationReport, diagnose
 from fedkd.experiment import Experiment
 from fedkd.privacy.ledger import PrivacyLedger
+from fedkd.privacy.private import discloses
 from fedkd.privacy.secure_sum.identities import Directory
 from fedkd.results.records import ClientRecord, Failure, RoundRecord, SecureRecord
 from fedkd.server.colluding_attackers import collude
-from fedkd.server.evaluation import accuracy_on_test, reports_on_test, validation_of
+from fedkd.server.evaluation import accuracy_on_test, features_on_test, reports_on_test, validation_of
 from fedkd.server.exchange import Exchange
 from fedkd.server.privacy_budget import release_of
 from fedkd.server.reports import Expectation, collect_reports
@@ -107,10 +108,11 @@ class Server:
             to_json(self.experiment.config),
             shared,
             personal,
-            probe,
-            self._state_dir,
-            self._exchange.accepted(clients),
-            self._wants,
+            measure=True,
+            probe=probe,
+            state_dir=self._state_dir,
+            accepted=self._exchange.accepted(clients),
+            wants=self._wants,
         )
         return replace(job, most_bytes=self._most_bytes(job, int(asked.sum())))
 
@@ -119,7 +121,11 @@ class Server:
         clients, most = self.sampled(job.round), self.experiment.most_examples
         if self.experiment.config.privacy.secure_aggregation is not None:
             return secure_bytes(asked * self.experiment.data.classes, len(clients))
-        return max(most_bytes(self._exchange.arrays(job, client, most(client), asked)) for client in clients)
+        return max(
+            most_bytes(self._exchange.arrays(job, client, most(client), asked))
+            + most_bytes(self._exchange.measured(job, client))
+            for client in clients
+        )
 
     def run_round(self, job: Job, run: RunJob, progress: Progress = lambda done, total: None) -> RoundResult:
         """A whole round: ``run`` has some clients do a job, once, or once for each step of a secure sum.
@@ -139,23 +145,25 @@ class Server:
         """
         chosen = self._chosen(job.round)
         asked = chosen[self.rule.to_ask(job.round, chosen)]
-        reports, failures = collect_reports(replies, self._expectation(job, asked))
-        self._require_reports(job.round, len(reports), failures)
+        found = collect_reports(replies, self._expectation(job, asked))
+        reports, measured = found.reports, found.measured
+        self._require_reports(job.round, len(reports), found.failures)
         release_memory()
         self._exchange.delivered()
         for report in reports:
             self._exchange.accept(report, asked)
-        tests = reports_on_test(reports)
+        tests = reports_on_test(reports, measured)
         reports, tests = collude(self.experiment, job.round, reports, tests)
         rows = client_records(
             self.experiment,
             job.round,
             {client: self._exchange.sent_down(job, client) for client in self.sampled(job.round)},
             {report.client: report.sent for report in reports},
-            reports,
+            measured,
         )
-        received = RoundReports(job.round, reports, chosen, asked, tests, progress, job.probe)
-        return self._update(received, rows, failures=tuple(failures))
+        features = features_on_test(measured)
+        received = RoundReports(job.round, reports, chosen, asked, tests, features, progress, job.probe)
+        return self._update(received, rows, failures=found.failures)
 
     def _finish_securely(self, job: Job, run: RunJob, progress: Progress) -> RoundResult:
         """The round with nothing but the sum of its reports."""
@@ -180,7 +188,7 @@ class Server:
         }
         return self._update(
             RoundReports(job.round, (), chosen, asked, progress=progress, summed=summed),
-            client_records(self.experiment, job.round, received, account.sent, ()),
+            client_records(self.experiment, job.round, received, account.sent, {}),
             failures=account.failures,
             secure=account.record,
         )
@@ -252,6 +260,8 @@ class Server:
             self.experiment.most_examples,
             lambda client, examples: self._exchange.arrays(job, client, examples, asked.numel()),
             decode=(lambda client, message: self._exchange.decode(client, message, asked)) if logits else None,
+            measured=lambda client: self._exchange.measured(job, client),
+            counted=discloses(self.experiment.mechanism, "examples"),
             fault=self.rule.fault,
             tests=data.test_labels.numel() if job.probe else 0,
             keeps_codes=self._exchange.keeps_codes,

@@ -13,7 +13,7 @@ from fedkd import StudentRule
 from fedkd.client.training import train
 from fedkd.config.schema import Plugin
 from fedkd.core.errors import RunError
-from fedkd.core.messages import FEATURE_LABELS, FEATURE_LOGITS, FEATURE_VALUES, TEST_FEATURES, Arrays, ClientReport
+from fedkd.core.messages import FEATURE_LABELS, FEATURE_LOGITS, FEATURE_VALUES, Arrays, ClientReport
 from fedkd.core.seeding import torch_generator
 from fedkd.distillation.losses import distillation_loss
 from fedkd.experiment import Experiment
@@ -114,8 +114,8 @@ class Features(StudentRule):
 
     def _accuracy(self, head: nn.Module, received: RoundReports) -> float | None:
         found = [
-            hit_rate(self._predict(head, torch.from_numpy(tests)), self._experiment.data.test_labels)
+            hit_rate(self._predict(head, received.test_features[report.client]), self._experiment.data.test_labels)
             for report in received.reports
-            if (tests := report.arrays.get(TEST_FEATURES)) is not None
+            if report.client in received.test_features
         ]
         return float(np.mean(found)) if found else None

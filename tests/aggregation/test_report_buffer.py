@@ -20,7 +20,7 @@ from fedkd.aggregation.voting import vote_shares, voted_mean
 from fedkd.core.array_specs import ArraySpec
 from fedkd.core.coding.types import Decoded
 from fedkd.core.errors import RunError
-from fedkd.core.messages import TEST_LOGITS, Reply
+from fedkd.core.messages import Measurement, Reply
 from fedkd.server.reports import Expectation, collect_reports, stack_reports
 from strategies.mean_probabilities import MeanProbabilities
 from strategies.stacked import Stacked
@@ -48,10 +48,9 @@ def open_files() -> list[str]:
 def reply(client: int, *, tests: bool = False, round: int = 1) -> Reply:
     logits = np.random.default_rng(client).normal(size=(4, CLASSES)).astype(np.float32)
     arrays = {"logits": np.frombuffer(logits.tobytes(), np.uint8)}
-    if tests:
-        # As out of a message, which cannot be written to.
-        arrays[TEST_LOGITS] = np.broadcast_to(np.float32(client), (TESTS, CLASSES))
-    return Reply(client, arrays, {"round": round, "examples": client, "public_digest": "x"})
+    # As out of a message, which cannot be written to.
+    measured = Measurement(test_logits=np.broadcast_to(np.float32(client), (TESTS, CLASSES))) if tests else None
+    return Reply(client, arrays, round, examples=client, public_digest="x", measured=measured)
 
 
 def decode(client: int, message: bytes) -> Decoded:
@@ -61,9 +60,18 @@ def decode(client: int, message: bytes) -> Decoded:
 
 def expecting(*clients: int, tests: int = 0) -> Expectation:
     specs = {"logits": ArraySpec("uint8", (4 * CLASSES * 4,))}
-    if tests:
-        specs[TEST_LOGITS] = ArraySpec("float32", (tests, CLASSES), optional=True)
-    return Expectation(1, clients, CLASSES, "x", lambda client: 9, lambda client, examples: specs, decode, tests=tests)
+    measured = {"test_logits": ArraySpec("float32", (tests, CLASSES), optional=True)}
+    return Expectation(
+        round=1,
+        clients=clients,
+        classes=CLASSES,
+        public_digest="x",
+        most_examples=lambda client: 9,
+        arrays=lambda client, examples: specs,
+        decode=decode,
+        measured=lambda client: measured,
+        tests=tests,
+    )
 
 
 @pytest.mark.parametrize("tests", [0, TESTS])
@@ -73,17 +81,19 @@ def test_reports_lie_side_by_side_whoever_is_missing_and_whatever_came_first(
 ) -> None:
     clients = (2, 3, 5, 7, 9)
     came = [reply(client, tests=tests > 0, round=99 if client in missing else 1) for client in (9, 2, 7, 5, 3)]
-    reports, failures = collect_reports(came, expecting(*clients, tests=tests))
+    found = collect_reports(came, expecting(*clients, tests=tests))
+    reports = found.reports
     there = [client for client in clients if client not in missing]
     assert [report.client for report in reports] == there
-    assert [failure.client for failure in failures] == list(missing)
+    assert [failure.client for failure in found.failures] == list(missing)
+    assert list(found.measured) == there
     expected = torch.stack([decode(client, reply(client).arrays["logits"].tobytes()).logits for client in there])
     stack = stack_reports(reports, torch.full((4,), -1), round=1)
     assert torch.equal(stack.logits, expected)
     # Nothing was copied: the stack is the reports.
     assert stack.logits.data_ptr() == reports[0].logits.data_ptr()
     if tests:
-        behind = [torch.from_numpy(report.arrays[TEST_LOGITS]) for report in reports]
+        behind = [torch.from_numpy(own.test_logits) for own in found.measured.values() if own.test_logits is not None]
         assert torch.equal(stack_views(behind), torch.tensor(there).float()[:, None, None].expand(-1, TESTS, CLASSES))
         longer = stack_views([joined(report.logits, more) for report, more in zip(reports, behind, strict=True)])
         assert torch.equal(longer, torch.cat([expected, stack_views(behind)], dim=1))
@@ -91,8 +101,8 @@ def test_reports_lie_side_by_side_whoever_is_missing_and_whatever_came_first(
 
 
 def test_codes_that_nobody_needs_are_not_kept() -> None:
-    (kept,), _ = collect_reports([reply(2)], expecting(2))
-    (dropped,), _ = collect_reports([reply(2)], replace(expecting(2), keeps_codes=False))
+    (kept,) = collect_reports([reply(2)], expecting(2)).reports
+    (dropped,) = collect_reports([reply(2)], replace(expecting(2), keeps_codes=False)).reports
     assert kept.codes is not None
     assert dropped.codes is None
 
@@ -211,7 +221,7 @@ def replies():
     for client in range(CLIENTS):
         logits = torch.randn(SAMPLES, CLASSES, generator=torch.Generator().manual_seed(client))
         message = np.frombuffer(codec.encode(logits).data, np.uint8)
-        yield Reply(client, {"logits": message}, {"round": 1, "examples": 1, "public_digest": "x"})
+        yield Reply(client, {"logits": message}, 1, examples=1, public_digest="x")
 
 def decode(client, message):
     return codec.decode(message, samples=SAMPLES, classes=CLASSES)
@@ -224,7 +234,7 @@ specs = {"logits": ArraySpec("uint8", (codec.most_bytes(SAMPLES, CLASSES),), sho
 expected = Expectation(
     1, range(CLIENTS), CLASSES, "x", lambda client: 1, lambda client, examples: specs, decode, keeps_codes=False
 )
-reports, _ = collect_reports(replies(), expected)
+reports = collect_reports(replies(), expected).reports
 teacher = warm(stack_reports(reports, torch.full((SAMPLES,), -1), round=1))
 peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 print((peak - before) * 1024 / (CLIENTS * SAMPLES * CLASSES * 4), float(teacher.log_probabilities.double().sum()))

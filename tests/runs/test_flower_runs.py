@@ -14,6 +14,7 @@ from contextlib import chdir
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography import x509
@@ -26,6 +27,7 @@ from deployments.processes import CONNECTION, Certificates, superlink, supernode
 from fedkd.app.run import run_experiment
 from fedkd.config.load import load_config
 from tests.support import ROOT, SUPPORT
+from tests.support.measurements import measured, without_measurements
 
 TINY = (
     "rounds=2",
@@ -49,7 +51,7 @@ LEAVE_SECONDS = 30.0
 
 
 @pytest.fixture(scope="module")
-def reference(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
+def reference(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, tuple[Any, ...]]:
     folder = with_plugins(tmp_path_factory.mktemp("reference"))
     with chdir(folder):
         run_experiment(load_config(ROOT / "configs/quickstart.yaml", [*TINY, *OWN, "engine.kind=inline"]), "run")
@@ -66,9 +68,9 @@ def with_plugins(folder: Path) -> Path:
     return folder
 
 
-def result(folder: Path) -> tuple[str, str]:
+def result(folder: Path) -> tuple[str, tuple[Any, ...]]:
     summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
-    return summary["student_sha256"], (folder / "rounds.jsonl").read_text(encoding="utf-8")
+    return summary["student_sha256"], without_measurements(folder)
 
 
 @pytest.fixture
@@ -101,19 +103,21 @@ def run_script(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.usefixtures("mark")
-def test_flowers_simulation_gives_the_same_bits(tmp_path: Path, reference: tuple[str, str]) -> None:
+def test_flowers_simulation_gives_the_same_bits(tmp_path: Path, reference: tuple[str, tuple[Any, ...]]) -> None:
     """The tests' own Ray, if one is running, is not joined; the script's folder is where results go."""
     done = run_script("--out", "run", cwd=with_plugins(tmp_path))
     assert done.returncode == 0, done.stdout + done.stderr
     assert result(tmp_path / "run") == reference
+    assert measured(tmp_path / "run") == []
     assert f"results in {tmp_path / 'run'}" in done.stdout
 
 
 @pytest.mark.usefixtures("mark")
-def test_a_deployment_gives_the_same_bits(tmp_path: Path, reference: tuple[str, str]) -> None:
+def test_a_deployment_gives_the_same_bits(tmp_path: Path, reference: tuple[str, tuple[Any, ...]]) -> None:
     done = run_script("--out", "run", "--supernodes", "2", cwd=with_plugins(tmp_path))
     assert done.returncode == 0, done.stdout + done.stderr
     assert result(tmp_path / "run") == reference
+    assert measured(tmp_path / "run") == []
     assert [path.name for path in (tmp_path / "run/client_state").iterdir()] == ["state_key"]
 
 

@@ -3,7 +3,6 @@
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,20 +33,24 @@ Array = np.ndarray[Any, Any]
 Change = Callable[[Reply], object]
 
 
-def changed(reply: Reply, **fields: object) -> Reply:
-    """A reply with fields of any type, as nothing checks them on the other side."""
-    other = replace(reply)
+def changed(original: Any, **fields: object) -> Any:
+    """A reply or a measurement with fields of any type, as nothing checks them on the other side."""
+    other = replace(original)
     for name, value in fields.items():
         object.__setattr__(other, name, value)
     return other
 
 
 def declaring(**facts: object) -> Change:
-    return lambda reply: changed(reply, metrics={**reply.metrics, **facts})
+    return lambda reply: changed(reply, **facts)
 
 
-def sending(name: object, value: object) -> Change:
-    return lambda reply: changed(reply, arrays={**reply.arrays, name: value})
+def measuring(**facts: object) -> Change:
+    return lambda reply: changed(reply, measured=changed(reply.measured, **facts))
+
+
+def sending(name: Any, value: object) -> Change:
+    return lambda reply: changed(reply, arrays=dict([*reply.arrays.items(), (name, value)]))
 
 
 def without(name: str) -> Change:
@@ -69,25 +72,23 @@ def dishonest_facts() -> Iterator[tuple[Change, str]]:
     for digest in DIGESTS:
         yield declaring(public_digest=digest), "answered on another public set"
     for share in SHARES:
-        yield declaring(validation_accuracy=share), "validation_accuracy must be a number from 0 to 1, got "
-        yield declaring(test_accuracy=share), "test_accuracy must be a number from 0 to 1, got "
-    for other in NO_DICTS:
-        yield partial(changed, metrics=other), "metrics must be a dict"
-    yield declaring(**{"\x1b[2Jx": 1}), r"metrics hold '\x1b[2Jx', which nobody asked for"
-    yield partial(changed, metrics={(): 1}), "metrics hold (), which nobody asked for"
+        yield measuring(validation_accuracy=share), "validation_accuracy must be a number from 0 to 1, got "
+        yield measuring(test_accuracy=share), "test_accuracy must be a number from 0 to 1, got "
+    for other in NO_DICTS[1:]:
+        yield declaring(measured=other), "measured must be a measurement"
 
 
 def dishonest_texts() -> Iterator[tuple[Change, str]]:
-    yield partial(changed, error="a" * 10_000_000), "… (9999700 more characters)"
-    yield partial(changed, error="\x1b[31mred\n\u202etxt"), r"\x1b[31mred\n\u202etxt"
+    yield declaring(error="a" * 10_000_000), "… (9999700 more characters)"
+    yield declaring(error="\x1b[31mred\n\u202etxt"), r"\x1b[31mred\n\u202etxt"
     for error in ("", 7, ["x"], b"x"):
-        yield partial(changed, error=error), "failed without a reason in text"
+        yield declaring(error=error), "failed without a reason in text"
     yield sending("x\x1b]0;\u2066" + "y" * 10_000_000, np.zeros(1)), r"sent 'x\x1b]0;\u2066yyy"
 
 
 def dishonest_names() -> Iterator[tuple[Change, str]]:
     for other in NO_DICTS:
-        yield partial(changed, arrays=other), "arrays must be a dict"
+        yield declaring(arrays=other), "arrays must be a dict"
     for name in (7, None, (), b"logits", np.str_("x")):
         yield sending(name, np.zeros(1)), "names of arrays must be text"
     yield sending("more", np.zeros(2)), "sent 'more', 16 bytes that nobody asked for"
@@ -127,25 +128,26 @@ def dishonest_values(name: str, honest: Array) -> Iterator[tuple[Change, str]]:
 
 
 def dishonest_measurements(reply: Reply) -> Iterator[tuple[Change, str]]:
-    for name, honest in reply.arrays.items():
-        if name.startswith("evaluation/"):
-            yield sending(name, honest[:-1]), f"{name} must be {honest.dtype} of shape"
-            yield sending(name, honest.astype(np.float64)), f"{name} must be {honest.dtype} of shape"
-            yield sending(name, honest.astype(object)), f"array '{name}' must hold numbers"
-            if honest.dtype.kind == "f":
-                yield sending(name, np.full_like(honest, np.nan)), f"{name} must be finite"
+    for name, honest in () if reply.measured is None else reply.measured.arrays.items():
+        for array in (honest[:-1], honest.astype(np.float16), np.array(0, honest.dtype), honest[..., np.newaxis]):
+            yield measuring(**{name: array}), f"{name} must be {honest.dtype} of shape"
+        for other in (honest.astype(object), honest.astype(np.longdouble), np.zeros(honest.shape, ">f4")):
+            yield measuring(**{name: other}), f"array '{name}' must hold numbers"
+        yield measuring(**{name: [0.0]}), f"array '{name}' must be a NumPy array"
+        if honest.dtype.kind == "f":
+            yield measuring(**{name: np.full_like(honest, np.nan)}), f"{name} must be finite"
 
 
 def dishonest(reply: Reply) -> list[tuple[Change, str]]:
     """What a client may do instead of replying as ``reply`` does, and a part of the reason for which it is dropped."""
     found = [*dishonest_facts(), *dishonest_texts(), *dishonest_names(), *dishonest_measurements(reply)]
-    for name in [name for name in reply.arrays if not name.startswith("evaluation/")][:3]:
-        found += [*dishonest_arrays(name, reply.arrays[name]), *dishonest_values(name, reply.arrays[name])]
+    for name, array in list(reply.arrays.items())[:3]:
+        found += [*dishonest_arrays(name, array), *dishonest_values(name, array)]
     return found
 
 
 def finished(server: Server, job: Job, replies: list[Any]) -> tuple[RoundResult, str | None]:
-    result = server.finish_round(job, replies)
+    result = server.finish_round(job, iter(replies))
     student = server.rule.student
     return result, None if student is None else parameter_digest(student.state_dict())
 

@@ -6,7 +6,7 @@ joined over the clients, so that the cost of a message is paid once per cohort a
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -14,9 +14,9 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord, Re
 
 from fedkd.client.performer import describe
 from fedkd.core.array_specs import plain_arrays
-from fedkd.core.messages import Arrays, Job, Reply
+from fedkd.core.messages import Arrays, Job, Measurement, Reply
 from fedkd.core.packing import NDArray, pack, unpack
-from fedkd.core.texts import shown
+from fedkd.core.texts import shown, shown_value
 
 COHORT_MESSAGE = "train.cohort"
 """Type of the messages that carry a cohort."""
@@ -29,12 +29,16 @@ _UNBOUNDED = -1
 _ARRAY_ENVELOPE = 1_000
 """Bytes that describe an array beside its elements, at most."""
 
-_METRICS_CHARACTERS = 10_000
+_DIGEST_CHARACTERS = 1_000
 
 _HEADER_CHARACTERS = 100_000
-"""What may be said of each client's reply beside its arrays: their layout, metrics, an error."""
+"""What may be said of each client's reply beside its arrays: their layout, an error."""
 
 _PARAMETERS, _PERSONAL, _JOB, _ARRAYS, _REPLY = "parameters", "personal", "job", "arrays", "reply"
+_MEASURED, _MEASURED_ARRAYS = "measured", ("test_logits", "test_mask", "test_features")
+
+_NOTHING = -1
+"""Stands for a whole number that a client did not declare."""
 
 
 @dataclass(frozen=True)
@@ -102,6 +106,11 @@ def payload_bytes(arrays: Arrays) -> int:
     return sum(array.nbytes for array in arrays.values())
 
 
+def reply_bytes(reply: Reply) -> int:
+    """Bytes of all array elements of a reply."""
+    return payload_bytes(reply.arrays) + (0 if reply.measured is None else payload_bytes(reply.measured.arrays))
+
+
 def encode_parameters(parameters: Arrays) -> ArrayRecord:
     """Arrays as a record that may be shared by the messages of several cohorts, so that they are serialised once."""
     return ArrayRecord({name: Array(array) for name, array in parameters.items()})
@@ -124,6 +133,7 @@ def encode_cohort(cohort: Cohort, parameters: ArrayRecord | None = None) -> Reco
             "kind": job.kind,
             "round": job.round,
             "config": job.config,
+            "measure": job.measure,
             "probe": job.probe,
             "state_dir": job.state_dir or "",
             "client_fn": cohort.client_fn,
@@ -153,6 +163,7 @@ def decode_cohort(content: RecordDict) -> Cohort:
         config=header["config"],
         parameters=decode_parameters(content.array_records[_PARAMETERS]),
         personal={client: own for client, own in zip(clients, personal, strict=True) if own},
+        measure=header["measure"],
         probe=header["probe"],
         state_dir=header["state_dir"] or None,
         accepted={client: round for client, round in zip(clients, header["accepted"], strict=True) if round > 0},
@@ -163,32 +174,50 @@ def decode_cohort(content: RecordDict) -> Cohort:
     return Cohort(job, clients, header["client_fn"], header["seconds"], header["threads"], key, memory)
 
 
-def encode_replies(replies: Sequence[Reply], most_bytes: int | None = None) -> RecordDict:
-    """The content of a reply to a job with ``most_bytes``. A reply that cannot travel is replaced by its own error."""
-    sendable = [_sendable(reply, most_bytes) for reply in replies]
-    metrics = [json.dumps(reply.metrics) for reply in sendable]
+def encode_replies(replies: Sequence[Reply], most_bytes: int | None = None, *, measured: bool = False) -> RecordDict:
+    """The content of a reply to a job with ``most_bytes``: what clients release, and what they ``measured`` only
+    between parts of a simulator.
+
+    A reply that cannot travel is replaced by its own error.
+    """
+    sendable = [_sendable(reply if measured else replace(reply, measured=None), most_bytes) for reply in replies]
     arrays, layout = pack([reply.arrays for reply in sendable])
     header = ConfigRecord(
         {
             "clients": [reply.client for reply in sendable],
             "failed": [not reply.ok for reply in sendable],
             "errors": [reply.error or "" for reply in sendable],
-            "metrics": metrics,
+            "rounds": [_NOTHING if reply.round is None else reply.round for reply in sendable],
+            "examples": [_NOTHING if reply.examples is None else reply.examples for reply in sendable],
+            "digests": [reply.public_digest or "" for reply in sendable],
             "layout": layout,
         }
     )
-    return RecordDict({_ARRAYS: _numbered(arrays), _REPLY: header})
+    content = RecordDict({_ARRAYS: _numbered(arrays), _REPLY: header})
+    if measured:
+        found = [reply.measured for reply in sendable]
+        arrays, header["measured_layout"] = pack([{} if own is None else own.arrays for own in found])
+        header["accuracies"] = json.dumps(
+            [None if own is None else (own.validation_accuracy, own.test_accuracy) for own in found]
+        )
+        content[_MEASURED] = _numbered(arrays)
+    return content
 
 
-def decode_replies(message: Message, clients: Sequence[int], most_bytes: int | None = None) -> list[Reply]:
-    """The replies of a cohort to a job with ``most_bytes``, in the order of ``clients``.
+def decode_replies(
+    message: Message, clients: Sequence[int], most_bytes: int | None = None, *, measured: bool = False
+) -> list[Reply]:
+    """The replies of a cohort to a job with ``most_bytes``, in the order of ``clients``; what was ``measured`` is read
+    only where that is asked for.
 
     Never raises: a reply that carries an error, or that is malformed, becomes an error of each of the clients.
     """
     if message.has_error():
         return failures(clients, message.error.reason or f"Flower error code {message.error.code}")
     try:
-        return _decode_replies(message.content, clients, most_bytes)
+        _check_size(message.content, len(clients), most_bytes)
+        replies = _decode_replies(message.content, clients)
+        return _with_measurements(replies, message.content) if measured else replies
     except Exception as error:  # whatever a foreign or damaged reply provokes must cost its own clients only
         return failures(clients, f"malformed reply: {type(error).__name__}: {error}")
 
@@ -253,19 +282,47 @@ def decode_claim(message: Message) -> Claim:
     return Claim(Partition(index, count), signature if isinstance(signature, bytes) else b"")
 
 
-def _decode_replies(content: RecordDict, clients: Sequence[int], most_bytes: int | None) -> list[Reply]:
+def _decode_replies(content: RecordDict, clients: Sequence[int]) -> list[Reply]:
     header: Any = content.config_records[_REPLY]
     if list(header["clients"]) != list(clients):
         raise ValueError(f"answers for clients {list(header['clients'])}, asked for {list(clients)}")
-    record = content.array_records[_ARRAYS]
-    _check_size(record, header, len(clients), most_bytes)
-    arrays = unpack(_in_order(record), header["layout"], len(clients))
+    arrays = unpack(_in_order(content.array_records[_ARRAYS]), header["layout"], len(clients))
     return [
-        Reply(client, own, json.loads(metrics), error if failed else None)
-        for client, own, metrics, failed, error in zip(
-            clients, arrays, header["metrics"], header["failed"], header["errors"], strict=True
+        Reply(
+            client,
+            own,
+            None if round == _NOTHING else round,
+            None if examples == _NOTHING else examples,
+            digest or None,
+            error if failed else None,
+        )
+        for client, own, round, examples, digest, failed, error in zip(
+            clients,
+            arrays,
+            header["rounds"],
+            header["examples"],
+            header["digests"],
+            header["failed"],
+            header["errors"],
+            strict=True,
         )
     ]
+
+
+def _with_measurements(replies: list[Reply], content: RecordDict) -> list[Reply]:
+    header: Any = content.config_records[_REPLY]
+    arrays = unpack(_in_order(content.array_records[_MEASURED]), header["measured_layout"], len(replies))
+    accuracies = json.loads(header["accuracies"])
+    return [
+        reply if found is None else replace(reply, measured=_measurement(found, own))
+        for reply, found, own in zip(replies, accuracies, arrays, strict=True)
+    ]
+
+
+def _measurement(accuracies: Sequence[float | None], arrays: Arrays) -> Measurement:
+    validation, test = accuracies
+    logits, mask, features = (arrays.get(name) for name in _MEASURED_ARRAYS)
+    return Measurement(validation, test, logits, mask, features)
 
 
 def _numbered(arrays: Sequence[NDArray]) -> ArrayRecord:
@@ -279,28 +336,48 @@ def _in_order(record: ArrayRecord) -> list[NDArray]:
     return found
 
 
-def _check_size(record: ArrayRecord, header: Mapping[str, Any], clients: int, most_bytes: int | None) -> None:
+def _check_size(content: RecordDict, clients: int, most_bytes: int | None) -> None:
     """Raises ``ValueError`` for a reply that is larger than ``clients`` of them can be, before it is decoded."""
-    size = sum(len(array.data) for array in record.values())
-    if most_bytes is not None and size > (most := clients * most_bytes + len(record) * _ARRAY_ENVELOPE):
-        raise ValueError(f"{size} bytes of arrays, at most {most} were asked for")
-    texts = [header["layout"], *header["metrics"], *header["errors"]]
-    if (length := sum(map(len, texts))) > (most := (clients + 1) * _HEADER_CHARACTERS):
+    arrays = [len(array.data) for record in content.array_records.values() for array in record.values()]
+    if most_bytes is not None and sum(arrays) > (most := clients * most_bytes + len(arrays) * _ARRAY_ENVELOPE):
+        raise ValueError(f"{sum(arrays)} bytes of arrays, at most {most} were asked for")
+    length = sum(_characters(value) for record in content.config_records.values() for value in record.values())
+    if length > (most := (clients + 1) * _HEADER_CHARACTERS):
         raise ValueError(f"{length} characters beside the arrays, at most {most} are allowed")
+
+
+def _characters(value: object) -> int:
+    if isinstance(value, str | bytes):
+        return len(value)
+    return sum(map(_characters, value)) if isinstance(value, list) else 0
 
 
 def _sendable(reply: Reply, most_bytes: int | None) -> Reply:
     """The reply as it travels, or the reason why it cannot: one that could not be packed would harm its cohort."""
-    if reply.error is not None:
-        return Reply(reply.client, error=shown(reply.error if type(reply.error) is str else type(reply.error).__name__))
     try:
-        size = payload_bytes(plain_arrays(reply.arrays))
-        if most_bytes is not None and size > most_bytes:
-            raise ValueError(f"sent {size} bytes, at most {most_bytes} were asked for")
-        if type(reply.metrics) is not dict:
-            raise ValueError(f"metrics must be a dict of values by name, got {type(reply.metrics).__name__}")
-        if (length := len(json.dumps(reply.metrics))) > _METRICS_CHARACTERS:
-            raise ValueError(f"metrics take {length} characters, at most {_METRICS_CHARACTERS} are allowed")
+        _check_sendable(reply, most_bytes)
     except (TypeError, ValueError, RecursionError) as error:
         return Reply(reply.client, error=shown(describe(error)))
-    return reply
+    return reply if reply.error is None else Reply(reply.client, error=shown(reply.error))
+
+
+def _check_sendable(reply: Reply, most_bytes: int | None) -> None:
+    if reply.error is not None:
+        if type(reply.error) is not str:
+            raise ValueError(f"error must be text, got {type(reply.error).__name__}")
+        return
+    for name, number in (("round", reply.round), ("examples", reply.examples)):
+        if number is not None and (type(number) is not int or not -(2**63) <= number < 2**63):
+            raise ValueError(f"{name} must be a whole number of 64 bits, got {shown_value(number)}")
+    digest = reply.public_digest
+    if digest is not None and (type(digest) is not str or len(digest) > _DIGEST_CHARACTERS):
+        raise ValueError(f"public_digest must be a short text, got {shown_value(digest)}")
+    plain_arrays(reply.arrays)
+    if (own := reply.measured) is not None:
+        if type(own) is not Measurement:
+            raise ValueError(f"measured must be a measurement, got {type(own).__name__}")
+        plain_arrays(own.arrays)
+        if len(json.dumps((own.validation_accuracy, own.test_accuracy))) > _DIGEST_CHARACTERS:
+            raise ValueError("validation_accuracy and test_accuracy must be numbers")
+    if most_bytes is not None and (size := reply_bytes(reply)) > most_bytes:
+        raise ValueError(f"sent {size} bytes, at most {most_bytes} were asked for")

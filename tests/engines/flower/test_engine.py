@@ -6,8 +6,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from flwr.app import Message
+from flwr.common.serde import recorddict_to_proto
 
 from fedkd.app.run import run_experiment
 from fedkd.client.performer import CLIENT_FN
@@ -25,6 +27,7 @@ from fedkd.engines.resources import Workload
 from fedkd.results.observer import Silent
 from fedkd.results.records import RoundRecord
 from tests.support.local_grid import FIRST_NODE, LocalGrid
+from tests.support.measurements import measured, without_measurements
 
 pytestmark = pytest.mark.usefixtures("task_identity")
 
@@ -59,7 +62,7 @@ def engine(grid: LocalGrid, clients: int, **options: Any) -> FederationEngine:
 
 
 def texts(replies: Iterable[Reply]) -> dict[int, Any]:
-    return {reply.client: (reply.error, sorted(reply.arrays), dict(reply.metrics)) for reply in replies}
+    return {reply.client: (reply.error, sorted(reply.arrays), reply.examples, reply.measured) for reply in replies}
 
 
 def test_a_client_is_asked_on_its_own_node_and_a_node_once() -> None:
@@ -106,12 +109,6 @@ def test_a_node_that_has_left_costs_its_own_clients() -> None:
         assert lost not in {errors[0], errors[2]}
 
 
-def results(folder: Path) -> tuple[str, str, str]:
-    names = ("rounds.jsonl", "clients.csv", "distillation.csv")
-    first, second, third = ((folder / name).read_text(encoding="utf-8") for name in names)
-    return first, second, third
-
-
 class StopAfter(Silent):
     """An interruption when a round is on disk."""
 
@@ -125,11 +122,12 @@ class StopAfter(Silent):
 
 
 @pytest.fixture(scope="module")
-def reference(tmp_path_factory: pytest.TempPathFactory) -> tuple[tuple[str, str, str], str]:
+def reference(tmp_path_factory: pytest.TempPathFactory) -> tuple[tuple[Any, ...], str]:
     out = tmp_path_factory.mktemp("reference") / "run"
     summary = run_experiment(load_config(REMEMBERING), out)
     assert summary.student_sha256 is not None
-    return results(out), summary.student_sha256
+    assert len(measured(out)) > 0
+    return without_measurements(out), summary.student_sha256
 
 
 @pytest.fixture
@@ -143,10 +141,11 @@ def deploy(grid: LocalGrid, out: Path, **options: Any) -> str | None:
 
 
 def test_a_deployment_gives_the_same_bits_and_keeps_state_on_the_nodes(
-    nodes: LocalGrid, tmp_path: Path, reference: tuple[tuple[str, str, str], str]
+    nodes: LocalGrid, tmp_path: Path, reference: tuple[tuple[Any, ...], str]
 ) -> None:
     sha = deploy(nodes, tmp_path / "run")
-    assert (results(tmp_path / "run"), sha) == reference
+    assert (without_measurements(tmp_path / "run"), sha) == reference
+    assert measured(tmp_path / "run") == []
     assert [path.name for path in (tmp_path / "run/client_state").iterdir()] == ["state_key"]
     key = (tmp_path / "run/client_state/state_key").read_text().split()[0]
     for node, clients in enumerate(
@@ -159,16 +158,16 @@ def test_a_deployment_gives_the_same_bits_and_keeps_state_on_the_nodes(
 
 
 def test_two_runs_on_the_same_nodes_do_not_see_each_other(
-    nodes: LocalGrid, tmp_path: Path, reference: tuple[tuple[str, str, str], str]
+    nodes: LocalGrid, tmp_path: Path, reference: tuple[tuple[Any, ...], str]
 ) -> None:
     with pytest.raises(KeyboardInterrupt):
         deploy(nodes, tmp_path / "first", observer=StopAfter(2))
     sha = deploy(nodes, tmp_path / "second")
-    assert (results(tmp_path / "second"), sha) == reference
+    assert (without_measurements(tmp_path / "second"), sha) == reference
 
 
 def test_an_interrupted_deployment_goes_on_with_the_state_of_its_nodes(
-    nodes: LocalGrid, tmp_path: Path, reference: tuple[tuple[str, str, str], str]
+    nodes: LocalGrid, tmp_path: Path, reference: tuple[tuple[Any, ...], str]
 ) -> None:
     out = tmp_path / "run"
     with pytest.raises(KeyboardInterrupt):
@@ -178,7 +177,7 @@ def test_an_interrupted_deployment_goes_on_with_the_state_of_its_nodes(
     with pytest.raises(RunError, match=r"live on 2 SuperNodes.*and there are 3"):
         deploy(deployment(3, tmp_path), out, resume=True)
     sha = deploy(nodes, out, resume=True)
-    assert (results(out), sha) == reference
+    assert (without_measurements(out), sha) == reference
 
 
 def test_a_run_with_its_state_elsewhere_is_not_deployed(nodes: LocalGrid, tmp_path: Path) -> None:
@@ -219,12 +218,12 @@ def _simulation(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("_simulation")
 @pytest.mark.parametrize("nodes", [2, 9])
 def test_any_number_of_simulated_nodes_will_do(
-    nodes: int, tmp_path: Path, reference: tuple[tuple[str, str, str], str]
+    nodes: int, tmp_path: Path, reference: tuple[tuple[Any, ...], str]
 ) -> None:
     """Flower simulates two unless told otherwise. What clients remember stays with the run."""
     grid = Simulated(nodes)
     sha = deploy(grid, tmp_path / "run")
-    assert (results(tmp_path / "run"), sha) == reference
+    assert (without_measurements(tmp_path / "run"), sha) == reference
     assert grid.visible > nodes
     assert {path.name for path in (tmp_path / "run/client_state").iterdir()} <= {f"client_00000{c}" for c in range(5)}
 
@@ -292,7 +291,20 @@ def test_secrets_of_a_secure_sum_stay_on_the_nodes_whatever_their_data_folders(t
     grid = LocalGrid(2, node_configs=nodes)
     deployed = run_experiment(config, tmp_path / "deployed", engine=over_grid(grid, join=1.0))
     assert deployed.student_sha256 == inline.student_sha256
-    assert results(tmp_path / "deployed") == results(tmp_path / "inline")
+    assert without_measurements(tmp_path / "deployed") == without_measurements(tmp_path / "inline")
     found = [sorted(path.stem for path in tmp_path.glob(f"node{node}/secure_sums/*/*.json")) for node in (0, 1)]
     assert found == [["client_000000", "client_000002"], ["client_000001", "client_000003"]]
     assert not list((tmp_path / "deployed").rglob("client_*.json"))
+
+
+def test_a_node_measures_nothing_whatever_the_server_asks() -> None:
+    grid = deployment(2)
+    work = Job("work", 1, "{}", {"weight": np.ones((3, 4), np.float32)}, measure=True, probe=True)
+    with engine(grid, 4) as running:
+        replies = list(running.run(work, range(4)))
+        unasked = list(running.run(Job("measured_alone", 1, "{}", measure=True), range(4)))
+    assert [(reply.measured, reply.examples) for reply in replies] == [(None, 0)] * 4, "examples tell of the probe"
+    assert [(reply.ok, reply.measured) for reply in unasked] == [(True, None)] * 4
+    for message in grid.replied:
+        assert set(message.content) == {"arrays", "reply"}
+        assert b"acc" not in recorddict_to_proto(message.content).SerializeToString()

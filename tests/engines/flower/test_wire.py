@@ -3,7 +3,7 @@
 import io
 import json
 from dataclasses import replace
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +13,7 @@ from flwr.common.serde import recorddict_to_proto
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fedkd.core.messages import Arrays, Job, Reply
+from fedkd.core.messages import Arrays, Job, Measurement, Reply
 from fedkd.engines.flower.wire import (
     COHORT_MESSAGE,
     Claim,
@@ -61,7 +61,9 @@ def assert_same(left: Arrays, right: Arrays) -> None:
 @pytest.mark.parametrize("shape", [(), (0,), (3, 0, 2), (2, 3)])
 def test_job_keeps_parameters_exactly(dtype: str, shape: tuple[int, ...]) -> None:
     parameters = {"layer.weight": np.arange(np.prod(shape)).reshape(shape).astype(dtype), "b": np.ones(1, dtype)}
-    job = Job("round", 7, '{"seed": 1}', parameters, probe=True, state_dir="a/b", accepted={1: 6, 3: 2**40})
+    job = Job(
+        "round", 7, '{"seed": 1}', parameters, measure=True, probe=True, state_dir="a/b", accepted={1: 6, 3: 2**40}
+    )
     job = replace(job, most_bytes=10)
     cohort = Cohort(job, (5, 1, 3), "package.module:function", 2.5, 4)
     decoded = decode_cohort(encode_cohort(cohort))
@@ -84,28 +86,52 @@ arrays = st.builds(
 )
 outcome_lists = st.lists(
     st.builds(
-        lambda named, metrics, error: (named, metrics, error),
+        lambda *facts: facts,
         st.dictionaries(st.text(max_size=3), arrays, max_size=3),
-        st.dictionaries(
-            st.text(max_size=3), st.integers() | st.floats(allow_nan=False) | st.text(max_size=3), max_size=3
-        ),
+        st.none() | st.integers(0, 2**63 - 1),
+        st.none() | st.integers(0, 2**63 - 1),
+        st.none() | st.text(min_size=1, max_size=3),
         st.none() | st.text("aäé→ ", max_size=5),
+        st.none()
+        | st.builds(
+            Measurement,
+            st.none() | st.floats(0, 1),
+            st.none() | st.floats(0, 1),
+            *[st.none() | arrays for _ in range(3)],
+        ),
     ),
     max_size=5,
 )
 
 
 @given(outcome_lists)
-def test_outcomes_survive_in_order_whatever_their_shapes(
-    drawn: list[tuple[Arrays, dict[str, float | int | str], str | None]],
-) -> None:
+def test_replies_survive_in_order_whatever_their_shapes(drawn: list[tuple[Any, ...]]) -> None:
     sent = [Reply(client, *rest) for client, rest in enumerate(drawn)]
-    received = roundtrip(sent)
-    for before, after in zip(sent, received, strict=True):
-        assert (after.client, after.error) == (before.client, before.error)
-        # Of a client that failed nothing else travels.
-        assert_same(before.arrays if before.ok else {}, after.arrays)
-        assert after.metrics == (before.metrics if before.ok else {})
+    measured = decode_replies(message(encode_replies(sent, measured=True)), range(len(sent)), measured=True)
+    for before, after, full in zip(sent, roundtrip(sent), measured, strict=True):
+        if not before.ok:
+            # Of a client that failed nothing else travels.
+            assert after == full == Reply(before.client, error=before.error)
+            continue
+        assert_same(before.arrays, after.arrays)
+        assert after == replace(before, arrays=after.arrays, measured=None)
+        if before.measured is None or full.measured is None:
+            assert full.measured is before.measured
+            continue
+        assert_same(before.measured.arrays, full.measured.arrays)
+        assert full.measured.validation_accuracy == before.measured.validation_accuracy
+        assert full.measured.test_accuracy == before.measured.test_accuracy
+
+
+def test_what_was_measured_neither_leaves_nor_is_taken_unless_both_sides_are_the_simulators() -> None:
+    tests = np.full((7, 3), 0.123456, np.float32)
+    sent = [Reply(0, {"logits": np.ones(2, np.uint8)}, 1, measured=Measurement(0.7654321, 0.5, tests))]
+    content = encode_replies(sent)
+    serialised = recorddict_to_proto(content).SerializeToString()
+    assert tests[0].tobytes() not in serialised
+    assert b"0.7654321" not in serialised
+    assert decode_replies(message(content), [0], measured=True)[0].error is not None
+    assert decode_replies(message(encode_replies(sent, measured=True)), [0])[0].measured is None
 
 
 @given(st.dictionaries(st.integers(0, 9), st.dictionaries(st.text(max_size=3), arrays, max_size=3), max_size=5))
@@ -141,7 +167,9 @@ def test_counted_bytes_are_what_flower_serialises(clients: int) -> None:
             client,
             {"logits": draw.integers(0, 256, 80_000 + client).astype(np.uint8), "mask": np.ones(250, np.uint8)}
             | parameters,
-            {"round": 1, "examples": 600, "public_digest": "0123456789abcdef"},
+            1,
+            600,
+            "0123456789abcdef",
         )
         for client in range(clients)
     ]
@@ -163,46 +191,50 @@ def test_equal_shapes_travel_as_one_stack() -> None:
     assert [tuple(array.shape) for array in record.values()] == [(1000, 4, 2)]
 
 
-def unchecked(client: int, arrays: dict[str, Any], metrics: dict[str, Any]) -> Reply:
+def unchecked(**careless: Any) -> Reply:
     """A reply as a careless performer makes it, where nothing checks types."""
-    reply = Reply(client, {}, {})
-    reply.arrays.update(arrays)
-    cast(dict[str, Any], reply.metrics).update(metrics)
-    return reply
-
-
-def with_error(error: Any) -> Reply:
     reply = Reply(1)
-    object.__setattr__(reply, "error", error)
+    vars(reply).update(careless)
     return reply
 
 
-def nested(depth: int) -> list[Any]:
-    found: list[Any] = []
-    for _ in range(depth):
-        found = [found]
-    return found
+def named(value: Any, name: Any = "x") -> Reply:
+    """A reply with one array, or what is no array."""
+    return unchecked(arrays={name: value})
+
+
+def measuring(**careless: Any) -> Reply:
+    measured = Measurement()
+    for name, value in careless.items():
+        object.__setattr__(measured, name, value)
+    return unchecked(measured=measured)
 
 
 UNSENDABLE: dict[str, tuple[Reply, str]] = {
-    "objects": (unchecked(1, {"x": np.array([object()])}, {}), "ValueError: array 'x' must hold numbers"),
-    "a structure": (unchecked(1, {"x": np.zeros(2, "i4,f4")}, {}), "ValueError: array 'x' must hold numbers"),
-    "dates": (unchecked(1, {"x": np.zeros(2, "M8[s]")}, {}), "ValueError: array 'x' must hold numbers"),
-    "complex": (unchecked(1, {"x": np.zeros(2, np.complex64)}, {}), "ValueError: array 'x' must hold numbers"),
-    "longdouble": (unchecked(1, {"x": np.zeros(2, np.longdouble)}, {}), "at most 64 bits"),
-    "big-endian": (unchecked(1, {"x": np.zeros(2, ">f4")}, {}), "this machine's byte order"),
-    "masked": (unchecked(1, {"x": np.ma.zeros(2)}, {}), "ValueError: array 'x' must be a NumPy array, got Masked"),
-    "a list": (unchecked(1, {"x": [1.0, 2.0]}, {}), "ValueError: array 'x' must be a NumPy array, got list"),
-    "a name": (unchecked(1, cast(Any, {("x",): np.ones(2)}), {}), "names of arrays must be text, got tuple"),
-    "too much": (unchecked(1, {"x": np.zeros(2**17)}, {}), "sent 1048576 bytes, at most 1000000 were asked for"),
-    "a view of more than there is": (unchecked(1, {"x": np.broadcast_to(0.0, 2**40)}, {}), "at most 1000000"),
-    "an object": (unchecked(1, {}, {"x": object()}), "TypeError: Object of type object is not JSON serializable"),
-    "a NumPy number": (unchecked(1, {}, {"x": np.int64(1)}), "TypeError: Object of type int64"),
-    "a large number": (unchecked(1, {}, {"x": 10**5000}), "ValueError: Exceeds the limit"),
-    "a long text": (unchecked(1, {}, {"x": "x" * 10_001}), "metrics take 10010 characters, at most 10000"),
-    "depth": (unchecked(1, {}, {"x": nested(100_000)}), "RecursionError"),
-    "an error that is no text": (with_error(["no"]), "list"),
-    "a long error": (with_error("\x1b" * 10**6), "(999700 more characters)"),
+    "objects": (named(np.array([object()])), "ValueError: array 'x' must hold numbers"),
+    "a structure": (named(np.zeros(2, "i4,f4")), "ValueError: array 'x' must hold numbers"),
+    "dates": (named(np.zeros(2, "M8[s]")), "ValueError: array 'x' must hold numbers"),
+    "complex": (named(np.zeros(2, np.complex64)), "ValueError: array 'x' must hold numbers"),
+    "longdouble": (named(np.zeros(2, np.longdouble)), "at most 64 bits"),
+    "big-endian": (named(np.zeros(2, ">f4")), "this machine's byte order"),
+    "masked": (named(np.ma.zeros(2)), "ValueError: array 'x' must be a NumPy array, got Masked"),
+    "a list": (named([1.0, 2.0]), "ValueError: array 'x' must be a NumPy array, got list"),
+    "a name": (named(np.ones(2), ("x",)), "names of arrays must be text, got tuple"),
+    "too much": (named(np.zeros(2**17)), "sent 1048576 bytes, at most 1000000 were asked for"),
+    "a view of more than there is": (named(np.broadcast_to(0.0, 2**40)), "at most 1000000 were asked for"),
+    "a huge number": (unchecked(examples=10**5000), "ValueError: examples must be a whole number of 64 bits, got int"),
+    "a real number": (unchecked(examples=2.5), "ValueError: examples must be a whole number of 64 bits, got 2.5"),
+    "a NumPy number": (unchecked(round=np.int64(1)), "ValueError: round must be a whole number of 64 bits, got "),
+    "a truth": (unchecked(round=True), "ValueError: round must be a whole number of 64 bits, got True"),
+    "no digest": (unchecked(public_digest=object()), "ValueError: public_digest must be a short text"),
+    "a long digest": (unchecked(public_digest="x" * 10**6), "ValueError: public_digest must be a short text"),
+    "no measurement": (unchecked(measured={}), "ValueError: measured must be a measurement, got dict"),
+    "measured objects": (measuring(test_mask=np.array([object()])), "array 'test_mask' must hold numbers"),
+    "a measured object": (measuring(test_accuracy=object()), "TypeError: Object of type object is not JSON"),
+    "a long accuracy": (measuring(test_accuracy="9" * 10**6), "test_accuracy must be numbers"),
+    "much measured": (measuring(test_logits=np.zeros(2**17)), "sent 1048576 bytes, at most 1000000 were asked for"),
+    "an error that is no text": (unchecked(error=["no"]), "ValueError: error must be text, got list"),
+    "a long error": (unchecked(error="\x1b" * 10**6), "(999700 more characters)"),
 }
 
 
@@ -210,7 +242,8 @@ UNSENDABLE: dict[str, tuple[Reply, str]] = {
 def test_what_cannot_be_sent_fails_its_own_client_only(case: str) -> None:
     bad, part = UNSENDABLE[case]
     sent = [Reply(0, {"x": np.ones(2)}), bad, Reply(2, {"x": np.zeros(2)})]
-    first, second, third = decode_replies(message(encode_replies(sent, 10**6)), [0, 1, 2], 10**6)
+    content = encode_replies(sent, 10**6, measured=True)
+    first, second, third = decode_replies(message(content), [0, 1, 2], 10**6, measured=True)
     assert first.ok
     assert third.ok
     assert part in str(second.error)
@@ -242,8 +275,8 @@ def damaged() -> list[RecordDict]:
     (record,) = no_array.array_records.values()
     record.clear()
     header(deep)["layout"] = "[" * 100_000
-    header(long)["metrics"] = ["{}", json.dumps("x" * 10**6)]
-    header(number)["metrics"] = ["{}", "1" * 5000]
+    header(long)["errors"] = ["", "x" * 10**6]
+    header(number)["layout"] = json.dumps([["x", None, ["1"]]])
     garbage, large, archive, claims = (fresh() for _ in range(4))
     (record,) = large.array_records.values()
     record["0"] = Array(np.zeros((2, 10_000)))
