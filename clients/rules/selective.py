@@ -49,7 +49,7 @@ class Selective(ClientRule):
     components: Annotated[int, Field(ge=1)] | None = 50
     width: Annotated[float, Field(gt=0)] = 0.4
     ridge: Annotated[float, Field(gt=0)] = 1e-3
-    samples: Annotated[int, Field(ge=1)] = 2000
+    samples: Annotated[int, Field(ge=1, le=20_000)] = 2000
 
     remembers: ClassVar[bool] = True
     abstains: ClassVar[bool] = True

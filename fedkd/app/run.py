@@ -1,6 +1,8 @@
 """The composition root: an experiment from its configuration to its run directory."""
 
+import shlex
 import time
+import traceback
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,8 +16,9 @@ from fedkd.client.setup import keeps_state
 from fedkd.client.state import require_state_here
 from fedkd.config.schema import ExperimentConfig
 from fedkd.core.compute import fixed_arithmetic
-from fedkd.core.errors import ConfigError, RunError
-from fedkd.core.files import writing
+from fedkd.core.errors import ConfigError, FedkdError, RunError
+from fedkd.core.faults import told_by_line
+from fedkd.core.files import checked_path, writing
 from fedkd.core.messages import Job, Reply
 from fedkd.engines import Engine
 from fedkd.engines.building import EngineBuilder, build_engine, over_grid, ray_size
@@ -33,6 +36,9 @@ from fedkd.results.report.figures import draw_figures, draw_label_distribution, 
 from fedkd.results.totals import Totals
 from fedkd.server.server import Server
 
+TRACEBACK = "traceback.txt"
+"""In the run's folder: where the code was, of a plug-in, say, that ended the run with an error of its own."""
+
 __all__ = [
     "EngineBuilder",
     "RaySize",
@@ -47,6 +53,7 @@ __all__ = [
 ]
 
 
+@told_by_line("the run")
 def run_experiment(
     config: ExperimentConfig,
     out: str | Path,
@@ -73,7 +80,7 @@ def run_experiment(
         raise ConfigError(
             [f"config: must be an ExperimentConfig, got {type(config).__name__}; make one with fedkd.load_config"]
         )
-    out, observer = Path(out), observer or Silent()
+    out, observer = checked_path("out", Path(out)), observer or Silent()
     resume = resume and RunDirectory.holds_run(out)
     if resume and (summary := _finished(RunDirectory(out), config, observer, verbose)) is not None:
         return summary
@@ -93,13 +100,22 @@ def run_experiment(
         if resume:
             run.resume_from(config)
         try:
-            with fixed_arithmetic(experiment.device):
+            with told_by_line("the run"), fixed_arithmetic(experiment.device):
                 return run.finish(
                     engine or own_engine, config.engine.kind if engine is None else "flower", verbose=verbose
                 )
         except RunError as error:
-            again = f"fedkd run --resume --out {out}" if engine is None else f"the same, with out={out} and resume=true"
-            raise RunError(f"{error}\nResume with: {again}") from error
+            raise RunError(f"{error}{_kept_traceback(out, error)}{run.advice(local=engine is None)}") from error
+
+
+def _kept_traceback(out: Path, error: RunError) -> str:
+    """Where the traceback of what is no error of fedkd's own is from now on."""
+    if error.__cause__ is None or isinstance(error.__cause__, FedkdError | OSError):
+        return ""
+    path = out / TRACEBACK
+    with writing(path):
+        path.write_text("".join(traceback.format_exception(error.__cause__)), encoding="utf-8")
+    return f" (traceback in {path})"
 
 
 def _finished(directory: RunDirectory, config: ExperimentConfig, observer: Observer, verbose: bool) -> Summary | None:
@@ -152,6 +168,18 @@ class _Run:
         done, rounds = self._totals.rounds, config.rounds
         where = "after the last round" if done == rounds else f"with round {done + 1} of {rounds}"
         notice(f"resuming {directory.path}: {_rounds(done)} done, going on {where}")
+
+    def advice(self, *, local: bool) -> str:
+        """How to go on once the cause is mended, if there is anything to go on with."""
+        if self._totals.rounds == 0:
+            return ""
+        out = self._directory.path
+        again = (
+            f"fedkd run --resume --out {shlex.quote(str(out))}"
+            if local
+            else f"the same, with out={out} and resume=true"
+        )
+        return f"\nResume with: {again}"
 
     def finish(self, build: EngineBuilder, kind: str, *, verbose: bool) -> Summary:
         """Everything that is left to do, on the engine that ``build`` makes, which is of that kind, and the summary."""
@@ -210,6 +238,7 @@ class _Run:
             job,
             lambda job, clients: _observed(engine, job, clients, observer),
             lambda done, total: observer.progress("distillation", done, total),
+            lambda: self._directory.save_ledger(server.ledger.state_dict()),
         )
         seconds = time.monotonic() - begun
         self._totals = self._totals.after(

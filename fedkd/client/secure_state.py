@@ -128,12 +128,17 @@ class SessionStore:
         if not before or wanted in before:
             return
         round = wanted.round
-        told = f"round {round} was unmasked before, over other clients than {sorted(survivors)} or with another report"
+        told = (
+            f"round {round} was unmasked before, over clients {list(before[-1].survivors)}, and a sum was asked for "
+            f"over others than those, or with another report: {sorted(survivors)}"
+        )
         if any(other.noise == wanted.noise for other in before):
-            raise ProtocolError(f"{told}, and the difference of the two sums would tell of single ones")
+            raise ProtocolError(
+                f"{told}; the difference of the two would tell of single ones. Bring those clients back"
+            )
         if len(released) - len({other.round for other in released}) >= repeats:
             raise ProtocolError(
-                f"{told}, and this client has repeated {repeats} sums of this run with new noise, as many as "
+                f"{told}; this client has repeated {repeats} sums of this run with new noise, as many as "
                 "privacy.secure_aggregation.repeats allows"
             )
 

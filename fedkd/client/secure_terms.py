@@ -48,7 +48,8 @@ def terms_of(experiment: Experiment, round: int) -> Terms:
 
     Raises ``ProtocolError`` for a round that the experiment does not have.
     """
-    if not 1 <= round <= (rounds := experiment.config.rounds):
+    rounds = experiment.config.rounds
+    if not 1 <= round <= rounds:
         raise ProtocolError(f"a secure sum of round {round} was asked for, and the experiment has rounds 1 to {rounds}")
     section, clients = section_of(experiment.config), experiment.sampled(round)
     return Terms(run_digest(experiment), round, clients, threshold_of(section, len(clients)), section.colluders)

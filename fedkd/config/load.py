@@ -16,7 +16,7 @@ from fedkd.config.overrides import parse_overrides, put
 from fedkd.config.plugin_sections import PLUGIN_PATHS, PLUGIN_SECTIONS, SEVERAL, plugin_at
 from fedkd.config.schema import ExperimentConfig, Plugin, spelt_out
 from fedkd.config.shipped import config_names, config_path
-from fedkd.config.strict_yaml import DEEPEST, YamlDocument, YamlError, is_key, read_document
+from fedkd.config.strict_yaml import DEEPEST, LARGEST, YamlDocument, YamlError, is_key, read_document
 from fedkd.core import plugins
 from fedkd.core.errors import ConfigError
 from fedkd.core.files import is_file
@@ -197,7 +197,9 @@ def _plain_value(value: Any, path: str, problems: list[str]) -> Any:
             return value
         problems.append(f"{path}: must be text of Unicode, got {shown(value)}; give it in UTF-8")
     elif isinstance(value, numbers.Integral):
-        return int(value)
+        if abs(int(value)) < LARGEST:
+            return int(value)
+        problems.append(f"{path}: must be a whole number of 64 bits, got {shown(value)}; write a smaller one")
     elif isinstance(value, numbers.Real):
         return float(value)
     elif isinstance(value, Mapping):

@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml
 
-from fedkd.core.wording import shown
+from fedkd.core.wording import cut, shown
 
 LONGEST_TEXT = 100_000
 """Characters; a configuration that sets every key has five thousand."""
@@ -23,8 +23,9 @@ DEEPEST = 20
 MOST_VALUES = 20_000
 """Values, aliases counted as what they stand for."""
 LONGEST_KEY = 200
-MOST_DIGITS = 100
-"""Of a whole number; no key takes one of more than 19."""
+LARGEST = 2**63
+"""A whole number is smaller, and so is what it is below zero: 64 bits hold it."""
+_MOST_DIGITS = 100
 
 NOTHING = frozenset({"", "~", "null", "Null", "NULL"})
 _TRUTH = {word: word.lower() == "true" for word in ("true", "True", "TRUE", "false", "False", "FALSE")}
@@ -233,8 +234,8 @@ class _Reader:
             digits = text.lstrip("+-")
             if len(digits) > 1 and digits[0] == "0":
                 self._refuse(
-                    f"{text[:20]} begins with a zero, which means an octal number to some; write "
-                    f"{digits.lstrip('0')[:20] or '0'}, or quote it if it is text"
+                    f"{cut(text)} begins with a zero, which means an octal number to some; write "
+                    f"{cut(digits.lstrip('0')) or '0'}, or quote it if it is text"
                 )
             return self._whole(text, digits, 10)
         for pattern, base in _OTHER_BASE.items():
@@ -242,17 +243,17 @@ class _Reader:
                 return self._whole(text, text[2:], base)
         if _NUMBER.fullmatch(text):
             if math.isinf(number := float(text)):
-                self._refuse(f"{text[:20]} is larger than any number of 64 bits; write a smaller one")
+                self._refuse(f"{cut(text)} is larger than any number of 64 bits; write a smaller one")
             return number
         if found := _INFINITE.fullmatch(text):
             return -math.inf if found[1] == "-" else math.inf
         return math.nan if _NOT_A_NUMBER.fullmatch(text) else text
 
     def _whole(self, text: str, digits: str, base: int) -> int:
-        if len(digits) > MOST_DIGITS:
-            self._refuse(f"{text[:20]}… is a number of {len(digits)} digits; write a smaller one")
-            return 0
-        return int(text, base)
+        number = int(text, base) if len(digits) <= _MOST_DIGITS else LARGEST
+        if abs(number) >= LARGEST:
+            self._refuse(f"{cut(text)} is larger than a whole number of 64 bits; write a smaller one")
+        return number
 
 
 class _Dumper(yaml.SafeDumper):

@@ -176,7 +176,7 @@ def _parse(kind: PluginKind, cls: type, options: Mapping[str, Any]) -> tuple[lis
     """What is wrong with the options, and the same parsed by their types, if that can be."""
     fields = {field.name: field for field in options_of(cls)}
     problems = [
-        f"{cut(key)}: unknown option of {cls.__name__}{_did_you_mean(key, list(fields))}"
+        f"{cut(key)}: unknown option of {cls.__name__}{_did_you_mean(key, list(fields), 'name')}"
         for key in options
         if key not in fields
     ]
@@ -315,7 +315,7 @@ def _resolve_import(kind: PluginKind, name: str) -> type:
     return cls
 
 
-def _did_you_mean(name: str, choices: list[str]) -> str:
-    close = nearest(name, choices)
+def _did_you_mean(name: str, choices: list[str], *others: str) -> str:
+    close = nearest(name, [*choices, *others])
     listing = ", ".join(choices) if choices else "none"
     return f"; did you mean {close!r}?" + f" (choices: {listing})" if close else f"; choices: {listing}"

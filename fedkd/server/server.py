@@ -86,16 +86,18 @@ class Server:
         """The ids of the clients that take part in a round, in rising order."""
         return self.experiment.sampled(round)
 
-    def charge(self, round: int) -> None:
+    def charge(self, round: int, attempt: int = 1) -> None:
         """Note what a round takes of its clients' privacy, before anything is released.
 
-        Does nothing where nothing is proved. Save the ledger before the clients are asked.
+        Does nothing where nothing is proved. Save the ledger before the clients are asked. Another ``attempt`` at a
+        secure sum, with other noise, is paid for beside the first.
         """
         if self.private is None:
             return
         asked = int(self.rule.to_ask(round, self._chosen(round)).sum())
         for client in self.sampled(round):
-            self.ledger.charge(client, round, self.private.dp_event(release_of(self.experiment, client, asked)))
+            event = self.private.dp_event(release_of(self.experiment, client, asked))
+            self.ledger.charge(client, round, event, attempt=f"sum {attempt}" if attempt > 1 else "")
 
     def job(self, round: int, *, probe: bool = False) -> Job:
         """What the clients are asked for in a round."""
@@ -127,14 +129,21 @@ class Server:
             for client in clients
         )
 
-    def run_round(self, job: Job, run: RunJob, progress: Progress = lambda done, total: None) -> RoundResult:
+    def run_round(
+        self,
+        job: Job,
+        run: RunJob,
+        progress: Progress = lambda done, total: None,
+        charged: Callable[[], None] = lambda: None,
+    ) -> RoundResult:
         """A whole round: ``run`` has some clients do a job, once, or once for each step of a secure sum.
 
+        ``charged`` is called when the ledger was charged beyond ``charge``, before more is released: save it then.
         Raises ``RunError`` as ``finish_round`` does, or when a secure sum fails.
         """
         if self.experiment.config.privacy.secure_aggregation is None:
             return self.finish_round(job, run(job, self.sampled(job.round)), progress)
-        return self._finish_securely(job, run, progress)
+        return self._finish_securely(job, run, progress, charged)
 
     def finish_round(
         self, job: Job, replies: Iterable[Reply], progress: Progress = lambda done, total: None
@@ -165,11 +174,16 @@ class Server:
         received = RoundReports(job.round, reports, chosen, asked, tests, features, progress, job.probe)
         return self._update(received, rows, failures=found.failures)
 
-    def _finish_securely(self, job: Job, run: RunJob, progress: Progress) -> RoundResult:
+    def _finish_securely(self, job: Job, run: RunJob, progress: Progress, charged: Callable[[], None]) -> RoundResult:
         """The round with nothing but the sum of its reports."""
+
+        def charge(attempt: int) -> None:
+            self.charge(job.round, attempt)
+            charged()
+
         public, chosen = self.experiment.data.public, self._chosen(job.round)
         asked = chosen[self.rule.to_ask(job.round, chosen)]
-        result = sum_once(self.experiment, job, asked.numel(), run, self._directory)
+        result = sum_once(self.experiment, job, asked.numel(), run, self._directory, charge)
         self._exchange.delivered()
         nothing = torch.zeros(0, self.experiment.data.classes)
         for client in result.survivors:

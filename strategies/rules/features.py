@@ -17,7 +17,7 @@ from fedkd.core.messages import FEATURE_LABELS, FEATURE_LOGITS, FEATURE_VALUES, 
 from fedkd.core.seeding import torch_generator
 from fedkd.distillation.losses import distillation_loss
 from fedkd.experiment import Experiment
-from fedkd.models import build_model, hit_rate, predict
+from fedkd.models import Widths, build_model, hit_rate, predict
 from fedkd.server.student_rule import RoundReports, ServerUpdate
 
 
@@ -31,7 +31,7 @@ class Features(StudentRule):
     that of the server's model on the client's embeddings of the test samples, measured in the last round.
     """
 
-    hidden: tuple[int, ...] = (200, 200)
+    hidden: Widths = (200, 200)
     epochs: Annotated[int, Field(ge=1)] = 1
     temperature: Annotated[float, Field(gt=0)] = 3.0
 

@@ -251,9 +251,9 @@ def test_a_sum_that_is_known_is_not_asked_for_again_and_not_given_over_other_cli
     assert wire.replies
 
     # A server that asks all the same is refused, for the difference of two sums would be a report.
-    for path in (tmp_path / "run").rglob("secure_sums/*.pt"):
+    for path in (tmp_path / "run").rglob("round_sums/*"):
         path.unlink()
-    with pytest.raises(RunError, match="was unmasked before, over other clients than") as caught:
+    with pytest.raises(RunError, match="was unmasked before, over clients") as caught:
         run_round(federation(tmp_path / "run", *overrides), 1, healthy)
     assert "0 clients are left after the step confirm" not in str(caught.value), "those that never unmasked may"
     other = federation(tmp_path / "run", *overrides)
