@@ -147,8 +147,8 @@ class Measurement:
     test_features: npt.NDArray[Any] | None = None
 
     @property
-    def arrays(self) -> Arrays:
-        """What there is of its arrays, by the names of the fields."""
+    def arrays(self) -> dict[str, Any]:
+        """What there is of its arrays, by the names of the fields; before it has been read, anything."""
         named = {"test_logits": self.test_logits, "test_mask": self.test_mask, "test_features": self.test_features}
         return {name: array for name, array in named.items() if array is not None}
 
