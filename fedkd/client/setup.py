@@ -32,7 +32,8 @@ def attack_behaviour(experiment: Experiment) -> ClientBehaviour:
 
 def behaviour_of(experiment: Experiment, client: int) -> ClientBehaviour:
     """How the client behaves: as ``clients.attackers`` says if it is one of them."""
-    return attack_behaviour(experiment) if client in experiment.attackers else honest_behaviour(experiment)
+    behaviour: ClientBehaviour = experiment.new(plugins.BEHAVIOUR, experiment.behaviour_spec_of(client))
+    return behaviour
 
 
 def asked_positions(experiment: Experiment, job: Job) -> Int[Tensor, " asked"]:
@@ -42,6 +43,12 @@ def asked_positions(experiment: Experiment, job: Job) -> Int[Tensor, " asked"]:
     if (marks := job.parameters.get(ASKED)) is None:
         return chosen
     return chosen[torch.from_numpy(np.unpackbits(marks, count=chosen.numel()).astype(bool))]
+
+
+def keeps_memory(experiment: Experiment, client: int) -> bool:
+    """Whether the client goes on from what it kept in the last round of which its report was accepted."""
+    delta = experiment.uplink.delta or experiment.downlink.delta
+    return delta or client_rule(experiment).remembers or behaviour_of(experiment, client).remembers
 
 
 def keeps_state(experiment: Experiment) -> bool:

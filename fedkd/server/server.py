@@ -22,6 +22,7 @@ from fedkd.privacy.ledger import PrivacyLedger
 from fedkd.privacy.private import discloses
 from fedkd.privacy.secure_sum.identities import Directory
 from fedkd.results.records import ClientRecord, Failure, RoundRecord, SecureRecord
+from fedkd.server.circumstances import circumstances_of
 from fedkd.server.colluding_attackers import collude
 from fedkd.server.evaluation import accuracy_on_test, features_on_test, reports_on_test, validation_of
 from fedkd.server.exchange import Exchange
@@ -85,6 +86,11 @@ class Server:
     def sampled(self, round: int) -> tuple[int, ...]:
         """The ids of the clients that take part in a round, in rising order."""
         return self.experiment.sampled(round)
+
+    @property
+    def accepted(self) -> Mapping[int, int]:
+        """The last round of which a client's report was accepted, by client, for those of whom there is one."""
+        return self._exchange.accepted(tuple(range(self.experiment.config.clients.count)))
 
     def charge(self, round: int, attempt: int = 1) -> None:
         """Note what a round takes of its clients' privacy, before anything is released.
@@ -172,7 +178,7 @@ class Server:
         )
         features = features_on_test(measured)
         received = RoundReports(job.round, reports, chosen, asked, tests, features, progress, job.probe)
-        return self._update(received, rows, failures=found.failures)
+        return self._update(received, rows, [report.client for report in reports], failures=found.failures)
 
     def _finish_securely(self, job: Job, run: RunJob, progress: Progress, charged: Callable[[], None]) -> RoundResult:
         """The round with nothing but the sum of its reports."""
@@ -203,6 +209,7 @@ class Server:
         return self._update(
             RoundReports(job.round, (), chosen, asked, progress=progress, summed=summed),
             client_records(self.experiment, job.round, received, account.sent, {}),
+            result.survivors,
             failures=account.failures,
             secure=account.record,
         )
@@ -211,6 +218,7 @@ class Server:
         self,
         received: RoundReports,
         rows: tuple[ClientRecord, ...],
+        survivors: Sequence[int],
         *,
         failures: tuple[Failure, ...],
         secure: SecureRecord | None = None,
@@ -222,11 +230,18 @@ class Server:
             tested, validation = update.student_accuracy, None
             if student is not None:
                 tested = accuracy_on_test(experiment, student)
-                validation = None if update.targets is None else validation_of(experiment, student, update.targets)
-        diagnosis = None
-        if validation is not None:
+                taught_at = None if update.distilled is None else update.distilled.temperature
+                if update.targets is not None:
+                    validation = validation_of(experiment, student, update.targets, taught_at)
+        diagnosis = circumstances = None
+        if student is not None and update.targets is not None:
+            circumstances = circumstances_of(experiment, received, rows, survivors, self.private)
             diagnosis = diagnose(
-                validation, public_only=None, previous=self._last_report, classes=experiment.data.classes
+                validation,
+                public_only=None,
+                previous=self._last_report,
+                classes=experiment.data.classes,
+                circumstances=circumstances,
             )
         record = round_record(
             experiment,
@@ -236,6 +251,7 @@ class Server:
             student_accuracy=tested,
             validation=validation,
             diagnosis=diagnosis,
+            circumstances=circumstances,
         )
         self._consensus, self._last_report = update.consensus, validation
         steps = () if update.distilled is None else update.distilled.rows
@@ -255,9 +271,19 @@ class Server:
         """Take up what ``state_dict`` returned; what the ledger was charged before stays charged."""
         self.rule.load_state_dict(state["rule"])
         self._exchange.load_state_dict(state["exchange"])
-        self._consensus = None if state["consensus"] is None else Consensus(**state["consensus"])
+        self._consensus = None if state["consensus"] is None else self._fitting(Consensus(**state["consensus"]))
         self._last_report = None if state["validation"] is None else ValidationReport(**state["validation"])
         self.ledger.load_state_dict(state["ledger"])
+
+    def _fitting(self, consensus: Consensus) -> Consensus:
+        """The targets; raises ``ValueError`` for those of other public samples or classes."""
+        count, classes = consensus.positions.numel(), self.experiment.data.classes
+        shapes = [consensus.log_probabilities.shape, *(own.shape for own in consensus.personal.values())]
+        samples = self.experiment.data.public.labels.numel()
+        inside = count == 0 or 0 <= int(consensus.positions.min()) <= int(consensus.positions.max()) < samples
+        if any(shape != (count, classes) for shape in shapes) or consensus.mask.shape != (count,) or not inside:
+            raise ValueError(f"the targets are not on some of {samples} public samples of {classes} classes")
+        return consensus
 
     def _chosen(self, round: int) -> Int[Tensor, " chosen"]:
         config = self.experiment.config
