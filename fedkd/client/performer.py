@@ -1,11 +1,13 @@
 """Doing one client's share of a job, the same way in every engine."""
 
 import importlib
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any, Protocol, runtime_checkable
 
+from fedkd.core.faults import users_line
 from fedkd.core.messages import Job, Reply
 from fedkd.core.texts import shown_value
 
@@ -29,6 +31,13 @@ class CohortClientFn(Protocol):
         """The replies of a part, in its order; what a client raises is its ``error``."""
 
 
+MESSAGE_LENGTH = 200
+"""Characters of an error's message before the line that it came through; longer reasons may be cut on their way."""
+
+TRACEBACK_LENGTH = 8000
+"""Characters of a traceback that are handed over."""
+
+
 def load_client_fn(path: str) -> ClientFn:
     """The function at ``module:function``; raises ``ImportError`` or ``AttributeError`` when there is none."""
     module, _, name = path.partition(":")
@@ -49,9 +58,9 @@ def attempt(client_fn: ClientFn, job: Job, client: int) -> Reply:
     """
     own = {client: job.personal[client]} if client in job.personal else {}
     try:
-        return _signed(client_fn(replace(job, personal=own), client), client)
+        return replace(_signed(client_fn(replace(job, personal=own), client), client), traceback="")
     except (Exception, SystemExit) as error:
-        return Reply(client, error=describe(error))
+        return Reply(client, error=located(error), traceback=_traceback(error))
 
 
 def attempt_all(
@@ -93,3 +102,14 @@ def describe(error: BaseException) -> str:
     """``ValueError: message``, or the type alone when there is no message."""
     text = str(error)
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def located(error: BaseException) -> str:
+    """As ``describe``, with the line of the user's own that it came through: ``ValueError: message (FILE:LINE)``."""
+    line = users_line(error)
+    return describe(error) if line is None else f"{describe(error)[:MESSAGE_LENGTH]} ({line})"
+
+
+def _traceback(error: BaseException) -> str:
+    """The end of it, for what happened last stands there."""
+    return "".join(traceback.format_exception(error))[-TRACEBACK_LENGTH:]

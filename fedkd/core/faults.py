@@ -39,6 +39,13 @@ def described(error: BaseException, origin: Path | None = None) -> str:
     return text if origin is None else f"{origin}: {text}"
 
 
+def users_line(error: BaseException) -> str | None:
+    """``FILE:LINE``, the last line of the user's own that an error came through; None where there is none."""
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if not frame.filename.startswith("<") and _is_users(frame.filename)]
+    return f"{own[-1].filename}:{own[-1].lineno}" if own else None
+
+
 @contextmanager
 def told_by_line(what: str, raised: type[FedkdError] = RunError) -> Iterator[None]:
     """Turns what is raised inside and is no error of fedkd's, ``sys.exit`` too, into an error that names the line.

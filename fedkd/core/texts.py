@@ -2,7 +2,7 @@
 
 import reprlib
 
-TEXT_LENGTH = 300
+TEXT_LENGTH = 500
 """Characters of a foreign text that are shown; what it has beyond them is counted, and left out."""
 
 

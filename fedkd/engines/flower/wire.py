@@ -29,7 +29,7 @@ _UNBOUNDED = -1
 _ARRAY_ENVELOPE = 1_000
 """Bytes that describe an array beside its elements, at most."""
 
-_DIGEST_CHARACTERS = 1_000
+_DIGEST_CHARACTERS, _TRACEBACK_CHARACTERS = 1_000, 10_000
 
 _HEADER_CHARACTERS = 100_000
 """What may be said of each client's reply beside its arrays: their layout, an error."""
@@ -200,6 +200,7 @@ def encode_replies(replies: Sequence[Reply], most_bytes: int | None = None, *, m
         header["accuracies"] = json.dumps(
             [None if own is None else (own.validation_accuracy, own.test_accuracy) for own in found]
         )
+        header["tracebacks"] = [reply.traceback for reply in sendable]
         content[_MEASURED] = _numbered(arrays)
     return content
 
@@ -314,8 +315,8 @@ def _with_measurements(replies: list[Reply], content: RecordDict) -> list[Reply]
     arrays = unpack(_in_order(content.array_records[_MEASURED]), header["measured_layout"], len(replies))
     accuracies = json.loads(header["accuracies"])
     return [
-        reply if found is None else replace(reply, measured=_measurement(found, own))
-        for reply, found, own in zip(replies, accuracies, arrays, strict=True)
+        replace(reply, measured=None if found is None else _measurement(found, own), traceback=str(traceback))
+        for reply, found, own, traceback in zip(replies, accuracies, arrays, header["tracebacks"], strict=True)
     ]
 
 
@@ -355,17 +356,23 @@ def _characters(value: object) -> int:
 def _sendable(reply: Reply, most_bytes: int | None) -> Reply:
     """The reply as it travels, or the reason why it cannot: one that could not be packed would harm its cohort."""
     try:
-        _check_sendable(reply, most_bytes)
+        if reply.error is not None:
+            return _failure(reply)
+        _check_content(reply, most_bytes)
     except (TypeError, ValueError, RecursionError) as error:
         return Reply(reply.client, error=shown(describe(error)))
-    return reply if reply.error is None else Reply(reply.client, error=shown(reply.error))
+    return reply
 
 
-def _check_sendable(reply: Reply, most_bytes: int | None) -> None:
-    if reply.error is not None:
-        if type(reply.error) is not str:
-            raise ValueError(f"error must be text, got {type(reply.error).__name__}")
-        return
+def _failure(reply: Reply) -> Reply:
+    if type(reply.error) is not str:
+        raise ValueError(f"error must be text, got {type(reply.error).__name__}")
+    if type(reply.traceback) is not str or len(reply.traceback) > _TRACEBACK_CHARACTERS:
+        raise ValueError(f"traceback must be a text of at most {_TRACEBACK_CHARACTERS} characters")
+    return Reply(reply.client, error=shown(reply.error), traceback=reply.traceback)
+
+
+def _check_content(reply: Reply, most_bytes: int | None) -> None:
     for name, number in (("round", reply.round), ("examples", reply.examples)):
         if number is not None and (type(number) is not int or not -(2**63) <= number < 2**63):
             raise ValueError(f"{name} must be a whole number of 64 bits, got {shown_value(number)}")
