@@ -4,6 +4,7 @@ import copy
 import json
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -11,7 +12,7 @@ from torch import nn
 
 from fedkd.config.load import parse_config, to_json
 from fedkd.config.schema import ExperimentConfig, Plugin, ResourceConfig
-from fedkd.core import plugins
+from fedkd.core import plugin_files, plugins
 from fedkd.core.coding.codec import LogitCodec
 from fedkd.core.messages import Arrays
 from fedkd.core.plugins import PluginKind
@@ -41,7 +42,7 @@ class Experiment:
 
         Raises ``ConfigError`` for a bad configuration.
         """
-        return _experiment(config if isinstance(config, str) else to_json(config))
+        return _experiment(config if isinstance(config, str) else to_json(config), plugin_files.working_folder())
 
     @cached_property
     def data(self) -> ExperimentData:
@@ -176,7 +177,8 @@ class Experiment:
 
 
 @lru_cache(maxsize=4)
-def _experiment(config_json: str) -> Experiment:
+def _experiment(config_json: str, plugins_in: Path | None) -> Experiment:
+    # A plug-in of one name is another one where the user works elsewhere.
     return Experiment(parse_config(json.loads(config_json)))
 
 

@@ -1,6 +1,7 @@
 """Mean of the clients' class probabilities, weighted by their example counts."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from fedkd import LogitAggregator, ReportStack, Teacher
 
@@ -14,6 +15,8 @@ class Weighted(LogitAggregator):
     Leaks each client's number of samples, and believes what is claimed. Uses individual reports, though a sum of
     reports weighted by the clients themselves would do.
     """
+
+    needs_examples: ClassVar[bool] = True
 
     def aggregate(self, stack: ReportStack) -> Teacher:
         counts = stack.examples.double()

@@ -9,7 +9,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from fedkd import ClientContext, ClientRule, Upload
-from fedkd.core.messages import FEATURE_LABELS, FEATURE_LOGITS, FEATURE_VALUES, TEST_FEATURES
+from fedkd.core.messages import FEATURE_LABELS, FEATURE_LOGITS, FEATURE_VALUES
 from fedkd.distillation.losses import distillation_loss
 from fedkd.models import embeddings
 
@@ -57,6 +57,8 @@ class Features(ClientRule):
             FEATURE_LOGITS: logits.numpy(),
             FEATURE_LABELS: labels.numpy().astype(np.int16),
         }
-        if context.probe:
-            arrays[TEST_FEATURES] = embeddings(model, context.experiment.resident.test_inputs)[0].numpy()
         return Upload(arrays=arrays, model=model)
+
+    def respond_again(self, context: ClientContext, upload: Upload) -> Upload:
+        seen = {} if upload.model is None else {FEATURE_VALUES: embeddings(upload.model, context.queries)[0].numpy()}
+        return Upload(arrays=seen, model=upload.model)

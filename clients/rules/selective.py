@@ -47,7 +47,7 @@ class Selective(ClientRule):
     components: Annotated[int, Field(ge=1)] | None = 50
     width: Annotated[float, Field(gt=0)] = 0.4
     ridge: Annotated[float, Field(gt=0)] = 1e-3
-    samples: Annotated[int, Field(ge=1)] = 2000
+    samples: Annotated[int, Field(ge=1, le=20_000)] = 2000
 
     remembers: ClassVar[bool] = True
     abstains: ClassVar[bool] = True
@@ -71,6 +71,11 @@ class Selective(ClientRule):
         upload = self._rule.respond(context)
         mask = self._mask(context)
         return replace(upload, mask=mask if upload.mask is None else mask & upload.mask)
+
+    def respond_again(self, context: ClientContext, upload: Upload) -> Upload:
+        again = self._rule.respond_again(context, upload)
+        mask = self._select(context)
+        return replace(again, mask=mask if again.mask is None else mask & again.mask)
 
     def _mask(self, context: ClientContext) -> Bool[Tensor, " queries"]:
         """Where the client votes; remembered for as long as the queries stay the same."""

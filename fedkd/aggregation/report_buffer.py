@@ -4,7 +4,7 @@ import math
 import mmap
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 from weakref import WeakValueDictionary
@@ -16,7 +16,7 @@ from jaxtyping import Float32
 from torch import Tensor
 
 from fedkd.core.errors import RunError
-from fedkd.core.messages import TEST_LOGITS, ClientReport
+from fedkd.core.messages import ClientReport
 
 Array = npt.NDArray[Any]
 
@@ -123,16 +123,17 @@ class ReportBuffer:
         release_pages(self._block)
         return placed
 
-    def compact(self, reports: Sequence[ClientReport]) -> list[ClientReport]:
-        """The reports, sorted by client id, moved up to where clients were left out."""
-        return [self._moved(index, report) for index, report in enumerate(reports)]
-
-    def _moved(self, index: int, report: ClientReport) -> ClientReport:
-        if self._block is None or self._rows[report.client] == index:
-            return report
-        logits, tests = self._fill(self._block[index], report.logits, report.arrays.get(TEST_LOGITS))
-        arrays = report.arrays if tests is None else {**report.arrays, TEST_LOGITS: tests}
-        return replace(report, logits=logits, arrays=arrays)
+    def compact(
+        self, reports: Sequence[ClientReport], tests: Mapping[int, Array]
+    ) -> tuple[list[ClientReport], dict[int, Array]]:
+        """The reports, sorted by client id, and their clients' ``tests``, moved up to where clients were left out."""
+        moved, behind = list(reports), dict(tests)
+        for index, report in enumerate(reports):
+            if self._block is not None and self._rows[report.client] != index:
+                logits, own = self._fill(self._block[index], report.logits, tests.get(report.client))
+                moved[index] = replace(report, logits=logits)
+                behind |= {} if own is None else {report.client: own}
+        return moved, behind
 
     def _fill(self, row: Tensor, logits: Tensor, tests: Array | None) -> tuple[Tensor, Array | None]:
         mine, behind = row[: len(logits)], row[len(logits) :].numpy()

@@ -19,12 +19,14 @@ class LogitAggregator(ABC):
     A strategy implements ``aggregate``; callers call the instance, which checks what goes in and what comes out.
     ``needs_individual_reports`` is False when a sum over the clients is all that it uses; under secure aggregation it
     then gets that sum through ``aggregate_sum``, of what ``summand`` makes of each client's logits;
-    ``needs_labels`` is True when it cannot work without labelled public samples; ``needs_label_counts`` is True when
-    the clients have to disclose how many private samples of each class they hold.
+    ``needs_labels`` is True when it cannot work without labelled public samples; ``needs_examples`` is True when it
+    weights clients by how many private samples they hold, ``needs_label_counts`` when they have to disclose how many of
+    each class.
     """
 
     needs_individual_reports: ClassVar[bool] = True
     needs_labels: ClassVar[bool] = False
+    needs_examples: ClassVar[bool] = False
     needs_label_counts: ClassVar[bool] = False
 
     @property

@@ -94,9 +94,10 @@ def check_aggregator(
     ``build`` returns a fresh instance at every call. Random stacks of ``clients`` ≥ 3 by ``samples`` by ``classes``,
     one per seed, are tried for: distributions whatever the logits (scales 0 to 1e4, one client, a
     client missing), no influence of the clients' order, no influence of abstaining clients, a teacher
-    where everybody abstains, agreement followed, no change to the stack, equal results from equal inputs, and a state
-    that can be saved and taken up. Targets of the clients' own have to be distributions too, and to follow the clients
-    into another order. A strategy that works on secure sums has to make the same of a sum as of the reports.
+    where everybody abstains, agreement followed, no change to the stack, equal results from equal inputs, a state that
+    can be saved and taken up, and no influence of example counts that are not declared as needed. Targets of the
+    clients' own have to be distributions too, and to follow the clients into another order. A strategy that works on
+    secure sums has to make the same of a sum as of the reports.
     ``tolerance`` is the largest difference between probabilities taken as equal.
     """
     if clients < 3:
@@ -111,6 +112,7 @@ def check_aggregator(
             _check_purity(build, stack, case)
             _check_repeats(build, stack, case)
             _check_state(build, stack, case)
+            _check_examples(build, stack, case, tolerance)
         _check_abstention_is_silence(
             build, make_stack(clients, samples, classes, seed=seed, abstain=0.4), seed, tolerance
         )
@@ -194,6 +196,15 @@ def _check_state(build: Build, stack: ReportStack, case: str) -> None:
                 f"{case}, round {round}",
                 "an instance with the state loaded differs; return all of it in state_dict",
             )
+
+
+def _check_examples(build: Build, stack: ReportStack, case: str, tolerance: float) -> None:
+    name = "example counts matter only to a strategy with needs_examples"
+    if build().needs_examples:
+        return
+    other = dataclasses.replace(_copy(stack), examples=stack.examples.flip(0) + 7)
+    expected = _aggregate(build(), _copy(stack), name, case)
+    _compare(name, case, expected, _aggregate(build(), other, name, case), tolerance)
 
 
 def _check_abstention_is_silence(build: Build, stack: ReportStack, seed: int, tolerance: float) -> None:

@@ -11,6 +11,7 @@ from torch import Tensor
 class ReportStack:
     """What an aggregator gets: the round's reports, sorted by client id.
 
+    ``examples`` are the clients' numbers of training samples, all 1 where a privacy mechanism keeps them from telling;
     ``mask`` is True where a client votes (None: everywhere); ``labels`` are ``UNKNOWN_LABEL`` (−1) where the server
     does not know the class; ``generator`` is the round's own source of randomness for aggregators that draw;
     ``label_counts`` are the clients' private samples per class, for the aggregators that need them (else None).

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 from fedkd.app.checks import check
 from fedkd.config.schema import AuditConfig
 from fedkd.core.errors import RunError
+from fedkd.core.faults import told_by_line
+from fedkd.core.files import checked_path
 from fedkd.experiment import Experiment
 from fedkd.results.directory import AUDIT, RunDirectory
 from fedkd.results.lock import locked
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
     from fedkd.audit.report import AuditReport
 
 
+@told_by_line("the audit")
 def audit_run(
     folder: str | Path,
     options: AuditConfig | None = None,
@@ -28,7 +31,7 @@ def audit_run(
     ``options`` are those of ``privacy.audit`` in the run's own configuration where not given; all attacks are run where
     none are named. Raises ``ConfigError`` for what cannot be audited, ``RunError`` for a folder without a finished run.
     """
-    folder = Path(folder)
+    folder = checked_path("folder", Path(folder))
     if not RunDirectory.holds_run(folder):
         raise RunError(f"{folder} holds no run, and there is nothing to audit; name the folder of a finished one")
     directory = RunDirectory(folder)

@@ -7,20 +7,24 @@ from fedkd.app.model_checks import model_faults
 from fedkd.app.secure_checks import check_secure_sum, secure_faults
 from fedkd.client.rule import ClientRule
 from fedkd.client.setup import attack_behaviour, client_rule, honest_behaviour
-from fedkd.config.load import PLUGIN_SECTIONS, plugin_at
+from fedkd.config.plugin_sections import PLUGIN_SECTIONS, plugin_at
 from fedkd.config.schema import ExperimentConfig
 from fedkd.core import plugins
-from fedkd.core.errors import ConfigError
+from fedkd.core.errors import ConfigError, PluginError
+from fedkd.core.faults import told_by_line
 from fedkd.core.messages import LOGITS, PARAMETERS
 from fedkd.experiment import Experiment
-from fedkd.privacy.private import Private
+from fedkd.privacy.private import Private, discloses
 from fedkd.server.privacy_budget import with_noise
 from fedkd.server.setup import new_strategy, new_student_rule, private_part_of
 from fedkd.server.student_rule import StudentRule
 
 
+@told_by_line("preparing the experiment", PluginError)
 def check(config: ExperimentConfig, *, own_engine: bool = True) -> Experiment:
     """The experiment with its data; raises ``ConfigError`` or ``DataError`` for what cannot work.
+
+    ``PluginError`` where a plug-in's own code fails.
 
     In the configuration of what is returned, a mechanism's target ε is replaced by the noise that meets it. Without
     ``own_engine`` that of ``engine.kind`` will not be started, and need not work.
@@ -152,6 +156,12 @@ def _privacy_faults(experiment: Experiment, client: ClientRule, student: Student
             f"which no proof covers, and privacy.mechanism is {name}; choose another strategy, or set "
             "privacy.mechanism=none"
         )
+    if student.teaches and strategy.needs_examples and not discloses(experiment.mechanism, "examples"):
+        yield (
+            f"strategy.name: {config.strategy.name} weights clients by how many samples they hold, and under "
+            f"privacy.mechanism={name} they do not tell; choose another strategy, say mean_probabilities, or set "
+            "privacy.mechanism=none"
+        )
 
 
 def _strategy_faults(experiment: Experiment, client: ClientRule, student: StudentRule) -> Iterator[str]:
@@ -205,14 +215,15 @@ def faults_elsewhere(config: ExperimentConfig, where: str) -> list[str]:
     """The plug-ins that processes of Ray or Flower (``where``) cannot import, being defined in the script itself."""
     found = []
     for path, kind in PLUGIN_SECTIONS:
-        for spec in plugin_at(config, path):
-            module, _, cls = spec.name.partition(":")
+        names = [name for spec in plugin_at(config, path) for name in (spec.name, *spec.options.values())]
+        for spec_name in names:
+            module, _, cls = str(spec_name).partition(":")
             if module == "__main__":
                 name = cls.lower()
                 own = f"into {kind.source}/{name}.py and name it {name}, or " if kind.by_path else ""
                 found.append(
                     f"{path}.name: {cls} is defined in the script or notebook that is running, which the processes of "
-                    f"{where} cannot import, got {spec.name!r}; put it {own}into my_mod.py and name it my_mod:{cls}"
+                    f"{where} cannot import, got {spec_name!r}; put it {own}into my_mod.py and name it my_mod:{cls}"
                     + (", or set engine.kind=inline" if where == "Ray" else "")
                 )
     return found

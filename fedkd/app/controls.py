@@ -120,9 +120,9 @@ def local_only(experiment: Experiment, run: RunJob, progress: Progress) -> list[
     """The mean, over all clients, of the test accuracy of a model trained on the client's own data alone."""
     clients = range(experiment.config.clients.count)
     found: dict[int, float] = {}
-    for reply in run(Job("local", 1, to_json(experiment.config)), clients):
-        if reply.ok:
-            found[reply.client] = float(reply.metrics["accuracy"])
+    for reply in run(Job("local", 1, to_json(experiment.config), measure=True), clients):
+        if reply.measured is not None and reply.measured.test_accuracy is not None:
+            found[reply.client] = reply.measured.test_accuracy
         progress(len(found), len(clients))
     if not found:
         raise RunError("the local_only control got no accuracy from any client; leave local_only out of controls")

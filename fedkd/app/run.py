@@ -1,6 +1,8 @@
 """The composition root: an experiment from its configuration to its run directory."""
 
+import shlex
 import time
+import traceback
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,13 +17,16 @@ from fedkd.client.setup import keeps_state
 from fedkd.client.state import require_state_here
 from fedkd.config.schema import ExperimentConfig
 from fedkd.core.compute import fixed_arithmetic
-from fedkd.core.errors import ConfigError, RunError
-from fedkd.core.files import writing
+from fedkd.core.errors import ConfigError, FedkdError, RunError
+from fedkd.core.faults import told_by_line
+from fedkd.core.files import checked_path, writing
 from fedkd.core.messages import Job, Reply
 from fedkd.engines import Engine
 from fedkd.engines.building import EngineBuilder, build_engine, over_grid, ray_size
 from fedkd.engines.ray.shared import RaySize, SharedRay
 from fedkd.experiment import Experiment
+from fedkd.privacy.private import Private
+from fedkd.privacy.secure_sum.identities import Directory
 from fedkd.results.checkpoint import Checkpoint
 from fedkd.results.directory import AUDIT, ControlResult, RunDirectory
 from fedkd.results.lock import locked
@@ -31,6 +36,9 @@ from fedkd.results.records import Summary
 from fedkd.results.report.figures import draw_figures, draw_label_distribution, figure_files
 from fedkd.results.totals import Totals
 from fedkd.server.server import Server
+
+TRACEBACK = "traceback.txt"
+"""In the run's folder: where the code was, of a plug-in, say, that ended the run with an error of its own."""
 
 __all__ = [
     "EngineBuilder",
@@ -46,6 +54,7 @@ __all__ = [
 ]
 
 
+@told_by_line("the run")
 def run_experiment(
     config: ExperimentConfig,
     out: str | Path,
@@ -55,6 +64,7 @@ def run_experiment(
     resume: bool = False,
     ray_address: str | None = None,
     engine: EngineBuilder | None = None,
+    directory: Directory | None = None,
 ) -> Summary:
     """Run the experiment and write its directory; with ``resume`` go on with the run that is there, if there is one.
 
@@ -64,32 +74,49 @@ def run_experiment(
     finished rounds are on disk and the engine's processes are gone. A resumed run ends with what it would have ended
     with uninterrupted; ``ConfigError`` if ``config`` differs from its own in what influences results. One that is
     finished is left alone. Of the rounds asked for there may be more than before. The clients' work is done by what
-    ``engine`` builds instead of by ``engine.kind``, where one is given.
+    ``engine`` builds instead of by ``engine.kind``, where one is given; ``directory`` has the public keys of clients
+    with keys of their own.
     """
     if not isinstance(config, ExperimentConfig):
         raise ConfigError(
             [f"config: must be an ExperimentConfig, got {type(config).__name__}; make one with fedkd.load_config"]
         )
-    out, observer = Path(out), observer or Silent()
+    out, observer = checked_path("out", Path(out)), observer or Silent()
     resume = resume and RunDirectory.holds_run(out)
     if resume and (summary := _finished(RunDirectory(out), config, observer, verbose)) is not None:
         return summary
     experiment = check(config, own_engine=engine is None)
     for notice in (*notices(config), *model_remarks(experiment)):
         observer.noticed(notice)
-    build = engine or (lambda experiment: build_engine(experiment, verbose=verbose, ray_address=ray_address))
+    memory = RunDirectory(out).client_state
+
+    def own_engine(experiment: Experiment) -> Engine:
+        return build_engine(experiment, verbose=verbose, ray_address=ray_address, memory=memory)
+
     if resume and engine is None:
         require_state_here(RunDirectory(out).client_state)
     with locked(out):
-        run = _Run(experiment, RunDirectory(out) if resume else RunDirectory.create(out, config), observer)
+        folder = RunDirectory(out) if resume else RunDirectory.create(out, config)
+        run = _Run(experiment, folder, observer, directory)
         if resume:
             run.resume_from(config)
         try:
-            with fixed_arithmetic(experiment.device):
-                return run.finish(build, config.engine.kind if engine is None else "flower", verbose=verbose)
+            with told_by_line("the run"), fixed_arithmetic(experiment.device):
+                return run.finish(
+                    engine or own_engine, config.engine.kind if engine is None else "flower", verbose=verbose
+                )
         except RunError as error:
-            again = f"fedkd run --resume --out {out}" if engine is None else f"the same, with out={out} and resume=true"
-            raise RunError(f"{error}\nResume with: {again}") from error
+            raise RunError(f"{error}{_kept_traceback(out, error)}{run.advice(local=engine is None)}") from error
+
+
+def _kept_traceback(out: Path, error: RunError) -> str:
+    """Where the traceback of what is no error of fedkd's own is from now on."""
+    if error.__cause__ is None or isinstance(error.__cause__, FedkdError | OSError):
+        return ""
+    path = out / TRACEBACK
+    with writing(path):
+        path.write_text("".join(traceback.format_exception(error.__cause__)), encoding="utf-8")
+    return f" (traceback in {path})"
 
 
 def _finished(directory: RunDirectory, config: ExperimentConfig, observer: Observer, verbose: bool) -> Summary | None:
@@ -112,10 +139,12 @@ def _finished(directory: RunDirectory, config: ExperimentConfig, observer: Obser
 class _Run:
     """One run in its directory, from where it is to its end."""
 
-    def __init__(self, experiment: Experiment, directory: RunDirectory, observer: Observer) -> None:
+    def __init__(
+        self, experiment: Experiment, directory: RunDirectory, observer: Observer, keys: Directory | None
+    ) -> None:
         self._experiment, self._directory, self._observer = experiment, directory, observer
         state_dir = str(directory.client_state.resolve()) if keeps_state(experiment) else None
-        self._server = Server.build(experiment, state_dir=state_dir)
+        self._server = Server.build(experiment, state_dir=state_dir, directory=keys)
         self._totals = Totals()
         self._started = time.monotonic()
         self._spent_before = 0.0
@@ -141,6 +170,18 @@ class _Run:
         where = "after the last round" if done == rounds else f"with round {done + 1} of {rounds}"
         notice(f"resuming {directory.path}: {_rounds(done)} done, going on {where}")
 
+    def advice(self, *, local: bool) -> str:
+        """How to go on once the cause is mended, if there is anything to go on with."""
+        if self._totals.rounds == 0:
+            return ""
+        out = self._directory.path
+        again = (
+            f"fedkd run --resume --out {shlex.quote(str(out))}"
+            if local
+            else f"the same, with out={out} and resume=true"
+        )
+        return f"\nResume with: {again}"
+
     def finish(self, build: EngineBuilder, kind: str, *, verbose: bool) -> Summary:
         """Everything that is left to do, on the engine that ``build`` makes, which is of that kind, and the summary."""
         directory, experiment, observer = self._directory, self._experiment, self._observer
@@ -152,7 +193,7 @@ class _Run:
             for round in range(self._totals.rounds + 1, experiment.config.rounds + 1):
                 self._round(engine, round)
                 self._draw_labels()
-            finished = self._controls(engine)
+            finished = self._controls(engine, self._possible(kind))
         summary = summarise(experiment, self._server, self._totals, finished, self._seconds())
         directory.finish(summary)
         self._draw_labels()
@@ -198,6 +239,7 @@ class _Run:
             job,
             lambda job, clients: _observed(engine, job, clients, observer),
             lambda done, total: observer.progress("distillation", done, total),
+            lambda: self._directory.save_ledger(server.ledger.state_dict()),
         )
         seconds = time.monotonic() - begun
         self._totals = self._totals.after(
@@ -211,12 +253,24 @@ class _Run:
         self._directory.commit(server.state_dict(), self._totals, versions(), lines)
         observer.round_ended(result.record, seconds)
 
-    def _controls(self, engine: Engine) -> dict[str, ControlResult]:
-        """The listed controls, each kept as soon as it has ended."""
+    def _possible(self, kind: str) -> tuple[str, ...]:
+        """The listed controls, but for what the nodes of a Flower app take no part in."""
+        listed, left_out = self._experiment.config.controls, {}
+        if kind == "flower":
+            left_out["local_only"] = "is measured by clients on the test samples, and the nodes of a Flower app measure"
+            if isinstance(self._experiment.mechanism, Private):
+                left_out["fedavg"] = "has clients send parameters without protection, and the nodes of a Flower app do"
+        for name, reason in left_out.items():
+            if name in listed:
+                self._observer.noticed(f"controls: {name} {reason} no such thing; left out, fedkd run computes it")
+        return tuple(name for name in listed if name not in left_out)
+
+    def _controls(self, engine: Engine, names: tuple[str, ...]) -> dict[str, ControlResult]:
+        """The controls of these names, each kept as soon as it has ended."""
         rounds = self._experiment.config.rounds
         finished = self._directory.controls(rounds)
         self._spent_before += sum(result.seconds for result in finished.values())
-        for name in self._experiment.config.controls:
+        for name in names:
             if name not in finished:
                 begun = time.monotonic()
                 history, bar = self._control(name, engine)

@@ -6,7 +6,6 @@ Each cell is a run directory of its own, and bit for bit what ``run_experiment``
 run one after another; those that need a Ray share one.
 """
 
-import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,15 +17,12 @@ from fedkd.app.run import run_experiment
 from fedkd.config.schema import ExperimentConfig
 from fedkd.config.sweep import Cell, Grid, cells_of
 from fedkd.core.errors import ConfigError, FedkdError
-from fedkd.core.files import writing
+from fedkd.core.files import checked_path, writing
 from fedkd.engines.building import ray_size
 from fedkd.engines.ray.shared import RaySize, SharedRay
 from fedkd.results.directory import RunDirectory
 from fedkd.results.observer import Observer, Silent
 from fedkd.results.report.sweep_tables import CellResult, SweepResult, write_sweep
-
-ERRORS = "errors"
-"""The folder, beside the cells, with the tracebacks of those that failed."""
 
 
 class SweepObserver(Protocol):
@@ -106,10 +102,10 @@ def run_sweep(
     """Run every cell of the grid for every seed in a folder of its own under ``out``, and write the tables there.
 
     Finished cells are left alone, a half-finished one goes on where it was. A cell that fails does not stop the others;
-    its error is in the result, and a traceback that helps in ``out/errors``. ``out/sweep.json`` and ``sweep.csv``
+    its error is in the result, and a traceback that helps in its folder. ``out/sweep.json`` and ``sweep.csv``
     are up to date after every cell. Raises ``ConfigError`` with the faults of all cells before anything runs.
     """
-    out = Path(out)
+    out = checked_path("out", Path(out))
     planned = plan_sweep(source, grid, seeds, out, overrides)
     observer = observer or SilentSweep()
     observer.began(len(planned), sum(each.finished for each in planned))
@@ -159,12 +155,6 @@ def _attempt(each: PlannedCell, size: RaySize | None, ray: SharedRay, observer: 
         address = None if size is None else ray.address(size)
         run_experiment(each.cell.config, each.folder, observer, verbose=verbose, resume=True, ray_address=address)
     except FedkdError as error:
+        # Whatever it was, the other cells are not to blame.
         return CellResult(each.cell, each.folder, error=str(error))
-    except Exception as error:
-        # A plug-in of the user's own raises what it likes, and the other cells are not to blame.
-        log = each.folder.parent / ERRORS / f"{each.cell.name}.txt"
-        with writing(log):
-            log.parent.mkdir(exist_ok=True)
-            log.write_text(traceback.format_exc(), encoding="utf-8")
-        return CellResult(each.cell, each.folder, error=f"{type(error).__name__}: {error} (traceback in {log})")
     return CellResult(each.cell, each.folder, done=True)

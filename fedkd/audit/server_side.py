@@ -93,13 +93,14 @@ def _reply(experiment: Experiment, plan: Plan, folder: Path, shadow_run: ShadowR
     arrays = {name: tensor.numpy() for name, tensor in found["arrays"].items()}
     if found["message"] is not None:
         arrays[LOGITS] = found["message"].numpy()
-    metrics: dict[str, float | int | str] = {
-        "round": plan.jobs[-1].round,
+    return Reply(
+        shadow_run.client,
+        arrays,
+        plan.jobs[-1].round,
         # A shadow has as many as the client.
-        "examples": experiment.data.clients[shadow_run.client].train.numel(),
-        "public_digest": experiment.data.public.digest,
-    }
-    return Reply(shadow_run.client, arrays, metrics)
+        examples=experiment.data.clients[shadow_run.client].train.numel(),
+        public_digest=experiment.data.public.digest,
+    )
 
 
 def _consensus(plan: Plan, experiment: Experiment, folder: Path, shadow_run: ShadowRun, pool: CandidatePool) -> Tensor:

@@ -15,7 +15,8 @@ from fedkd.audit.plan import ACTUAL, Plan, load_plan, load_tensors, save_tensors
 from fedkd.audit.queries import views_of
 from fedkd.client.behaviour import ClientBehaviour
 from fedkd.client.context import ClientContext
-from fedkd.client.round import answer, consensus_of, prepare, release
+from fedkd.client.release import encoded_logits
+from fedkd.client.round import answer, consensus_of, prepare
 from fedkd.client.rule import ClientRule, Upload
 from fedkd.client.setup import asked_positions, behaviour_of, client_rule
 from fedkd.config.schema import Plugin
@@ -189,7 +190,7 @@ class _ShadowRound:
         """
         if not self.sends_logits:
             return logits, None
-        data = release(context, logits, mask).data
+        data = encoded_logits(context, logits, mask).data
         decoded = self.experiment.uplink.decode(data, samples=len(logits), classes=logits.shape[1])
         return decoded.logits, torch.from_numpy(np.frombuffer(data, dtype=np.uint8).copy())
 

@@ -22,11 +22,10 @@ class ClientContext:
 
     ``received`` is what the server sent, by name; ``consensus`` the last targets on public samples, where the rule
     receives them; ``queries`` the inputs the client is asked about; ``memory`` what it keeps between rounds: tensors by
-    name, which the rule may change; ``labels`` those of its training samples, for it to train on; with ``probe`` the
-    simulator wants to measure on the test samples too, in arrays named ``evaluation/...`` that no algorithm sees.
-    ``trainer`` is what the client trains models with, called like ``fedkd.client.training.train``: on a GPU it may
-    train those of many clients at once. Inputs are on the experiment's device, everything else on the CPU.
-    ``stream`` names a repetition that is to draw other random numbers.
+    name, which the rule may change; ``labels`` those of its training samples, for it to train on. ``trainer`` is what
+    the client trains models with, called like ``fedkd.client.training.train``: on a GPU it may train those of many
+    clients at once. Inputs are on the experiment's device, everything else on the CPU. ``stream`` names a repetition
+    that is to draw other random numbers.
     """
 
     experiment: Experiment
@@ -37,7 +36,6 @@ class ClientContext:
     labels: Int[Tensor, " train"]
     consensus: Consensus | None = None
     memory: dict[str, Tensor] = field(default_factory=dict)
-    probe: bool = False
     trainer: Trainer = train
     stream: str = ""
 

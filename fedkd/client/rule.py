@@ -16,7 +16,7 @@ class Upload:
     """What a client is about to send, before the privacy mechanism and the codec.
 
     ``logits`` and ``mask`` (False where it abstains; None: nowhere) are its answers to the queries; ``arrays`` is
-    anything else, by name. ``model`` stays at home: on it the simulator measures how well the client does for itself.
+    anything else, by name. ``model`` stays at home: with it the simulator measures how well the client does for itself.
     """
 
     logits: Float[Tensor, "queries classes"] | None = None
@@ -49,3 +49,12 @@ class ClientRule(ABC):
     @abstractmethod
     def respond(self, context: ClientContext) -> Upload:
         """What the client sends. May change ``context.memory``, and nothing else."""
+
+    def respond_again(self, context: ClientContext, upload: Upload) -> Upload:
+        """What it would answer to other queries, being as it is after ``upload``: a simulator's measurement.
+
+        Must neither train nor change ``context.memory``. The default has the logits of ``upload.model``.
+        """
+        if upload.logits is None or upload.model is None:
+            return Upload(model=upload.model)
+        return Upload(logits=context.answer(upload.model), model=upload.model)

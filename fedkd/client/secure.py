@@ -1,15 +1,16 @@
 """A client's steps in a secure sum."""
 
+import hashlib
+import json
 from collections.abc import Callable
 
-import numpy as np
 from torch import Tensor
 
 from fedkd.client.secure_state import SessionStore
 from fedkd.client.secure_terms import (
     directory_of,
     fixed_point_of,
-    run_digest,
+    identity_of,
     section_of,
     summing_strategy,
     terms_of,
@@ -17,60 +18,84 @@ from fedkd.client.secure_terms import (
 )
 from fedkd.core.errors import RunError
 from fedkd.core.messages import Arrays, Job, Reply
-from fedkd.core.seeding import numpy_generator
 from fedkd.experiment import Experiment
+from fedkd.privacy.noise import keyed_noise, seeded_noise
 from fedkd.privacy.secure_noise import SecureNoise
 from fedkd.privacy.secure_sum import ProtocolError
 from fedkd.privacy.secure_sum.client import ClientSession
 from fedkd.privacy.secure_sum.entropy import Entropy, SeededEntropy, SystemEntropy
 from fedkd.privacy.secure_sum.fixed_point import Words, to_words
-from fedkd.privacy.secure_sum.identities import Identity
-from fedkd.privacy.secure_sum.messages import PREFIX
+from fedkd.privacy.secure_sum.messages import PREFIX, number_of
+from fedkd.privacy.secure_sum.terms import PHASES
 
 
 def perform_step(experiment: Experiment, job: Job, client: int, released: Callable[[], Tensor]) -> Reply:
     """A client's answer to one step; ``released`` computes its logits of the round, after the mechanism.
 
-    Nothing but the protocol's message is answered: no accuracies, no counts. Raises ``ProtocolError`` for a request
-    that would give away more than the sum.
+    Nothing but the protocol's message is answered: no accuracies, no counts. What the client has given away is noted,
+    on disk, before the answer leaves it. Raises ``ProtocolError`` for a request that would give away more than the sum.
     """
-    if job.state_dir is None:
-        raise RunError("secure aggregation keeps a client's secrets between its steps, and the job has no state_dir")
-    store = SessionStore(job.state_dir, client)
-    phase = job.kind.removeprefix(PREFIX)
-    terms, seed = terms_of(experiment, job.round), experiment.config.seed
-    if phase == "advertise":
-        store.begin(job.round)
-    entropy = _entropy(experiment, job.round, client, store.sessions)
-    session = ClientSession(terms, client, Identity.seeded(seed, client), directory_of(experiment), entropy)
-    if phase != "advertise":
-        session.restore(store.state(job.round))
+    if job.host is None:
+        raise RunError(
+            "a client keeps its secrets and the memory of what it released in secure sums where its host says, and it "
+            "has none; make the engine by build_engine or over_grid, or give its Workload a memory"
+        )
+    if (phase := job.kind.removeprefix(PREFIX)) not in PHASES:
+        raise ValueError(f"job kind must be {PREFIX} and a step of a secure sum, got {job.kind!r}")
+    terms = terms_of(experiment, job.round)
+    if client not in terms.clients:
+        raise ProtocolError(f"client {client} does not take part in round {job.round}")
+    with SessionStore.of(job.host.memory, terms.run, client) as store:
+        if phase == "advertise":
+            store.begin(job.round)
+        session = ClientSession(
+            terms,
+            client,
+            identity_of(experiment, job.host, client),
+            directory_of(experiment, job.host.directory),
+            _entropy(experiment, job.round, client, store.sessions),
+        )
+        if phase != "advertise":
+            session.restore(store.state(job.round))
+        answer = _answer(phase, experiment, job, client, session, store, released)
+        store.save(session.state)
+    return Reply(client, answer)
+
+
+def _answer(
+    phase: str,
+    experiment: Experiment,
+    job: Job,
+    client: int,
+    session: ClientSession,
+    store: SessionStore,
+    released: Callable[[], Tensor],
+) -> Arrays:
     request = {
         name: array
         for name, array in {**job.parameters, **job.personal.get(client, {})}.items()
         if name.startswith(PREFIX)
     }
-    answer: Arrays
     match phase:
         case "advertise":
-            answer = session.advertise()
+            return session.advertise()
         case "share":
-            answer = session.share(request)
+            return session.share(request)
         case "mask":
-            answer = session.mask(request, lambda: _words(experiment, job, client, released(), store))
+            attempt = number_of(request, "attempt")
+            return session.mask(request, lambda: _words(experiment, job.round, client, attempt, released(), store))
         case "confirm":
-            answer = session.confirm(request)
-            store.check_release(terms.run, job.round, session.survivors)
-        case "unmask":
-            answer = session.unmask(request)
-            store.note_release(terms.run, job.round, session.survivors)
+            confirmed = session.confirm(request)
+            store.check_release(session.survivors, repeats=section_of(experiment.config).repeats)
+            return confirmed
         case _:
-            raise ValueError(f"job kind must be {PREFIX} and a step of a secure sum, got {job.kind!r}")
-    store.save(session.state)
-    return Reply(client, answer)
+            secrets = session.unmask(request)
+            store.check_release(session.survivors, repeats=section_of(experiment.config).repeats)
+            store.note_release(session.survivors)
+            return secrets
 
 
-def _words(experiment: Experiment, job: Job, client: int, logits: Tensor, store: SessionStore) -> Words:
+def _words(experiment: Experiment, round: int, client: int, attempt: int, logits: Tensor, store: SessionStore) -> Words:
     """What the client adds to the sum, before it is masked."""
     config, (queries, classes) = experiment.config, logits.shape
     fixed_point = fixed_point_of(experiment, queries=queries, classes=classes)
@@ -78,17 +103,27 @@ def _words(experiment: Experiment, job: Job, client: int, logits: Tensor, store:
         steps = fixed_point.encode(summing_strategy(experiment).summand(logits).numpy())
     except ValueError as error:
         raise ProtocolError(f"this client's report cannot be summed: {error}") from error
-    store.note_report(steps.tobytes())
-    mechanism = experiment.mechanism
+    report, noise, mechanism = hashlib.sha256(steps.tobytes()).hexdigest(), "", experiment.mechanism
     if isinstance(mechanism, SecureNoise):
         section = section_of(config)
-        honest = threshold_of(section, config.clients.per_round) - section.colluders
+        noise = _noise_name(round, attempt, report)
         if section.entropy == "seed":
-            generator = numpy_generator(config.seed, round=job.round, client=client, purpose="noise of a secure sum")
+            purpose = "noise of a secure sum"
+            generator = seeded_noise(config.seed, round=round, client=client, purpose=purpose, attempt=noise)
         else:
-            generator = np.random.default_rng(store.noise_seed(run_digest(experiment), job.round))
+            generator = keyed_noise(store.noise_key(noise))
+        honest = threshold_of(section, config.clients.per_round) - section.colluders
         steps = mechanism.noised(steps, fixed_point, honest=honest, generator=generator)
+    store.note_report(report, noise)
     return to_words(steps).ravel()
+
+
+def _noise_name(round: int, attempt: int, report: str) -> str:
+    """What a client's noise depends on: the same report has the same noise in one attempt, and other noise elsewhere.
+
+    So that a sum can be asked for again where it got lost, and no two different ones have the noise in common.
+    """
+    return hashlib.sha256(json.dumps([round, attempt, report]).encode()).hexdigest()
 
 
 def _entropy(experiment: Experiment, round: int, client: int, session: int) -> Entropy:

@@ -1,93 +1,205 @@
 """What a client keeps of secure sums: in a file of its own, and nowhere else."""
 
+import fcntl
 import hashlib
+import hmac
 import json
-from collections.abc import Collection
+import os
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, with_config
 
 from fedkd.core.errors import RunError
-from fedkd.core.files import replace_file
+from fedkd.core.files import replace_file, writing
 from fedkd.privacy.secure_sum import ProtocolError
 from fedkd.privacy.secure_sum.entropy import SystemEntropy
 
-NOISE_BYTES = 32
+SECRET_BYTES = 32
+
+Count = Annotated[int, Field(ge=0)]
+Hex = Annotated[str, Field(pattern=r"^([0-9a-f]{2})*$")]
+_STRICT = ConfigDict(strict=True, extra="forbid")
+
+
+@with_config(_STRICT)
+@dataclass(frozen=True)
+class Released:
+    """A sum that a client helped to unmask: of which round, with which report of its own (a digest), over whom.
+
+    ``noise`` is the name of the noise in the report; empty where there is none.
+    """
+
+    round: Count
+    report: Hex
+    noise: Hex
+    survivors: tuple[Count, ...]
+
+
+@with_config(_STRICT)
+@dataclass(frozen=True)
+class _Session:
+    """The sum that is going on: its round, the client's report in it, and the protocol's state after the last step."""
+
+    round: Count
+    report: Hex = ""
+    noise: Hex = ""
+    state: dict[str, Any] | None = None
+
+
+@with_config(_STRICT)
+@dataclass(frozen=True)
+class _Content:
+    client: Count
+    run: Hex
+    sessions: Count
+    secret: Hex
+    released: tuple[Released, ...] = ()
+    session: _Session | None = None
+
+
+_CONTENT = TypeAdapter(_Content)
 
 
 class SessionStore:
-    """The file of one client, which only its owner may read.
+    """The file of one client for one run, which only its owner may read.
 
-    ``sessions`` counts the secure sums that the client has begun, over all rounds and attempts. Of every round that it
-    helped to unmask it remembers over whom, and with which report of its own.
+    ``sessions`` counts the secure sums that the client has begun, over all rounds and attempts. Of every sum that it
+    helped to unmask it remembers what is needed to tell the same sum, which may be asked for again, from another.
     """
 
-    def __init__(self, state_dir: str, client: int) -> None:
-        self._path = Path(state_dir) / f"client_{client:06d}" / "secure_sum.json"
-        self._content: dict[str, Any] = {
-            "sessions": 0,
-            "round": 0,
-            "noise": None,
-            "report": "",
-            "releases": {},
-            "state": None,
-        }
-        if self._path.exists():
-            try:
-                self._content = json.loads(self._path.read_text(encoding="utf-8"))
-            except (OSError, ValueError) as error:
-                raise RunError(
-                    f"{self._path} cannot be read ({error}); it holds a client's secrets of a round"
-                ) from error
+    def __init__(self, path: Path, content: _Content) -> None:
+        self._path, self._content = path, content
+
+    @classmethod
+    @contextmanager
+    def of(cls, memory: str, run: bytes, client: int) -> Iterator["SessionStore"]:
+        """The client's file, for this process alone: another step of the same client waits.
+
+        Raises ``RunError`` when the file cannot be read, written or locked, or is not what was written for this client
+        and run. It is never begun anew while it is there: a client without its memory would answer twice.
+        """
+        path = Path(memory) / "secure_sums" / run.hex()[:32] / f"client_{client:06d}.json"
+        with writing(path.parent):
+            path.parent.mkdir(parents=True, exist_ok=True)
+        with _locked(path.with_suffix(".lock")):
+            if path.exists():
+                yield cls(path, _read(path, run, client))
+            else:
+                secret = SystemEntropy().draw("noise", SECRET_BYTES).hex()
+                yield cls(path, _Content(client, run.hex(), 0, secret))
 
     @property
     def sessions(self) -> int:
-        return int(self._content["sessions"])
+        return self._content.sessions
 
     def begin(self, round: int) -> None:
         """Count a new session."""
-        noise = self._content["noise"] or SystemEntropy().draw("noise", NOISE_BYTES).hex()
-        self._content |= {"sessions": self.sessions + 1, "round": round, "noise": noise, "state": None}
-
-    def noise_seed(self, run: bytes, round: int) -> int:
-        """The secret seed of a round's noise: always the same, lest asking for the round again averages it out."""
-        return int(hashlib.sha256(f"{self._content['noise']} {_key(run, round)}".encode()).hexdigest(), 16)
+        self._content = replace(self._content, sessions=self.sessions + 1, session=_Session(round))
 
     def state(self, round: int) -> dict[str, Any]:
-        """The session's state after its last step; raises ``RunError`` when there is none of this round."""
-        state = self._content["state"]
-        if self._content["round"] != round or state is None:
-            raise RunError(f"this client has begun no secure sum in round {round}; it has to advertise its keys first")
-        return dict(state)
-
-    def note_report(self, report: bytes) -> None:
-        """Remember what the client adds to the sum that is going on, by its digest."""
-        self._content["report"] = hashlib.sha256(report).hexdigest()
-
-    def check_release(self, run: bytes, round: int, survivors: Collection[int]) -> None:
-        """Raises ``ProtocolError`` when the round was unmasked before, over others or with another report.
-
-        Two sums tell what they differ by, and the same noise on both would not hide it.
-        """
-        release = self._release(survivors)
-        if self._content["releases"].get(_key(run, round), release) != release:
+        """The session's state after its last step; raises ``ProtocolError`` when there is none of this round."""
+        session = self._content.session
+        if session is None or session.round != round or session.state is None:
             raise ProtocolError(
-                f"round {round} was unmasked before, over other clients than {sorted(survivors)} or with another "
-                "report, and the difference of the two sums would tell of single ones; start a new run"
+                f"this client has begun no secure sum in round {round}; it has to advertise its keys first"
+            )
+        return dict(session.state)
+
+    def noise_key(self, name: str) -> bytes:
+        """The secret key of the noise of that name: always the same, lest asking for it again averages it out."""
+        return hmac.digest(bytes.fromhex(self._content.secret), name.encode(), "sha256")
+
+    def note_report(self, report: str, noise: str) -> None:
+        """Note what the client adds to the sum that is going on: its report's digest, and the name of its noise."""
+        self._content = replace(self._content, session=replace(self._session, report=report, noise=noise))
+
+    def check_release(self, survivors: Collection[int], *, repeats: int) -> None:
+        """Raises ``ProtocolError`` when a sum over ``survivors`` would tell more than those that were unmasked before.
+
+        The same sum again tells nothing new. Another one of the same round is refused, since the difference of the two
+        tells of single clients, unless it has noise of its own; ``repeats`` is how many of those a run may have.
+        """
+        released, wanted = self._content.released, self._release(survivors)
+        before = [other for other in released if other.round == wanted.round]
+        if not before or wanted in before:
+            return
+        round = wanted.round
+        told = (
+            f"round {round} was unmasked before, over clients {list(before[-1].survivors)}, and a sum was asked for "
+            f"over others than those, or with another report: {sorted(survivors)}"
+        )
+        if any(other.noise == wanted.noise for other in before):
+            raise ProtocolError(
+                f"{told}; the difference of the two would tell of single ones. Bring those clients back"
+            )
+        if len(released) - len({other.round for other in released}) >= repeats:
+            raise ProtocolError(
+                f"{told}; this client has repeated {repeats} sums of this run with new noise, as many as "
+                "privacy.secure_aggregation.repeats allows"
             )
 
-    def note_release(self, run: bytes, round: int, survivors: Collection[int]) -> None:
+    def note_release(self, survivors: Collection[int]) -> None:
         """Remember that a round is unmasked, and over whom."""
-        self._content["releases"][_key(run, round)] = self._release(survivors)
-
-    def _release(self, survivors: Collection[int]) -> str:
-        return hashlib.sha256(json.dumps([self._content["report"], sorted(survivors)]).encode()).hexdigest()
+        wanted = self._release(survivors)
+        if wanted not in self._content.released:
+            self._content = replace(self._content, released=(*self._content.released, wanted))
 
     def save(self, state: dict[str, Any]) -> None:
         """Keep the state, on disk on return, in place of the one before."""
-        self._content["state"] = state
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        replace_file(self._path, json.dumps(self._content).encode(), mode=0o600, shared=True)
+        self._content = replace(self._content, session=replace(self._session, state=state))
+        content = asdict(self._content)
+        whole = json.dumps({"content": content, "sha256": _digest(content)}).encode()
+        replace_file(self._path, whole, mode=0o600)
+
+    @property
+    def _session(self) -> _Session:
+        if self._content.session is None:
+            raise ProtocolError("this client has begun no secure sum; it has to advertise its keys first")
+        return self._content.session
+
+    def _release(self, survivors: Collection[int]) -> Released:
+        session = self._session
+        return Released(session.round, session.report, session.noise, tuple(sorted(survivors)))
 
 
-def _key(run: bytes, round: int) -> str:
-    return f"{run.hex()} {round}"
+def _read(path: Path, run: bytes, client: int) -> _Content:
+    try:
+        whole = json.loads(path.read_bytes())
+        if set(whole) != {"content", "sha256"} or whole["sha256"] != _digest(whole["content"]):
+            raise ValueError("its content is not what its digest says")
+        content = _CONTENT.validate_json(json.dumps(whole["content"]))
+        if (content.client, content.run) != (client, run.hex()):
+            raise ValueError(f"it is that of client {content.client} in run {content.run[:32]}")
+    except (OSError, ValueError, TypeError, RecursionError) as error:
+        bad = f"{error.error_count()} bad values" if isinstance(error, ValidationError) else error
+        raise RunError(
+            f"{path} cannot be used ({bad}); it is client {client}'s memory of what it has given away in secure sums, "
+            "and without it the client could be made to answer twice: bring back the file as it was, or start a new run"
+        ) from error
+    return content
+
+
+def _digest(content: Any) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Hold a lock file, waiting for whoever holds it; the lock ends with the process, however that ends."""
+    with writing(path):
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        except OSError as error:
+            raise RunError(
+                f"{path} cannot be locked ({error}), and two requests at once could have a client give away both of "
+                "its secrets; keep clients' state on a file system with locks"
+            ) from error
+        yield
+    finally:
+        os.close(handle)

@@ -2,17 +2,20 @@
 
 import hashlib
 from dataclasses import replace
+from pathlib import Path
 
 from fedkd.aggregation.strategy import LogitAggregator
 from fedkd.config.load import to_json
 from fedkd.config.schema import EngineConfig, ExperimentConfig, SecureAggregationConfig
 from fedkd.core import plugins
 from fedkd.core.errors import RunError
-from fedkd.core.messages import Job
+from fedkd.core.messages import Host, Job
 from fedkd.experiment import Experiment
 from fedkd.privacy.secure_noise import SecureNoise
+from fedkd.privacy.secure_sum import ProtocolError
 from fedkd.privacy.secure_sum.fixed_point import FixedPoint
-from fedkd.privacy.secure_sum.identities import Directory
+from fedkd.privacy.secure_sum.identities import Directory, Identity
+from fedkd.privacy.secure_sum.key_files import read_directory, read_key
 from fedkd.privacy.secure_sum.messages import PREFIX
 from fedkd.privacy.secure_sum.terms import Phase, Terms
 
@@ -41,14 +44,29 @@ def section_of(config: ExperimentConfig) -> SecureAggregationConfig:
 
 
 def terms_of(experiment: Experiment, round: int) -> Terms:
-    """The terms of a round's sum, which every client works out for itself."""
+    """The terms of a round's sum, which every client works out for itself.
+
+    Raises ``ProtocolError`` for a round that the experiment does not have.
+    """
+    rounds = experiment.config.rounds
+    if not 1 <= round <= rounds:
+        raise ProtocolError(f"a secure sum of round {round} was asked for, and the experiment has rounds 1 to {rounds}")
     section, clients = section_of(experiment.config), experiment.sampled(round)
     return Terms(run_digest(experiment), round, clients, threshold_of(section, len(clients)), section.colluders)
 
 
-def directory_of(experiment: Experiment) -> Directory:
-    """Everybody's public signing keys."""
-    return Directory.seeded(experiment.config.seed)
+def directory_of(experiment: Experiment, file: str | None) -> Directory:
+    """Everybody's public signing keys: those in ``file``; None: the ones that the experiment's seed gives."""
+    if file is None:
+        return Directory.seeded(experiment.config.seed)
+    return Directory.of(read_directory(Path(file)))
+
+
+def identity_of(experiment: Experiment, host: Host, client: int) -> Identity:
+    """A client's own signing key: what its host keeps, or the one that the experiment's seed gives."""
+    if host.keys is None:
+        return Identity.seeded(experiment.config.seed, client)
+    return read_key(Path(host.keys), client)
 
 
 def fixed_point_of(experiment: Experiment, *, queries: int, classes: int) -> FixedPoint:

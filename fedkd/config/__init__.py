@@ -1,7 +1,8 @@
 """The configuration of an experiment."""
 
 from fedkd.config.describe import KeyDoc, describe_keys
-from fedkd.config.load import PLUGIN_SECTIONS, load_config, parse_config, plugin_at, to_json, to_mapping
+from fedkd.config.load import load_config, parse_config, to_json, to_mapping
+from fedkd.config.plugin_sections import PLUGIN_SECTIONS, plugin_at
 from fedkd.config.schema import (
     AttackersConfig,
     AuditConfig,

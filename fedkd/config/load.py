@@ -1,50 +1,49 @@
 """From YAML, mappings and ``key.path=value`` overrides to an ``ExperimentConfig``, with every fault found at once."""
 
 import dataclasses
-import difflib
 import json
+import numbers
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
-import yaml
 from pydantic import TypeAdapter, ValidationError
 
 from fedkd.config.constraints import broken_rules
-from fedkd.config.describe import optional_section
-from fedkd.config.schema import ExperimentConfig, Plugin, PluginValue, spelt_out
-from fedkd.config.shipped import config_path
+from fedkd.config.describe import describe_keys, optional_section
+from fedkd.config.overrides import parse_overrides, put
+from fedkd.config.plugin_sections import PLUGIN_PATHS, PLUGIN_SECTIONS, SEVERAL, plugin_at
+from fedkd.config.schema import ExperimentConfig, Plugin, spelt_out
+from fedkd.config.shipped import config_names, config_path
+from fedkd.config.strict_yaml import DEEPEST, LARGEST, YamlDocument, YamlError, is_key, read_document
 from fedkd.core import plugins
 from fedkd.core.errors import ConfigError
+from fedkd.core.files import is_file
+from fedkd.core.wording import cut, explain, nearest, shown
 
-PLUGIN_SECTIONS: tuple[tuple[str, plugins.PluginKind], ...] = (
-    ("data.dataset", plugins.DATASET),
-    ("data.public.dataset", plugins.DATASET),
-    ("clients.behaviour", plugins.BEHAVIOUR),
-    ("clients.attackers.behaviour", plugins.BEHAVIOUR),
-    ("clients.rule", plugins.CLIENT_RULE),
-    ("clients.models", plugins.MODEL),
-    ("student.model", plugins.MODEL),
-    ("student.rule", plugins.STUDENT_RULE),
-    ("strategy", plugins.STRATEGY),
-    ("distillation.balancer", plugins.BALANCER),
-    ("distillation.temperature", plugins.TEMPERATURE),
-    ("communication.uplink", plugins.CODEC),
-    ("communication.downlink", plugins.CODEC),
-    ("privacy.mechanism", plugins.MECHANISM),
-    ("privacy.audit.attacks", plugins.ATTACK),
-)
-"""Where the plug-ins of each kind are named."""
+_SEE = "see `fedkd run --help` for what it takes"
 
-_PLUGIN_PATHS = frozenset(path for path, _ in PLUGIN_SECTIONS)
 
-_REMEDIES = {
-    "missing": "add it",
-    "bool_parsing": "write true or false",
-    "int_parsing": "write a whole number",
-    "int_from_float": "write a whole number",
-    "float_parsing": "write a number",
-}
+@dataclasses.dataclass
+class _Source:
+    """Nested mappings, and where each key stands by its dotted path, as it is told."""
+
+    content: dict[str, Any]
+    places: dict[str, str] = dataclasses.field(default_factory=dict)
+
+    def forget(self, path: str) -> None:
+        """The value at ``path`` is another one now."""
+        for key in [key for key in self.places if f"{key}.".startswith(f"{path}.")]:
+            del self.places[key]
+        self.places[path] = ""
+
+    def placed(self, problem: str) -> str:
+        """A problem, with the file and the line of its key or of the nearest section that is there."""
+        parts = problem.partition(":")[0].split(".")
+        paths = (".".join(parts[:count]) for count in range(len(parts), 0, -1))
+        place = next((self.places[path] for path in paths if path in self.places), "")
+        return f"{problem} ({place})" if place else problem
 
 
 def load_config(
@@ -54,7 +53,8 @@ def load_config(
 
     A file is given by its path, or is a shipped one: ``quickstart``, ``configs/quickstart.yaml``.
 
-    ``values``, by dotted path, are changes that need no parsing; they come before the overrides.
+    ``values``, by dotted path, are changes that need no parsing; they come before the overrides. The order of changes
+    makes no difference.
 
     ``extends: name`` at the top of a file names another one (relative to it, or a shipped one) whose keys hold wherever
     this one does not say otherwise. A plug-in under another name brings none of the other's options along.
@@ -62,33 +62,51 @@ def load_config(
     Raises ``ConfigError`` with every fault: unreadable YAML, unknown keys (with the nearest right one), wrong types,
     values out of range, unknown plug-ins, bad options, and sections that contradict each other.
     """
-    raw = _read_extended(config_path(source)) if isinstance(source, str | Path) else json.loads(json.dumps(source))
-    for path, value in (values or {}).items():
-        _put(raw, path, value)
-    for override in overrides:
-        _put(raw, *parse_override(override))
-    _name_defaults(raw)
-    return parse_config(raw)
+    if isinstance(source, str | Path):
+        read = _read_extended(config_path(source))
+    elif isinstance(source, Mapping):
+        read = _Source(_plain_mapping(source))
+    else:
+        raise ConfigError([f"config: must be a file, a name or a mapping, got {shown(source)}; name a YAML file"])
+    problems = []
+    for changes in (_plain_mapping(values or {}), parse_overrides(overrides)):
+        problems += put(read.content, changes)
+        for path in changes:
+            read.forget(path)
+    _name_defaults(read.content)
+    try:
+        config = parse_config(read.content)
+    except ConfigError as error:
+        raise ConfigError([*problems, *map(read.placed, error.problems)]) from None
+    if problems:
+        raise ConfigError(problems)
+    return config
 
 
 def parse_config(raw: Mapping[str, Any]) -> ExperimentConfig:
-    """The experiment described by nested mappings; raises ``ConfigError`` with every fault."""
-    problems = list(_unknown_keys(raw, ExperimentConfig, ""))
-    faulty = set()
+    """The experiment described by nested mappings, whose values are those of JSON; raises ``ConfigError``.
+
+    A number stays a number and a text a text: ``"5"``, ``5.0`` and ``true`` are no whole numbers.
+    """
+    content = _plain_mapping(raw)
+    problems = [*_unknown_keys(content, ExperimentConfig, ""), *_settle_plugins(content)]
     config: ExperimentConfig | None = None
     try:
-        config = TypeAdapter(ExperimentConfig).validate_python(raw)
+        config = _schema().validate_json(json.dumps(content), strict=True)
     except ValidationError as error:
         for fault in error.errors():
-            path = ".".join(str(part) for part in fault["loc"] if part != "function-before[_as_plugin(), Plugin]")
-            faulty.add(path)
-            problems.append(_explain(path, fault))
-    problems.extend(_plugin_faults(raw, faulty))
+            path = ".".join(cut(str(part)) for part in fault["loc"] if part != "function-before[_as_plugin(), Plugin]")
+            problems.append(explain(path, fault, _SEE))
     if config is not None:
         problems.extend(broken_rules(config))
     if problems or config is None:
         raise ConfigError(list(dict.fromkeys(problems)))
     return config
+
+
+@cache
+def _schema() -> TypeAdapter[ExperimentConfig]:
+    return TypeAdapter(ExperimentConfig)
 
 
 def to_mapping(config: ExperimentConfig) -> dict[str, Any]:
@@ -102,90 +120,108 @@ def to_json(config: ExperimentConfig) -> str:
     return json.dumps(to_mapping(config), sort_keys=True)
 
 
-def plugin_at(config: ExperimentConfig, path: str) -> list[Plugin]:
-    """The plug-ins named at a path of ``PLUGIN_SECTIONS`` (none, one, or several)."""
-    value: Any = config
-    for part in path.split("."):
-        value = getattr(value, part)
-    if value is None:
-        return []
-    return [value] if isinstance(value, Plugin) else list(value)
-
-
-def _read_extended(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
-    raw = read_yaml(path)
+def _read_extended(path: Path, seen: tuple[Path, ...] = ()) -> _Source:
+    document = read_yaml(path)
+    raw = document.content
+    found = _Source(raw, {key: f"{path.name}, line {line}" for key, line in document.lines.items()})
     raw.pop("reference", None)  # the published result that a reproduction is compared with, no part of the experiment
     if (name := raw.pop("extends", None)) is None:
-        return raw
+        return found
     if not isinstance(name, str):
         raise ConfigError([f"extends: must be the name of a YAML file, got {name!r}; write one, such as fashion_mnist"])
     beside = path.parent / name
-    base = beside if beside.is_file() else config_path(name)
+    base = beside if is_file(beside) else config_path(name)
     seen = (*seen, path.resolve())
-    if base.resolve() in seen:
-        raise ConfigError([f"extends: {name} leads back to itself, by way of {path}; extend a file that stands alone"])
-    return _merge(_read_extended(base, seen), raw, "")
+    if is_file(base) and base.resolve() in seen:
+        raise ConfigError(
+            [f"extends: {cut(name)} leads back to itself, by way of {path}; extend a file that stands alone"]
+        )
+    below = _read_extended(base, seen)
+    return _Source(_merge(below.content, raw, ""), below.places | found.places)
 
 
 def _merge(base: dict[str, Any], changes: Mapping[str, Any], prefix: str) -> dict[str, Any]:
     merged = dict(base)
     for key, value in changes.items():
         before, path = base.get(key), f"{prefix}{key}"
-        if path in _PLUGIN_PATHS:
+        if path in PLUGIN_PATHS:
             before, value = spelt_out(path, before), spelt_out(path, value)
         merged[key] = value
         if isinstance(before, dict) and isinstance(value, dict):
-            other = path in _PLUGIN_PATHS and value.get("name", before.get("name")) != before.get("name")
+            other = path in PLUGIN_PATHS and value.get("name", before.get("name")) != before.get("name")
             merged[key] = value if other else _merge(before, value, f"{path}.")
     return merged
 
 
-def read_yaml(path: Path) -> dict[str, Any]:
+def read_yaml(path: Path) -> YamlDocument:
     """The keys and values at the top of a YAML file, as they stand; raises ``ConfigError`` when there are none."""
+    file = cut(str(path))
     try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+        document = read_document(path)
     except FileNotFoundError:
-        raise ConfigError([f"{path}: no such file; give a YAML file or a shipped name such as quickstart"]) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError([f"{path}: cannot be read ({error})"]) from error
-    except yaml.YAMLError as error:
-        raise ConfigError([f"{path}: is not valid YAML ({' '.join(str(error).split())})"]) from error
-    if raw is None:
-        return {}
-    if not isinstance(raw, dict):
-        raise ConfigError([f"{path}: must hold keys and values at the top, got {type(raw).__name__}"])
-    return raw
+        close = nearest(str(path.with_suffix("")), config_names())
+        hint = "a shipped name such as quickstart" if close is None else f"a shipped name; did you mean {close!r}?"
+        raise ConfigError([f"{file}: no such file; give a YAML file or {hint}"]) from None
+    except OSError as error:
+        raise ConfigError([f"{file}: cannot be read ({error.strerror or error}); name a file of YAML"]) from error
+    except YamlError as error:
+        raise ConfigError([f"{file}: is not valid YAML ({problem})" for problem in error.problems]) from error
+    if document.content is None:
+        document.content = {}
+    if not isinstance(document.content, dict):
+        kind = type(document.content).__name__
+        raise ConfigError([f"{file}: must hold keys and values at the top, got {kind}; write some, such as rounds: 3"])
+    return document
 
 
-def parse_override(override: str) -> tuple[str, Any]:
-    """The path and the value of ``key.path=value``, which is YAML; raises ``ConfigError``."""
-    path, equals, text = override.partition("=")
-    if not equals or not path:
-        raise ConfigError([f"{override!r}: an override is written key.path=value, for example clients.count=20"])
-    try:
-        return path, yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ConfigError([f"{path}: {text!r} is not valid YAML ({' '.join(str(error).split())})"]) from error
+def _plain_mapping(given: Mapping[str, Any]) -> dict[str, Any]:
+    """A copy that has nothing in it but what JSON and YAML have, too; raises ``ConfigError`` for what has no place."""
+    problems: list[str] = []
+    plain = {
+        str(key): _plain_value(value, cut(str(key)), problems)
+        for key, value in given.items()
+        if _key(key, "", problems)
+    }
+    if problems:
+        raise ConfigError(problems)
+    return plain
 
 
-def _put(raw: dict[str, Any], path: str, value: Any) -> None:
-    *parents, last = path.split(".")
-    plugin = last == "name" and ".".join(parents) in _PLUGIN_PATHS
-    section = raw
-    walked: list[str] = []
-    for part in parents:
-        walked.append(part)
-        below, at = section.get(part), ".".join(walked)
-        if at in _PLUGIN_PATHS:
-            below = spelt_out(at, below)
-        section[part] = below = {} if below is None else below
-        if not isinstance(below, dict):
-            raise ConfigError([f"{path}: {at} is {below!r} and has no keys below it"])
-        section = below
-    if plugin and section.get("name", value) != value:
-        # Another plug-in brings none of this one's options along.
-        section.clear()
-    section[last] = value
+def _plain_value(value: Any, path: str, problems: list[str]) -> Any:
+    if path.count(".") > DEEPEST + 5:
+        problems.append(f"{path}: is nested more than {DEEPEST} levels deep; write it flatter")
+    elif value is None or isinstance(value, bool):
+        return value
+    elif isinstance(value, str):
+        if value.isascii() or not any("\ud800" <= character <= "\udfff" for character in value):
+            return value
+        problems.append(f"{path}: must be text of Unicode, got {shown(value)}; give it in UTF-8")
+    elif isinstance(value, numbers.Integral):
+        if abs(int(value)) < LARGEST:
+            return int(value)
+        problems.append(f"{path}: must be a whole number of 64 bits, got {shown(value)}; write a smaller one")
+    elif isinstance(value, numbers.Real):
+        return float(value)
+    elif isinstance(value, Mapping):
+        return {
+            key: _plain_value(item, f"{path}.{cut(key)}", problems)
+            for key, item in value.items()
+            if _key(key, f"{path}.", problems)
+        }
+    elif isinstance(value, list | tuple):
+        return [_plain_value(item, f"{path}.{index}", problems) for index, item in enumerate(value)]
+    else:
+        problems.append(
+            f"{path}: must be text, a number, true, false, null, a list or a mapping, got {shown(value)}; convert it"
+        )
+    return None
+
+
+def _key(key: Any, prefix: str, problems: list[str]) -> bool:
+    if is_key(key):
+        return True
+    problems.append(f"{prefix}{cut(str(key))}: a key must be a name, got {shown(key)}; quote it if it is meant")
+    return False
 
 
 def _name_defaults(raw: dict[str, Any]) -> None:
@@ -204,9 +240,7 @@ def _unknown_keys(raw: Mapping[str, Any], cls: type, prefix: str) -> Iterator[st
     for key, value in raw.items():
         path = f"{prefix}{key}"
         if key not in hints:
-            close = difflib.get_close_matches(str(key), list(hints), n=1)
-            hint = f"did you mean {close[0]!r}?" if close else f"the keys here are {', '.join(hints)}"
-            yield f"{path}: unknown key, got {value!r}; {hint}"
+            yield f"{cut(path)}: unknown key, got {shown(value)}; {_right_key(key, list(hints))}"
         elif dataclasses.is_dataclass(section := hints[key]) and section is not Plugin and isinstance(value, Mapping):
             yield from _unknown_keys(value, section, f"{path}.")  # type: ignore[arg-type]
         elif (optional := optional_section(section)) is not None and isinstance(value, Mapping):
@@ -217,30 +251,46 @@ def _unknown_keys(raw: Mapping[str, Any], cls: type, prefix: str) -> Iterator[st
                     yield from _unknown_keys(item, get_args(section)[1], f"{path}.{name}.")
 
 
-def _explain(path: str, fault: Mapping[str, Any]) -> str:
-    message = fault["msg"].removeprefix("Value error, ")
-    message = message[:1].lower() + message[1:]
-    given = "" if fault["type"] == "missing" else f", got {fault['input']!r}"
-    remedy = _REMEDIES.get(fault["type"], "see `fedkd run --help` for what it takes")
-    return f"{path}: {message}{given}; {remedy}"
+def _right_key(key: str, here: list[str]) -> str:
+    """What an unknown key may have been meant for: one of those here, or one of that name in another section."""
+    if (close := nearest(key, here)) is not None:
+        return f"did you mean {close!r}?"
+    elsewhere = {path.rpartition(".")[2]: path for path in reversed([doc.path for doc in describe_keys()])}
+    if (close := nearest(key, elsewhere)) is not None:
+        return f"did you mean {elsewhere[close]!r}?"
+    return f"the keys here are {', '.join(here)}"
 
 
-def _plugin_faults(raw: Mapping[str, Any], faulty: set[str]) -> Iterator[str]:
-    """Check plug-ins from the raw mapping, so that a fault elsewhere does not hide theirs."""
+def _settle_plugins(content: dict[str, Any]) -> Iterator[str]:
+    """Give the options of all plug-ins the types that their classes say, in place, and tell what is wrong with them.
+
+    Here, so that a fault elsewhere does not hide theirs; what names no plug-in at all is left to the schema.
+    """
     for path, kind in PLUGIN_SECTIONS:
-        value: Any = raw
-        for part in path.split("."):
-            value = value.get(part) if isinstance(value, Mapping) else None
-        if value is None or path in faulty:
+        *parents, last = path.split(".")
+        section: Any = content
+        for part in parents:
+            section = section.get(part) if isinstance(section, dict) else None
+        if not isinstance(section, dict) or last not in section:
             continue
-        several = isinstance(value, list | tuple)
-        for index, item in enumerate(value if several else [value]):
-            try:
-                spec = TypeAdapter(PluginValue).validate_python(spelt_out(path, item))
-            except ValidationError:
-                continue
-            at = f"{path}.{index}" if several else path
-            yield from (f"{at}.{problem}" for problem in plugins.check(kind, spec.name, spec.options))
+        if isinstance(section[last], list) != (path in SEVERAL):
+            continue
+        if path not in SEVERAL:
+            section[last], problems = _settled(kind, path, section[last])
+            yield from problems
+            continue
+        for index, item in enumerate(section[last]):
+            section[last][index], problems = _settled(kind, f"{path}.{index}", item)
+            yield from problems
+
+
+def _settled(kind: plugins.PluginKind, path: str, value: Any) -> tuple[Any, list[str]]:
+    spec = spelt_out(path, value)
+    if not isinstance(spec, dict) or not isinstance(name := spec.get("name"), str):
+        return value, []
+    given = {key: item for key, item in spec.items() if key != "name"}
+    problems, options = plugins.read_options(kind, name, given)
+    return {"name": name, **options}, [f"{path}.{problem}" for problem in problems]
 
 
 def _plain(value: Any) -> Any:

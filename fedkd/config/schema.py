@@ -6,10 +6,17 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field
 
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
-Count = Annotated[int, Field(ge=1)]
-Natural = Annotated[int, Field(ge=0)]
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+MOST = 1_000_000
+"""Of anything that is counted in rounds, clients, steps or epochs, for each of which something is kept in memory."""
+Count = Annotated[int, Field(ge=1, le=MOST)]
+Natural = Annotated[int, Field(ge=0, le=MOST)]
+# A hundred million of the smallest images fill the memory of a large machine.
+Samples = Annotated[int, Field(ge=1, le=100_000_000)]
+# More than any machine has cores; torch takes memory for every one of them.
+Threads = Annotated[int, Field(ge=1, le=1024)]
+# No more than float32, in which models are trained, can hold with room to multiply.
+Positive = Annotated[float, Field(gt=0, le=1e30)]
+NonNegative = Annotated[float, Field(ge=0, le=1e30)]
 Share = Annotated[float, Field(gt=0, le=1)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 
@@ -65,7 +72,7 @@ class PartitionConfig:
     classes_per_client: Annotated[Count, Field(description="classes each client holds under pathological")] = 2
     shards_per_client: Annotated[Count, Field(description="label-sorted shards each client holds under shards")] = 2
     min_samples: Annotated[
-        Count, Field(description="fewest private samples of a client; smaller ones are topped up from the largest")
+        Samples, Field(description="fewest private samples of a client; smaller ones are topped up from the largest")
     ] = 2
 
 
@@ -73,8 +80,10 @@ class PartitionConfig:
 class PublicConfig:
     """The public set, on which clients answer and the student is distilled."""
 
-    size: Annotated[Count, Field(description="public samples in all, labelled and unlabelled")] = 400
-    labelled: Annotated[Natural, Field(description="public samples whose label the server knows")] = 100
+    size: Annotated[Samples, Field(description="public samples in all, labelled and unlabelled")] = 400
+    labelled: Annotated[int, Field(ge=0, le=100_000_000, description="public samples whose label the server knows")] = (
+        100
+    )
     validation: Annotated[
         Fraction, Field(description="share of the labelled ones kept as server validation, never trained on")
     ] = 0.2
@@ -86,7 +95,7 @@ class PublicConfig:
         bool, Field(description="without labels, use the teacher's top class as label in L_cls (else λ is 1)")
     ] = False
     round_size: Annotated[
-        Count | None, Field(description="public samples drawn per round beside the labelled ones (null: all)")
+        Samples | None, Field(description="public samples drawn per round beside the labelled ones (null: all)")
     ] = None
 
 
@@ -98,7 +107,9 @@ class DataConfig:
         default_factory=lambda: Plugin("digits")
     )
     root: Annotated[str | None, Field(description="folder of downloaded data sets (null: ~/.cache/fedkd)")] = None
-    private_size: Annotated[Count | None, Field(description="private samples over all clients (null: all left)")] = None
+    private_size: Annotated[Samples | None, Field(description="private samples over all clients (null: all left)")] = (
+        None
+    )
     client_validation: Annotated[
         Fraction, Field(description="share of each client's samples kept for its own validation")
     ] = 0.1
@@ -267,6 +278,13 @@ class SecureAggregationConfig:
         int | None,
         Field(ge=1, le=24, description="fractional bits of the fixed point that is summed (null: as many as fit)"),
     ] = None
+    repeats: Annotated[
+        Natural,
+        Field(
+            description="sums of a run that clients give a second time over other clients, where one was lost: each "
+            "with noise of its own, and charged; without noise none is given"
+        ),
+    ] = 3
     entropy: Annotated[
         Literal["seed", "system"],
         Field(description="where secrets come from: seed (repeatable, for simulations) or system (the real thing)"),
@@ -288,7 +306,12 @@ class AuditConfig:
     targets: Annotated[Count, Field(description="clients attacked, drawn from the honest ones of the last round")] = 1
     shadows: Annotated[
         int,
-        Field(ge=0, multiple_of=2, description="repetitions of a client's part with half of the candidates; even"),
+        Field(
+            ge=0,
+            le=10_000,
+            multiple_of=2,
+            description="repetitions of a client's part with half of the candidates; even",
+        ),
     ] = 32
     rounds: Annotated[Count, Field(description="last rounds observed; more than 1 repeats the run")] = 1
     views: Annotated[int, Field(ge=1, le=6, description="views of a candidate queried: itself, mirrored, shifted")] = 1
@@ -320,7 +343,7 @@ class PrivacyConfig:
 class ResourceConfig:
     """What a client of one architecture needs while it works; clients with the same needs form a class."""
 
-    threads: Annotated[Count, Field(description="torch threads; part of the result")] = 1
+    threads: Annotated[Threads, Field(description="torch threads; part of the result")] = 1
     gpu: Annotated[Annotated[float, Field(ge=0, le=1)], Field(description="share of a GPU")] = 0.0
 
 
@@ -345,8 +368,8 @@ class EngineConfig:
         Literal["auto", "never", "always"],
         Field(description="train a cohort's models as one batched model: auto (on cuda only), never, or always"),
     ] = "auto"
-    server_threads: Annotated[Count, Field(description="torch threads of the server step; part of the result")] = 1
-    timeout: Annotated[Positive, Field(description="seconds a round's client work may take")] = 3600.0
+    server_threads: Annotated[Threads, Field(description="torch threads of the server step; part of the result")] = 1
+    timeout: Annotated[float, Field(gt=0, le=1e7, description="seconds a round's client work may take")] = 3600.0
 
     @property
     def vectorises(self) -> bool:

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from fedkd.core.files import is_file
 from fedkd.core.plugin_files import SHIPPED
 
 _FOLDER = SHIPPED / "configs"
@@ -13,11 +14,11 @@ def config_path(name: str | Path) -> Path:
     ``quickstart``, ``quickstart.yaml`` and ``configs/quickstart.yaml`` all find the shipped one.
     """
     given = Path(name)
-    if given.is_file():
+    if is_file(given):
         return given
     relative = Path(*given.parts[1:]) if len(given.parts) > 1 and given.parts[0] == "configs" else given
     for candidate in (_FOLDER / relative, _FOLDER / f"{relative}.yaml"):
-        if not relative.is_absolute() and candidate.is_file():
+        if not relative.is_absolute() and is_file(candidate):
             return candidate
     return given
 

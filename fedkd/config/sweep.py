@@ -3,23 +3,27 @@
 import copy
 import itertools
 import json
+import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from fedkd.config.load import load_config, parse_override, to_json
+from fedkd.config.load import load_config, to_json
+from fedkd.config.overrides import check_path, parse_overrides, parse_value
 from fedkd.config.schema import ExperimentConfig
+from fedkd.config.strict_yaml import YamlError
 from fedkd.core.errors import ConfigError
+from fedkd.core.wording import cut, shown
 
 Grid = Mapping[str, Sequence[Any]]
 """The values that each key takes in turn, by dotted path."""
 
 SEED = "seed"
+MOST_CELLS = 10_000
+"""Of a sweep; at a minute a cell, that is a week."""
 _LONGEST_NAME = 180
 """Bytes of a folder's name; file systems allow 255."""
 _NAMED = 3
@@ -69,14 +73,16 @@ def parse_grid(texts: Iterable[str]) -> Grid:
     for text in texts:
         key, _, values = text.partition("=")
         try:
-            found = yaml.safe_load(f"[{values}]")
-        except yaml.YAMLError as error:
-            problems.append(f"--grid {key}: {values!r} is no list of YAML values ({' '.join(str(error).split())})")
+            found = parse_value(f"[{values}]")
+        except YamlError as error:
+            problems.append(f"--grid {cut(key)}: {shown(values)} is no list of YAML values ({error})")
             continue
         if not key or not found:
-            problems.append(f"--grid {text!r}: is written key.path=value,value,... such as strategy.name=stacked,era")
+            problems.append(
+                f"--grid {shown(text)}: is written key.path=value,value,... such as strategy.name=stacked,era"
+            )
         elif key in grid:
-            problems.append(f"--grid {key}: is given twice, got {values!r}; list all values in one")
+            problems.append(f"--grid {key}: is given twice, got {shown(values)}; list all values in one")
         else:
             grid[key] = tuple(found)
     if problems:
@@ -86,10 +92,11 @@ def parse_grid(texts: Iterable[str]) -> Grid:
 
 def parse_seeds(text: str) -> tuple[int, ...]:
     """The seeds of ``0,1,2``; raises ``ConfigError``."""
-    try:
-        return tuple(int(part) for part in text.split(","))
-    except ValueError:
-        raise ConfigError([f"--seeds: must be whole numbers, got {text!r}; write them as 0,1,2"]) from None
+    if re.fullmatch(r"\s*[0-9]{1,19}\s*(,\s*[0-9]{1,19}\s*)*", text, re.ASCII) is None:
+        raise ConfigError(
+            [f"--seeds: must be whole numbers from 0 on, got {shown(text)}; write each of them, as in 0,1,2"]
+        )
+    return tuple(int(part) for part in text.split(","))
 
 
 def cells_of(
@@ -98,17 +105,18 @@ def cells_of(
     """Every combination of the grid's values for every seed, seeds innermost, and what is wrong with the others.
 
     ``overrides`` hold in all cells. Without ``seeds`` each cell has the configuration's own. Raises ``ConfigError`` for
-    what is wrong with the sweep itself: a key that is set twice, a value or a seed that is listed twice, or cells that
-    are the same experiment.
+    what is wrong with the sweep itself: a key that is set twice, a value or a seed that is listed twice, more cells
+    than ``MOST_CELLS``, or cells that are the same experiment.
     """
-    fixed = dict(map(parse_override, overrides))
+    fixed = parse_overrides(overrides)
+    _check_lists(grid, seeds)
     _check_sweep(grid, seeds, fixed)
     axes = dict(grid) | ({SEED: tuple(seeds)} if seeds else {})
     points = [dict(zip(axes, values, strict=True)) for values in itertools.product(*axes.values())]
     cells, faults = [], CellFaults(len(points))
     for point in points:
         try:
-            config = load_config(source, values=_ordered(fixed | point))
+            config = load_config(source, values=copy.deepcopy(fixed | point))
         except ConfigError as error:
             faults.add(_label(point), error.problems)
             continue
@@ -142,10 +150,20 @@ def _label(values: Mapping[str, Any]) -> str:
     return ",".join(f"{key}={value_text(value)}" for key, value in values.items())
 
 
-def _ordered(changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Sections before what is in them, and names first: another plug-in brings none of this one's options along."""
-    keys = sorted(changes, key=lambda key: (key.count("."), not key.endswith(".name")))
-    return {key: copy.deepcopy(changes[key]) for key in keys}
+def _check_lists(grid: Grid, seeds: Sequence[int]) -> None:
+    if not isinstance(grid, Mapping):
+        raise ConfigError([f"--grid: must map keys to lists of values, got {shown(grid)}; write {{'rounds': [1, 2]}}"])
+    axes = [*((f"--grid {check_path(str(key))}", values) for key, values in grid.items()), ("--seeds", seeds)]
+    problems = [
+        f"{name}: must be a list of values, got {shown(values)}; write one, such as [1, 2]"
+        for name, values in axes
+        if isinstance(values, str | bytes | Mapping | Set) or not isinstance(values, Collection)
+    ]
+    if problems:
+        raise ConfigError(problems)
+    count = math.prod(max(len(values), 1) for _, values in axes)
+    if count > MOST_CELLS:
+        raise ConfigError([f"--grid: must give at most {MOST_CELLS:,} cells, got {count:,}; sweep over less at a time"])
 
 
 def _check_sweep(grid: Grid, seeds: Sequence[int], fixed: Mapping[str, Any]) -> None:

@@ -21,7 +21,7 @@ class ConfigError(FedkdError):
 
 
 class PluginError(FedkdError):
-    """A plug-in name that cannot be resolved to exactly one class, or options that do not fit it."""
+    """A plug-in name that stands for no single class, options that do not fit it, or code that fails before a run."""
 
 
 class DataError(FedkdError):

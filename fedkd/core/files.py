@@ -1,5 +1,6 @@
 """Writes that leave the old content or the new one, whatever happens in between."""
 
+import errno
 import json
 import os
 from collections.abc import Iterator, Mapping
@@ -7,10 +8,33 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from fedkd.core.errors import RunError
+from fedkd.core.errors import ConfigError, RunError
+from fedkd.core.wording import shown
 
 PARTIAL = ".partial"
 """Ends the name of a file that is being written; what a crash leaves of it is never read."""
+
+
+def is_file(path: Path) -> bool:
+    """Whether there is such a file; no path is too long or too odd to be asked for."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
+
+
+def checked_path(name: str, path: Path) -> Path:
+    """The path itself; raises ``ConfigError`` for one that no file system has, being too long or with a NUL in it.
+
+    ``name`` is the key or the option that gives it.
+    """
+    try:
+        path.stat()
+    except (OSError, ValueError) as error:
+        if isinstance(error, ValueError) or error.errno == errno.ENAMETOOLONG:
+            why = error.strerror if isinstance(error, OSError) else error
+            raise ConfigError([f"{name}: {shown(str(path))} can be no path ({why}); give another one"]) from error
+    return path
 
 
 @contextmanager

@@ -29,12 +29,6 @@ MEANS, SIZES, INCLUDED = "label_means/values", "label_means/sizes", "included"
 FEATURE_VALUES, FEATURE_LOGITS, FEATURE_LABELS = "features/values", "features/logits", "features/labels"
 """What a client sends of each of its private samples, where an algorithm exchanges features."""
 
-EVALUATION = "evaluation"
-"""First part of the names of what a simulated client hands over for evaluation, which no algorithm sees."""
-
-TEST_LOGITS, TEST_MASK, TEST_FEATURES = (f"{EVALUATION}/{name}" for name in ("logits", "mask", "features"))
-"""A client's logits on the test samples, where it answers on them, and their features."""
-
 LOGIT_BOUND = 1e4
 """Largest absolute logit a report may hold; softmax saturates three orders of magnitude earlier."""
 
@@ -64,8 +58,8 @@ class ClientReport:
 
     ``logits`` are float32 and finite, one row per public sample it was asked about (none where the algorithm exchanges
     something else); ``mask`` is False where the client abstains (None: nowhere); ``examples`` is the number of private
-    training samples; ``arrays`` is what else it sent, by name; ``sent`` the bytes of all that; ``codes`` what
-    stands for the logits in the message.
+    training samples, 1 where clients do not tell; ``arrays`` is what else it sent, by name; ``sent`` the bytes of all
+    that; ``codes`` what stands for the logits in the message.
     """
 
     client: int
@@ -93,15 +87,31 @@ class Consensus:
 
 
 @dataclass(frozen=True)
+class Host:
+    """What whoever runs clients has fixed for them, which no message of a server changes.
+
+    ``memory`` is the folder in which clients note what they have given away in secure sums, with their secrets between
+    the steps. ``keys`` is that of their private signing keys and ``directory`` the file with everybody's public ones
+    (both None: a simulation, or a trial, where the experiment's seed stands for them).
+    """
+
+    memory: str
+    keys: str | None = None
+    directory: str | None = None
+
+
+@dataclass(frozen=True)
 class Job:
     """One piece of work that every addressed client does.
 
     ``kind`` is ``round`` (a round of the algorithm), ``local`` (train alone for all rounds, answer with test accuracy)
     or a step of a round's secure sum (``fedkd.client.secure_terms``). ``config`` is the resolved configuration as JSON;
-    ``parameters`` is what all clients are sent, ``personal`` what single clients are sent besides; ``probe`` also asks
-    for logits on the test samples, for evaluation only. ``state_dir`` is where clients keep what they need between
-    rounds (None: nowhere); ``accepted`` is the last round of which each client's report was accepted (absent: none), at
-    whose end it goes on; ``wants`` names the arrays that clients are to send besides what their rule does.
+    ``parameters`` is what all clients are sent, ``personal`` what single clients are sent besides. With ``measure`` a
+    simulated client also measures itself (``Measurement``), with ``probe`` on the test samples too. ``state_dir`` is
+    where clients keep what they need between rounds (None: nowhere); ``accepted`` is the last round of which each
+    client's report was accepted (absent: none), at whose end it goes on; ``wants`` names the arrays that clients are to
+    send besides what their rule does. ``host`` never travels: whoever runs the client puts it in (None: clients are
+    asked for no secure sums).
     """
 
     kind: str
@@ -109,20 +119,45 @@ class Job:
     config: str
     parameters: Arrays = field(default_factory=dict)
     personal: Mapping[int, Arrays] = field(default_factory=dict)
+    measure: bool = False
     probe: bool = False
     state_dir: str | None = None
     accepted: Mapping[int, int] = field(default_factory=dict)
     wants: frozenset[str] = frozenset()
+    host: Host | None = None
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What a simulated client measures for the simulator's user: handed over beside what it releases, never within.
+
+    Accuracies are shares in [0, 1]. ``test_logits`` ``[tests, classes]`` and ``test_mask`` ``[tests]`` are its answers
+    on the test samples, as its mechanism would make them; ``test_features`` ``[tests, dims]`` their embeddings, where
+    the algorithm exchanges such. No algorithm sees any of it, and the node of a Flower app measures nothing.
+    """
+
+    validation_accuracy: float | None = None
+    test_accuracy: float | None = None
+    test_logits: npt.NDArray[Any] | None = None
+    test_mask: npt.NDArray[Any] | None = None
+    test_features: npt.NDArray[Any] | None = None
 
 
 @dataclass(frozen=True)
 class Reply:
-    """A client's answer to a ``Job``: arrays and numbers, or the reason why there are none."""
+    """A client's answer to a ``Job``: what it releases, or the reason why there is nothing.
+
+    ``arrays`` by name, and what it declares: the ``round`` it answers for, the digest of its public set, and its number
+    of private training ``examples``, where it may tell. ``measured`` is no part of the release: see ``Measurement``.
+    """
 
     client: int
     arrays: Arrays = field(default_factory=dict)
-    metrics: Mapping[str, float | int | str] = field(default_factory=dict)
+    round: int | None = None
+    examples: int | None = None
+    public_digest: str | None = None
     error: str | None = None
+    measured: Measurement | None = None
 
     @property
     def ok(self) -> bool:
@@ -135,13 +170,12 @@ def state_arrays(state: Mapping[str, Tensor]) -> Arrays:
 
 
 def traffic_of(arrays: Arrays) -> Traffic:
-    """The bytes of arrays, by what they are; what serves evaluation only is not counted."""
+    """The bytes of arrays, by what they are."""
     sizes = {"logits": 0, "parameters": 0, "other": 0}
     for name, array in arrays.items():
         group = name.partition("/")[0]
-        if group != EVALUATION:
-            kind = "logits" if group in {LOGITS, CONSENSUS} else "parameters" if group == PARAMETERS else "other"
-            sizes[kind] += array.nbytes
+        kind = "logits" if group in {LOGITS, CONSENSUS} else "parameters" if group == PARAMETERS else "other"
+        sizes[kind] += array.nbytes
     return Traffic(**sizes)
 
 

@@ -12,7 +12,6 @@ import importlib
 import os
 import re
 import sys
-import traceback
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.abc import MetaPathFinder
@@ -21,6 +20,8 @@ from pathlib import Path
 from types import ModuleType
 
 from fedkd.core.errors import PluginError
+from fedkd.core.faults import described
+from fedkd.core.files import is_file
 
 FOLDERS = ("strategies", "strategies/rules", "clients", "clients/rules")
 """Where plug-in files are looked for, below the folder where the user works and below the shipped one."""
@@ -110,7 +111,7 @@ def users_file(folder: str, name: str) -> PluginFile | None:
 def shipped_file(folder: str, name: str) -> PluginFile | None:
     """The shipped file of that name, if there is one."""
     file = PluginFile(SHIPPED, folder, name)
-    return file if file.path.is_file() else None
+    return file if is_file(file.path) else None
 
 
 def names_in(folder: str) -> list[str]:
@@ -123,26 +124,6 @@ def names_in(folder: str) -> list[str]:
         except PluginError:
             found.add(name)
     return sorted(found)
-
-
-def described(error: BaseException, origin: Path | None = None) -> str:
-    """``FILE, line N: ValueError: message``, where the line is the last that was reached in the folder of ``origin``.
-
-    Without an ``origin``, in any file but Python's and these modules' own.
-    """
-    if isinstance(error, SyntaxError) and error.filename:
-        return f"{error.filename}, line {error.lineno}: {type(error).__name__}: {error.msg}"
-    text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-    own = (__file__, str(_PACKAGE / "core" / "plugins.py"))
-    lines = [
-        frame
-        for frame in traceback.extract_tb(error.__traceback__)
-        if frame.filename not in own and not frame.filename.startswith("<") and frame.filename != importlib.__file__
-    ]
-    beside = [frame for frame in lines if origin is not None and Path(frame.filename).parent == origin.parent]
-    if found := beside or ([] if origin is not None else lines):
-        return f"{found[-1].filename}, line {found[-1].lineno}: {text}"
-    return text if origin is None else f"{origin}: {text}"
 
 
 @lru_cache(maxsize=64)

@@ -6,10 +6,10 @@ user works, then of the shipped one (``fedkd.core.plugin_files``); for kinds who
 """
 
 import dataclasses
-import difflib
 import importlib
 import importlib.util
 import inspect
+import json
 import pkgutil
 from collections.abc import Iterator, Mapping
 from functools import cache
@@ -21,6 +21,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
 from fedkd.core import plugin_files
 from fedkd.core.errors import PluginError
+from fedkd.core.faults import described
+from fedkd.core.files import is_file
+from fedkd.core.wording import cut, explain, nearest, shown
 
 
 @dataclasses.dataclass(frozen=True)
@@ -141,56 +144,71 @@ def options_of(cls: type) -> list[dataclasses.Field[Any]]:
 
 def check(kind: PluginKind, name: str, options: Mapping[str, Any]) -> list[str]:
     """Everything wrong with a name and its options, as ``key: message`` lines relative to the plug-in's section."""
+    return read_options(kind, name, options)[0]
+
+
+def read_options(kind: PluginKind, name: str, options: Mapping[str, Any]) -> tuple[list[str], dict[str, Any]]:
+    """What ``check`` says, and the options as their types have them: 1 is 1.0 where a float is wanted."""
     try:
         cls = resolve(kind, name)
     except PluginError as error:
-        return [f"name: {error}"]
-    problems, _ = _validate(cls, options)
-    return problems
+        return [f"name: {error}"], dict(options)
+    problems, parsed = _parse(kind, cls, options)
+    if parsed is None or problems:
+        return problems, dict(options)
+    try:
+        return [], parsed.model_dump(mode="json", exclude_unset=True)
+    except Exception:
+        # A type of the user's own that can be read and not written.
+        return [], dict(options)
 
 
 def build(kind: PluginKind, name: str, options: Mapping[str, Any] | None = None) -> Any:
     """The plug-in called ``name`` with ``options``; raises ``PluginError`` listing every option that does not fit."""
     cls = resolve(kind, name)
-    problems, values = _validate(cls, options or {})
-    if problems:
+    problems, parsed = _parse(kind, cls, options or {})
+    if problems or parsed is None:
         raise PluginError(f"{kind.noun} {name!r}: " + "; ".join(problems))
-    try:
-        return cls(**values)
-    except ValueError as error:
-        raise PluginError(f"{kind.noun} {name!r}: {error}") from error
+    return cls(**_values(cls, parsed))
 
 
-def _validate(cls: type, options: Mapping[str, Any]) -> tuple[list[str], dict[str, Any]]:
+def _parse(kind: PluginKind, cls: type, options: Mapping[str, Any]) -> tuple[list[str], BaseModel | None]:
+    """What is wrong with the options, and the same parsed by their types, if that can be."""
     fields = {field.name: field for field in options_of(cls)}
     problems = [
-        f"{key}: unknown option of {cls.__name__}{_did_you_mean(key, list(fields))}"
+        f"{cut(key)}: unknown option of {cls.__name__}{_did_you_mean(key, list(fields), 'name')}"
         for key in options
         if key not in fields
     ]
     try:
         model = _model_of(cls)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         # A name that the file does not define, or a type that pydantic does not know.
         file = inspect.getsourcefile(cls)
-        return [f"name: the options of {cls.__name__} in {file} cannot be read: {plugin_files.described(error)}"], {}
+        return [f"name: the options of {cls.__name__} in {file} cannot be read: {described(error)}"], None
     try:
-        parsed = model(**{key: value for key, value in options.items() if key in fields})
+        # As JSON, for which types are strict, and lists and texts do for what JSON does not have.
+        text = json.dumps({key: value for key, value in options.items() if key in fields})
+        parsed = model.model_validate_json(text, strict=True)
     except ValidationError as error:
-        for fault in error.errors():
-            path = ".".join(str(part) for part in fault["loc"])
-            given = "" if fault["type"] == "missing" else f", got {fault['input']!r}"
-            problems.append(f"{path}: {fault['msg']}{given}")
-        return problems, {}
-    values = {name: getattr(parsed, name) for name in fields}
+        see = f"see `fedkd list {kind.plural}` for what it takes"
+        problems += [explain(".".join(map(str, fault["loc"])), fault, see) for fault in error.errors()]
+        return problems, None
+    except (Exception, SystemExit) as error:
+        # A value that no configuration file could hold, or a default that the class fails to make.
+        return [*problems, f"name: the options of {cls.__name__} cannot be read: {described(error)}"], None
     if not problems:
         try:
-            cls(**values)
+            cls(**_values(cls, parsed))
         except ValueError as error:
             problems.append(str(error))
-        except Exception as error:
-            problems.append(f"name: {cls.__name__} cannot be made: {plugin_files.described(error)}")
-    return problems, values
+        except (Exception, SystemExit) as error:
+            problems.append(f"name: {cls.__name__} cannot be made: {described(error)}")
+    return problems, parsed
+
+
+def _values(cls: type, parsed: BaseModel) -> dict[str, Any]:
+    return {field.name: getattr(parsed, field.name) for field in options_of(cls)}
 
 
 @cache
@@ -206,7 +224,9 @@ def _model_of(cls: type) -> type[BaseModel]:
         else:
             default = ...
         schema[field.name] = (hints[field.name], default)
-    return create_model(cls.__name__, __config__=ConfigDict(arbitrary_types_allowed=True), **schema)
+    return create_model(
+        cls.__name__, __config__=ConfigDict(arbitrary_types_allowed=True, allow_inf_nan=False), **schema
+    )
 
 
 class _NoPluginError(PluginError):
@@ -231,10 +251,10 @@ def _unknown(kind: PluginKind, name: str) -> PluginError:
     root = plugin_files.working_folder()
     own = None if root is None or not kind.by_path else root / kind.source / f"{name}.py"
     there = ""
-    if name.isidentifier() and own is not None and own.is_file():
+    if name.isidentifier() and own is not None and is_file(own):
         there = f"; {own} defines no subclass of fedkd's {kind.base_class().__name__}"
     choices = [choice for choice in names(kind) if choice != name]
-    return _NoPluginError(f"unknown {kind.noun} {name!r}{there}{_did_you_mean(name, choices)}")
+    return _NoPluginError(f"unknown {kind.noun} {shown(name)}{there}{_did_you_mean(name, choices)}")
 
 
 def _only_class(kind: PluginKind, name: str, module: ModuleType) -> type:
@@ -267,27 +287,35 @@ def _subclasses(kind: PluginKind, module: ModuleType) -> tuple[type, ...]:
 
 def _resolve_import(kind: PluginKind, name: str) -> type:
     module_name, _, class_name = name.partition(":")
+    if not all(part.isidentifier() for part in (*module_name.split("."), class_name)):
+        raise PluginError(
+            f"{kind.noun} {shown(name)}: is written module:Class, such as my_mod:MyClass; name a class so"
+        )
     folder = plugin_files.working_folder()
     if folder is not None:
         # That is where people keep the file they are trying out.
         plugin_files.import_from(folder)
     try:
         module = importlib.import_module(module_name)
+        cls = getattr(module, class_name, None)
     except (Exception, SystemExit) as error:
         absent = isinstance(error, ModuleNotFoundError) and f"{module_name}.".startswith(f"{error.name}.")
-        what = str(error) if absent else plugin_files.described(error)
+        what = str(error) if absent else described(error)
         remedy = "run from its folder, install it, or put its folder on PYTHONPATH" if absent else "mend the file"
         raise PluginError(f"{kind.noun} {name!r}: cannot import {module_name!r} ({what}); {remedy}") from error
-    cls = getattr(module, class_name, None)
     base = kind.base_class()
     if not (inspect.isclass(cls) and issubclass(cls, base)):
-        raise PluginError(f"{kind.noun} {name!r}: {class_name} must be a subclass of {base.__name__} in {module_name}")
+        meant = nearest(class_name, (each.__name__ for each in _subclasses(kind, module)))
+        hint = f"; did you mean {meant!r}?" if meant is not None and meant != class_name else ""
+        raise PluginError(
+            f"{kind.noun} {name!r}: {class_name} must be a subclass of {base.__name__} in {module_name}{hint}"
+        )
     if missing := sorted(getattr(cls, "__abstractmethods__", ())):
         raise PluginError(f"{kind.noun} {name!r}: {class_name} lacks {', '.join(missing)}; write what is missing")
     return cls
 
 
-def _did_you_mean(name: str, choices: list[str]) -> str:
-    close = difflib.get_close_matches(name, choices, n=1)
+def _did_you_mean(name: str, choices: list[str], *others: str) -> str:
+    close = nearest(name, [*choices, *others])
     listing = ", ".join(choices) if choices else "none"
-    return f"; did you mean {close[0]!r}?" + f" (choices: {listing})" if close else f"; choices: {listing}"
+    return f"; did you mean {close!r}?" + f" (choices: {listing})" if close else f"; choices: {listing}"

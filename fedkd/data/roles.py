@@ -1,6 +1,7 @@
 """Which sample plays which role; roles never mix."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -28,10 +29,7 @@ def prepare(config: ExperimentConfig) -> ExperimentData:
 
     Raises ``ConfigError`` with every size that the data do not allow, ``DataError`` when data are missing.
     """
-    source = _load(config, config.data.dataset)
-    other = None
-    if config.data.public.dataset is not None and config.data.public.dataset.name != config.data.dataset.name:
-        other = _load(config, config.data.public.dataset)
+    source, other = _sources(config)
     if problems := list(_problems(config, source, other)):
         raise ConfigError(problems)
 
@@ -61,10 +59,7 @@ def unused_samples(
     They follow the private ones in the shuffled order, so that which samples are private and which are left over is a
     matter of chance alone; none where ``data.private_size`` is null. Raises as ``prepare`` does.
     """
-    source = _load(config, config.data.dataset)
-    other = None
-    if config.data.public.dataset is not None and config.data.public.dataset.name != config.data.dataset.name:
-        other = _load(config, config.data.public.dataset)
+    source, other = _sources(config)
     _, available, pixels = _divided(config, source, other)
     size = config.data.private_size
     left = available[len(available) if size is None else size :]
@@ -81,9 +76,23 @@ def _divided(config: ExperimentConfig, source: ImageSet, other: ImageSet | None)
     return order[:0], order, fit_to_shape(other.train_images[chosen], source.shape)
 
 
-def _load(config: ExperimentConfig, spec: Plugin) -> ImageSet:
+def _sources(config: ExperimentConfig) -> tuple[ImageSet, ImageSet | None]:
+    """The data set, and the other one of the public samples, unless that has the same source with the same options."""
+    root, public = resolve_root(config.data.root), config.data.public.dataset
+    source = _source(config.data.dataset)
+    other = None if public is None else _source(public)
+    if other is not None and type(other) is type(source) and _options(other) == _options(source):
+        other = None
+    return source.load(root), None if other is None else other.load(root)
+
+
+def _source(spec: Plugin) -> DataSource:
     source: DataSource = plugins.build(plugins.DATASET, spec.name, spec.options)
-    return source.load(resolve_root(config.data.root))
+    return source
+
+
+def _options(source: DataSource) -> list[Any]:
+    return [getattr(source, field.name) for field in plugins.options_of(type(source))]
 
 
 def _shuffled(count: int, seed: int, purpose: str) -> Int[Tensor, " samples"]:

@@ -7,7 +7,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from fedkd.core.errors import DataError
+from fedkd.core.errors import ConfigError, DataError
+from fedkd.core.files import checked_path
+from fedkd.core.wording import shown
 
 
 @dataclass(frozen=True)
@@ -74,5 +76,11 @@ class DataSource(ABC):
 
 
 def resolve_root(root: str | None) -> Path:
-    """The folder of downloaded data sets: ``data.root``, or ``~/.cache/fedkd`` where it is null."""
-    return Path("~/.cache/fedkd" if root is None else root).expanduser()
+    """The folder of downloaded data sets: ``data.root``, or ``~/.cache/fedkd`` where it is null.
+
+    Raises ``ConfigError`` for what cannot be a folder.
+    """
+    try:
+        return checked_path("data.root", Path("~/.cache/fedkd" if root is None else root).expanduser())
+    except RuntimeError as error:
+        raise ConfigError([f"data.root: {error}, got {shown(root)}; give the folder's whole path"]) from error

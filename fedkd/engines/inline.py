@@ -1,13 +1,14 @@
 """All clients in this process, without Flower and Ray."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import groupby
 from types import TracebackType
 from typing import Self
 
 from fedkd.client.performer import attempt_all, load_client_fn
 from fedkd.core.compute import fixed_threads
-from fedkd.core.messages import Job, Reply
+from fedkd.core.messages import Host, Job, Reply
 from fedkd.engines.resources import Workload
 
 
@@ -31,6 +32,8 @@ class InlineEngine:
     def run(self, job: Job, clients: Sequence[int]) -> Iterator[Reply]:
         """One reply per client; a client that raised has ``error`` set."""
         client_fn = load_client_fn(self._workload.client_fn)
+        if self._workload.memory is not None:
+            job = replace(job, host=Host(self._workload.memory))
         for threads, members in groupby(clients, key=lambda client: self._workload.need_of(client).threads):
             replies = attempt_all(client_fn, job, tuple(members))
             while True:

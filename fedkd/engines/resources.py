@@ -20,7 +20,8 @@ class Workload:
 
     ``clients`` is how many clients there are in all; ``client_fn`` the import path of the function that does one
     client's work; ``costs`` maps clients to their relative cost (default: all equal), ``resources`` to what they need
-    (default: one core each); ``answer_bytes`` is about what one client sends.
+    (default: one core each); ``answer_bytes`` is about what one client sends. ``memory`` is the folder in which
+    simulated clients note what they gave away in secure sums; the nodes of a deployment have folders of their own.
     """
 
     clients: int = 1
@@ -28,6 +29,7 @@ class Workload:
     costs: Mapping[int, float] | None = None
     resources: Mapping[int, ResourceConfig] = field(default_factory=dict)
     answer_bytes: int = 1
+    memory: str | None = None
 
     def need_of(self, client: int) -> ResourceConfig:
         """What a client needs while it works."""

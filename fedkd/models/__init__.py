@@ -1,6 +1,6 @@
 """Models: the architectures of students and clients, one file each, and what is done with any model."""
 
-from fedkd.models._base import Architecture
+from fedkd.models._base import Architecture, Widths
 from fedkd.models._build import build_model
 from fedkd.models._embedding import embed, embeddings
 from fedkd.models._optimise import batch_sizes, batches, make_optimiser
@@ -12,6 +12,7 @@ __all__ = [
     "Architecture",
     "ModelProfile",
     "Trial",
+    "Widths",
     "accuracy",
     "batch_sizes",
     "batches",

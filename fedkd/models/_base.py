@@ -1,9 +1,13 @@
 """The base class of every architecture."""
 
 from abc import ABC, abstractmethod
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
+from pydantic import Field
 from torch import nn
+
+Widths = Annotated[tuple[Annotated[int, Field(ge=1, le=16_384)], ...], Field(max_length=16)]
+"""The type of an option with the widths of a network's layers: what lies between two takes a gigabyte at most."""
 
 
 class Architecture(ABC):

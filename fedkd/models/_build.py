@@ -11,7 +11,7 @@ from torch.nn.parameter import is_lazy
 from fedkd.config.schema import Plugin
 from fedkd.core import plugins
 from fedkd.core.errors import PluginError
-from fedkd.core.plugin_files import described
+from fedkd.core.faults import told_by_line
 from fedkd.core.seeding import ambient_randomness
 from fedkd.models._base import Architecture
 
@@ -56,15 +56,9 @@ def _built(
     architecture: Architecture, name: str, shape: tuple[int, int, int], classes: int, seeds: torch.Generator
 ) -> nn.Module:
     """What ``build`` returns, with everything that it draws taken from ``seeds``."""
-    with ambient_randomness(torch.Generator().manual_seed(int(torch.randint(2**62, (), generator=seeds)))):
-        try:
-            model: object = architecture.build(shape, classes)
-        except PluginError:
-            raise
-        except (Exception, SystemExit) as error:
-            raise PluginError(
-                f"model {name!r}: build({shape}, {classes}) fails in {described(error)}; mend it there"
-            ) from error
+    draw = torch.Generator().manual_seed(int(torch.randint(2**62, (), generator=seeds)))
+    with told_by_line(f"model {name!r}: build({shape}, {classes})", PluginError), ambient_randomness(draw):
+        model: object = architecture.build(shape, classes)
     if not isinstance(model, nn.Module):
         raise PluginError(
             f"model {name!r}: build must return a torch.nn.Module, got {type(model).__name__}; return one"

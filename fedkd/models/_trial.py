@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from fedkd.core.compute import failing_layer, laid_out_for
 from fedkd.core.errors import PluginError
-from fedkd.core.plugin_files import described
+from fedkd.core.faults import described
 from fedkd.core.seeding import ambient_randomness
 from fedkd.models._build import some
 
@@ -30,7 +30,6 @@ def placed(model: nn.Module, name: str, shape: tuple[int, int, int], device: tor
     With convolutions in the memory format channels_last, which is faster, if the model computes the same so, forward
     and backward. ``laid_out_for`` lays images out alike. Raises ``PluginError`` for a model that cannot be copied.
     """
-    model = model.to(device)
     try:
         other = copy.deepcopy(model)
     except RuntimeError as error:
@@ -38,10 +37,11 @@ def placed(model: nn.Module, name: str, shape: tuple[int, int, int], device: tor
             f"model {name!r}: cannot be copied ({error}); keep tensors that are computed from parameters out of its "
             "attributes (take torch.nn.utils.parametrizations.weight_norm for torch.nn.utils.weight_norm)"
         ) from error
+    model = model.to(device)
     if not any(parameter.ndim == 4 for parameter in model.parameters()):
         return model
     try:
-        other = other.to(memory_format=torch.channels_last)
+        other = other.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         alike = _alike(model, other, shape)
     except Exception:
         # Whatever such a model raises in the one format (view, as_strided), it need not raise in the other.

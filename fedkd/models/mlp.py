@@ -5,22 +5,17 @@ from itertools import pairwise
 
 from torch import nn
 
-from fedkd.models import Architecture
+from fedkd.models import Architecture, Widths
 
 
 @dataclass(frozen=True)
 class Mlp(Architecture):
     """Fully connected layers with ReLU; the default is the 2NN of McMahan et al. 2017 (arXiv:1602.05629).
 
-    ``hidden`` are the widths of the hidden layers; none gives logistic regression. Raises ``ValueError`` on a width
-    below 1.
+    ``hidden`` are the widths of the hidden layers; none gives logistic regression.
     """
 
-    hidden: tuple[int, ...] = (200, 200)
-
-    def __post_init__(self) -> None:
-        if any(width < 1 for width in self.hidden):
-            raise ValueError(f"hidden: every width must be at least 1, got {list(self.hidden)}; remove empty layers")
+    hidden: Widths = (200, 200)
 
     def build(self, shape: tuple[int, int, int], classes: int) -> nn.Module:
         channels, height, width = shape

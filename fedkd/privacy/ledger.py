@@ -21,15 +21,15 @@ class PrivacyLedger:
     """
 
     def __init__(self) -> None:
-        self._charges: dict[int, dict[int, list[DpEvent]]] = {}
+        self._charges: dict[int, dict[int, list[tuple[DpEvent, str]]]] = {}
 
-    def charge(self, client: int, round: int, event: DpEvent) -> None:
-        """Note what ``round`` takes from ``client``."""
+    def charge(self, client: int, round: int, event: DpEvent, attempt: str = "") -> None:
+        """Note what ``round`` takes from ``client``, in the attempt of that name."""
         if not event:
             raise ValueError("event must hold at least one release; what is not private has no place in a ledger")
         noted = self._charges.setdefault(client, {}).setdefault(round, [])
-        if event not in noted:
-            noted.append(event)
+        if (event, attempt) not in noted:
+            noted.append((event, attempt))
 
     @property
     def clients(self) -> tuple[int, ...]:
@@ -43,7 +43,7 @@ class PrivacyLedger:
     def composed(self, client: int) -> DpEvent:
         """Everything that ``client`` was charged, as one composition; empty for a client that was not."""
         rounds = self._charges.get(client, {})
-        return compress(part for events in rounds.values() for event in events for part in event)
+        return compress(part for events in rounds.values() for event, _ in events for part in event)
 
     def epsilon_of(self, client: int, delta: float) -> float:
         """ε of ``client`` at ``delta``; 0 for a client that was never charged."""
@@ -69,10 +69,10 @@ class PrivacyLedger:
         """All charges, of types that JSON has."""
         return {
             "charges": [
-                {"client": client, "round": round, "event": [part.to_mapping() for part in event]}
+                {"client": client, "round": round, "attempt": name, "event": [part.to_mapping() for part in event]}
                 for client, rounds in sorted(self._charges.items())
                 for round, events in sorted(rounds.items())
-                for event in events
+                for event, name in events
             ]
         }
 
@@ -80,7 +80,7 @@ class PrivacyLedger:
         """Add what ``state_dict`` returned to what is there: nothing that was charged is ever taken back."""
         for entry in state["charges"]:
             event = tuple(GaussianEvent.from_mapping(part) for part in entry["event"])
-            self.charge(int(entry["client"]), int(entry["round"]), event)
+            self.charge(int(entry["client"]), int(entry["round"]), event, str(entry["attempt"]))
 
 
 def largest_epsilon(compositions: Iterable[DpEvent], delta: float) -> float:

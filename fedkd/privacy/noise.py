@@ -26,7 +26,12 @@ def seeded_noise(seed: int, *, round: int, client: int, purpose: str, attempt: s
 
 def system_noise() -> np.random.Generator:
     """The noise of a real release: ChaCha20 under a key that the operating system draws, and that nobody keeps."""
-    return np.random.Generator(ChaCha(key=int.from_bytes(os.urandom(_KEY_BYTES), "big"), rounds=20))
+    return keyed_noise(os.urandom(_KEY_BYTES))
+
+
+def keyed_noise(key: bytes) -> np.random.Generator:
+    """The noise of a real release that may have to be repeated: ChaCha20 under a secret key of 32 bytes."""
+    return np.random.Generator(ChaCha(key=int.from_bytes(key, "big"), rounds=20))
 
 
 def gaussian(shape: Sequence[int], deviation: float, generator: np.random.Generator) -> Float[Tensor, "..."]:

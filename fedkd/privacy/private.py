@@ -16,6 +16,7 @@ class Private(ABC):
     """A logit mechanism or a teacher with a proof: what is protected, what a round costs, whether a signal is left.
 
     ``covers`` names what clients may send under the proof; everything else that depends on private data breaks it.
+    Among it is ``examples``, their number of training samples, where accounting takes that as public.
     ``noise_option`` names the option that is the noise.
     """
 
@@ -52,3 +53,8 @@ class Private(ABC):
             return self.with_noise(noise).dp_event(release)
 
         return self.with_noise(noise_for_target(event, releases, epsilon=target, delta=delta))
+
+
+def discloses(mechanism: object, what: str) -> bool:
+    """Whether clients may send something of that name: anything under a mechanism without a proof."""
+    return not isinstance(mechanism, Private) or what in mechanism.covers

@@ -27,12 +27,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import TypeAdapter
 from torch import Tensor
 
-from fedkd.config.load import parse_config, to_mapping
+from fedkd.config.load import parse_config, read_yaml, to_mapping
 from fedkd.config.schema import ExperimentConfig
+from fedkd.config.strict_yaml import dump_yaml
 from fedkd.core.errors import ConfigError, RunError
 from fedkd.core.files import PARTIAL, replace_file, writing
 from fedkd.privacy.ledger import PrivacyLedger
@@ -117,8 +117,8 @@ class RunDirectory:
         """The run's config; raises ``RunError`` when its file is damaged."""
         path = self.path / _CONFIG
         try:
-            return parse_config(yaml.safe_load(path.read_text(encoding="utf-8")) or {})
-        except (OSError, UnicodeDecodeError, yaml.YAMLError, ConfigError) as error:
+            return parse_config(read_yaml(path).content)
+        except ConfigError as error:
             raise RunError(f"{path} cannot be used ({error}); put it back as the run wrote it") from error
 
     @property
@@ -136,8 +136,7 @@ class RunDirectory:
 
     def write_config(self, config: ExperimentConfig) -> None:
         """Write the resolved config."""
-        text = yaml.safe_dump(to_mapping(config), sort_keys=False, allow_unicode=True)
-        replace_file(self.path / _CONFIG, text.encode())
+        replace_file(self.path / _CONFIG, dump_yaml(to_mapping(config)).encode())
 
     def begin(self) -> None:
         """Get ready for the first round."""

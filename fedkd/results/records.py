@@ -29,7 +29,8 @@ class SecureRecord:
     """A round's secure sum: over whom, how few would have done, who dropped out when, which messages were refused.
 
     A client that drops out once its masked report is in stays among the ``survivors``. ``error_bound`` is the most by
-    which a number of the decoded sum differs from that of the clients' own numbers.
+    which a number of the decoded sum differs from that of the clients' own numbers. Sums of one round whose clients
+    added other noise differ in ``attempt``, counted from 1.
     """
 
     threshold: int
@@ -37,6 +38,7 @@ class SecureRecord:
     dropouts: tuple[SecureDropout, ...]
     rejected: tuple[SecureDropout, ...]
     error_bound: float
+    attempt: int = 1
 
 
 @dataclass(frozen=True)

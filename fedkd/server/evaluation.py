@@ -3,14 +3,16 @@
 import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
+import numpy.typing as npt
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from fedkd.aggregation.report_buffer import joined
 from fedkd.aggregation.strategy import LogitAggregator
-from fedkd.core.messages import TEST_LOGITS, TEST_MASK, UNKNOWN_LABEL, ClientReport
+from fedkd.core.messages import UNKNOWN_LABEL, ClientReport, Measurement
 from fedkd.distillation.diagnosis import ValidationReport, validate_student
 from fedkd.experiment import Experiment
 from fedkd.models import accuracy, hit_rate, predict
@@ -44,21 +46,38 @@ def teacher_accuracy(experiment: Experiment, targets: Targets) -> float | None:
     return hit_rate(targets.teacher.log_probabilities[hidden], public.truth[known][hidden])
 
 
-def reports_on_test(experiment: Experiment, reports: Sequence[ClientReport]) -> dict[int, ClientReport]:
-    """The valid clients' logits on the test samples, where they were asked for them."""
+def reports_on_test(
+    experiment: Experiment, reports: Sequence[ClientReport], measured: Mapping[int, Measurement]
+) -> dict[int, ClientReport]:
+    """The valid clients' logits on the test samples, where they measured them."""
     shape = (experiment.data.test_labels.numel(), experiment.data.classes)
     found = {}
     for report in reports:
-        logits, mask = report.arrays.get(TEST_LOGITS), report.arrays.get(TEST_MASK)
-        if logits is not None and logits.shape == shape:
-            # Without logits on public samples they are still part of a message, which cannot be written to.
-            writable = logits if logits.flags.writeable else logits.copy()
+        own = measured.get(report.client, Measurement())
+        if own.test_logits is not None and own.test_logits.shape == shape:
             found[report.client] = replace(
                 report,
-                logits=torch.from_numpy(writable),
-                mask=None if mask is None else torch.from_numpy(mask.copy()),
+                logits=_tensor(own.test_logits),
+                mask=None if own.test_mask is None else _tensor(own.test_mask),
             )
     return found
+
+
+def features_on_test(
+    experiment: Experiment, measured: Mapping[int, Measurement]
+) -> dict[int, Float[Tensor, "tests dims"]]:
+    """The clients' embeddings of the test samples, where they measured them."""
+    tests = experiment.data.test_labels.numel()
+    return {
+        client: _tensor(own.test_features)
+        for client, own in measured.items()
+        if own.test_features is not None and own.test_features.shape[0] == tests
+    }
+
+
+def _tensor(array: npt.NDArray[Any]) -> Tensor:
+    # What came through a message cannot be written to.
+    return torch.from_numpy(array if array.flags.writeable else array.copy())
 
 
 def teacher_accuracy_on_test(

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -16,9 +16,9 @@ from fedkd.core.messages import (
     LABEL_COUNTS,
     LOGIT_BOUND,
     LOGITS,
-    TEST_LOGITS,
     Arrays,
     ClientReport,
+    Measurement,
     Reply,
     traffic_of,
 )
@@ -31,8 +31,9 @@ class Expectation:
 
     ``decode`` turns a client's message into logits for the samples it was asked about, and raises ``ValueError`` when
     it cannot; None when the algorithm exchanges no logits. ``wants`` are the arrays that the job asks for besides.
-    ``fault`` says what else is wrong with a report. ``tests`` is the number of test samples that were asked about
-    besides; ``keeps_codes`` is False where nobody needs the codes.
+    ``counted`` is False where clients do not tell how many samples they have; each then counts as one. ``fault`` says
+    what else is wrong with a report. ``tests`` is the number of test samples on which clients may have measured their
+    logits besides; ``keeps_codes`` is False where nobody needs the codes.
     """
 
     round: int
@@ -41,6 +42,7 @@ class Expectation:
     public_digest: str
     decode: Callable[[int, bytes], Decoded] | None = None
     wants: frozenset[str] = frozenset()
+    counted: bool = True
     fault: Callable[[ClientReport], str | None] = lambda report: None
     tests: int = 0
     keeps_codes: bool = True
@@ -50,8 +52,20 @@ class _MalformedError(ValueError):
     """Why a report cannot be used."""
 
 
-def collect_reports(replies: Iterable[Reply], expected: Expectation) -> tuple[list[ClientReport], list[Failure]]:
-    """The valid reports sorted by client id, and one failure with its reason for every other expected client.
+@dataclass(frozen=True)
+class Collected:
+    """The valid reports sorted by client id, and one failure with its reason for every other client.
+
+    ``measured`` is what clients with valid reports measured for the simulator's user.
+    """
+
+    reports: list[ClientReport]
+    failures: tuple[Failure, ...]
+    measured: dict[int, Measurement]
+
+
+def collect_reports(replies: Iterable[Reply], expected: Expectation) -> Collected:
+    """What a round's replies come to.
 
     A client that answers twice is dropped; an answer from a client that was not asked is a failure too. Replies are
     read as they come and then let go; the logits of all reports lie in one block (``fedkd.aggregation.report_buffer``).
@@ -60,12 +74,13 @@ def collect_reports(replies: Iterable[Reply], expected: Expectation) -> tuple[li
     shelf = ReportBuffer(sorted(asked), expected.tests)
     answers: Counter[int] = Counter()
     read: dict[int, ClientReport | Failure] = {}
+    measured: dict[int, Measurement] = {}
     for reply in replies:
         client = reply.client
         answers[client] += 1
         if client in asked and answers[client] == 1:
             try:
-                read[client] = _read(reply, expected, shelf)
+                read[client], measured[client] = _read(reply, expected, shelf)
             except _MalformedError as reason:
                 read[client] = Failure(client, str(reason))
     for client in asked | set(answers):
@@ -75,8 +90,12 @@ def collect_reports(replies: Iterable[Reply], expected: Expectation) -> tuple[li
             count = answers[client]
             read[client] = Failure(client, f"sent {count} reports for one round" if count else "sent nothing")
     found = [read[client] for client in sorted(read)]
-    reports = shelf.compact([report for report in found if isinstance(report, ClientReport)])
-    return reports, [failure for failure in found if isinstance(failure, Failure)]
+    reports = [report for report in found if isinstance(report, ClientReport)]
+    measured = {report.client: measured[report.client] for report in reports}
+    tests = {client: own.test_logits for client, own in measured.items() if own.test_logits is not None}
+    reports, tests = shelf.compact(reports, tests)
+    measured |= {client: replace(measured[client], test_logits=logits) for client, logits in tests.items()}
+    return Collected(reports, tuple(each for each in found if isinstance(each, Failure)), measured)
 
 
 def stack_reports(
@@ -107,22 +126,22 @@ def stack_reports(
     )
 
 
-def _read(reply: Reply, expected: Expectation, shelf: ReportBuffer) -> ClientReport:
+def _read(reply: Reply, expected: Expectation, shelf: ReportBuffer) -> tuple[ClientReport, Measurement]:
     if reply.error is not None:
         raise _MalformedError(reply.error)
-    if (round_sent := reply.metrics.get("round")) != expected.round:
-        raise _MalformedError(f"answered for round {round_sent}, not {expected.round}")
-    if reply.metrics.get("public_digest") != expected.public_digest:
+    if reply.round != expected.round:
+        raise _MalformedError(f"answered for round {reply.round}, not {expected.round}")
+    if reply.public_digest != expected.public_digest:
         raise _MalformedError("answered on another public set")
-    examples = reply.metrics.get("examples")
+    examples = reply.examples if expected.counted else 1
     if not isinstance(examples, int) or examples < 0:
         raise _MalformedError(f"example count must be a whole number ≥ 0, got {examples!r}")
     decoded = _decoded(reply, expected)
-    arrays = _others(reply.arrays, expected)
+    arrays, measured = _others(reply.arrays, expected), reply.measured or Measurement()
     logits, mask, codes = torch.zeros(0, expected.classes), None, None
     if decoded is not None:
-        logits, tests = shelf.put(reply.client, decoded.logits, arrays.get(TEST_LOGITS))
-        arrays |= {} if tests is None else {TEST_LOGITS: tests}
+        logits, tests = shelf.put(reply.client, decoded.logits, measured.test_logits)
+        measured = replace(measured, test_logits=tests)
         mask, codes = decoded.mask, decoded.codes if expected.keeps_codes else None
     report = ClientReport(
         client=reply.client,
@@ -136,7 +155,7 @@ def _read(reply: Reply, expected: Expectation, shelf: ReportBuffer) -> ClientRep
     )
     if (reason := expected.fault(report)) is not None:
         raise _MalformedError(reason)
-    return report
+    return report, measured
 
 
 def _decoded(reply: Reply, expected: Expectation) -> Decoded | None:

@@ -1,11 +1,10 @@
 """The rows of ``rounds.jsonl`` and ``clients.csv`` that a round leaves."""
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 
-from fedkd.core.messages import Traffic
+from fedkd.core.messages import Measurement, Traffic
 from fedkd.distillation.diagnosis import Diagnosis, ValidationReport
 from fedkd.experiment import Experiment
 from fedkd.results.records import ClientRecord, RoundRecord
@@ -49,17 +48,15 @@ def client_records(
     round: int,
     received: Mapping[int, Traffic],
     sent: Mapping[int, Traffic],
-    metrics: Mapping[int, Mapping[str, Any]],
+    measured: Mapping[int, Measurement],
 ) -> tuple[ClientRecord, ...]:
     """One row for every client asked, which are those that ``received`` something.
 
-    ``sent`` is what each sent that counts, nothing where its report was dropped; ``metrics`` what the simulator was
-    told of them.
+    ``sent`` is what each sent that counts, nothing where its report was dropped.
     """
     rows = []
     for client, traffic in sorted(received.items()):
-        found = metrics.get(client, {})
-        validation, test = found.get("validation_accuracy"), found.get("test_accuracy")
+        own = measured.get(client, Measurement())
         rows.append(
             ClientRecord(
                 round=round,
@@ -67,8 +64,8 @@ def client_records(
                 model=experiment.architectures[experiment.architecture_of(client)].name,
                 sent=sent.get(client, Traffic()),
                 received=traffic,
-                validation_accuracy=None if validation is None else float(validation),
-                test_accuracy=None if test is None else float(test),
+                validation_accuracy=own.validation_accuracy,
+                test_accuracy=own.test_accuracy,
             )
         )
     return tuple(rows)

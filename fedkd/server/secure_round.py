@@ -1,22 +1,26 @@
 """A round whose reports the server only knows the sum of: the protocol's steps as jobs of an engine."""
 
+import hashlib
 import io
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+import json
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 from jaxtyping import Float
-from pydantic import TypeAdapter
+from pydantic import ConfigDict, TypeAdapter, with_config
 from torch import Tensor
 
-from fedkd.client.secure_terms import directory_of, fixed_point_of, job_kind, terms_of
+from fedkd.client.secure_terms import fixed_point_of, job_kind, terms_of
 from fedkd.core.errors import RunError
 from fedkd.core.files import replace_file, writing
 from fedkd.core.messages import Arrays, Job, Reply, Traffic
 from fedkd.experiment import Experiment
+from fedkd.privacy.secure_noise import SecureNoise
 from fedkd.privacy.secure_sum import ProtocolError
-from fedkd.privacy.secure_sum.messages import PREFIX
+from fedkd.privacy.secure_sum.identities import Directory
+from fedkd.privacy.secure_sum.messages import PREFIX, digest, named, number
 from fedkd.privacy.secure_sum.server import Answer, SecureServer
 from fedkd.privacy.secure_sum.terms import PHASES, Phase
 from fedkd.results.records import Failure, SecureDropout, SecureRecord
@@ -54,40 +58,89 @@ class SecureResult:
         return self.account.record.survivors
 
 
-def sum_once(experiment: Experiment, job: Job, queries: int, run: RunJob) -> SecureResult:
+class AnotherSumError(Exception):
+    """A sum that was begun before cannot be made again: the clients that it was over are not all there any more."""
+
+
+def sum_once(
+    experiment: Experiment,
+    job: Job,
+    queries: int,
+    run: RunJob,
+    directory: Directory | None = None,
+    charge: Callable[[int], None] = lambda attempt: None,
+) -> SecureResult:
     """As ``sum_securely``, but a sum that is known already is taken from where it was kept, beside the clients' state.
 
-    A round that was interrupted after that is then done again without asking for a second sum, which clients refuse if
-    it is over others than the first.
+    One that was begun, and got lost before it was kept, is made again over the same clients: it is the same release.
+    Where that cannot be and clients add noise, it is another attempt, with noise of its own, for which ``charge`` is
+    called before anything of it is unmasked; the first is paid for with the round. Without noise it is left to the
+    clients whether they give a sum over others.
     """
-    key = terms_of(experiment, job.round).run
+    terms, wanted = terms_of(experiment, job.round), _digest(job)
     store = None if job.state_dir is None else SumStore(job.state_dir)
-    if store is not None and (kept := store.load(key, job.round)) is not None:
+    if store is None:
+        return sum_securely(experiment, job, queries, run, directory)
+    if (kept := store.load(terms.run, job.round)) is not None:
         return kept
-    result = sum_securely(experiment, job, queries, run)
-    if store is not None:
-        store.save(key, job.round, result)
+    begun, noisy = store.begun(terms.run, job.round), isinstance(experiment.mechanism, SecureNoise)
+    attempt = 1 if begun is None else begun.attempt
+    if noisy and begun is not None and begun.job != wanted:
+        attempt, begun = attempt + 1, None
+
+    over = None if begun is None else begun.survivors
+
+    def begin(survivors: tuple[int, ...]) -> None:
+        if attempt > 1:
+            charge(attempt)
+        store.begin(job.round, Begun(terms.run.hex(), attempt, wanted, survivors))
+
+    try:
+        result = sum_securely(experiment, job, queries, run, directory, attempt=attempt, over=over, begin=begin)
+    except AnotherSumError:
+        attempt += int(noisy)
+        result = sum_securely(experiment, job, queries, run, directory, attempt=attempt, begin=begin)
+    store.save(terms.run, job.round, result)
     return result
 
 
-def sum_securely(experiment: Experiment, job: Job, queries: int, run: RunJob) -> SecureResult:
+def sum_securely(
+    experiment: Experiment,
+    job: Job,
+    queries: int,
+    run: RunJob,
+    directory: Directory | None = None,
+    *,
+    attempt: int = 1,
+    over: tuple[int, ...] | None = None,
+    begin: Callable[[tuple[int, ...]], None] = lambda survivors: None,
+) -> SecureResult:
     """Have the clients sum their answers to a round's ``job``, on ``queries`` public samples.
 
-    ``run`` does a job for some clients. A client that fails at any step, or whose message is refused, drops out; raises
-    ``RunError`` when fewer than the threshold or ``clients.min_reports`` are left.
+    ``run`` does a job for some clients; ``directory`` has their public keys (None: those of simulations). A client that
+    fails at any step, or whose message is refused, drops out; raises ``RunError`` when fewer than the threshold or
+    ``clients.min_reports`` are left. Clients' noise belongs to an ``attempt``, counted from 1. ``over`` is whom the sum
+    has to be over (None: whoever is there), and ``begin`` is told, before anything is unmasked, whom it will be over.
+    Raises ``AnotherSumError`` where it cannot be over those.
     """
     terms, classes = terms_of(experiment, job.round), experiment.data.classes
     fixed_point = fixed_point_of(experiment, queries=queries, classes=classes)
-    server = SecureServer(terms, directory_of(experiment), queries * classes)
+    server = SecureServer(terms, directory or Directory.seeded(experiment.config.seed), queries * classes)
     post = _Post(job, run)
     try:
         server.take_keys(post.ask("advertise", server.alive))
         server.take_shares(post.ask("share", server.alive, server.share_request()))
+        if over is not None:
+            _require(over, server.alive)
+            server.leave_out(set(server.alive) - set(over))
         inboxes = {client: server.mask_request(client) for client in server.alive}
-        server.take_masked(post.ask("mask", server.alive, personal=inboxes))
+        server.take_masked(post.ask("mask", server.alive, named(attempt=number(attempt)), inboxes))
+        if over is not None:
+            _require(over, server.survivors)
         # Before anything is unmasked: no client helps to sum the same round over others.
         if len(server.survivors) < (needed := experiment.config.clients.min_reports):
             raise ProtocolError(f"{len(server.survivors)} valid reports, clients.min_reports is {needed}")
+        begin(server.survivors)
         server.take_confirmations(post.ask("confirm", server.alive, server.confirm_request()))
         server.take_revealed(post.ask("unmask", server.alive, server.unmask_request()))
         total = server.total()
@@ -97,26 +150,44 @@ def sum_securely(experiment: Experiment, job: Job, queries: int, run: RunJob) ->
             f"round {job.round}: the secure sum failed: {error}{f' ({reasons})' if reasons else ''}; "
             "the rounds before it are kept"
         ) from error
-    dropouts = tuple(SecureDropout(each.client, each.phase, each.reason) for each in server.dropouts)
     return SecureResult(
         torch.from_numpy(fixed_point.decode(total).reshape(queries, classes)),
-        Account(
-            record=SecureRecord(
-                threshold=terms.threshold,
-                survivors=server.survivors,
-                dropouts=dropouts,
-                rejected=tuple(SecureDropout(each.client, each.phase, each.reason) for each in server.rejected),
-                error_bound=fixed_point.error_of(len(server.survivors)),
-            ),
-            failures=tuple(
-                Failure(each.client, f"secure sum, {each.phase}: {each.reason}")
-                for each in sorted(dropouts, key=lambda each: each.client)
-                if each.phase in _WITHOUT_REPORT
-            ),
-            sent=post.sent,
-            received=post.received,
-        ),
+        _account(server, post, terms.threshold, fixed_point.error_of(len(server.survivors)), attempt),
     )
+
+
+def _require(over: tuple[int, ...], there: Collection[int]) -> None:
+    if not set(over) <= set(there):
+        raise AnotherSumError
+
+
+def _account(server: SecureServer, post: "_Post", threshold: int, error_bound: float, attempt: int) -> Account:
+    dropouts = tuple(SecureDropout(each.client, each.phase, each.reason) for each in server.dropouts)
+    return Account(
+        record=SecureRecord(
+            threshold=threshold,
+            survivors=server.survivors,
+            dropouts=dropouts,
+            rejected=tuple(SecureDropout(each.client, each.phase, each.reason) for each in server.rejected),
+            error_bound=error_bound,
+            attempt=attempt,
+        ),
+        failures=tuple(
+            Failure(each.client, f"secure sum, {each.phase}: {each.reason}")
+            for each in sorted(dropouts, key=lambda each: each.client)
+            if each.phase in _WITHOUT_REPORT
+        ),
+        sent=post.sent,
+        received=post.received,
+    )
+
+
+def _digest(job: Job) -> str:
+    """Of everything that clients' reports of a round depend on in a run."""
+    found = hashlib.sha256(json.dumps([job.round, sorted(job.accepted.items())]).encode())
+    for owner, arrays in [(-1, job.parameters), *sorted(job.personal.items())]:
+        found.update(f"{owner}:".encode() + digest(arrays))
+    return found.hexdigest()
 
 
 class _Post:
@@ -158,23 +229,34 @@ def _bytes(arrays: Arrays) -> int:
     return sum(array.nbytes for array in arrays.values())
 
 
-_ACCOUNT = TypeAdapter(Account)
+@with_config(ConfigDict(strict=True, extra="forbid"))
+@dataclass(frozen=True)
+class Begun:
+    """A sum that clients were about to unmask: of which run, in which attempt, of which job (digests), over whom."""
+
+    run: str
+    attempt: int
+    job: str
+    survivors: tuple[int, ...]
+
+
+_ACCOUNT, _BEGUN = TypeAdapter(Account), TypeAdapter(Begun)
 
 
 class SumStore:
-    """The sums of the last rounds, a file each, on the server's side."""
+    """The sums of the last rounds, a file each, and which of them was begun, on the server's side."""
 
     def __init__(self, state_dir: str) -> None:
-        self._folder = Path(state_dir) / "secure_sums"
+        self._folder = Path(state_dir) / "round_sums"
 
     def load(self, run: bytes, round: int) -> SecureResult | None:
         """The sum of a round of a run; None where there is none, or not a whole one."""
         try:
-            content = torch.load(self._path(round), weights_only=True)
+            content = torch.load(self._path(round, "pt"), weights_only=True)
             if content["run"] != run.hex():
                 return None
             return SecureResult(content["total"], _ACCOUNT.validate_json(content["account"]))
-        except Exception:  # the clients know whether it may be asked for again
+        except Exception:  # it can be made again, over the clients that it was begun with
             return None
 
     def save(self, run: bytes, round: int, result: SecureResult) -> None:
@@ -182,11 +264,31 @@ class SumStore:
         account = _ACCOUNT.dump_json(result.account).decode()
         buffer = io.BytesIO()
         torch.save({"run": run.hex(), "total": result.total, "account": account}, buffer)
+        self._write(self._path(round, "pt"), buffer.getvalue())
+
+    def begun(self, run: bytes, round: int) -> Begun | None:
+        """What was begun last in a round of a run, if anything was; raises ``RunError`` for a damaged file."""
+        path = self._path(round, "json")
+        if not path.exists():
+            return None
+        try:
+            found = _BEGUN.validate_json(path.read_bytes())
+        except (OSError, ValueError) as error:
+            raise RunError(
+                f"{path} cannot be read, and says over which clients a sum was begun; bring it back, or start a new run"
+            ) from error
+        return found if found.run == run.hex() else None
+
+    def begin(self, round: int, begun: Begun) -> None:
+        """Note what is about to be unmasked, on disk on return."""
+        self._write(self._path(round, "json"), _BEGUN.dump_json(begun))
+
+    def _write(self, path: Path, content: bytes) -> None:
         with writing(self._folder):
             self._folder.mkdir(parents=True, exist_ok=True)
-        replace_file(self._path(round), buffer.getvalue())
-        for old in sorted(self._folder.glob("round_*.pt"))[:-KEPT]:
+        replace_file(path, content)
+        for old in sorted(self._folder.glob(f"round_*{path.suffix}"))[:-KEPT]:
             old.unlink(missing_ok=True)
 
-    def _path(self, round: int) -> Path:
-        return self._folder / f"round_{round:05d}.pt"
+    def _path(self, round: int, kind: str) -> Path:
+        return self._folder / f"round_{round:05d}.{kind}"

@@ -1,6 +1,6 @@
 """The server's side of a round, whatever engine does the clients' work."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -18,9 +18,11 @@ from fedkd.distillation.balanced_step import StepRow
 from fedkd.distillation.diagnosis import ValidationReport, diagnose
 from fedkd.experiment import Experiment
 from fedkd.privacy.ledger import PrivacyLedger
+from fedkd.privacy.private import discloses
+from fedkd.privacy.secure_sum.identities import Directory
 from fedkd.results.records import ClientRecord, Failure, RoundRecord, SecureRecord
 from fedkd.server.colluding_attackers import collude
-from fedkd.server.evaluation import accuracy_on_test, reports_on_test, validation_of
+from fedkd.server.evaluation import accuracy_on_test, features_on_test, reports_on_test, validation_of
 from fedkd.server.exchange import Exchange
 from fedkd.server.privacy_budget import release_of
 from fedkd.server.reports import Expectation, collect_reports
@@ -47,14 +49,22 @@ class Server:
 
     ``state_dir`` is where simulated clients keep what they need between rounds. ``private`` is the part of the
     experiment that has a proof, if there is one, and ``ledger`` what it has taken of each client's privacy.
+    ``directory`` has the public keys of a deployment's clients, for secure sums (None: a simulation's).
     """
 
-    def __init__(self, experiment: Experiment, rule: StudentRule, *, state_dir: str | None = None) -> None:
+    def __init__(
+        self,
+        experiment: Experiment,
+        rule: StudentRule,
+        *,
+        state_dir: str | None = None,
+        directory: Directory | None = None,
+    ) -> None:
         self.experiment = experiment
         self.rule = rule
         self._client_rule = client_rule(experiment)
         self._exchange = Exchange(experiment, self._client_rule)
-        self._state_dir = state_dir
+        self._state_dir, self._directory = state_dir, directory
         self._consensus: Consensus | None = None
         self._last_report: ValidationReport | None = None
         self.private = private_part_of(experiment)
@@ -63,26 +73,30 @@ class Server:
         self.ledger = PrivacyLedger()
 
     @classmethod
-    def build(cls, experiment: Experiment, *, state_dir: str | None = None) -> "Server":
+    def build(
+        cls, experiment: Experiment, *, state_dir: str | None = None, directory: Directory | None = None
+    ) -> "Server":
         """The server that the configuration describes, before the first round."""
         rule = new_student_rule(experiment)
         rule.begin(experiment)
-        return cls(experiment, rule, state_dir=state_dir)
+        return cls(experiment, rule, state_dir=state_dir, directory=directory)
 
     def sampled(self, round: int) -> tuple[int, ...]:
         """The ids of the clients that take part in a round, in rising order."""
         return self.experiment.sampled(round)
 
-    def charge(self, round: int) -> None:
+    def charge(self, round: int, attempt: int = 1) -> None:
         """Note what a round takes of its clients' privacy, before anything is released.
 
-        Does nothing where nothing is proved. Save the ledger before the clients are asked.
+        Does nothing where nothing is proved. Save the ledger before the clients are asked. Another ``attempt`` at a
+        secure sum, with other noise, is paid for beside the first.
         """
         if self.private is None:
             return
         asked = int(self.rule.to_ask(round, self._chosen(round)).sum())
         for client in self.sampled(round):
-            self.ledger.charge(client, round, self.private.dp_event(release_of(self.experiment, client, asked)))
+            event = self.private.dp_event(release_of(self.experiment, client, asked))
+            self.ledger.charge(client, round, event, attempt=f"sum {attempt}" if attempt > 1 else "")
 
     def job(self, round: int, *, probe: bool = False) -> Job:
         """What the clients are asked for in a round."""
@@ -95,20 +109,28 @@ class Server:
             to_json(self.experiment.config),
             shared,
             personal,
-            probe,
-            self._state_dir,
-            self._exchange.accepted(clients),
-            self._wants,
+            measure=True,
+            probe=probe,
+            state_dir=self._state_dir,
+            accepted=self._exchange.accepted(clients),
+            wants=self._wants,
         )
 
-    def run_round(self, job: Job, run: RunJob, progress: Progress = lambda done, total: None) -> RoundResult:
+    def run_round(
+        self,
+        job: Job,
+        run: RunJob,
+        progress: Progress = lambda done, total: None,
+        charged: Callable[[], None] = lambda: None,
+    ) -> RoundResult:
         """A whole round: ``run`` has some clients do a job, once, or once for each step of a secure sum.
 
+        ``charged`` is called when the ledger was charged beyond ``charge``, before more is released: save it then.
         Raises ``RunError`` as ``finish_round`` does, or when a secure sum fails.
         """
         if self.experiment.config.privacy.secure_aggregation is None:
             return self.finish_round(job, run(job, self.sampled(job.round)), progress)
-        return self._finish_securely(job, run, progress)
+        return self._finish_securely(job, run, progress, charged)
 
     def finish_round(
         self, job: Job, replies: Iterable[Reply], progress: Progress = lambda done, total: None
@@ -119,31 +141,36 @@ class Server:
         """
         chosen = self._chosen(job.round)
         asked = chosen[self.rule.to_ask(job.round, chosen)]
-        metrics: dict[int, Mapping[str, Any]] = {}
-        reports, failures = collect_reports(_noted(replies, metrics), self._expectation(job, asked))
-        self._require_reports(job.round, len(reports), failures)
+        found = collect_reports(replies, self._expectation(job, asked))
+        reports, measured = found.reports, found.measured
+        self._require_reports(job.round, len(reports), found.failures)
         release_memory()
         self._exchange.delivered()
         for report in reports:
             self._exchange.accept(report, asked)
-        tests = reports_on_test(self.experiment, reports)
+        tests = reports_on_test(self.experiment, reports, measured)
         reports, tests = collude(self.experiment, job.round, reports, tests)
-        sent = {report.client: report.sent for report in reports}
         rows = client_records(
             self.experiment,
             job.round,
             {client: self._exchange.sent_down(job, client) for client in self.sampled(job.round)},
-            sent,
-            {client: found for client, found in metrics.items() if client in sent},
+            {report.client: report.sent for report in reports},
+            measured,
         )
-        received = RoundReports(job.round, reports, chosen, asked, tests, progress, job.probe)
-        return self._update(received, rows, failures=tuple(failures))
+        features = features_on_test(self.experiment, measured)
+        received = RoundReports(job.round, reports, chosen, asked, tests, features, progress, job.probe)
+        return self._update(received, rows, failures=found.failures)
 
-    def _finish_securely(self, job: Job, run: RunJob, progress: Progress) -> RoundResult:
+    def _finish_securely(self, job: Job, run: RunJob, progress: Progress, charged: Callable[[], None]) -> RoundResult:
         """The round with nothing but the sum of its reports."""
+
+        def charge(attempt: int) -> None:
+            self.charge(job.round, attempt)
+            charged()
+
         public, chosen = self.experiment.data.public, self._chosen(job.round)
         asked = chosen[self.rule.to_ask(job.round, chosen)]
-        result = sum_once(self.experiment, job, asked.numel(), run)
+        result = sum_once(self.experiment, job, asked.numel(), run, self._directory, charge)
         self._exchange.delivered()
         nothing = torch.zeros(0, self.experiment.data.classes)
         for client in result.survivors:
@@ -233,6 +260,7 @@ class Server:
             data.public.digest,
             decode=(lambda client, message: self._exchange.decode(client, message, asked)) if logits else None,
             wants=job.wants,
+            counted=discloses(self.experiment.mechanism, "examples"),
             fault=self.rule.fault,
             tests=data.test_labels.numel() if job.probe else 0,
             keeps_codes=self._exchange.keeps_codes,
@@ -245,10 +273,3 @@ class Server:
                 f"round {round}: {count} valid reports, clients.min_reports is {needed} ({reasons}); "
                 "the rounds before it are kept"
             )
-
-
-def _noted(replies: Iterable[Reply], metrics: dict[int, Mapping[str, Any]]) -> Iterator[Reply]:
-    """The replies, of each the metrics noted: its arrays take much memory and are not needed twice."""
-    for reply in replies:
-        metrics[reply.client] = reply.metrics
-        yield reply

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import torch
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from fedkd.aggregation.strategy import LogitAggregator
@@ -29,8 +29,9 @@ class RoundReports:
 
     ``reports`` are the valid ones, sorted by client id; their logits are on the public samples at ``asked``, which are
     among ``chosen``, the samples of this round. With ``probe`` the simulator wants the teacher measured on the test
-    inputs as well; ``tests`` then holds, by client, its logits and mask there: for evaluation, and for nothing else.
-    Under secure aggregation there are no reports, but ``summed``, their sum on ``asked``.
+    inputs as well. Then ``tests`` holds logits and mask there of clients that measured them, and ``test_features`` the
+    embeddings: for evaluation, and for nothing else. Under secure aggregation there are no reports, but ``summed``,
+    their sum on ``asked``.
     """
 
     round: int
@@ -38,6 +39,7 @@ class RoundReports:
     chosen: Int[Tensor, " chosen"]
     asked: Int[Tensor, " asked"]
     tests: Mapping[int, ClientReport] = field(default_factory=dict)
+    test_features: Mapping[int, Float[Tensor, "tests dims"]] = field(default_factory=dict)
     progress: Progress = _ignore
     probe: bool = False
     summed: ReportSum | None = None

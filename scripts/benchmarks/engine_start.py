@@ -20,7 +20,7 @@ def main(kind: str) -> None:
     server = Server.build(experiment)
     with build_engine(experiment, client_fn=CLIENT_FN) as engine:
         replies = list(engine.run(server.job(1), server.sampled(1)))
-    print(min(float(reply.metrics["time"]) for reply in replies))
+    print(min(float(reply.arrays["time"]) for reply in replies))
 
 
 if __name__ == "__main__":

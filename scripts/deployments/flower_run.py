@@ -52,7 +52,7 @@ def main() -> int:
         home = Path(folder)
         address = stack.enter_context(superlink(home, simulation=count is None))
         if count is not None:
-            rest = {"num-partitions": count, "state-dir": str(home / "state")}
+            rest = {"num-partitions": count, "state-dir": str(home / "state"), "trial": True}
             stack.enter_context(supernodes(home, address, [{"partition-id": node, **rest} for node in range(count)]))
         return flower_run(home, CONNECTION, keys, simulation=count is None)
 

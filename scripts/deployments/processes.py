@@ -53,10 +53,13 @@ def environment(home: Path) -> dict[str, str]:
 
 
 @contextmanager
-def superlink(home: Path, *, simulation: bool = False, tls: Certificates | None = None) -> Iterator[str]:
+def superlink(
+    home: Path, *, simulation: bool = False, tls: Certificates | None = None, admitted: Sequence[Path] = ()
+) -> Iterator[str]:
     """A SuperLink of its own on a free port, and its address; ``home`` gets a Flower configuration that knows it.
 
-    Raises ``RunError`` when it does not start.
+    Where public keys are ``admitted``, which takes TLS, no other SuperNodes than those that have them may join. Raises
+    ``RunError`` when it does not start.
     """
     address = f"127.0.0.1:{_free_port()}"
     home.mkdir(parents=True, exist_ok=True)
@@ -68,9 +71,12 @@ def superlink(home: Path, *, simulation: bool = False, tls: Certificates | None 
     command = ["flower-superlink", "--host", "127.0.0.1", "--port", address.rpartition(":")[2]]
     command += ["--simulation"] if simulation else []
     command += ["--insecure"] if tls is None else _server_files(tls)
+    command += ["--enable-supernode-auth"] if admitted else []
     process = _start(command, home, home / "superlink.log")
     try:
         _await(process, address, home / "superlink.log")
+        for key in admitted:
+            _register(home, key)
         yield address
     finally:
         _end([process])
@@ -78,9 +84,18 @@ def superlink(home: Path, *, simulation: bool = False, tls: Certificates | None 
 
 @contextmanager
 def supernodes(
-    home: Path, address: str, node_configs: Sequence[Mapping[str, int | str]], *, tls: Certificates | None = None
+    home: Path,
+    address: str,
+    node_configs: Sequence[Mapping[str, int | str]],
+    *,
+    tls: Certificates | None = None,
+    keys: Sequence[Path] = (),
 ) -> Iterator[None]:
-    """SuperNodes of the SuperLink at ``address``, one for each configuration; their logs go below ``home``."""
+    """SuperNodes of the SuperLink at ``address``, one for each configuration; their logs go below ``home``.
+
+    ``keys`` are the files of the private keys that tell the SuperLink who they are, in the same order.
+    """
+    home.mkdir(parents=True, exist_ok=True)
     trust = ["--insecure"] if tls is None else ["--root-certificates", str(tls.ca)]
     with ExitStack() as stack:
         processes: list[subprocess.Popen[bytes]] = []
@@ -89,8 +104,21 @@ def supernodes(
         for index, node_config in enumerate(node_configs):
             settings = " ".join(f"{key}={json.dumps(value)}" for key, value in node_config.items())
             command = ["flower-supernode", "--superlink", address, "--port", str(_free_port()), *trust]
+            command += ["--auth-supernode-private-key", str(keys[index])] if keys else []
             processes.append(_start([*command, "--node-config", settings], home, home / f"supernode-{index}.log"))
         yield
+
+
+def _register(home: Path, key: Path) -> None:
+    done = subprocess.run(
+        [str(BIN / "flwr"), "supernode", "register", str(key), CONNECTION],
+        env=environment(home),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode != 0:
+        raise RunError(f"the SuperNode with the public key {key} cannot be registered:\n{done.stdout}{done.stderr}")
 
 
 def _server_files(tls: Certificates) -> list[str]:

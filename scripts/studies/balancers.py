@@ -113,7 +113,7 @@ def train_client(runs: Path, preset: str, alpha: float, seed: int, client: int) 
     logits = uplink.decode(message, samples=data.public.labels.numel(), classes=data.classes).logits
     file = client_file(runs, preset, alpha, seed, client)
     file.parent.mkdir(parents=True, exist_ok=True)
-    np.savez(file, examples=reply.metrics["examples"], logits=logits.numpy())
+    np.savez(file, examples=np.array(reply.examples), logits=logits.numpy())
 
 
 def fit_teacher(runs: Path, preset: str, alpha: float, seed: int, labelled: int, name: str) -> float:

@@ -107,7 +107,7 @@ def read_reference_result(path: Path) -> tuple[ReferenceResult, ExperimentConfig
     Raises ``ConfigError`` with every fault of the reference result and of the experiment, including parts that do not
     fit together.
     """
-    raw = read_yaml(path).get("reference")
+    raw = read_yaml(path).content.get("reference")
     problems: list[str] = []
     reference: ReferenceResult | None = None
     try:

@@ -13,11 +13,11 @@ from fedkd import StudentRule
 from fedkd.client.training import train
 from fedkd.config.schema import Plugin
 from fedkd.core.errors import RunError
-from fedkd.core.messages import FEATURE_LABELS, FEATURE_LOGITS, FEATURE_VALUES, TEST_FEATURES, Arrays, ClientReport
+from fedkd.core.messages import FEATURE_LABELS, FEATURE_LOGITS, FEATURE_VALUES, Arrays, ClientReport
 from fedkd.core.seeding import torch_generator
 from fedkd.distillation.losses import distillation_loss
 from fedkd.experiment import Experiment
-from fedkd.models import build_model, hit_rate, predict
+from fedkd.models import Widths, build_model, hit_rate, predict
 from fedkd.server.student_rule import RoundReports, ServerUpdate
 
 
@@ -31,7 +31,7 @@ class Features(StudentRule):
     that of the server's model on the client's embeddings of the test samples, measured in the last round.
     """
 
-    hidden: tuple[int, ...] = (200, 200)
+    hidden: Widths = (200, 200)
     epochs: Annotated[int, Field(ge=1)] = 1
     temperature: Annotated[float, Field(gt=0)] = 3.0
 
@@ -124,8 +124,8 @@ class Features(StudentRule):
 
     def _accuracy(self, head: nn.Module, received: RoundReports) -> float | None:
         found = [
-            hit_rate(self._predict(head, torch.from_numpy(tests)), self._experiment.data.test_labels)
+            hit_rate(self._predict(head, received.test_features[report.client]), self._experiment.data.test_labels)
             for report in received.reports
-            if (tests := report.arrays.get(TEST_FEATURES)) is not None
+            if report.client in received.test_features
         ]
         return float(np.mean(found)) if found else None

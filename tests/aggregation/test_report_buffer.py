@@ -19,7 +19,7 @@ from fedkd.aggregation.types import ReportStack
 from fedkd.aggregation.voting import vote_shares, voted_mean
 from fedkd.core.coding.types import Decoded
 from fedkd.core.errors import RunError
-from fedkd.core.messages import TEST_LOGITS, Reply
+from fedkd.core.messages import Measurement, Reply
 from fedkd.server.reports import Expectation, collect_reports, stack_reports
 from strategies.mean_probabilities import MeanProbabilities
 from strategies.stacked import Stacked
@@ -47,10 +47,9 @@ def open_files() -> list[str]:
 def reply(client: int, *, tests: bool = False, round: int = 1) -> Reply:
     logits = np.random.default_rng(client).normal(size=(4, CLASSES)).astype(np.float32)
     arrays = {"logits": np.frombuffer(logits.tobytes(), np.uint8)}
-    if tests:
-        # As out of a message, which cannot be written to.
-        arrays[TEST_LOGITS] = np.broadcast_to(np.float32(client), (TESTS, CLASSES))
-    return Reply(client, arrays, {"round": round, "examples": client, "public_digest": "x"})
+    # As out of a message, which cannot be written to.
+    measured = Measurement(test_logits=np.broadcast_to(np.float32(client), (TESTS, CLASSES))) if tests else None
+    return Reply(client, arrays, round, examples=client, public_digest="x", measured=measured)
 
 
 def decode(client: int, message: bytes) -> Decoded:
@@ -69,17 +68,19 @@ def test_reports_lie_side_by_side_whoever_is_missing_and_whatever_came_first(
 ) -> None:
     clients = (2, 3, 5, 7, 9)
     came = [reply(client, tests=tests > 0, round=99 if client in missing else 1) for client in (9, 2, 7, 5, 3)]
-    reports, failures = collect_reports(came, expecting(*clients, tests=tests))
+    found = collect_reports(came, expecting(*clients, tests=tests))
+    reports = found.reports
     there = [client for client in clients if client not in missing]
     assert [report.client for report in reports] == there
-    assert [failure.client for failure in failures] == list(missing)
+    assert [failure.client for failure in found.failures] == list(missing)
+    assert list(found.measured) == there
     expected = torch.stack([decode(client, reply(client).arrays["logits"].tobytes()).logits for client in there])
     stack = stack_reports(reports, torch.full((4,), -1), round=1)
     assert torch.equal(stack.logits, expected)
     # Nothing was copied: the stack is the reports.
     assert stack.logits.data_ptr() == reports[0].logits.data_ptr()
     if tests:
-        behind = [torch.from_numpy(report.arrays[TEST_LOGITS]) for report in reports]
+        behind = [torch.from_numpy(own.test_logits) for own in found.measured.values() if own.test_logits is not None]
         assert torch.equal(stack_views(behind), torch.tensor(there).float()[:, None, None].expand(-1, TESTS, CLASSES))
         longer = stack_views([joined(report.logits, more) for report, more in zip(reports, behind, strict=True)])
         assert torch.equal(longer, torch.cat([expected, stack_views(behind)], dim=1))
@@ -87,19 +88,19 @@ def test_reports_lie_side_by_side_whoever_is_missing_and_whatever_came_first(
 
 
 def test_codes_that_nobody_needs_are_not_kept() -> None:
-    (kept,), _ = collect_reports([reply(2)], expecting(2))
-    (dropped,), _ = collect_reports([reply(2)], replace(expecting(2), keeps_codes=False))
+    (kept,) = collect_reports([reply(2)], expecting(2)).reports
+    (dropped,) = collect_reports([reply(2)], replace(expecting(2), keeps_codes=False)).reports
     assert kept.codes is not None
     assert dropped.codes is None
 
 
 def test_tests_of_another_shape_stay_where_they_are(storage: str) -> None:
-    odd = reply(3, tests=True)
-    odd.arrays[TEST_LOGITS] = np.zeros((TESTS + 1, CLASSES), np.float32)
-    reports, failures = collect_reports([reply(2, tests=True), odd], expecting(2, 3, tests=TESTS))
-    assert not failures
-    assert reports[1].arrays[TEST_LOGITS].shape == (TESTS + 1, CLASSES)
-    assert torch.equal(reports[0].logits, decode(2, reply(2).arrays["logits"].tobytes()).logits)
+    other = np.zeros((TESTS + 1, CLASSES), np.float32)
+    odd = replace(reply(3), measured=Measurement(test_logits=other))
+    found = collect_reports([reply(2, tests=True), odd], expecting(2, 3, tests=TESTS))
+    assert not found.failures
+    assert found.measured[3].test_logits is other
+    assert torch.equal(found.reports[0].logits, decode(2, reply(2).arrays["logits"].tobytes()).logits)
 
 
 def test_parts_from_elsewhere_are_copied(storage: str) -> None:
@@ -215,7 +216,7 @@ def replies():
     for client in range(CLIENTS):
         logits = torch.randn(SAMPLES, CLASSES, generator=torch.Generator().manual_seed(client))
         message = np.frombuffer(codec.encode(logits).data, np.uint8)
-        yield Reply(client, {"logits": message}, {"round": 1, "examples": 1, "public_digest": "x"})
+        yield Reply(client, {"logits": message}, 1, examples=1, public_digest="x")
 
 def decode(client, message):
     return codec.decode(message, samples=SAMPLES, classes=CLASSES)
@@ -225,7 +226,7 @@ torch.set_num_threads(1)
 warm = plugins.build(plugins.STRATEGY, "mean_probabilities")
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 expected = Expectation(1, tuple(range(CLIENTS)), CLASSES, "x", decode, keeps_codes=False)
-reports, _ = collect_reports(replies(), expected)
+reports = collect_reports(replies(), expected).reports
 teacher = warm(stack_reports(reports, torch.full((SAMPLES,), -1), round=1))
 peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 print((peak - before) * 1024 / (CLIENTS * SAMPLES * CLASSES * 4), float(teacher.log_probabilities.double().sum()))

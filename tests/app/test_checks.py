@@ -2,13 +2,15 @@
 
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from fedkd import LogitAggregator, ReportStack, Teacher
-from fedkd.app.checks import check, composition_faults, notices
+from fedkd.app.checks import check, composition_faults, faults_elsewhere, notices
 from fedkd.config.load import load_config
+from fedkd.config.schema import Plugin
 from fedkd.core.errors import ConfigError
 from fedkd.experiment import Experiment
 from tests.support import SUPPORT
@@ -132,6 +134,14 @@ def test_what_the_running_script_defines_is_refused_where_other_processes_work(m
     assert len(refusal.value.problems) == 1
     assert "strategies/scripted.py" in str(refusal.value)
     assert "engine.kind" not in str(refusal.value)
+
+
+def test_such_a_class_is_found_in_options_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys.modules["__main__"], "Scripted", Scripted, raising=False)
+    config = load_config(SMALL)
+    rule = Plugin("selective", {"base": "__main__:Scripted"})
+    config = replace(config, clients=replace(config.clients, rule=rule))
+    assert len(faults_elsewhere(config, "Ray")) == 1
 
 
 def test_a_file_that_hides_a_shipped_one_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

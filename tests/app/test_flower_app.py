@@ -21,7 +21,7 @@ import fedkd
 from fedkd.app import flower_app
 from fedkd.app.requirements import unmet_requirements
 from fedkd.config.load import load_config, to_mapping
-from fedkd.core.errors import ConfigError, RunError
+from fedkd.core.errors import ConfigError, PluginError, RunError
 from fedkd.engines.flower.node import DATA_ROOT, NUM_PARTITIONS, PARTITION_ID, STATE_DIR
 from tests.support import ROOT
 from tests.support.local_grid import LocalGrid
@@ -101,6 +101,9 @@ def test_the_run_config_is_the_experiment() -> None:
         ({"config": "absent"}, r"config: no such file on this machine, got 'absent'; give a shipped name"),
         ({"overrides": "rounds=0"}, r"rounds: .*got 0"),
         ({"overrides": "strategy='stacked"}, r"overrides: No closing quotation"),
+        ({"config": "quickstrt"}, r"did you mean 'quickstart'"),
+        ({"resume": "false"}, r"resume: must be true or false, got 'false'"),
+        ({"join-timeout": "soon"}, r"join-timeout: must be a number of seconds: 30\.0, got 'soon'"),
         ({"resume": True}, r"resume: needs the folder of the run"),
     ],
 )
@@ -132,7 +135,7 @@ class Source(DataSource):
     (tmp_path / "quitting.py").write_text(source, encoding="utf-8")
     monkeypatch.syspath_prepend(tmp_path)
     keys = DEFAULTS | {"overrides": "data.dataset=quitting:Source", "out": str(tmp_path / "run")}
-    with pytest.raises(RunError, match=r"ended by sys\.exit\(0\)"):
+    with pytest.raises(PluginError, match=r"quitting\.py, line 9: SystemExit: 0"):
         flower_app.main(LocalGrid(0), Context(1, 1, {}, RecordDict(), keys))
 
 

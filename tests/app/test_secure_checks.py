@@ -160,5 +160,5 @@ def test_a_server_without_a_place_for_secrets_says_so() -> None:
     from fedkd.core.errors import RunError
     from fedkd.engines.inline import InlineEngine
 
-    with pytest.raises(RunError, match="the job has no state_dir"):
+    with pytest.raises(RunError, match="or give its Workload a memory"):
         server.run_round(server.job(1), InlineEngine().run)

@@ -171,7 +171,7 @@ def test_a_cell_that_fails_does_not_stop_the_others(tmp_path: Path, moody: tuple
     assert (first.state, second.state) == ("failed", "finished")
     assert first.error is not None
     assert "ZeroDivisionError: in a bad mood" in first.error
-    assert "in a bad mood" in (out / "errors/seed=0.txt").read_text(encoding="utf-8")
+    assert "in a bad mood" in (out / "seed=0/traceback.txt").read_text(encoding="utf-8")
     assert [cell["state"] for cell in sweep_json(out)["cells"]] == ["failed", "finished"]
     assert sweep_json(out)["groups"][0]["measures"]["student"]["count"] == 1
     # Once mended, it goes on where it was.
@@ -234,7 +234,9 @@ def test_the_command_tells_of_failed_cells_at_the_end_and_fails(
     done = CliRunner().invoke(cli.app, command(config, out))
     assert done.exit_code == cli.EXIT_RUN_FAILED
     assert "1 of 2 cells failed" in done.output
-    assert done.output.index("2/2  seed=1  student") < done.output.index("seed=0 failed: ZeroDivisionError")
+    assert done.output.index("2/2  seed=1  student") < done.output.index(
+        "seed=0 failed: the run ended with an error in"
+    )
 
 
 def test_inline_cells_start_no_ray(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -275,7 +275,10 @@ def stacking(job: Job, experiment: Experiment, state_dir: Path) -> Job:
 
 def assert_alike(alone: Reply, stacked: Reply, experiment: Experiment, tolerance: float) -> None:
     assert (alone.client, alone.error) == (stacked.client, stacked.error)
-    assert alone.metrics == pytest.approx(dict(stacked.metrics))
+    assert alone.measured is not None
+    assert stacked.measured is not None
+    for name in ("validation_accuracy", "test_accuracy"):
+        assert getattr(alone.measured, name) == pytest.approx(getattr(stacked.measured, name))
     assert set(alone.arrays) == set(stacked.arrays)
     for name, array in alone.arrays.items():
         found = stacked.arrays[name]
@@ -347,11 +350,16 @@ def test_in_float32_answers_agree_to_rounding(tmp_path: Path, stacks: list[int])
 
 def test_training_alone_for_all_rounds_is_stacked_too(stacks: list[int]) -> None:
     experiment = experiment_of()
-    job = Job("local", 1, to_json(experiment.config))
-    accuracies = [perform(job, client).metrics["accuracy"] for client in range(4)]
+    job = Job("local", 1, to_json(experiment.config), measure=True)
+    accuracies = [accuracy_of(perform(job, client)) for client in range(4)]
     found = client_fn.together(stacking(job, experiment, Path()), range(4))
-    assert [reply.metrics["accuracy"] for reply in found] == pytest.approx(accuracies, abs=0.01)
+    assert [accuracy_of(reply) for reply in found] == pytest.approx(accuracies, abs=0.01)
     assert stacks == [4]
+
+
+def accuracy_of(reply: Reply) -> float | None:
+    assert reply.measured is not None
+    return reply.measured.test_accuracy
 
 
 def test_client_that_fails_before_or_while_it_trains_fails_alone(tmp_path: Path) -> None:
@@ -422,7 +430,7 @@ class _Pairs:
     def __call__(self, job: Job, client: int) -> Reply:
         if client == 2:
             raise ValueError("one is a crowd")
-        return Reply(client, metrics={"together": 0})
+        return Reply(client, examples=0)
 
     def parts(self, job: Job, clients: Sequence[int]) -> list[tuple[int, ...]]:
         if job.kind == "broken":
@@ -430,20 +438,20 @@ class _Pairs:
         return [tuple(clients[start : start + 2]) for start in range(0, len(clients), 2)]
 
     def together(self, job: Job, clients: Sequence[int]) -> list[Reply]:
-        return [Reply(client, metrics={"together": 1}) for client in clients]
+        return [Reply(client, examples=1) for client in clients]
 
 
 def test_parts_are_worked_on_at_once_while_somebody_waits() -> None:
     job = Job("round", 1, "{}")
     found = list(attempt_all(_Pairs(), job, (0, 1, 2)))
-    assert [dict(reply.metrics) for reply in found] == [{"together": 1}, {"together": 1}, {}]
+    assert [reply.examples for reply in found] == [1, 1, None]
     assert found[2].error == "ValueError: one is a crowd"
     answers = iter((True, False))
     late = list(attempt_all(_Pairs(), job, (0, 1, 2, 3), awaited=lambda: next(answers)))
     assert [reply.ok for reply in late] == [True, True, False, False]
     assert "time was over" in str(late[3].error)
     alone = list(attempt_all(_Pairs(), Job("broken", 1, "{}"), (0, 1)))
-    assert [dict(reply.metrics) for reply in alone] == [{"together": 0}, {"together": 0}]
+    assert [reply.examples for reply in alone] == [0, 0]
 
 
 def test_performer_that_works_on_one_client_is_asked_for_each() -> None:

@@ -257,16 +257,17 @@ def test_prototypes_are_mean_embeddings() -> None:
 
 def test_features_logits_and_labels_of_every_private_sample_are_sent() -> None:
     experiment = experiment_of()
-    given = context(experiment, probe=True)
+    given = context(experiment)
     upload = rule("features").respond(given)
     assert upload.model is not None
     seen, logits = embeddings(upload.model, given.inputs)
     assert (upload.arrays[FEATURE_VALUES] == seen.numpy()).all()
     assert (upload.arrays[FEATURE_LOGITS] == logits.numpy()).all()
     assert upload.arrays[FEATURE_LABELS].tolist() == given.labels.tolist()
-    tests = upload.arrays["evaluation/features"]
-    assert tests.shape == (experiment.data.test_labels.numel(), 8)
-    assert "evaluation/features" not in rule("features").respond(context(experiment)).arrays
+    tests = replace(given, queries=experiment.data.test_inputs)
+    again = rule("features").respond_again(tests, upload).arrays
+    assert set(again) == {FEATURE_VALUES}
+    assert (again[FEATURE_VALUES] == embeddings(upload.model, tests.queries)[0].numpy()).all()
 
 
 def test_the_servers_answers_draw_a_clients_model() -> None:

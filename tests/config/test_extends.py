@@ -3,11 +3,11 @@
 from pathlib import Path
 
 import pytest
-import yaml
 
 from fedkd.config.load import load_config, parse_config, to_json, to_mapping
 from fedkd.config.schema import ExperimentConfig, Plugin
 from fedkd.config.shipped import config_path
+from fedkd.config.strict_yaml import dump_yaml, parse_yaml
 from fedkd.core.errors import ConfigError
 
 BASE = """
@@ -114,7 +114,7 @@ def test_a_resolved_configuration_stands_alone(tmp_path: Path) -> None:
     mapping = to_mapping(config)
     assert "extends" not in mapping
     assert "extends" not in to_json(config)
-    assert parse_config(yaml.safe_load(yaml.safe_dump(mapping))) == config
+    assert parse_config(parse_yaml(dump_yaml(mapping))) == config
 
 
 @pytest.mark.parametrize("name", ["child.yaml", "other.yaml"])

@@ -1,13 +1,15 @@
 """Configurations: what is read, what is refused, and how the refusal reads."""
 
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
-import yaml
 
 from fedkd.config.describe import describe_keys
 from fedkd.config.load import load_config, parse_config, to_json, to_mapping
 from fedkd.config.schema import ExperimentConfig, Plugin
+from fedkd.config.strict_yaml import dump_yaml, parse_yaml
 from fedkd.core.errors import ConfigError
 from tests.support import ROOT
 
@@ -24,7 +26,7 @@ def test_defaults_alone_are_a_valid_experiment() -> None:
 
 def test_a_resolved_config_reads_back_as_itself() -> None:
     config = load_config({"strategy": {"name": "stacked", "ridge": 0.5}, "controls": ["fedavg"], "seed": 7})
-    assert parse_config(yaml.safe_load(yaml.safe_dump(to_mapping(config)))) == config
+    assert parse_config(parse_yaml(dump_yaml(to_mapping(config)))) == config
     assert to_json(config) == to_json(parse_config(to_mapping(config)))
 
 
@@ -36,7 +38,7 @@ def test_overrides_reach_into_sections_and_plugins(tmp_path: Path) -> None:
     )
     assert config.clients.count == 20
     assert config.clients.learning_rate == 1e-3
-    assert config.strategy.options == {"ridge": "1e-2"}
+    assert config.strategy.options == {"ridge": 1e-2}
     assert config.student.model == Plugin("mlp")
 
 
@@ -70,8 +72,11 @@ def test_overrides_reach_into_a_plugin_that_is_given_as_a_number(
     ("key", "value"), [("distillation.temperature", True), ("strategy", 2.0), ("distillation.balancer", 0.5)]
 )
 def test_a_number_is_short_for_a_temperature_only(key: str, value: object) -> None:
+    section: Any = value
+    for part in reversed(key.split(".")):
+        section = {part: section}
     with pytest.raises(ConfigError, match=rf"{key}\.name: {key} is {value} and has no keys below it"):
-        load_config({}, [f"{key}={str(value).lower()}", f"{key}.name=linear"])
+        load_config(section, [f"{key}.name=linear"])
     with pytest.raises(ConfigError, match=f"1 problem .*\n.*{key}"):
         load_config({}, [f"{key}={str(value).lower()}"])
 
@@ -105,8 +110,7 @@ def test_all_faults_are_told_at_once() -> None:
         "rounds: input should be greater than or equal to 1, got -1",
         "sed: unknown key, got 3; did you mean 'seed'?",
         "data.partition.alpha: input should be greater than 0, got 0",
-        "clients.count: input should be a valid integer, unable to parse string as an integer, got 'many'; "
-        "write a whole number",
+        "clients.count: input should be a valid integer, got 'many'; write a whole number",
         "strategy.name: unknown strategy 'staked'; did you mean 'stacked'?",
         "distillation.balancer.valu: unknown option of Fixed; did you mean 'value'?",
     ):
@@ -173,3 +177,112 @@ def test_every_key_is_documented() -> None:
     assert {"seed", "data.partition.alpha", "distillation.balancer", "engine.clients_per_node"} <= {
         doc.path for doc in docs
     }
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("rounds: yes", ["rounds: input should be a valid integer, got 'yes'; write a whole number", "line 1"]),
+        ("clients: {count: 5.0, epochs: true}", ["clients.count", "got 5.0", "clients.epochs", "got True"]),
+        ("seed: 1_000", ["seed: input should be a valid integer, got '1_000'"]),
+        ("seed: 0\ndistillation:\n  mixed: yes", ["distillation.mixed", "got 'yes'; write true or false", "line 3"]),
+        ("distillation: {mixed: 1}", ["distillation.mixed", "got 1; write true or false"]),
+        ("clients: {learning_rate: true}", ["clients.learning_rate", "got True; write a number"]),
+        ("clients: {learning_rate: '0.1'}", ["clients.learning_rate", "got '0.1'; write a number"]),
+        ("data: {root: 7}", ["data.root", "got 7; put it in quotes"]),
+        ("data: {client_validation: .nan}", ["data.client_validation", "got nan"]),
+        ("privacy: {delta: .inf}", ["privacy.delta", "got inf"]),
+        # Options of plug-ins are held to their types like all other keys.
+        ("strategy: {name: stacked, folds: 5.0}", ["strategy.folds", "got 5.0; write a whole number"]),
+        ("strategy: {name: stacked, folds: '5'}", ["strategy.folds", "got '5'; write a whole number"]),
+        ("strategy: {name: stacked, folds: true}", ["strategy.folds", "got True"]),
+        ("strategy: {name: stacked, cross_fit: yes}", ["strategy.cross_fit", "got 'yes'; write true or false"]),
+        ("strategy: {name: stacked, ridge: .inf}", ["strategy.ridge", "finite", "inf"]),
+        ("seed: 0\nstrategy: {name: staked}", ["strategy.name", "did you mean 'stacked'", "line 2"]),
+        ("student: {rule: {name: distil, consensus: teachr}}", ["student.rule.consensus", "did you mean 'teacher'?"]),
+        ("engine: {kind: inlin}", ["engine.kind", "did you mean 'inline'?"]),
+        ("engine: {kind: RAY}", ["engine.kind", "did you mean 'ray'?"]),
+        ("clients:\n  count: 2\nclients:\n  epochs: 3", ["line 3: clients is given a second time, first in line 1"]),
+        ("rounds: 010", ["line 1: 010 begins with a zero"]),
+        ("rounds: 3\nrouns: 3", ["rouns: unknown key", "did you mean 'rounds'?", "line 2"]),
+        ("epochs: 3", ["epochs: unknown key", "did you mean 'clients.epochs'?"]),
+    ],
+)
+def test_a_value_of_another_type_is_refused_with_its_line(tmp_path: Path, text: str, words: list[str]) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(ConfigError) as refusal:
+        load_config(path)
+    for word in (*words, "mine.yaml"):
+        assert word in str(refusal.value)
+
+
+def test_the_line_told_is_that_of_the_file_that_has_the_value(tmp_path: Path) -> None:
+    (tmp_path / "base.yaml").write_text("seed: 1\nrounds: 0\nclients:\n  count: 0\n", encoding="utf-8")
+    (tmp_path / "child.yaml").write_text("extends: base.yaml\n\nclients: {epochs: 0}\n", encoding="utf-8")
+    with pytest.raises(ConfigError) as refusal:
+        load_config(tmp_path / "child.yaml", ["rounds=-1"])
+    places = {problem.split(":")[0]: problem.rpartition("; ")[2] for problem in refusal.value.problems}
+    assert "base.yaml, line 4" in places["clients.count"]
+    assert "child.yaml, line 3" in places["clients.epochs"]
+    # The file's value of it is not what is wrong.
+    assert "line" not in places["rounds"]
+
+
+def test_options_are_kept_as_their_types_have_them() -> None:
+    one, other = (load_config({"strategy": {"name": "stacked", "ridge": value}}) for value in (1, 1.0))
+    assert to_json(one) == to_json(other)
+    assert repr(one.strategy.options) == "{'ridge': 1.0}"
+
+
+@pytest.mark.parametrize(
+    ("raw", "word"),
+    [
+        ({"data": {"root": Path("/data")}}, "data.root: must be text"),
+        ({"clients": {"models": {"cnn"}}}, "clients.models: must be text"),
+        ({1: 2}, "1: a key must be a name"),
+        ({"clients": {True: 2}}, "clients.True: a key must be a name"),
+        ({"data": {"root": "\udcff"}}, "data.root: must be text of Unicode"),
+        ({"\x1b[31m": 1}, r"\x1b[31m: a key must be a name"),
+        ({"x" * 5000: 1}, "xxx…: a key must be a name"),
+    ],
+)
+def test_a_mapping_that_no_file_could_hold_is_refused(raw: dict[Any, Any], word: str) -> None:
+    with pytest.raises(ConfigError) as refusal:
+        load_config(raw)
+    assert word in str(refusal.value)
+    assert len(str(refusal.value)) < 1000
+
+
+def test_a_mapping_within_itself_is_refused() -> None:
+    raw: dict[str, Any] = {}
+    raw["data"] = raw
+    with pytest.raises(ConfigError, match="levels deep"):
+        load_config(raw)
+
+
+def test_numbers_of_numpy_are_numbers() -> None:
+    raw = {"rounds": np.int64(3), "clients": {"learning_rate": np.float32(0.5)}}
+    config = load_config(raw)
+    assert (type(config.rounds), config.rounds, config.clients.learning_rate) == (int, 3, 0.5)
+
+
+@pytest.mark.parametrize("name", ["a\0b", "x" * 5000, "/" + "y/" * 3000])
+def test_a_path_that_no_file_can_have_is_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(ConfigError) as refusal:
+        load_config(name)
+    assert len(str(refusal.value)) < 400
+    (tmp_path / "child.yaml").write_text(f'extends: "{name[:4000]}"'.replace("\0", "\\0"), encoding="utf-8")
+    with pytest.raises(ConfigError):
+        load_config(tmp_path / "child.yaml")
+
+
+@pytest.mark.parametrize("name", ["quickstrt", "Quickstart.yaml", "algorithms/fedmp", "configs/fashion_mnst.yaml"])
+def test_a_shipped_name_that_is_nearly_right_is_told(name: str) -> None:
+    with pytest.raises(ConfigError, match=r"did you mean '(quickstart|algorithms/fedmd|fashion_mnist)'"):
+        load_config(name)
+
+
+def test_a_source_of_another_type_is_refused() -> None:
+    with pytest.raises(ConfigError, match="must be a file, a name or a mapping, got 5"):
+        load_config(5)  # type: ignore[arg-type]

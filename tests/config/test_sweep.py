@@ -77,7 +77,7 @@ def test_names_come_before_options_whatever_the_order() -> None:
         ({"rounds": (1, 2)}, (), ("rounds=3",), "swept over by --grid rounds"),
         ({"strategy.name": ("stacked", "era")}, (), ("strategy=median",), "swept over by --grid strategy.name"),
         ({}, (0, 1), ("seed=3",), "swept over by --seeds"),
-        ({"rounds": ("1", 1)}, (), (), "the same experiment"),
+        ({"strategy": ("median", {"name": "median"})}, (), (), "the same experiment"),
         ({"rounds": (1, 2)}, (), ("rounds",), "key.path=value"),
     ],
 )

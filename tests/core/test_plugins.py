@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -49,7 +50,7 @@ def test_every_kind_offers_names_that_resolve_and_say_what_they_are(kind: plugin
 
 
 def test_a_class_in_the_working_directory_is_found(outside: str) -> None:
-    built = plugins.build(plugins.STRATEGY, outside, {"power": "2"})
+    built = plugins.build(plugins.STRATEGY, outside, {"power": 2})
     assert built.power == 2.0
 
 
@@ -57,7 +58,7 @@ def test_a_default_that_is_made_anew_is_not_shared(outside: str) -> None:
     first, second = plugins.build(plugins.STRATEGY, outside), plugins.build(plugins.STRATEGY, outside)
     first.notes["seen"] = 1
     assert second.notes == {}
-    assert plugins.build(plugins.STRATEGY, outside, {"notes": {"seen": "2"}}).notes == {"seen": 2}
+    assert plugins.build(plugins.STRATEGY, outside, {"notes": {"seen": 2}}).notes == {"seen": 2}
 
 
 def test_a_rule_of_the_class_is_reported_with_the_other_faults(outside: str) -> None:
@@ -65,10 +66,56 @@ def test_a_rule_of_the_class_is_reported_with_the_other_faults(outside: str) -> 
     assert len(plugins.check(plugins.STRATEGY, outside, {"power": "x", "pwer": 1})) == 2
 
 
-@pytest.mark.parametrize("name", ["", "_base", "no such", "../x", "stacked.py", "outside_plugin:Nothing"])
+@pytest.mark.parametrize("name", ["", "_base", "no such", "../x", "stacked.py", "a\0b", "x" * 5000, "\x1b[31m"])
 def test_names_that_stand_for_nothing_are_refused(outside: str, name: str) -> None:
-    with pytest.raises(PluginError):
+    for kind in (plugins.STRATEGY, plugins.MODEL):
+        with pytest.raises(PluginError) as refusal:
+            plugins.resolve(kind, name)
+        assert str(refusal.value).isprintable()
+        assert len(str(refusal.value)) < 1000
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        (":", "is written module:Class"),
+        (":First", "is written module:Class"),
+        ("outside_plugin:", "is written module:Class"),
+        ("../../x:Y", "is written module:Class"),
+        ("..x:Y", "is written module:Class"),
+        ("a\0b:Y", "is written module:Class"),
+        ("a:b:c", "is written module:Class"),
+        ("outside_plugin:Nothing", "Nothing must be a subclass of LogitAggregator in outside_plugin"),
+        ("outside_plugin:Frist", "did you mean 'First'?"),
+        ("outside_plugin:made", "made must be a subclass of LogitAggregator"),
+        ("outside_plugin:Base", "Base lacks aggregate; write what is missing"),
+        ("os:path", "path must be a subclass of LogitAggregator in os"),
+        ("outside_plugin.below:Y", "cannot import 'outside_plugin.below'"),
+        ("absent:Y", "run from its folder, install it"),
+    ],
+)
+def test_a_name_that_leads_to_no_class_is_refused_with_a_remedy(outside: str, name: str, words: str) -> None:
+    Path("outside_plugin.py").write_text(OUTSIDE + "\ndef made(): ...\nclass Base(LogitAggregator): ...\n")
+    with pytest.raises(PluginError, match=re.escape(words)):
         plugins.resolve(plugins.STRATEGY, name)
+
+
+@pytest.mark.parametrize(
+    ("power", "body", "line"),
+    [
+        ("power: float = 1.0", "import sys; sys.exit(0)", 10),
+        ("power: float = 1.0", "os.getcwd()", 10),
+        ("power: float = field(default_factory=lambda: 1 / 0)", "pass", 7),
+        ("power: float = field(default_factory=lambda: exit(0))", "pass", 7),
+    ],
+)
+def test_a_class_that_cannot_be_made_is_told_with_its_line(outside: str, power: str, body: str, line: int) -> None:
+    source = OUTSIDE.replace("power: float = 1.0", power).replace("if self.power > 9:", f"{body}\n        if False:")
+    Path("outside_plugin.py").write_text(source)
+    (problem,) = plugins.check(plugins.STRATEGY, outside, {})
+    assert f"{Path.cwd() / 'outside_plugin.py'}, line {line}: " in problem
+    with pytest.raises(PluginError, match=f"line {line}"):
+        plugins.build(plugins.STRATEGY, outside)
 
 
 MINE = OUTSIDE.replace("First", "Mine")

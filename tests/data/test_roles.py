@@ -257,6 +257,11 @@ def test_standardising_by_hand() -> None:
             ["data.partition.classes_per_client: must not exceed the 10 classes of digits, got 11"],
         ),
         (
+            # The same under another name.
+            {"data": {"public": {"dataset": "fedkd.data.datasets.digits:Digits", "labelled": 0}}},
+            ["data.public.dataset: must differ from data.dataset"],
+        ),
+        (
             {"data": {"public": {"dataset": "digits", "labelled": 0}}},
             ["data.public.dataset: must differ from data.dataset", "got 'digits'; set it to null"],
         ),
@@ -267,6 +272,39 @@ def test_sizes_beyond_the_data_are_refused_together(raw: dict[str, Any], texts: 
         prepare(load_config(raw))
     for text in texts:
         assert text in str(caught.value)
+
+
+def test_one_source_with_other_options_is_another_data_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "shifted_digits.py").write_text(
+        "from dataclasses import dataclass, replace\n"
+        "from fedkd.data.datasets.digits import Digits\n"
+        "from fedkd.data import DataSource\n"
+        "@dataclass(frozen=True)\n"
+        "class Shifted(DataSource):\n"
+        "    by: int = 0\n"
+        "    def available(self, root): return True\n"
+        "    def load(self, root):\n"
+        "        found = Digits().load(root)\n"
+        "        return replace(found, train_images=found.train_images.roll(self.by, -1))\n",
+        encoding="utf-8",
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    name = "shifted_digits:Shifted"
+
+    def public(by: int) -> ExperimentData:
+        other = {"name": name, "by": by}
+        return prepare(config_of(dataset={"name": name}, public={"dataset": other, "size": 50, "labelled": 0}))
+
+    assert len(public(3).inputs) == TRAIN, "no train sample is spent on the public set"
+    with pytest.raises(ConfigError, match=r"data\.public\.dataset: must differ"):
+        public(0)
+
+
+@pytest.mark.parametrize("root", ["a\0b", "/" + "x" * 5000, "~nobody_of_that_name/data"])
+def test_a_folder_of_data_that_cannot_be_is_refused(root: str) -> None:
+    with pytest.raises(ConfigError, match=r"data\.root: ") as refusal:
+        prepare(load_config({"data": {"root": root}}))
+    assert len(str(refusal.value)) < 500
 
 
 @needs_fashion

@@ -19,7 +19,8 @@ def test_outcomes_come_in_order_with_what_clients_computed() -> None:
     assert [reply.client for reply in replies] == [4, 0, 2]
     expected = np.random.default_rng((3, 0)).normal(size=(5, 3)).astype(np.float32)
     np.testing.assert_array_equal(replies[1].arrays["logits"], expected)
-    assert replies[1].metrics == {"threads": 1, "loss": 0.0, "probe": 1, "text": "text", "dir": "None"}
+    assert (int(replies[1].arrays["threads"]), replies[1].arrays["dir"].tobytes()) == (1, b"None")
+    assert (replies[1].round, replies[1].examples, replies[1].public_digest) == (3, 1, "text")
 
 
 def test_failing_clients_do_not_stop_the_others() -> None:
@@ -51,7 +52,7 @@ def test_callers_thread_count_holds_between_clients_and_afterwards() -> None:
     try:
         job = Job("work", 1, "{}", {"weight": np.eye(3, dtype=np.float32)})
         for reply in InlineEngine(Workload(client_fn="tests.support.engine_performers:work")).run(job, range(3)):
-            assert reply.metrics["threads"] == 1
+            assert reply.arrays["threads"] == 1
             assert torch.get_num_threads() == 2
         list(InlineEngine(Workload(client_fn="tests.support.engine_performers:fail_on_even")).run(job, range(3)))
         assert torch.get_num_threads() == 2
@@ -65,7 +66,7 @@ def test_client_runs_with_its_own_threads_and_its_own_personal_arrays() -> None:
     needs = {1: ResourceConfig(threads=2)}
     with InlineEngine(Workload(client_fn="tests.support.engine_performers:work", resources=needs)) as engine:
         replies = list(engine.run(job, range(3)))
-    assert [reply.metrics["threads"] for reply in replies] == [1, 2, 1]
+    assert [int(reply.arrays["threads"]) for reply in replies] == [1, 2, 1]
     seen = [{name: int(array[0]) for name, array in o.arrays.items() if name.startswith("own")} for o in replies]
     assert seen == [{"own 0": 0}, {}, {"own 2": 2}]
 

@@ -137,8 +137,12 @@ def test_images_that_are_too_small_are_refused() -> None:
 
 
 def test_bad_options_are_refused() -> None:
-    with pytest.raises(PluginError, match=r"hidden: every width must be at least 1, got \[10, 0\]"):
+    with pytest.raises(PluginError, match=r"hidden\.1: input should be greater than or equal to 1, got 0"):
         build("mlp", hidden=[10, 0])
+    # No model is begun that would take more memory than there is.
+    for hidden in ([10, 10**6], [16] * 100):
+        with pytest.raises(PluginError, match=r"hidden.* at most|hidden.*less than or equal"):
+            build("mlp", hidden=hidden)
     with pytest.raises(PluginError, match=r"norm.*'group' or 'batch'"):
         build("resnet8", norm="layer")
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import shutil
 import socket
 import ssl
@@ -14,6 +15,7 @@ from contextlib import chdir
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography import x509
@@ -26,6 +28,7 @@ from deployments.processes import CONNECTION, Certificates, superlink, supernode
 from fedkd.app.run import run_experiment
 from fedkd.config.load import load_config
 from tests.support import ROOT, SUPPORT
+from tests.support.measurements import measured, without_measurements
 
 TINY = (
     "rounds=2",
@@ -49,7 +52,7 @@ LEAVE_SECONDS = 30.0
 
 
 @pytest.fixture(scope="module")
-def reference(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
+def reference(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, tuple[Any, ...]]:
     folder = with_plugins(tmp_path_factory.mktemp("reference"))
     with chdir(folder):
         run_experiment(load_config(ROOT / "configs/quickstart.yaml", [*TINY, *OWN, "engine.kind=inline"]), "run")
@@ -66,9 +69,9 @@ def with_plugins(folder: Path) -> Path:
     return folder
 
 
-def result(folder: Path) -> tuple[str, str]:
+def result(folder: Path) -> tuple[str, tuple[Any, ...]]:
     summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
-    return summary["student_sha256"], (folder / "rounds.jsonl").read_text(encoding="utf-8")
+    return summary["student_sha256"], without_measurements(folder)
 
 
 @pytest.fixture
@@ -101,19 +104,21 @@ def run_script(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.usefixtures("mark")
-def test_flowers_simulation_gives_the_same_bits(tmp_path: Path, reference: tuple[str, str]) -> None:
+def test_flowers_simulation_gives_the_same_bits(tmp_path: Path, reference: tuple[str, tuple[Any, ...]]) -> None:
     """The tests' own Ray, if one is running, is not joined; the script's folder is where results go."""
     done = run_script("--out", "run", cwd=with_plugins(tmp_path))
     assert done.returncode == 0, done.stdout + done.stderr
     assert result(tmp_path / "run") == reference
+    assert measured(tmp_path / "run") == []
     assert f"results in {tmp_path / 'run'}" in done.stdout
 
 
 @pytest.mark.usefixtures("mark")
-def test_a_deployment_gives_the_same_bits(tmp_path: Path, reference: tuple[str, str]) -> None:
+def test_a_deployment_gives_the_same_bits(tmp_path: Path, reference: tuple[str, tuple[Any, ...]]) -> None:
     done = run_script("--out", "run", "--supernodes", "2", cwd=with_plugins(tmp_path))
     assert done.returncode == 0, done.stdout + done.stderr
     assert result(tmp_path / "run") == reference
+    assert measured(tmp_path / "run") == []
     assert [path.name for path in (tmp_path / "run/client_state").iterdir()] == ["state_key"]
 
 
@@ -134,6 +139,47 @@ def test_a_federation_that_does_not_fit_fails_the_run_over_tls(
     assert "the run is finished:failed: ServerApp failed with exception" in shown.err
     assert "num-partitions is 2 and clients.count is 1" in shown.err
     assert "raise clients.count, or use fewer SuperNodes" in shown.err
+
+
+@pytest.mark.usefixtures("mark")
+def test_a_stranger_does_not_keep_an_authenticated_deployment_from_running(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """It claims a partition that is taken; without authentication that ends every run before it starts."""
+    tls, home = certificates(tmp_path), tmp_path / "home"
+    own, rogue = (key_pair(tmp_path / name) for name in ("own", "rogue"))
+    held: dict[str, int | str] = {"partition-id": 0, "num-partitions": 1, "state-dir": str(tmp_path / "state")}
+    plain = ["rounds=1", *TINY[1:3], *TINY[4:8], TINY[8], "controls=[]"]
+    keys = {"config": "quickstart", "overrides": shlex.join(plain), "out": str(tmp_path / "run")}
+    with (
+        superlink(home, tls=tls, admitted=[own.with_suffix(".pub")]) as address,
+        supernodes(tmp_path / "strange", address, [held], tls=tls, keys=[rogue]),
+    ):
+        log = tmp_path / "strange/supernode-0.log"
+        await_words(log, "Failed to activate SuperNode")
+        with supernodes(home, address, [held], tls=tls, keys=[own]):
+            status = flower_run(home, CONNECTION, keys)
+    shown = capfd.readouterr()
+    assert status == 0, shown
+    assert len((tmp_path / "run/rounds.jsonl").read_text(encoding="utf-8").splitlines()) == 1
+
+
+def await_words(log: Path, words: str) -> None:
+    """Until a process has written them."""
+    deadline = time.monotonic() + LEAVE_SECONDS * 3
+    while words not in log.read_text(encoding="utf-8"):
+        assert time.monotonic() < deadline, log.read_text(encoding="utf-8")
+        time.sleep(0.1)
+
+
+def key_pair(path: Path) -> Path:
+    """The file of a private key as ``ssh-keygen -t ecdsa -b 384`` makes it; that of the public one ends in .pub."""
+    key = ec.generate_private_key(ec.SECP384R1())
+    openssh = serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH
+    path.with_suffix(".pub").write_bytes(key.public_key().public_bytes(*openssh))
+    pem, form = serialization.Encoding.PEM, serialization.PrivateFormat.OpenSSH
+    path.write_bytes(key.private_bytes(pem, form, serialization.NoEncryption()))
+    return path
 
 
 def encrypted(address: str, ca: Path) -> bool:

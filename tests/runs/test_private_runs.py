@@ -125,7 +125,9 @@ def test_messages_are_as_noisy_as_declared_and_independent_over_clients_and_roun
             signal = sent(other, 40).double()
             bound = clip_vectors(signal, 4.0) if per == "vector" else _whole(signal, 4.0)
             drawn.append((sent(one, 40).double() - bound).flatten())
-            tests.append(torch.from_numpy(one.arrays["evaluation/logits"])[:200].flatten())
+            assert one.measured is not None
+            assert one.measured.test_logits is not None
+            tests.append(torch.from_numpy(one.measured.test_logits)[:200].flatten())
     noise = torch.stack(drawn)
     # 3,200 draws: the standard deviation is known to 1.3 %, a correlation of 400 pairs to 0.05.
     assert float(noise.std()) == pytest.approx(deviation, rel=0.05)
@@ -141,7 +143,11 @@ def _whole(logits: torch.Tensor, clip: float) -> torch.Tensor:
 def test_released_answers_do_not_depend_on_being_probed() -> None:
     parts = federation(None, GAUSSIAN)
     for probed, quiet in zip(parts.ask(1, probe=True)[1], parts.ask(1)[1], strict=True):
-        assert torch.equal(sent(probed, 40), sent(quiet, 40))
+        assert probed.measured != quiet.measured
+        assert {name: array.tobytes() for name, array in probed.arrays.items()} == {
+            name: array.tobytes() for name, array in quiet.arrays.items()
+        }
+        assert replace(probed, arrays=quiet.arrays, measured=quiet.measured) == quiet
 
 
 def test_a_clients_parameters_carry_the_noise_of_its_steps() -> None:
@@ -151,8 +157,8 @@ def test_a_clients_parameters_carry_the_noise_of_its_steps() -> None:
     job, replies = parts.ask(1)
     changes = []
     for reply in replies:
-        examples = int(reply.metrics["examples"])
-        changes.append(_change(job.parameters, reply.arrays) / (0.05 * 50.0 / examples))
+        assert reply.examples is not None
+        changes.append(_change(job.parameters, reply.arrays) / (0.05 * 50.0 / reply.examples))
     moved = torch.stack(changes)
     assert float(moved.std()) == pytest.approx(1.0, rel=0.05)
     assert float((torch.corrcoef(moved) - torch.eye(len(moved))).abs().max()) < 0.2

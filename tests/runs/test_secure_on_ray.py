@@ -32,7 +32,8 @@ def _no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_server_never_holds_an_unmasked_report(tmp_path: Path) -> None:
-    with build_engine(experiment_of(SIX, SECURE, "engine.kind=ray", "engine.workers=1")) as engine:
+    on_ray = experiment_of(SIX, SECURE, "engine.kind=ray", "engine.workers=1")
+    with build_engine(on_ray, memory=tmp_path) as engine:
         check_that_nothing_is_unmasked(tmp_path, engine)
 
 
@@ -59,9 +60,10 @@ def test_a_killed_run_resumes_and_ray_ends_with_the_same_student(tmp_path: Path)
 
 
 def test_processes_killed_at_each_step_are_dropouts_of_it(tmp_path: Path) -> None:
-    parts = federation(tmp_path, SIX, SECURE)
+    parts = federation(tmp_path, SIX, SECURE, f"rounds={len(PHASES)}")
     config = EngineConfig(workers=1, clients_per_node=1)
-    with RayEngine(config, Workload(6, "tests.support.secure_performers:dying")) as engine:
+    workload = Workload(6, "tests.support.secure_performers:dying", memory=str(tmp_path))
+    with RayEngine(config, workload) as engine:
         records = [run_round(parts, round, engine).record.secure for round in range(1, len(PHASES) + 1)]
     for record, phase in zip(records, PHASES, strict=True):
         assert record is not None

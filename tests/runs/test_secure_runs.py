@@ -32,6 +32,8 @@ from tests.support.secure_rounds import (
     run_round,
 )
 
+RAISING = "tests.support.secure_performers:raising"
+
 
 @pytest.fixture(autouse=True)
 def _no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -47,7 +49,7 @@ def run(out: Path, *overrides: str, **options: Any) -> Summary:
 def test_the_sum_is_that_of_the_plain_run_within_the_stated_bound(tmp_path: Path) -> None:
     plain = plain_summands(federation(None, SIX), 1)
     parts = federation(tmp_path, SIX, SECURE)
-    result = sum_securely(parts.experiment, parts.server.job(1), 40, InlineEngine().run)
+    result = sum_securely(parts.experiment, parts.server.job(1), 40, parts.engine().run)
     exact = torch.stack(list(plain.values())).sum(dim=0)
     assert result.survivors == tuple(range(6))
     assert float((result.total - exact).abs().max()) <= result.account.record.error_bound < 1e-6
@@ -57,7 +59,7 @@ def test_the_sum_is_that_of_the_plain_run_within_the_stated_bound(tmp_path: Path
 def test_coarser_numbers_have_the_larger_bound_they_state(tmp_path: Path, bits: int) -> None:
     exact = torch.stack(list(plain_summands(federation(None, SIX), 1).values())).sum(dim=0)
     parts = federation(tmp_path, SIX, f"privacy.secure_aggregation.bits={bits}")
-    result = sum_securely(parts.experiment, parts.server.job(1), 40, InlineEngine().run)
+    result = sum_securely(parts.experiment, parts.server.job(1), 40, parts.engine().run)
     gap = float((result.total - exact).abs().max())
     assert result.account.record.error_bound == 6 / 2**bits
     assert result.account.record.error_bound / 20 < gap <= result.account.record.error_bound
@@ -107,11 +109,11 @@ def test_secure_aggregation_alone_proves_no_epsilon(tmp_path: Path) -> None:
 
 def test_nothing_is_known_of_single_clients(tmp_path: Path) -> None:
     parts = federation(tmp_path, SECURE)
-    wire = Wire(InlineEngine())
+    wire = Wire(parts.engine())
     result = run_round(parts, 1, wire, probe=True)
     assert [job.kind for job, _ in wire.replies[::4]] == [f"secure/{phase}" for phase in PHASES]
     for _, reply in wire.replies:
-        assert reply.metrics == {}
+        assert replace(reply, arrays={}) == Reply(reply.client)
         assert all(name.startswith("secure/") for name in reply.arrays)
     assert result.ensemble_accuracy is None
     assert result.record.client_accuracy is None
@@ -129,12 +131,12 @@ def test_nothing_is_known_of_single_clients(tmp_path: Path) -> None:
 
 
 def test_the_server_never_holds_an_unmasked_report(tmp_path: Path) -> None:
-    check_that_nothing_is_unmasked(tmp_path, InlineEngine())
+    check_that_nothing_is_unmasked(tmp_path, InlineEngine(Workload(memory=str(tmp_path))))
 
 
 def test_clients_that_raise_at_each_step_drop_out_there(tmp_path: Path) -> None:
     parts = federation(tmp_path, "clients.count=12", "privacy.secure_aggregation.threshold=0.58")
-    failing = InlineEngine(Workload(client_fn="tests.support.secure_performers:raising"))
+    failing = parts.engine(RAISING)
     record = run_round(parts, 1, failing).record
     assert record.secure is not None
     assert [(drop.client, drop.phase) for drop in record.secure.dropouts] == list(enumerate(PHASES))
@@ -144,7 +146,7 @@ def test_clients_that_raise_at_each_step_drop_out_there(tmp_path: Path) -> None:
     assert "secure sum, advertise: OSError: client 0 is out of battery" in record.failures[0].reason
     kept = plain_summands(federation(None, "clients.count=12"), 1)
     again = federation(tmp_path / "again", "clients.count=12", "privacy.secure_aggregation.threshold=0.58")
-    result = sum_securely(again.experiment, again.server.job(1), 40, failing.run)
+    result = sum_securely(again.experiment, again.server.job(1), 40, again.engine(RAISING).run)
     exact = torch.stack([kept[client] for client in range(3, 12)]).sum(dim=0)
     assert float((result.total - exact).abs().max()) <= result.account.record.error_bound
 
@@ -152,7 +154,7 @@ def test_clients_that_raise_at_each_step_drop_out_there(tmp_path: Path) -> None:
 def test_too_few_survivors_stop_the_run_and_keep_its_rounds(tmp_path: Path) -> None:
     parts = federation(tmp_path, SIX, "privacy.secure_aggregation.threshold=0.83")
     with pytest.raises(RunError, match=r"4 clients are left after the step share, the threshold is 5 \(client 0, adv"):
-        run_round(parts, 1, InlineEngine(Workload(client_fn="tests.support.secure_performers:raising")))
+        run_round(parts, 1, parts.engine(RAISING))
     out = tmp_path / "run"
     with pytest.raises(
         RunError, match=r"round 1: the secure sum failed: 0 clients are left after the step mask"
@@ -168,7 +170,7 @@ def test_min_reports_counts_the_reports_in_the_sum(tmp_path: Path) -> None:
         tmp_path, "clients.count=12", "privacy.secure_aggregation.threshold=0.58", "clients.min_reports=10"
     )
     with pytest.raises(RunError, match=r"9 valid reports, clients\.min_reports is 10 \(client 0, advertise: OSError"):
-        run_round(parts, 1, InlineEngine(Workload(client_fn="tests.support.secure_performers:raising")))
+        run_round(parts, 1, parts.engine(RAISING))
     # Nothing was unmasked, so the round can be done again with all clients.
     record = run_round(parts, 1).record
     assert record.secure is not None
@@ -179,7 +181,7 @@ def test_a_tampered_answer_costs_its_client_only(tmp_path: Path) -> None:
     parts = federation(tmp_path, SIX, SECURE)
 
     def tampering(job: Job, clients: Sequence[int]) -> Iterable[Reply]:
-        for reply in InlineEngine().run(job, clients):
+        for reply in parts.engine().run(job, clients):
             if reply.client == 4 and job.kind == "secure/mask":
                 changed = reply.arrays["secure/masked"].copy()
                 changed[0] += 1
@@ -197,9 +199,9 @@ def test_a_tampered_answer_costs_its_client_only(tmp_path: Path) -> None:
 def test_secrets_are_kept_by_clients_alone(tmp_path: Path) -> None:
     out = tmp_path / "run"
     run(out, SECURE, "rounds=1")
-    files = sorted(out.rglob("secure_sum.json"))
-    assert [path.parent.name for path in files] == [f"client_{client:06d}" for client in range(4)]
-    secrets = [json.loads(path.read_text())["state"]["secret"] for path in files]
+    files = sorted(out.glob("client_state/secure_sums/*/client_*.json"))
+    assert [path.stem for path in files] == [f"client_{client:06d}" for client in range(4)]
+    secrets = [json.loads(path.read_text())["content"]["session"]["state"]["secret"] for path in files]
     assert all(path.stat().st_mode & 0o077 == 0 for path in files), "for its owner only"
     for path in out.rglob("*"):
         if path.is_file() and path not in files:
@@ -211,7 +213,7 @@ def test_a_round_that_is_begun_again_has_new_masks_and_the_same_sum(tmp_path: Pa
     parts = federation(tmp_path, SIX, SECURE)
     found = []
     for _ in range(2):
-        wire = Wire(InlineEngine())
+        wire = Wire(parts.engine())
         total = sum_securely(parts.experiment, parts.server.job(1), 40, wire.run).total
         masked = [reply.arrays["secure/masked"] for job, reply in wire.replies if job.kind == "secure/mask"]
         found.append((total, masked))
@@ -229,10 +231,11 @@ def test_where_secrets_come_from_does_not_show_in_the_result(tmp_path: Path, ent
 
 def test_a_sum_that_is_known_is_not_asked_for_again_and_not_given_over_other_clients(tmp_path: Path) -> None:
     overrides = ("clients.count=12", "privacy.secure_aggregation.threshold=0.58", "rounds=2")
-    failing, healthy = InlineEngine(Workload(client_fn="tests.support.secure_performers:raising")), InlineEngine()
-    whole = run_round(federation(tmp_path / "whole", *overrides), 1, failing)
+    undisturbed = federation(tmp_path / "whole", *overrides)
+    whole = run_round(undisturbed, 1, undisturbed.engine(RAISING))
 
     broken = federation(tmp_path / "run", *overrides)
+    failing, healthy = broken.engine(RAISING), broken.engine()
     job = broken.server.job(1)
     first = sum_once(broken.experiment, job, 40, failing.run)
     # Killed while the student was being trained; by the time the round is done again, all clients are well.
@@ -248,9 +251,9 @@ def test_a_sum_that_is_known_is_not_asked_for_again_and_not_given_over_other_cli
     assert wire.replies
 
     # A server that asks all the same is refused, for the difference of two sums would be a report.
-    for path in (tmp_path / "run").rglob("secure_sums/*.pt"):
+    for path in (tmp_path / "run").rglob("round_sums/*"):
         path.unlink()
-    with pytest.raises(RunError, match="was unmasked before, over other clients than") as caught:
+    with pytest.raises(RunError, match="was unmasked before, over clients") as caught:
         run_round(federation(tmp_path / "run", *overrides), 1, healthy)
     assert "0 clients are left after the step confirm" not in str(caught.value), "those that never unmasked may"
     other = federation(tmp_path / "run", *overrides)

@@ -34,11 +34,12 @@ def unchecked(value: float) -> npt.NDArray[np.uint8]:
 
 
 def good(client: int, value: float = 1.0) -> Reply:
-    return Reply(client, {"logits": message(value)}, {"round": 3, "examples": 7, "public_digest": "abc"})
+    return Reply(client, {"logits": message(value)}, 3, examples=7, public_digest="abc")
 
 
 def test_reports_are_sorted_by_client_whatever_order_they_arrive_in() -> None:
-    reports, failures = collect_reports([good(5, 5.0), good(0, 0.0), good(2, 2.0)], EXPECTED)
+    found = collect_reports([good(5, 5.0), good(0, 0.0), good(2, 2.0)], EXPECTED)
+    reports, failures = found.reports, found.failures
     assert [report.client for report in reports] == [0, 2, 5]
     assert not failures
     # Four samples of two classes at four bytes each, and a byte that says how they are written.
@@ -52,7 +53,7 @@ def test_reports_are_sorted_by_client_whatever_order_they_arrive_in() -> None:
 def test_who_abstains_somewhere_is_stacked_beside_who_does_not() -> None:
     mask = torch.tensor([True, False, True, False])
     silent = replace(good(2), arrays={"logits": message(2.0, mask=mask)})
-    reports, _ = collect_reports([good(0), silent], EXPECTED)
+    reports = collect_reports([good(0), silent], EXPECTED).reports
     stack = stack_reports(reports, torch.full((4,), -1), round=3)
     assert stack.mask is not None
     assert stack.mask.tolist() == [[True] * 4, mask.tolist()]
@@ -84,21 +85,19 @@ BAD: dict[str, tuple[Any, dict[str, Any], str]] = {
 
 @pytest.mark.parametrize("case", BAD)
 def test_a_malformed_report_drops_its_client_with_a_reason(case: str) -> None:
-    arrays, metrics, part = BAD[case]
-    base = good(2)
-    bad = replace(
-        base,
-        arrays=base.arrays if arrays is None else arrays,
-        metrics={**base.metrics, **metrics},
-    )
-    reports, failures = collect_reports([good(0), bad, good(5)], EXPECTED)
+    arrays, facts, part = BAD[case]
+    bad = good(2)
+    vars(bad).update({} if arrays is None else {"arrays": arrays}, **facts)
+    found = collect_reports([good(0), bad, good(5)], EXPECTED)
+    reports, failures = found.reports, found.failures
     assert [report.client for report in reports] == [0, 5]
     assert [failure.client for failure in failures] == [2]
     assert part in failures[0].reason
 
 
 def test_duplicates_strangers_errors_and_silence_are_failures() -> None:
-    reports, failures = collect_reports([good(0), good(0), good(9), Reply(2, error="ValueError: boom")], EXPECTED)
+    found = collect_reports([good(0), good(0), good(9), Reply(2, error="ValueError: boom")], EXPECTED)
+    reports, failures = found.reports, found.failures
     assert not reports
     assert {failure.client: failure.reason for failure in failures} == {
         0: "sent 2 reports for one round",
@@ -121,7 +120,8 @@ def test_duplicates_strangers_errors_and_silence_are_failures() -> None:
 def test_label_counts_are_checked_where_the_teacher_needs_them(counts: Any, accepted: bool) -> None:
     given = good(0) if counts is None else replace(good(0), arrays={**good(0).arrays, "label_counts": counts})
     expected = replace(EXPECTED, clients=(0,), wants=frozenset({"label_counts"}))
-    reports, failures = collect_reports([given], expected)
+    found = collect_reports([given], expected)
+    reports, failures = found.reports, found.failures
     assert bool(reports) == accepted
     assert [("label_counts must be 2 counts" in failure.reason) for failure in failures] == [True] * (not accepted)
     if accepted:
@@ -129,14 +129,15 @@ def test_label_counts_are_checked_where_the_teacher_needs_them(counts: Any, acce
         assert stack.label_counts is not None
         assert stack.label_counts.tolist() == [[3, 4]]
     # Where nobody needs them they may be missing or anything.
-    assert collect_reports([given], replace(EXPECTED, clients=(0,)))[0]
+    assert collect_reports([given], replace(EXPECTED, clients=(0,))).reports
 
 
 def test_without_logits_the_rules_own_check_decides() -> None:
-    arrays = {"parameters/0/w": np.zeros(3, np.float32), "evaluation/x": np.zeros(9, np.float32)}
+    arrays = {"parameters/0/w": np.zeros(3, np.float32)}
     replies = [replace(good(client), arrays=arrays) for client in (0, 2)]
     expected = replace(EXPECTED, clients=(0, 2), decode=None, fault=lambda report: "no" if report.client else None)
-    reports, failures = collect_reports(replies, expected)
+    found = collect_reports(replies, expected)
+    reports, failures = found.reports, found.failures
     assert [(report.client, report.logits.shape, report.sent) for report in reports] == [
         (0, (0, 2), Traffic(parameters=12))
     ]
@@ -149,7 +150,6 @@ def test_bytes_are_counted_by_what_they_are_for() -> None:
         "consensus": np.zeros(7, np.uint8),
         "parameters/0/w": np.zeros((2, 3), np.float32),
         "label_means/values": np.zeros(4, np.float64),
-        "evaluation/logits": np.zeros(1000),
     }
     assert traffic_of(arrays) == Traffic(logits=12, parameters=24, other=32)
     assert traffic_of(arrays).total == 68

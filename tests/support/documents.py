@@ -39,8 +39,10 @@ from typer.main import get_command
 import fedkd.app.run
 from fedkd.app.cli import main as cli
 from fedkd.config.describe import describe_keys
-from fedkd.config.load import PLUGIN_SECTIONS, load_config
+from fedkd.config.load import load_config
+from fedkd.config.plugin_sections import PLUGIN_SECTIONS
 from fedkd.config.shipped import config_path
+from fedkd.config.strict_yaml import parse_yaml
 from fedkd.core import plugins
 from tests.support import ROOT
 
@@ -301,9 +303,7 @@ def _related(one: str, other: str) -> bool:
 
 
 def load_raw(text: str) -> dict[str, Any]:
-    import yaml
-
-    raw: dict[str, Any] = yaml.safe_load(text)
+    raw: dict[str, Any] = parse_yaml(text)
     return raw
 
 

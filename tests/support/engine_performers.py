@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from fedkd.core.messages import Job, Reply
+from fedkd.core.messages import Job, Measurement, Reply
 
 
 def work(job: Job, client: int) -> Reply:
@@ -24,15 +24,19 @@ def work(job: Job, client: int) -> Reply:
             "encoded": np.frombuffer(bytes(range(client)) * 2, dtype=np.uint8),
             "scalar": np.array(client / 7, dtype=np.float16),
             **{f"own {owner}": array["secret"] for owner, array in job.personal.items()},
+            "threads": np.array(torch.get_num_threads()),
+            "dir": np.frombuffer(str(job.state_dir).encode(), dtype=np.uint8),
         },
-        {
-            "threads": torch.get_num_threads(),
-            "loss": client / 3,
-            "probe": int(job.probe),
-            "text": job.config,
-            "dir": str(job.state_dir),
-        },
+        job.round,
+        examples=int(job.probe),
+        public_digest=job.config,
+        measured=Measurement(client / 3, test_mask=np.arange(4) == client) if job.measure else None,
     )
+
+
+def measured_alone(job: Job, client: int) -> Reply:
+    """A performer that measures unasked."""
+    return Reply(client, measured=Measurement(test_accuracy=0.5))
 
 
 def fail_on_even(job: Job, client: int) -> Reply:
@@ -45,7 +49,7 @@ def die_on_client_3(job: Job, client: int) -> Reply:
     """Take the whole process down, as a segmentation fault would, in round 1 only."""
     if client == 3 and job.round == 1:
         os._exit(7)
-    return Reply(client, metrics={"pid": os.getpid()})
+    return Reply(client, {"pid": np.array(os.getpid())})
 
 
 def hang_on_client_3(job: Job, client: int) -> Reply:

@@ -54,7 +54,7 @@ FAULTS = (
     Fault("sends_no_arrays", 7, 1, r"sent no logits"),
     Fault("answers_as_another_client", 7, 2, r"malformed reply: .*answers for clients \[3\], asked for \[2\]"),
     Fault("sends_objects", 7, 5, r"TypeError: array 'logits' must have a numeric dtype, got object"),
-    Fault("counts_no_examples", 8, 4, r"example count must be a whole number ≥ 0, got -1"),
+    Fault("counts_no_examples", 8, 4, r"example count must be a whole number ≥ 0, got -2"),
     *(Fault("raises_an_exception", 9, client, r"OSError: no data on this device") for client in range(5)),
 )
 """At most ``CLIENTS`` - ``MIN_REPORTS`` in a round, but for the ninth, which stops the run."""
@@ -130,15 +130,15 @@ def exceeds_the_bound(job: Job, client: int) -> Reply:
 
 
 def answers_for_another_round(job: Job, client: int) -> Reply:
-    return _metric(job, client, round=job.round + 1)
+    return replace(local.perform(job, client), round=job.round + 1)
 
 
 def answers_on_another_public_set(job: Job, client: int) -> Reply:
-    return _metric(job, client, public_digest="0123456789abcdef")
+    return replace(local.perform(job, client), public_digest="0123456789abcdef")
 
 
 def counts_no_examples(job: Job, client: int) -> Reply:
-    return _metric(job, client, examples=-1)
+    return replace(local.perform(job, client), examples=-2)
 
 
 def reports_twice(job: Job, client: int) -> Reply:
@@ -172,18 +172,13 @@ def _with_logit(message: npt.NDArray[np.uint8], logit: float) -> npt.NDArray[np.
     return np.concatenate([message[:1], np.frombuffer(pack(codec.codes_of(logits), [32] * 10), np.uint8)])
 
 
-def _metric(job: Job, client: int, **changes: float | str) -> Reply:
-    reply = local.perform(job, client)
-    return replace(reply, metrics={**reply.metrics, **changes})
-
-
 def _tamper(change: Callable[[list[Reply]], list[Reply]]) -> None:
     """Change this process's next reply after the client is done with it."""
     module = vars(client_app)
     encode = module["encode_replies"]
 
-    def once(replies: list[Reply]) -> object:
+    def once(replies: list[Reply], *, measured: bool) -> object:
         module["encode_replies"] = encode
-        return encode(change(replies))
+        return encode(change(replies), measured=measured)
 
     module["encode_replies"] = once

@@ -5,9 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fedkd.client.performer import CLIENT_FN
 from fedkd.config.load import load_config
 from fedkd.core.messages import Job, Reply
 from fedkd.engines.inline import InlineEngine
+from fedkd.engines.resources import Workload
 from fedkd.experiment import Experiment
 from fedkd.server.server import RoundResult, Server
 
@@ -35,11 +37,16 @@ class Federation:
 
     experiment: Experiment
     server: Server
+    folder: Path | None = None
+
+    def engine(self, client_fn: str = CLIENT_FN) -> InlineEngine:
+        """An engine in this process, whose clients remember in the federation's folder."""
+        return InlineEngine(Workload(client_fn=client_fn, memory=None if self.folder is None else str(self.folder)))
 
     def ask(self, round: int, *, probe: bool = False) -> tuple[Job, list[Reply]]:
         """A round's job, and what its clients make of it."""
         job = self.server.job(round, probe=probe)
-        with InlineEngine() as engine:
+        with self.engine() as engine:
             return job, list(engine.run(job, self.server.sampled(round)))
 
     def round(self, round: int, change: Change = as_they_are, *, probe: bool = False) -> RoundResult:
@@ -57,4 +64,5 @@ def experiment_of(*overrides: str) -> Experiment:
 
 def federation(state_dir: Path | None, *overrides: str) -> Federation:
     experiment = experiment_of(*overrides)
-    return Federation(experiment, Server.build(experiment, state_dir=None if state_dir is None else str(state_dir)))
+    server = Server.build(experiment, state_dir=None if state_dir is None else str(state_dir))
+    return Federation(experiment, server, state_dir)

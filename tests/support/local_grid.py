@@ -2,13 +2,15 @@
 
 import uuid
 from collections.abc import Callable, Iterable, Sequence
+from unittest.mock import patch
 
 from flwr.app import Context, Message, RecordDict
 from flwr.app.user_config import UserConfig
 from flwr.serverapp import Grid
 from flwr.supercore.run import Run
 
-from fedkd.engines.flower.client_app import app
+from fedkd.engines.flower import client_app
+from fedkd.engines.flower.client_app import app, measuring_app
 from fedkd.engines.flower.wire import READY_MESSAGE
 
 FIRST_NODE = 2**63 + 11
@@ -18,7 +20,8 @@ FIRST_NODE = 2**63 + 11
 class LocalGrid(Grid):
     """A grid whose nodes are this process; ``tamper`` may replace a cohort's reply, or drop it by returning None.
 
-    ``node_configs`` are what the nodes' operators told them.
+    ``node_configs`` are what the nodes' operators told them, who have them run the app for nodes of a Flower app;
+    without any the nodes are simulated, and run that of the Ray engine.
     """
 
     def __init__(
@@ -28,8 +31,11 @@ class LocalGrid(Grid):
         node_configs: Sequence[UserConfig] | None = None,
     ) -> None:
         self.node_configs = node_configs
+        self.simulated = node_configs is None
+        self._app = measuring_app if node_configs is None else app
         self.nodes = [FIRST_NODE + index for index in range(nodes)]
         self.sent: list[Message] = []
+        self.replied: list[Message] = []
         self._tamper = tamper
         self._replies: dict[str, Message] = {}
         self._run = Run.create_empty(1)
@@ -43,15 +49,21 @@ class LocalGrid(Grid):
             node = message.metadata.dst_node_id
             config = {} if self.node_configs is None else self.node_configs[node - FIRST_NODE]
             context = Context(1, node, config, RecordDict(), {})
-            reply: Message | None = app(message, context)
+            reply: Message | None = self._answer(message, context)
             if message.metadata.message_type != READY_MESSAGE:
                 if self._tamper is not None:
                     reply = self._tamper(len(self.sent), message)
-                    reply = app(message, context) if reply is message else reply
+                    reply = self._answer(message, context) if reply is message else reply
                 self.sent.append(message)
             if reply is not None:
+                if message.metadata.message_type != READY_MESSAGE:
+                    self.replied.append(reply)
                 self._replies[identifier] = reply
         return identifiers
+
+    def _answer(self, message: Message, context: Context) -> Message:
+        with patch.object(client_app, "simulated", lambda: self.simulated):
+            return self._app(message, context)
 
     def pull_messages(self, message_ids: Iterable[str]) -> list[Message]:
         return [self._replies.pop(identifier) for identifier in list(message_ids) if identifier in self._replies]

@@ -13,7 +13,6 @@ from fedkd.client.secure_terms import fixed_point_of
 from fedkd.core import plugins
 from fedkd.core.messages import Job, Reply
 from fedkd.engines import Engine
-from fedkd.engines.inline import InlineEngine
 from fedkd.privacy.secure_sum.fixed_point import to_words
 from fedkd.server.server import RoundResult
 from tests.support.federations import Federation, federation
@@ -38,7 +37,7 @@ class Wire:
 def run_round(
     parts: Federation, round: int, engine: "Engine | Wire | None" = None, *, probe: bool = False
 ) -> RoundResult:
-    return parts.server.run_round(parts.server.job(round, probe=probe), (engine or InlineEngine()).run)
+    return parts.server.run_round(parts.server.job(round, probe=probe), (engine or parts.engine()).run)
 
 
 def rounds(out: Path) -> list[dict[str, Any]]:

@@ -1,6 +1,7 @@
 """Shows a run to a person: a header, a line per round, a bar inside long stages, and a closing table."""
 
-from collections.abc import Iterable, Iterator
+import shlex
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 
@@ -28,10 +29,11 @@ class ConsoleObserver:
     On a terminal a transient bar shows the stage that is running; elsewhere (a file, a pipe, CI) there are plain lines
     without control characters. A context manager: leaving it removes the bar, whatever happened.
 
-    ``command`` is the command that started the run, repeated in the closing advice; ``rich`` is where to print.
+    ``command`` are the words of the command that started the run, repeated in the closing advice, configuration and
+    changes with them; ``rich`` is where to print.
     """
 
-    def __init__(self, command: str = "", rich: RichConsole | None = None) -> None:
+    def __init__(self, command: Sequence[str] = (), rich: RichConsole | None = None) -> None:
         self._command = command
         self._rich = rich or RichConsole(highlight=False)
         self._progress: Progress | None = None
@@ -224,7 +226,7 @@ def _remarks(summary: Summary, overview: Overview) -> Iterator[str]:
         yield f"{summary.failures} client reports were dropped; the reasons are in rounds.jsonl."
 
 
-def _advice(summary: Summary, overview: Overview, command: str) -> Iterator[str]:
+def _advice(summary: Summary, overview: Overview, command: Sequence[str]) -> Iterator[str]:
     out = Path(overview.out)
     yield (
         f"{summary.rounds} rounds, {summary.bytes_up / 1e6:.2f} MB up, {summary.bytes_down / 1e6:.2f} MB down, "
@@ -232,9 +234,21 @@ def _advice(summary: Summary, overview: Overview, command: str) -> Iterator[str]
     )
     if any((out / "plots").glob("*.png")):
         yield f"  plots  {out / 'plots'}"
-        yield f"  next   fedkd report {out}    (everything about this run in one page)"
-    if command:
+        yield f"  next   {shlex.join(['fedkd', 'report', str(out)])}    (everything about this run in one page)"
+    if not command:
+        return
+    # Where something is proved or hidden, beyond the first line, another strategy may not go with that.
+    if summary.guarantee is None and not overview.privacy[1:] and summary.teacher_accuracy is not None:
         other = "stacked" if overview.teacher.startswith("mean_probabilities") else "mean_probabilities"
-        yield f"  next   {command} strategy.name={other}    (another strategy; fedkd list strategies)"
+        again = _changed(command, "strategy", f"strategy.name={other}")
+        yield f"  next   {again}    (another strategy; fedkd list strategies)"
+    if overview.partition.startswith("dirichlet("):
         skew, word = ("1.0", "less") if overview.partition == "dirichlet(0.1)" else ("0.1", "more")
-        yield f"  next   {command} data.partition.alpha={skew}    ({word} skew; fedkd run --help shows every key)"
+        again = _changed(command, "data.partition.alpha", f"data.partition.alpha={skew}")
+        yield f"  next   {again}    ({word} skew; fedkd run --help shows every key)"
+
+
+def _changed(command: Sequence[str], key: str, change: str) -> str:
+    """The command with one more change, and without those that it takes the place of."""
+    kept = [word for word in command if not f"{word.partition('=')[0]}.".startswith(f"{key}.")]
+    return shlex.join([*kept, change])

@@ -14,21 +14,42 @@ import click
 import typer
 from rich.console import Console as RichConsole
 from rich.table import Table
-from typer.core import TyperCommand
+from typer.core import TyperCommand, TyperGroup
 
 from fedkd import __version__
 from fedkd.core.errors import ConfigError, FedkdError, PluginError
+from fedkd.core.faults import told_by_line
+from fedkd.core.files import checked_path
+from fedkd.core.wording import nearest, shown
 
 EXIT_RUN_FAILED = 1
 EXIT_BAD_INPUT = 2
 EXIT_SIGNALLED = 128
 """Added to the number of the signal that ended a run, as shells expect: 130 for Ctrl-C, 143 for SIGTERM."""
 
+
+class Commands(TyperGroup):
+    """The commands, of which none ends without a word on what ended it."""
+
+    def invoke(self, ctx: click.Context) -> object:
+        try:
+            return super().invoke(ctx)
+        except (click.ClickException, click.exceptions.Exit, click.Abort):
+            raise
+        except (Exception, SystemExit) as error:
+            # A plug-in's own sys.exit(0) is no good end.
+            with told_by_line(f"fedkd {ctx.invoked_subcommand}"):
+                raise error
+
+
 app = typer.Typer(
     name="fedkd",
+    cls=Commands,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
+    # fedkd's own words are enough, and typer repeats click's.
+    suggest_commands=False,
     help="Simulate federated knowledge distillation. Start with: fedkd run quickstart",
 )
 
@@ -47,6 +68,16 @@ class Kind(enum.StrEnum):
     codecs = enum.auto()
     client_rules = "client-rules"
     student_rules = "student-rules"
+
+
+def kind_named(text: str) -> Kind:
+    """The kind of that name; raises ``typer.BadParameter`` with the nearest right one."""
+    try:
+        return Kind(text)
+    except ValueError:
+        close = nearest(text, [kind.value for kind in Kind])
+        hint = f"did you mean {close!r}?" if close else f"choose from {', '.join(kind.value for kind in Kind)}"
+        raise typer.BadParameter(f"there is no kind {shown(text)}; {hint}") from None
 
 
 class RunCommand(TyperCommand):
@@ -109,22 +140,20 @@ def run(
     from fedkd.config.load import load_config
     from fedkd.results.directory import RunDirectory
 
+    if out is not None:
+        checked_path("--out", out)
     source, changes = _run_source(config, overrides or [], out, resume)
     experiment = load_config(source, changes)
     if not (resume and out is not None and RunDirectory.holds_run(out)):
         check(experiment)
     folder = RunDirectory.fresh(source.stem) if out is None else _usable_folder(out, resume)
     shown = source if out is not None and source.parent == out else config
-    with _terminated_gently(), ConsoleObserver(command=f"fedkd run {shown}") as console:
+    with _terminated_gently(), ConsoleObserver(command=("fedkd", "run", str(shown), *changes)) as console:
         try:
             run_experiment(experiment, folder, console, verbose=verbose, resume=resume)
         except KeyboardInterrupt as interrupt:
             console.close()
-            typer.echo(
-                f"\nInterrupted; {_finished_rounds(folder)} in {folder}\n"
-                f"Resume with: fedkd run --resume --out {folder}",
-                err=True,
-            )
+            typer.echo(f"\nInterrupted; {_what_is_kept(folder)}", err=True)
             number = interrupt.args[0] if interrupt.args else signal.SIGINT
             raise typer.Exit(EXIT_SIGNALLED + number) from None
 
@@ -230,7 +259,7 @@ def audit(
 
 
 @app.command("list")
-def list_(kind: Annotated[Kind, typer.Argument(metavar="KIND")]) -> None:
+def list_(kind: Annotated[Kind, typer.Argument(metavar="KIND", parser=kind_named)]) -> None:
     """List what can be named in a configuration, with its options.
 
     KIND is one of strategies, balancers, temperatures, behaviours, client-rules, student-rules, mechanisms, attacks,
@@ -308,7 +337,13 @@ def _usable_folder(folder: Path, resume: bool) -> Path:
     raise ConfigError([f"--out: must be a new or an empty folder, got {folder}; name another one or remove it"])
 
 
-def _finished_rounds(folder: Path) -> str:
+def _what_is_kept(folder: Path) -> str:
+    """How many rounds of an interrupted run are finished, and what goes on with it."""
+    from fedkd.results.directory import RunDirectory
+
+    if not RunDirectory.holds_run(folder):
+        return f"nothing was written yet\nAgain with: {_this_command()}"
     rounds = folder / "rounds.jsonl"
     count = len(rounds.read_text(encoding="utf-8").splitlines()) if rounds.is_file() else 0
-    return "1 finished round is kept" if count == 1 else f"{count} finished rounds are kept"
+    kept = "1 finished round is kept" if count == 1 else f"{count} finished rounds are kept"
+    return f"{kept} in {folder}\nResume with: {shlex.join(['fedkd', 'run', '--resume', '--out', str(folder)])}"

@@ -15,8 +15,9 @@ from fedkd.core.errors import RunError
 from fedkd.core.messages import Job, Reply
 from fedkd.engines.flower.discovery import JOIN_SECONDS, discover_nodes
 from fedkd.engines.flower.grid import START_SECONDS, GridEngine, Nodes, push
-from fedkd.engines.flower.wire import READY_MESSAGE, decode_partition, decode_ready_reply, encode_ready
+from fedkd.engines.flower.wire import READY_MESSAGE, Ready, decode_claim, decode_ready_reply, encode_ready
 from fedkd.engines.resources import Workload, cores, gpu_count
+from fedkd.privacy.secure_sum.identities import Directory
 
 
 class FederationEngine:
@@ -24,7 +25,9 @@ class FederationEngine:
 
     Simulated nodes are all alike, so cohorts go to any of them, and clients keep their state where the job says. In a
     deployment a client lives on one node, client c on node c mod N, and its state stays there, under a key that the
-    server keeps with the run. ``join`` is how many seconds nodes may take to connect. The rest is as in ``RayEngine``.
+    server keeps with the run; the nodes are asked whether they are there for the ``experiment`` (JSON), and known
+    by their keys where there is a ``directory`` of public ones. ``join`` is how many seconds nodes may take to connect.
+    The rest is as in ``RayEngine``.
     Entering raises ``RunError`` when the nodes do not fit the clients or cannot work; it never waits without end.
     """
 
@@ -34,11 +37,14 @@ class FederationEngine:
         config: EngineConfig,
         workload: Workload,
         *,
+        experiment: str = "",
+        directory: Directory | None = None,
         join: float = JOIN_SECONDS,
     ) -> None:
         self._grid = grid
         self._config = config
         self._workload = workload
+        self._experiment, self._directory = experiment, directory
         self._join = join
         self._simulated = isinstance(grid, InMemoryGrid)
         self._nodes = 0
@@ -49,7 +55,14 @@ class FederationEngine:
         if self._simulated:
             self._nodes = _simulated_nodes(self._grid, workload.client_fn)
         else:
-            found = discover_nodes(self._grid, workload.clients, workload.client_fn, join=self._join)
+            found = discover_nodes(
+                self._grid,
+                workload.clients,
+                workload.client_fn,
+                config=self._experiment,
+                directory=self._directory,
+                join=self._join,
+            )
             self._nodes = len(found)
             homes = {client: found[client % len(found)] for client in range(workload.clients)}
         gpus = gpu_count() if config.device == "cuda" else 0
@@ -88,7 +101,7 @@ def _simulated_nodes(grid: Grid, client_fn: str) -> int:
         if time.monotonic() > deadline:
             raise RunError(f"Flower simulated no node within {START_SECONDS:g} s; set num-supernodes to at least 1")
         time.sleep(0.01)
-    (identifier,) = push(grid, [(nodes[0], encode_ready(client_fn))], READY_MESSAGE, START_SECONDS)
+    (identifier,) = push(grid, [(nodes[0], encode_ready(Ready(client_fn)))], READY_MESSAGE, START_SECONDS)
     while not (messages := list(grid.pull_messages([identifier]))):
         if time.monotonic() > deadline:
             raise RunError(
@@ -98,4 +111,4 @@ def _simulated_nodes(grid: Grid, client_fn: str) -> int:
         time.sleep(0.05)
     if (reason := decode_ready_reply(messages[0])) is not None:
         raise RunError(f"a simulated node cannot work: {reason}")
-    return decode_partition(messages[0]).count or 1
+    return decode_claim(messages[0]).partition.count or 1

@@ -18,6 +18,7 @@ from fedkd.engines.flower.wire import (
     COHORT_MESSAGE,
     READY_MESSAGE,
     Cohort,
+    Ready,
     decode_ready_reply,
     decode_replies,
     encode_cohort,
@@ -25,6 +26,7 @@ from fedkd.engines.flower.wire import (
     encode_ready,
     failures,
     payload_bytes,
+    reply_bytes,
 )
 from fedkd.engines.resources import ONE_CORE, Workload, admitted, require_slots, slots
 
@@ -83,8 +85,9 @@ class GridEngine:
     ``clients_per_node`` fixes the size of a cohort (default: about ``cohorts_per_worker``, of equal expected cost). A
     cohort's clients need the same, and cohorts wait while others leave them too little. Where clients have homes, a
     node gets its clients of one class in one message, at once: sharing its cores is its own affair. ``timeout`` is the
-    time in seconds that one job may take, ``start_timeout`` what nodes and workers may take to appear. Node ids serve
-    as addresses only: they are random in every run.
+    time in seconds that one job may take, ``start_timeout`` what nodes and workers may take to appear. Of nodes that
+    are a simulator's own (``measured``) it also takes what clients measured. Node ids serve as addresses only: they are
+    random in every run.
     """
 
     def __init__(
@@ -97,8 +100,10 @@ class GridEngine:
         clients_per_node: int | None = None,
         cohorts_per_worker: int = COHORTS_PER_WORKER,
         start_timeout: float = START_SECONDS,
+        measured: bool = False,
     ) -> None:
         self._grid = grid
+        self._measured = measured
         self._nodes = nodes
         self._workload = workload
         self._timeout = timeout
@@ -152,8 +157,8 @@ class GridEngine:
         yield from advance()
         for message, cohort in self._messages(waiting, deadline):
             yield from advance()
-            replies = decode_replies(message, cohort.members)
-            self._reply_bytes = max(self._reply_bytes, *(payload_bytes(reply.arrays) for reply in replies))
+            replies = decode_replies(message, cohort.members, measured=self._measured)
+            self._reply_bytes = max(self._reply_bytes, *(reply_bytes(reply) for reply in replies))
             yield from replies
         for cohort in (*waiting.values(), *queue):
             yield from failures(cohort.members, f"no reply within engine.timeout = {self._timeout:g} s")
@@ -206,7 +211,15 @@ class GridEngine:
         seconds = deadline - time.monotonic()
         contents = (
             encode_cohort(
-                Cohort(job, cohort.members, self._workload.client_fn, seconds, cohort.need.threads, state_key),
+                Cohort(
+                    job,
+                    cohort.members,
+                    self._workload.client_fn,
+                    seconds,
+                    cohort.need.threads,
+                    state_key,
+                    self._workload.memory,
+                ),
                 parameters,
             )
             for cohort in starting
@@ -234,7 +247,7 @@ class GridEngine:
     def _check_workers(self, count: int, deadline: float) -> None:
         """Ask ``count`` nodes, one per worker, whether they can work."""
         seconds = max(deadline - time.monotonic(), 1.0)
-        messages = [(next(self._addresses), encode_ready(self._workload.client_fn)) for _ in range(count)]
+        messages = [(next(self._addresses), encode_ready(Ready(self._workload.client_fn))) for _ in range(count)]
         waiting = dict.fromkeys(push(self._grid, messages, READY_MESSAGE, seconds), _Planned((), ONE_CORE))
         for message, _ in self._messages(waiting, deadline):
             if (reason := decode_ready_reply(message)) is not None:

@@ -90,6 +90,7 @@ class RayEngine:
             clients_per_node=self._config.clients_per_node,
             # Clients can be trained as one within a cohort only.
             cohorts_per_worker=1 if self._config.vectorises else COHORTS_PER_WORKER,
+            measured=True,
         )
         self._engine = stack.enter_context(engine)
 

@@ -13,7 +13,7 @@ from flwr.simulation import run_simulation
 
 from fedkd.client.performer import warm_up
 from fedkd.core.errors import RunError
-from fedkd.engines.flower.client_app import app
+from fedkd.engines.flower.client_app import measuring_app
 from fedkd.engines.ray.backend import RecoveringBackend, recovering_backend
 
 START_SECONDS = 120.0
@@ -105,7 +105,7 @@ class Simulation:
             with recovering_backend(self._built, self._warm_up):
                 run_simulation(
                     server,
-                    app,
+                    measuring_app,
                     self._nodes,
                     backend_config={"init_args": {}, "client_resources": dict(self._worker_resources)},
                     verbose_logging=self._verbose,

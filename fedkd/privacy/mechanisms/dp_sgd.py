@@ -25,11 +25,12 @@ class DpSgd(LogitMechanism, Private):
     steps. Give ``target_epsilon``, ε of the whole run for the worst-case client, instead, and the multiplier
     follows. Every answer of a model so trained, on any inputs, is post-processing and needs no more noise.
 
-    Covers what is computed from the trained model alone: not example or label counts, accuracies on private data,
-    early stopping on them, nor what a client rule computes from its samples in another way.
+    Covers what is computed from the trained model alone: not label counts, accuracies on private data, early stopping
+    on them, nor what a client rule computes from its samples in another way. How many samples a client has is taken as
+    public, for the sampling rate and the number of steps tell it.
     """
 
-    covers: ClassVar[frozenset[str]] = frozenset({"logits", "parameters"})
+    covers: ClassVar[frozenset[str]] = frozenset({"logits", "parameters", "examples"})
 
     noise_multiplier: float | None = None
     target_epsilon: float | None = None
@@ -57,7 +58,8 @@ class DpSgd(LogitMechanism, Private):
             sensitivity=self.clip_norm,
             noise=self.training.noise_multiplier * self.clip_norm,
             query="the sum of the clipped gradients of each local step",
-            excludes="example and label counts, accuracies on private data, and whatever else is computed from it",
+            excludes="how many samples a client has, which is taken as public; label counts; and whatever else is "
+            "computed from private data",
         )
 
     def dp_event(self, release: Release) -> DpEvent:

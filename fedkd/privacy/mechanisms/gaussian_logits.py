@@ -26,8 +26,8 @@ class GaussianLogits(LogitMechanism, Private):
     report). Two reports of N vectors are then at most Δ = 2·clip·√N apart, or 2·clip; σ is ``noise_multiplier``·Δ.
     Give ``target_epsilon``, ε of the whole run, instead, and the multiplier follows.
 
-    Covers the logits alone, not masks, example counts or anything else that is sent. Needs hundreds of clients before
-    a mean of the reports says anything.
+    Covers the logits alone, and clients send nothing else. Needs hundreds of clients before a mean of the reports says
+    anything.
     """
 
     noise_multiplier: float | None = None
@@ -62,7 +62,7 @@ class GaussianLogits(LogitMechanism, Private):
             sensitivity=sensitivity,
             noise=fixed_noise(self.noise_multiplier) * sensitivity,
             query=f"every logit of a report clipped to {self.clip:g} per {self.per}",
-            excludes="masks, example counts, and whatever else a client sends beside its logits",
+            excludes="who took part, and why a client failed",
         )
 
     def dp_event(self, release: Release) -> DpEvent:

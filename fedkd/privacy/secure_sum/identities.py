@@ -4,6 +4,8 @@ They keep the server from inventing clients, and anybody from speaking in anothe
 of the paper's active model).
 """
 
+import hashlib
+import json
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 
@@ -36,14 +38,19 @@ class Identity:
 
 
 class Directory:
-    """Everybody's public signing keys, by client; ``find`` gives that of a client, or None."""
+    """Everybody's public signing keys, by client; ``find`` gives that of a client, or None.
 
-    def __init__(self, find: Callable[[int], bytes | None]) -> None:
+    ``digest`` tells directories apart; it is empty for that of simulations.
+    """
+
+    def __init__(self, find: Callable[[int], bytes | None], digest: str = "") -> None:
         self._find = find
+        self.digest = digest
 
     @classmethod
     def of(cls, keys: Mapping[int, bytes]) -> "Directory":
-        return cls(dict(keys).get)
+        content = json.dumps([[client, key.hex()] for client, key in sorted(keys.items())])
+        return cls(dict(keys).get, hashlib.sha256(content.encode()).hexdigest())
 
     @classmethod
     def seeded(cls, seed: int) -> "Directory":
@@ -57,7 +64,7 @@ class Directory:
             return False
         try:
             Ed25519PublicKey.from_public_bytes(key).verify(signature, message)
-        except InvalidSignature:
+        except (InvalidSignature, ValueError):
             return False
         return True
 

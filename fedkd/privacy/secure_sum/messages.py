@@ -77,6 +77,19 @@ def ids_of(arrays: Arrays, name: str) -> tuple[int, ...]:
     return clients
 
 
+def number(value: int) -> npt.NDArray[np.int64]:
+    """A single whole number."""
+    return np.array([value], dtype=np.int64)
+
+
+def number_of(arrays: Arrays, name: str) -> int:
+    """A single whole number from 1; raises ``ProtocolError`` for anything else."""
+    found = int(_array_of(arrays, name, np.int64, (1,))[0])
+    if found < 1:
+        raise ProtocolError(f"{name} must be at least 1, got {found}")
+    return found
+
+
 def rows_of(rows: Sequence[bytes], width: int) -> Bytes:
     """Byte strings of one length as rows."""
     return as_bytes(b"".join(rows)).reshape(len(rows), width)

@@ -93,6 +93,13 @@ class SecureServer:
 
         self._take("share", answers, read)
 
+    def leave_out(self, clients: Collection[int]) -> None:
+        """Go on without some clients that have shared their secrets, as if they had dropped out."""
+        for client in sorted(clients):
+            self.dropouts.append(Dropout(client, "mask", "left out: the sum was begun without it"))
+        self.alive = tuple(client for client in self.alive if client not in clients)
+        self._terms.require_enough(len(self.alive), "are left")
+
     def mask_request(self, client: int) -> Arrays:
         """Step 3, to one client: the shares that the others sealed for it."""
         senders = [each for each in sorted(self._sealed) if each != client]

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import yaml
 
+from fedkd.config.strict_yaml import parse_yaml
 from fedkd.core.errors import RunError
 
 Numbers = npt.NDArray[np.float64]
@@ -68,10 +68,10 @@ class RunLog:
             )
         try:
             text = (path / "config.yaml").read_text(encoding="utf-8")
-            config = yaml.safe_load(text)
+            config = parse_yaml(text)
             summary_file = path / "summary.json"
             summary = json.loads(summary_file.read_text(encoding="utf-8")) if summary_file.is_file() else None
-        except (OSError, ValueError, yaml.YAMLError) as error:
+        except (OSError, ValueError) as error:
             raise RunError(f"{path}: config.yaml or summary.json cannot be read ({error}); run it again") from error
         return cls(
             path=path,

@@ -1,6 +1,8 @@
 """What a run shows, driven by hand-made events."""
 
 import io
+import shlex
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -63,11 +65,17 @@ SUMMARY = Summary(
 )
 
 
-def shown(width: int = 100, overview: Overview = OVERVIEW, record: RoundRecord = RECORD, **summary: object) -> str:
+def shown(
+    width: int = 100,
+    overview: Overview = OVERVIEW,
+    record: RoundRecord = RECORD,
+    changes: Sequence[str] = (),
+    **summary: object,
+) -> str:
     """What a run with one round prints into a file."""
     file = io.StringIO()
     rich = RichConsole(file=file, width=width, highlight=False, force_terminal=False)
-    with ConsoleObserver(command="fedkd run quickstart", rich=rich) as console:
+    with ConsoleObserver(command=("fedkd", "run", "quickstart", *changes), rich=rich) as console:
         console.started(overview)
         for done in range(3):
             console.progress("clients", done, 2)
@@ -140,6 +148,31 @@ def test_plots_and_next_commands_are_pointed_at(tmp_path: Path) -> None:
     text = shown(overview=replace(OVERVIEW, out=str(tmp_path)))
     assert str(tmp_path / "plots") in text
     assert "fedkd run quickstart strategy.name=mean_probabilities" in text
+
+
+def test_advised_commands_can_be_repeated_as_they_stand(tmp_path: Path) -> None:
+    (tmp_path / "a run" / "plots").mkdir(parents=True)
+    (tmp_path / "a run" / "plots" / "label_distribution.png").touch()
+    changes = ("clients.models=[cnn, mlp]", "strategy={name: stacked, ridge: 1}", "data.partition.alpha=0.3")
+    overview = replace(OVERVIEW, out=str(tmp_path / "a run"))
+    advised = [
+        line.split("   ")[1] for line in shown(overview=overview, changes=changes).splitlines() if "next" in line
+    ]
+    assert [shlex.split(command) for command in advised] == [
+        ["fedkd", "report", str(tmp_path / "a run")],
+        # What is changed takes the place of what was.
+        ["fedkd", "run", "quickstart", changes[0], changes[2], "strategy.name=mean_probabilities"],
+        ["fedkd", "run", "quickstart", *changes[:2], "data.partition.alpha=0.1"],
+    ]
+
+
+def test_nothing_is_advised_that_changes_nothing_or_proves_nothing() -> None:
+    assert "alpha" not in shown(overview=replace(OVERVIEW, partition="iid"))
+    assert "another strategy" in shown()
+    assert "another strategy" in shown(overview=replace(OVERVIEW, privacy=("no formal privacy guarantee",)))
+    hidden = ("no formal privacy guarantee", "the server sees the reports' sum alone")
+    assert "another strategy" not in shown(overview=replace(OVERVIEW, privacy=hidden))
+    assert "another strategy" not in shown(teacher_accuracy=None)
 
 
 @pytest.mark.parametrize("width", [20, 40, 60, 80])

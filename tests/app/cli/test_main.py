@@ -90,6 +90,12 @@ WRONG = {
         ["clients.count", "90", "60", "fewer clients"],
     ),
     "negative rounds": (["rounds=-1"], ["rounds", "greater than or equal to 1", "-1"]),
+    "no such option value, but one like it": (["engine.kind=inlin"], ["engine.kind", "did you mean 'inline'"]),
+    "more than there can be": (["rounds=1000000000000"], ["rounds", "less than or equal to 1000000"]),
+    "more clients than memory": (["clients.count=10000000000"], ["clients.count", "less than or equal to 1000000"]),
+    "a list without brackets": (["controls=public_only,fedavg"], ["controls", "controls=[public_only,fedavg]"]),
+    "no value": (["rounds="], ["rounds", "has no value", "null"]),
+    "an output folder of no file system": (["--out", "x" * 5000], ["--out", "xxx…", "can be no path", "another"]),
     "no such option value": (["engine.kind=cluster"], ["engine.kind", "cluster", "ray", "inline"]),
 }
 
@@ -248,10 +254,75 @@ def test_help_of_list_names_every_kind() -> None:
     assert set(sentence.split(", ")) == {kind.value for kind in cli.Kind}
 
 
-def test_list_refuses_an_unknown_kind() -> None:
-    result = CliRunner().invoke(cli.app, ["list", "wizards"])
-    assert result.exit_code == cli.EXIT_BAD_INPUT
-    assert "wizards" in result.output
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["list", "wizards"], "there is no kind 'wizards'; choose from strategies"),
+        (["list", "strategis"], "did you mean 'strategies'?"),
+        (["rnu", "quickstart"], "No such command 'rnu'. Did you mean 'run'?"),
+        (["sweep", "quickstart", "--out", "o", "--sedes", "1"], "Did you mean '--seeds'?"),
+        (["sweep", "quickstart", "--out", "o", "--seeds", "0-9"], "write each of them, as in 0,1,2"),
+        (["sweep", "quickstart", "--out", "o", "--seeds", "1_0"], "must be whole numbers from 0 on, got '1_0'"),
+        (["sweep", "quickstart", "--out", "o", "--grid", "strategy.nam=a"], "did you mean 'name'?"),
+        (["sweep", "quickstart", "--out", "o", "--grid", "strategy.name=staked"], "did you mean 'stacked'?"),
+        (["run", "quickstrt"], "did you mean 'quickstart'?"),
+    ],
+)
+def test_a_name_that_is_nearly_right_is_told(
+    arguments: list[str], words: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["fedkd", *arguments])
+    monkeypatch.setenv("COLUMNS", "250")
+    with pytest.raises(SystemExit) as stopped:
+        cli.main()
+    assert stopped.value.code == cli.EXIT_BAD_INPUT
+    assert words.lower() in " ".join(capsys.readouterr().err.split()).lower()
+
+
+QUITTING = """
+import sys
+from dataclasses import dataclass
+from fedkd import LogitAggregator
+{imported}
+
+@dataclass
+class Mine(LogitAggregator):
+    def __post_init__(self):
+        {made}
+
+    def aggregate(self, stack):
+        {aggregated}
+"""
+
+
+@pytest.mark.parametrize(("where", "line", "status"), [("imported", 5, 2), ("made", 10, 2), ("aggregated", 13, 1)])
+@pytest.mark.parametrize("what", ["sys.exit(0)", "1 / 0", "raise SystemExit"])
+def test_a_plug_in_that_ends_the_process_is_no_good_end(
+    where: str,
+    line: int,
+    status: int,
+    what: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    parts = {"imported": "", "made": "pass", "aggregated": "pass"} | {where: what}
+    (tmp_path / "strategies").mkdir()
+    (tmp_path / "strategies/mine.py").write_text(QUITTING.format(**parts), encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["fedkd", "run", "quickstart", *SMALL, "strategy.name=mine", "--out", "run"])
+    with pytest.raises(SystemExit) as stopped:
+        cli.main()
+    message = capsys.readouterr().err
+    assert stopped.value.code == status
+    assert f"{tmp_path / 'strategies/mine.py'}, line {line}: " in message
+    assert "Traceback" not in message
+    assert (tmp_path / "run").exists() == (status == 1)
+    if status == 1:
+        kept = (tmp_path / "run/traceback.txt").read_text(encoding="utf-8")
+        assert f"line {line}, in aggregate" in kept
+        # There is nothing to go on with.
+        assert "--resume" not in message
 
 
 def test_doctor_reports_versions_and_data() -> None:

@@ -2,13 +2,17 @@
 
 import json
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from flwr.app import Message
+from flwr.common.serde import recorddict_to_proto
 
 from fedkd.app.run import run_experiment
+from fedkd.client.performer import CLIENT_FN
 from fedkd.config.load import load_config, parse_config, to_json, to_mapping
 from fedkd.config.schema import ResourceConfig
 from fedkd.core.errors import RunError
@@ -17,12 +21,13 @@ from fedkd.engines.building import over_grid
 from fedkd.engines.flower import engine as federation
 from fedkd.engines.flower.engine import FederationEngine
 from fedkd.engines.flower.node import at_home, state_folder
-from fedkd.engines.flower.wire import decode_cohort
+from fedkd.engines.flower.wire import Cohort, decode_cohort
 from fedkd.engines.inline import InlineEngine
 from fedkd.engines.resources import Workload
 from fedkd.results.observer import Silent
 from fedkd.results.records import RoundRecord
 from tests.support.local_grid import FIRST_NODE, LocalGrid
+from tests.support.measurements import measured, without_measurements
 
 pytestmark = pytest.mark.usefixtures("task_identity")
 
@@ -57,7 +62,7 @@ def engine(grid: LocalGrid, clients: int, **options: Any) -> FederationEngine:
 
 
 def texts(replies: Iterable[Reply]) -> dict[int, Any]:
-    return {reply.client: (reply.error, sorted(reply.arrays), dict(reply.metrics)) for reply in replies}
+    return {reply.client: (reply.error, sorted(reply.arrays), reply.examples, reply.measured) for reply in replies}
 
 
 def test_a_client_is_asked_on_its_own_node_and_a_node_once() -> None:
@@ -104,12 +109,6 @@ def test_a_node_that_has_left_costs_its_own_clients() -> None:
         assert lost not in {errors[0], errors[2]}
 
 
-def results(folder: Path) -> tuple[str, str, str]:
-    names = ("rounds.jsonl", "clients.csv", "distillation.csv")
-    first, second, third = ((folder / name).read_text(encoding="utf-8") for name in names)
-    return first, second, third
-
-
 class StopAfter(Silent):
     """An interruption when a round is on disk."""
 
@@ -123,11 +122,12 @@ class StopAfter(Silent):
 
 
 @pytest.fixture(scope="module")
-def reference(tmp_path_factory: pytest.TempPathFactory) -> tuple[tuple[str, str, str], str]:
+def reference(tmp_path_factory: pytest.TempPathFactory) -> tuple[tuple[Any, ...], str]:
     out = tmp_path_factory.mktemp("reference") / "run"
     summary = run_experiment(load_config(REMEMBERING), out)
     assert summary.student_sha256 is not None
-    return results(out), summary.student_sha256
+    assert len(measured(out)) > 0
+    return without_measurements(out), summary.student_sha256
 
 
 @pytest.fixture
@@ -141,10 +141,11 @@ def deploy(grid: LocalGrid, out: Path, **options: Any) -> str | None:
 
 
 def test_a_deployment_gives_the_same_bits_and_keeps_state_on_the_nodes(
-    nodes: LocalGrid, tmp_path: Path, reference: tuple[tuple[str, str, str], str]
+    nodes: LocalGrid, tmp_path: Path, reference: tuple[tuple[Any, ...], str]
 ) -> None:
     sha = deploy(nodes, tmp_path / "run")
-    assert (results(tmp_path / "run"), sha) == reference
+    assert (without_measurements(tmp_path / "run"), sha) == reference
+    assert measured(tmp_path / "run") == []
     assert [path.name for path in (tmp_path / "run/client_state").iterdir()] == ["state_key"]
     key = (tmp_path / "run/client_state/state_key").read_text().split()[0]
     for node, clients in enumerate(
@@ -157,16 +158,16 @@ def test_a_deployment_gives_the_same_bits_and_keeps_state_on_the_nodes(
 
 
 def test_two_runs_on_the_same_nodes_do_not_see_each_other(
-    nodes: LocalGrid, tmp_path: Path, reference: tuple[tuple[str, str, str], str]
+    nodes: LocalGrid, tmp_path: Path, reference: tuple[tuple[Any, ...], str]
 ) -> None:
     with pytest.raises(KeyboardInterrupt):
         deploy(nodes, tmp_path / "first", observer=StopAfter(2))
     sha = deploy(nodes, tmp_path / "second")
-    assert (results(tmp_path / "second"), sha) == reference
+    assert (without_measurements(tmp_path / "second"), sha) == reference
 
 
 def test_an_interrupted_deployment_goes_on_with_the_state_of_its_nodes(
-    nodes: LocalGrid, tmp_path: Path, reference: tuple[tuple[str, str, str], str]
+    nodes: LocalGrid, tmp_path: Path, reference: tuple[tuple[Any, ...], str]
 ) -> None:
     out = tmp_path / "run"
     with pytest.raises(KeyboardInterrupt):
@@ -176,7 +177,7 @@ def test_an_interrupted_deployment_goes_on_with_the_state_of_its_nodes(
     with pytest.raises(RunError, match=r"live on 2 SuperNodes.*and there are 3"):
         deploy(deployment(3, tmp_path), out, resume=True)
     sha = deploy(nodes, out, resume=True)
-    assert (results(out), sha) == reference
+    assert (without_measurements(out), sha) == reference
 
 
 def test_a_run_with_its_state_elsewhere_is_not_deployed(nodes: LocalGrid, tmp_path: Path) -> None:
@@ -202,7 +203,7 @@ class Simulated(LocalGrid):
 
     def __init__(self, nodes: int) -> None:
         super().__init__(nodes, node_configs=deployment(nodes).node_configs)
-        self.visible = 0
+        self.visible, self.simulated = 0, True
 
     def get_node_ids(self) -> list[int]:
         self.visible += 1
@@ -217,12 +218,12 @@ def _simulation(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("_simulation")
 @pytest.mark.parametrize("nodes", [2, 9])
 def test_any_number_of_simulated_nodes_will_do(
-    nodes: int, tmp_path: Path, reference: tuple[tuple[str, str, str], str]
+    nodes: int, tmp_path: Path, reference: tuple[tuple[Any, ...], str]
 ) -> None:
     """Flower simulates two unless told otherwise. What clients remember stays with the run."""
     grid = Simulated(nodes)
     sha = deploy(grid, tmp_path / "run")
-    assert (results(tmp_path / "run"), sha) == reference
+    assert (without_measurements(tmp_path / "run"), sha) == reference
     assert grid.visible > nodes
     assert {path.name for path in (tmp_path / "run/client_state").iterdir()} <= {f"client_00000{c}" for c in range(5)}
 
@@ -242,28 +243,35 @@ def test_a_simulation_does_not_go_on_with_state_that_is_on_nodes(nodes: LocalGri
         deploy(Simulated(2), tmp_path / "run", resume=True)
 
 
+def cohort(job: Job, key: str | None = None) -> Cohort:
+    return Cohort(job, (0,), CLIENT_FN, 60.0, state_key=key, memory="/server/says")
+
+
 JOB = Job("round", 1, "{}", state_dir="/server/says")
 
 
 def test_the_servers_folder_is_replaced_by_the_nodes_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     key = "0123456789abcdef" * 2
-    assert at_home(JOB, key, {"state-dir": str(tmp_path)}).state_dir == str(tmp_path / key)
+    assert at_home(cohort(JOB, key), {"state-dir": str(tmp_path)}).state_dir == str(tmp_path / key)
     monkeypatch.setenv("FLWR_HOME", str(tmp_path / "flower"))
-    assert at_home(JOB, key, {}).state_dir == str(tmp_path / "flower/fedkd-state" / key)
+    assert at_home(cohort(JOB, key), {}).state_dir == str(tmp_path / "flower/fedkd-state" / key)
+    named = at_home(cohort(JOB), {}).state_dir
+    assert named is not None
+    assert Path(named).parent == tmp_path / "flower/fedkd-state", "without a key, too"
+    assert at_home(cohort(replace(JOB, state_dir=None)), {}) == replace(JOB, state_dir=None)
     monkeypatch.delenv("FLWR_HOME")
     assert state_folder({}) == Path.home().resolve() / ".flwr/fedkd-state"
-    assert at_home(JOB, None, {}) == JOB
 
 
 @pytest.mark.parametrize("key", ["../../../etc", "", "0" * 31, "0" * 33, "G" * 32, "0" * 32 + "\n"])
 def test_a_key_does_not_lead_out_of_the_nodes_folder(key: str, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="state_key must be 32 hexadecimal digits"):
-        at_home(JOB, key, {"state-dir": str(tmp_path)})
+    with pytest.raises(RunError, match="state_key must be 32 hexadecimal digits"):
+        at_home(cohort(JOB, key), {"state-dir": str(tmp_path)})
 
 
 def test_a_node_reads_its_data_where_its_operator_says(tmp_path: Path) -> None:
     config = load_config(REMEMBERING, ["data.root=/on/the/server"])
-    moved = at_home(Job("round", 1, to_json(config)), None, {"data-root": str(tmp_path)})
+    moved = at_home(cohort(Job("round", 1, to_json(config))), {"data-root": str(tmp_path)})
     found = to_mapping(parse_config(json.loads(moved.config)))
     assert found["data"].pop("root") == str(tmp_path)
     expected = to_mapping(config)
@@ -276,12 +284,27 @@ def test_secrets_of_a_secure_sum_stay_on_the_nodes_whatever_their_data_folders(t
     config = load_config(secure | {"strategy": "mean_probabilities", "privacy": {"secure_aggregation": {}}})
     inline = run_experiment(config, tmp_path / "inline")
     nodes: list[Any] = [
-        {"partition-id": node, "num-partitions": 2, "state-dir": str(tmp_path / f"node{node}")} for node in (0, 1)
+        {"partition-id": node, "num-partitions": 2, "state-dir": str(tmp_path / f"node{node}"), "trial": True}
+        for node in (0, 1)
     ]
     nodes[1]["data-root"] = str(tmp_path / "elsewhere")
     grid = LocalGrid(2, node_configs=nodes)
     deployed = run_experiment(config, tmp_path / "deployed", engine=over_grid(grid, join=1.0))
     assert deployed.student_sha256 == inline.student_sha256
-    assert results(tmp_path / "deployed") == results(tmp_path / "inline")
-    assert [len(list(tmp_path.glob(f"node{node}/*/client_*"))) for node in (0, 1)] == [2, 2]
-    assert not list((tmp_path / "deployed/client_state").glob("client_*"))
+    assert without_measurements(tmp_path / "deployed") == without_measurements(tmp_path / "inline")
+    found = [sorted(path.stem for path in tmp_path.glob(f"node{node}/secure_sums/*/*.json")) for node in (0, 1)]
+    assert found == [["client_000000", "client_000002"], ["client_000001", "client_000003"]]
+    assert not list((tmp_path / "deployed").rglob("client_*.json"))
+
+
+def test_a_node_measures_nothing_whatever_the_server_asks() -> None:
+    grid = deployment(2)
+    work = Job("work", 1, "{}", {"weight": np.ones((3, 4), np.float32)}, measure=True, probe=True)
+    with engine(grid, 4) as running:
+        replies = list(running.run(work, range(4)))
+        unasked = list(running.run(Job("measured_alone", 1, "{}", measure=True), range(4)))
+    assert [(reply.measured, reply.examples) for reply in replies] == [(None, 0)] * 4, "examples tell of the probe"
+    assert [(reply.ok, reply.measured) for reply in unasked] == [(True, None)] * 4
+    for message in grid.replied:
+        assert set(message.content) == {"arrays", "reply"}
+        assert b"acc" not in recorddict_to_proto(message.content).SerializeToString()

@@ -27,8 +27,8 @@ def by_client(replies: Iterable[Reply]) -> dict[int, tuple[Any, ...]]:
     return {
         reply.client: (
             {name: (array.dtype.str, array.shape, array.tobytes()) for name, array in reply.arrays.items()},
-            dict(reply.metrics),
-            reply.error,
+            (reply.round, reply.examples, reply.public_digest, reply.error),
+            None if reply.measured is None else (reply.measured.validation_accuracy, str(reply.measured.test_mask)),
         )
         for reply in replies
     }
@@ -42,7 +42,8 @@ def engine(grid: Grid, nodes: int = 3, **options: Any) -> GridEngine:
     there = {name: options.pop(name) for name in ("workers", "gpus") if name in options}
     work = {name: options.pop(name) for name in ("client_fn", "resources", "answer_bytes") if name in options}
     workload = Workload(**{"client_fn": CHOOSE, **work})
-    return GridEngine(grid, Nodes(nodes, **{"workers": 1, **there}), workload, **{"timeout": 30.0, **options})
+    there = {"workers": 1, **there}
+    return GridEngine(grid, Nodes(nodes, **there), workload, **{"timeout": 30.0, "measured": True, **options})
 
 
 JOB = Job(
@@ -51,6 +52,7 @@ JOB = Job(
     '{"seed": 1}',
     {"weight": np.full((3, 4), 0.5, np.float32)},
     personal={client: {"secret": np.arange(client)} for client in range(6)},
+    measure=True,
     probe=True,
     state_dir="somewhere",
 )
@@ -146,13 +148,18 @@ def test_classes_of_clients_share_cores_and_gpus() -> None:
     grid = OneReplyAtATime(5)
     with engine(grid, nodes=5, workers=4, gpus=1, clients_per_node=2, resources=resources) as grid_engine:
         assert by_client(grid_engine.run(JOB, range(18))) == expected
-    assert [expected[client][1]["threads"] for client in (0, 4, 14)] == [3, 1, 1]
+    assert [expected[client][0]["threads"] for client in (0, 4, 14)] == [_whole(3), _whole(1), _whole(1)]
     cohorts = [decode_cohort(message.content) for message in grid.sent]
     assert all(len({resources.get(client) for client in cohort.clients}) == 1 for cohort in cohorts)
     assert all({cohort.threads} == {3 if cohort.clients[0] < 4 else 1} for cohort in cohorts)
     mixed = [group for group in grid.together if any(cohort.clients[0] < 14 for cohort in group)]
     assert max(sum(cohort.threads for cohort in group) for group in mixed) == 4
     assert max(sum(4 <= cohort.clients[0] < 14 for cohort in group) for group in mixed) == 2
+
+
+def _whole(number: int) -> tuple[Any, ...]:
+    array = np.array(number)
+    return array.dtype.str, array.shape, array.tobytes()
 
 
 def test_equal_clients_are_all_sent_at_once() -> None:

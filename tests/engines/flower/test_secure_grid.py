@@ -7,7 +7,6 @@ import pytest
 from flwr.app import Message
 
 from fedkd.engines.flower.grid import GridEngine, Nodes
-from fedkd.engines.inline import InlineEngine
 from fedkd.engines.resources import Workload
 from fedkd.privacy.secure_sum.terms import PHASES
 from tests.support.federations import federation
@@ -40,16 +39,17 @@ class LossyGrid(LocalGrid):
 def test_the_steps_travel_as_messages_and_end_with_the_inline_result(tmp_path: Path) -> None:
     inline, grid = federation(tmp_path / "inline", *OVERRIDES), federation(tmp_path / "grid", *OVERRIDES)
     local = LocalGrid(3)
-    with GridEngine(local, Nodes(3, 1), Workload(), timeout=120) as engine:
+    with GridEngine(local, Nodes(3, 1), Workload(memory=str(tmp_path / "grid")), timeout=120) as engine:
         for round in (1, 2):
-            expected = inline.server.run_round(inline.server.job(round), InlineEngine().run)
+            expected = inline.server.run_round(inline.server.job(round), inline.engine().run)
             assert grid.server.run_round(grid.server.job(round), engine.run).record == expected.record
     assert list(dict.fromkeys(map(kind_of, local.sent))) == [f"secure/{phase}" for phase in PHASES]
 
 
 def test_a_lost_reply_is_a_dropout_of_its_step(tmp_path: Path) -> None:
     parts = federation(tmp_path, *OVERRIDES)
-    with GridEngine(LossyGrid(6), Nodes(6, 1), Workload(), timeout=15, clients_per_node=1) as engine:
+    workload = Workload(memory=str(tmp_path))
+    with GridEngine(LossyGrid(6), Nodes(6, 1), workload, timeout=15, clients_per_node=1) as engine:
         record = parts.server.run_round(parts.server.job(1), engine.run).record
     assert record.secure is not None
     (dropout,) = record.secure.dropouts

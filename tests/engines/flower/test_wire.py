@@ -2,7 +2,7 @@
 
 import json
 from dataclasses import replace
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,10 +12,11 @@ from flwr.common.serde import recorddict_to_proto
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fedkd.core.messages import Arrays, Job, Reply
+from fedkd.core.messages import Arrays, Job, Measurement, Reply
 from fedkd.engines.flower.wire import (
     COHORT_MESSAGE,
     Cohort,
+    Ready,
     decode_cohort,
     decode_ready,
     decode_ready_reply,
@@ -24,6 +25,7 @@ from fedkd.engines.flower.wire import (
     encode_ready,
     encode_ready_reply,
     encode_replies,
+    measured_arrays,
     payload_bytes,
 )
 
@@ -56,7 +58,9 @@ def assert_same(left: Arrays, right: Arrays) -> None:
 @pytest.mark.parametrize("shape", [(), (0,), (3, 0, 2), (2, 3)])
 def test_job_keeps_parameters_exactly(dtype: str, shape: tuple[int, ...]) -> None:
     parameters = {"layer.weight": np.arange(np.prod(shape)).reshape(shape).astype(dtype), "b": np.ones(1, dtype)}
-    job = Job("round", 7, '{"seed": 1}', parameters, probe=True, state_dir="a/b", accepted={1: 6, 3: 2**40})
+    job = Job(
+        "round", 7, '{"seed": 1}', parameters, measure=True, probe=True, state_dir="a/b", accepted={1: 6, 3: 2**40}
+    )
     cohort = Cohort(job, (5, 1, 3), "package.module:function", 2.5, 4)
     decoded = decode_cohort(encode_cohort(cohort))
     assert_same(parameters, decoded.job.parameters)
@@ -78,26 +82,48 @@ arrays = st.builds(
 )
 outcome_lists = st.lists(
     st.builds(
-        lambda named, metrics, error: (named, metrics, error),
+        lambda *facts: facts,
         st.dictionaries(st.text(max_size=3), arrays, max_size=3),
-        st.dictionaries(
-            st.text(max_size=3), st.integers() | st.floats(allow_nan=False) | st.text(max_size=3), max_size=3
-        ),
+        st.none() | st.integers(0, 2**63 - 1),
+        st.none() | st.integers(0, 2**63 - 1),
+        st.none() | st.text(min_size=1, max_size=3),
         st.none() | st.text(max_size=5),
+        st.none()
+        | st.builds(
+            Measurement,
+            st.none() | st.floats(0, 1),
+            st.none() | st.floats(0, 1),
+            *[st.none() | arrays for _ in range(3)],
+        ),
     ),
     max_size=5,
 )
 
 
 @given(outcome_lists)
-def test_outcomes_survive_in_order_whatever_their_shapes(
-    drawn: list[tuple[Arrays, dict[str, float | int | str], str | None]],
-) -> None:
+def test_replies_survive_in_order_whatever_their_shapes(drawn: list[tuple[Any, ...]]) -> None:
     sent = [Reply(client, *rest) for client, rest in enumerate(drawn)]
-    received = roundtrip(sent)
-    for before, after in zip(sent, received, strict=True):
+    measured = decode_replies(message(encode_replies(sent, measured=True)), range(len(sent)), measured=True)
+    for before, after, full in zip(sent, roundtrip(sent), measured, strict=True):
         assert_same(before.arrays, after.arrays)
-        assert (after.client, after.metrics, after.error) == (before.client, before.metrics, before.error)
+        assert after == replace(before, arrays=after.arrays, measured=None)
+        if before.measured is None or full.measured is None:
+            assert full.measured is before.measured
+            continue
+        assert_same(measured_arrays(before.measured), measured_arrays(full.measured))
+        assert full.measured.validation_accuracy == before.measured.validation_accuracy
+        assert full.measured.test_accuracy == before.measured.test_accuracy
+
+
+def test_what_was_measured_neither_leaves_nor_is_taken_unless_both_sides_are_the_simulators() -> None:
+    tests = np.full((7, 3), 0.123456, np.float32)
+    sent = [Reply(0, {"logits": np.ones(2, np.uint8)}, 1, measured=Measurement(0.7654321, 0.5, tests))]
+    content = encode_replies(sent)
+    serialised = recorddict_to_proto(content).SerializeToString()
+    assert tests[0].tobytes() not in serialised
+    assert b"0.7654321" not in serialised
+    assert decode_replies(message(content), [0], measured=True)[0].error is not None
+    assert decode_replies(message(encode_replies(sent, measured=True)), [0])[0].measured is None
 
 
 @given(st.dictionaries(st.integers(0, 9), st.dictionaries(st.text(max_size=3), arrays, max_size=3), max_size=5))
@@ -133,7 +159,9 @@ def test_counted_bytes_are_what_flower_serialises(clients: int) -> None:
             client,
             {"logits": draw.integers(0, 256, 80_000 + client).astype(np.uint8), "mask": np.ones(250, np.uint8)}
             | parameters,
-            {"round": 1, "examples": 600, "public_digest": "0123456789abcdef"},
+            1,
+            600,
+            "0123456789abcdef",
         )
         for client in range(clients)
     ]
@@ -155,25 +183,22 @@ def test_equal_shapes_travel_as_one_stack() -> None:
     assert [tuple(array.shape) for array in record.values()] == [(1000, 4, 2)]
 
 
-def unchecked(client: int, arrays: dict[str, Any], metrics: dict[str, Any]) -> Reply:
+def unchecked(**careless: Any) -> Reply:
     """A reply as a careless performer makes it, where nothing checks types."""
-    reply = Reply(client, {}, {})
-    reply.arrays.update(arrays)
-    cast(dict[str, Any], reply.metrics).update(metrics)
+    reply = Reply(1)
+    vars(reply).update(careless)
     return reply
-
-
-def test_numpy_scalars_are_metrics() -> None:
-    (reply,) = roundtrip([unchecked(0, {}, {"loss": np.float32(0.5), "count": np.int64(3)})])
-    assert reply.metrics == {"loss": 0.5, "count": 3}
 
 
 @pytest.mark.parametrize(
     "bad",
     [
-        unchecked(1, {"x": np.array([object()])}, {}),
-        unchecked(1, {"x": [1.0, 2.0]}, {}),
-        unchecked(1, {}, {"x": object()}),
+        unchecked(arrays={"x": np.array([object()])}),
+        unchecked(arrays={"x": [1.0, 2.0]}),
+        unchecked(examples=10**30),
+        unchecked(examples=2.5),
+        unchecked(round=True),
+        unchecked(public_digest=object()),
     ],
 )
 def test_what_cannot_be_sent_fails_its_own_client_only(bad: Reply) -> None:
@@ -223,7 +248,8 @@ def test_damaged_reply_costs_its_own_clients_only(content: RecordDict) -> None:
 
 
 def test_ready_question_and_answers() -> None:
-    assert decode_ready(encode_ready("a.b:c")) == "a.b:c"
+    ready = Ready("a.b:c", "{}", "ab", "12")
+    assert decode_ready(encode_ready(ready)) == ready
     assert decode_ready_reply(message(encode_ready_reply(None))) is None
     assert decode_ready_reply(message(encode_ready_reply("ImportError: no torch"))) == "ImportError: no torch"
     assert decode_ready_reply(Message(Error(1, "gone"), reply_to=question())) == "gone"

@@ -32,6 +32,7 @@ JOB = Job(
     '{"seed": 1}',
     {"weight": np.full((3, 4), 0.5, np.float32)},
     personal={client: {"secret": np.arange(client)} for client in range(8)},
+    measure=True,
     probe=True,
     state_dir="somewhere",
 )
@@ -43,8 +44,8 @@ def comparable(replies: Iterable[Reply]) -> dict[int, Any]:
     return {
         reply.client: (
             {name: (array.dtype.str, array.shape, array.tobytes()) for name, array in reply.arrays.items()},
-            dict(reply.metrics),
-            reply.error,
+            (reply.round, reply.examples, reply.public_digest, reply.error),
+            None if reply.measured is None else (reply.measured.validation_accuracy, str(reply.measured.test_mask)),
         )
         for reply in replies
     }
@@ -128,7 +129,7 @@ from fedkd.engines.inline import InlineEngine
 
 def answers(engine):
     job = Job("work", 1, "{}", {"weight": np.ones((3, 4), np.float32)})
-    return {o.client: (o.arrays["logits"].tobytes(), dict(o.metrics)) for o in engine.run(job, range(5))}
+    return {o.client: (o.arrays["logits"].tobytes(), o.examples) for o in engine.run(job, range(5))}
 
 def failed(round, kind):
     return sum(not reply.ok for reply in running.run(Job(kind, round, "{}"), range(5)))

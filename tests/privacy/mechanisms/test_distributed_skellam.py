@@ -15,7 +15,6 @@ import fedkd.app.run
 from fedkd.app.run import run_experiment
 from fedkd.config.load import load_config
 from fedkd.core import plugins
-from fedkd.engines.inline import InlineEngine
 from fedkd.privacy.accounting import GaussianEvent, composed_epsilon, gaussian_epsilon, pld_epsilon, rdp_epsilon
 from fedkd.privacy.guarantee import Release
 from fedkd.privacy.ledger import PrivacyLedger
@@ -57,7 +56,7 @@ def test_noise_in_a_round_is_what_the_sum_and_the_plain_reports_differ_by(tmp_pa
     noise = []
     for round in (1, 2, 3):
         totals = {
-            name: sum_securely(each.experiment, each.server.job(round), 40, InlineEngine().run).total
+            name: sum_securely(each.experiment, each.server.job(round), 40, each.engine().run).total
             for name, each in parts.items()
         }
         noise.append((totals["noisy"] - totals["bare"]).flatten())
@@ -70,9 +69,9 @@ def test_noise_in_a_round_is_what_the_sum_and_the_plain_reports_differ_by(tmp_pa
 @pytest.mark.parametrize("entropy", ["seed", "system"])
 def test_a_round_that_is_begun_again_has_the_same_noise(tmp_path: Path, entropy: str) -> None:
     parts = federation(tmp_path, *SECURE, f"privacy.secure_aggregation.entropy={entropy}", NOISE)
-    totals = [sum_securely(parts.experiment, parts.server.job(1), 40, InlineEngine().run).total for _ in range(2)]
-    later = sum_securely(parts.experiment, parts.server.job(2), 40, InlineEngine().run).total
-    back = sum_securely(parts.experiment, parts.server.job(1), 40, InlineEngine().run).total
+    totals = [sum_securely(parts.experiment, parts.server.job(1), 40, parts.engine().run).total for _ in range(2)]
+    later = sum_securely(parts.experiment, parts.server.job(2), 40, parts.engine().run).total
+    back = sum_securely(parts.experiment, parts.server.job(1), 40, parts.engine().run).total
     assert torch.equal(totals[0], totals[1])
     assert torch.equal(totals[0], back), "after another one, too"
     assert float((later - totals[0]).std()) > 10

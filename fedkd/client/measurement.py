@@ -1,0 +1,62 @@
+"""What a simulated client measures for the simulator's user, beside its release and without a part in it."""
+
+from dataclasses import replace
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from fedkd.client.behaviour import ClientBehaviour
+from fedkd.client.context import ClientContext
+from fedkd.client.rule import ClientRule, Upload
+from fedkd.core.messages import FEATURE_VALUES, Job, Measurement
+from fedkd.models import accuracy
+
+
+def measure(
+    context: ClientContext, upload: Upload, rule: ClientRule, behaviour: ClientBehaviour, job: Job
+) -> Measurement | None:
+    """How well the client does after a round in which it released ``upload``; None unless the job asks.
+
+    Answers on the test samples are as the client behaves, after its mechanism; noise is drawn anew for them, and
+    nothing of them leaves the simulator.
+    """
+    if not job.measure:
+        return None
+    data, own, model = context.experiment.resident, context.experiment.data.clients[context.client], upload.model
+    found = Measurement()
+    if model is not None and own.validation.numel() > 0:
+        held_out = own.validation
+        found = replace(found, validation_accuracy=accuracy(model, data.inputs[held_out], data.labels[held_out]))
+    if not job.probe:
+        return found
+    if model is not None:
+        found = replace(found, test_accuracy=accuracy(model, data.test_inputs, data.test_labels))
+    # The consensus is about public samples, which these are not.
+    tests = replace(context, queries=data.test_inputs, memory=dict(context.memory), consensus=None)
+    again = behaviour.respond(tests, _Again(rule, upload))
+    if again.logits is not None:
+        # As many at a time as were asked about: the noise of some mechanisms grows with the number of answers.
+        logits = _as_released(tests, again.logits, max(len(context.queries), 1))
+        mask = None if again.mask is None else again.mask.numpy()
+        found = replace(found, test_logits=logits.numpy(), test_mask=mask)
+    return replace(found, test_features=again.arrays.get(FEATURE_VALUES))
+
+
+def _as_released(
+    context: ClientContext, logits: Float[Tensor, "tests classes"], at_once: int
+) -> Float[Tensor, "tests classes"]:
+    generator = context.generator("privacy mechanism on test images")
+    mechanism = context.experiment.mechanism
+    return torch.cat([mechanism.privatise(part, generator) for part in logits.split(at_once)])
+
+
+class _Again(ClientRule):
+    """A rule whose work is done, asked again; behaviours depart from it as they did from the rule."""
+
+    def __init__(self, rule: ClientRule, upload: Upload) -> None:
+        self._rule, self._upload = rule, upload
+        self.sends = rule.sends  # type: ignore[misc]
+
+    def respond(self, context: ClientContext) -> Upload:
+        return self._rule.respond_again(context, self._upload)

@@ -1,0 +1,68 @@
+"""What leaves a client in a round: one release, made here and nowhere else."""
+
+import numpy as np
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from fedkd.client.context import ClientContext
+from fedkd.client.rule import Upload
+from fedkd.client.setup import asked_positions
+from fedkd.client.state import Notes
+from fedkd.core.coding.types import Encoded, Previous
+from fedkd.core.messages import LABEL_COUNTS, LOGITS, Job, Reply
+from fedkd.privacy.mechanism import LogitMechanism
+from fedkd.privacy.private import Private, discloses
+
+
+def release(context: ClientContext, upload: Upload, job: Job, notes: Notes) -> Reply:
+    """All that a client sends of a round: its logits after mechanism and codec, other arrays, and what it declares.
+
+    Raises ``ValueError`` for anything that its mechanism proves nothing about. How many samples it has is left out
+    where the proof does not take that as public.
+    """
+    data, mechanism = context.experiment.data, context.experiment.mechanism
+    arrays = dict(upload.arrays)
+    if LABEL_COUNTS in job.wants:
+        arrays[LABEL_COUNTS] = np.bincount(context.labels.numpy(), minlength=data.classes).astype(np.int32)
+    check_covered(mechanism, Upload(upload.logits, upload.mask, arrays))
+    if upload.logits is not None:
+        positions = asked_positions(context.experiment, job)
+        previous = None if notes.sent is None else notes.sent.previous(positions)
+        encoded = encoded_logits(context, upload.logits, upload.mask, previous)
+        notes.sent = notes.sent and notes.sent.of(positions, encoded.codes, upload.mask)
+        arrays[LOGITS] = np.frombuffer(encoded.data, dtype=np.uint8)
+    examples = data.clients[context.client].train.numel()
+    return Reply(
+        context.client,
+        arrays,
+        job.round,
+        examples=examples if discloses(mechanism, "examples") else None,
+        public_digest=data.public.digest,
+    )
+
+
+def encoded_logits(
+    context: ClientContext,
+    logits: Float[Tensor, "asked classes"],
+    mask: Bool[Tensor, " asked"] | None = None,
+    previous: Previous | None = None,
+) -> Encoded:
+    """The message with a round's logits, after mechanism and codec; ``previous`` is as in ``LogitCodec.encode``."""
+    return context.experiment.uplink.encode(private_logits(context, logits), mask, previous)
+
+
+def private_logits(context: ClientContext, logits: Float[Tensor, "asked classes"]) -> Float[Tensor, "asked classes"]:
+    """A round's logits after the mechanism."""
+    return context.experiment.mechanism.privatise(logits, context.generator("privacy mechanism"))
+
+
+def check_covered(mechanism: LogitMechanism, upload: Upload) -> None:
+    """Raise ``ValueError`` for an upload with something in it about which the mechanism proves nothing."""
+    if not isinstance(mechanism, Private):
+        return
+    name = type(mechanism).__name__
+    if upload.mask is not None:
+        raise ValueError(f"privacy.mechanism: {name} proves nothing about masks; choose a rule that never abstains")
+    sent = {array.partition("/")[0] for array in upload.arrays}
+    if uncovered := sorted(sent - mechanism.covers):
+        raise ValueError(f"privacy.mechanism: {name} proves nothing about {', '.join(uncovered)}; choose another rule")

@@ -1,0 +1,39 @@
+"""Where in a configuration plug-ins are named."""
+
+from typing import Any
+
+from fedkd.config.schema import ExperimentConfig, Plugin
+from fedkd.core import plugins
+
+PLUGIN_SECTIONS: tuple[tuple[str, plugins.PluginKind], ...] = (
+    ("data.dataset", plugins.DATASET),
+    ("data.public.dataset", plugins.DATASET),
+    ("clients.behaviour", plugins.BEHAVIOUR),
+    ("clients.attackers.behaviour", plugins.BEHAVIOUR),
+    ("clients.rule", plugins.CLIENT_RULE),
+    ("clients.models", plugins.MODEL),
+    ("student.model", plugins.MODEL),
+    ("student.rule", plugins.STUDENT_RULE),
+    ("strategy", plugins.STRATEGY),
+    ("distillation.balancer", plugins.BALANCER),
+    ("distillation.temperature", plugins.TEMPERATURE),
+    ("communication.uplink", plugins.CODEC),
+    ("communication.downlink", plugins.CODEC),
+    ("privacy.mechanism", plugins.MECHANISM),
+    ("privacy.audit.attacks", plugins.ATTACK),
+)
+"""Where the plug-ins of each kind are named."""
+
+PLUGIN_PATHS = frozenset(path for path, _ in PLUGIN_SECTIONS)
+SEVERAL = frozenset({"clients.models", "privacy.audit.attacks"})
+"""Where a list of them is."""
+
+
+def plugin_at(config: ExperimentConfig, path: str) -> list[Plugin]:
+    """The plug-ins named at a path of ``PLUGIN_SECTIONS`` (none, one, or several)."""
+    value: Any = config
+    for part in path.split("."):
+        value = getattr(value, part)
+    if value is None:
+        return []
+    return [value] if isinstance(value, Plugin) else list(value)
