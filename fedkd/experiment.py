@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from fedkd.config.load import parse_config, to_json
+from fedkd.config.rounding import attacker_count
 from fedkd.config.schema import ExperimentConfig, Plugin, ResourceConfig
 from fedkd.core import plugin_files, plugins
 from fedkd.core.coding.codec import LogitCodec
@@ -80,9 +81,15 @@ class Experiment:
     def attackers(self) -> frozenset[int]:
         """The clients that behave as ``clients.attackers`` says: a share of all, drawn from the seed."""
         clients = self.config.clients
-        count = int(clients.attackers.share * clients.count + 0.5)
         draw = numpy_generator(self.config.seed, purpose="attackers")
-        return frozenset(int(client) for client in draw.choice(clients.count, size=count, replace=False))
+        return frozenset(
+            int(client) for client in draw.choice(clients.count, size=attacker_count(clients), replace=False)
+        )
+
+    def behaviour_spec_of(self, client: int) -> Plugin:
+        """How the client behaves: as ``clients.attackers`` says if it is one of them."""
+        clients = self.config.clients
+        return clients.attackers.behaviour if client in self.attackers else clients.behaviour
 
     @cached_property
     def parameter_counts(self) -> tuple[int, ...]:

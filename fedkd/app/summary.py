@@ -1,6 +1,6 @@
 """What is said of a run before and after it."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from platform import python_version
@@ -46,8 +46,23 @@ def overview_of(experiment: Experiment, out: Path) -> Overview:
         rounds=config.rounds,
         controls=config.controls,
         out=str(out),
+        behaviour=config.clients.behaviour.name,
+        attackers=tuple(sorted(experiment.attackers)),
+        attack=config.clients.attackers.behaviour.name,
         privacy=(*privacy_lines(experiment), *secure_lines(experiment)),
+        remarks=tuple(_remarks(experiment)),
     )
+
+
+def _remarks(experiment: Experiment) -> Iterator[str]:
+    """What was asked for and is not to be had with these data."""
+    share = experiment.config.data.client_validation
+    without = sum(client.validation.numel() == 0 for client in experiment.data.clients)
+    if share > 0 and without:
+        yield (
+            f"data.client_validation: {share:g} makes, rounded, no validation sample of {without} of the "
+            f"{len(experiment.data.clients)} clients, which have few samples; how these do on their own is not measured"
+        )
 
 
 def summarise(
@@ -58,10 +73,14 @@ def summarise(
     if last is None:
         raise RunError("no round was run, and there is nothing to sum up; set rounds to at least 1")
     diagnosis = last.diagnosis
-    if last.validation is not None:
+    if diagnosis is not None:
         bar = controls["public_only"].validation_accuracy if "public_only" in controls else None
         diagnosis = diagnose(
-            last.validation, public_only=bar, previous=totals.validation_before, classes=experiment.data.classes
+            last.validation,
+            public_only=bar,
+            previous=totals.validation_before,
+            classes=experiment.data.classes,
+            circumstances=last.circumstances,
         )
     private, delta = server.private, config.privacy.delta
     # In the order of the configuration, whatever order they ended in.
@@ -80,6 +99,7 @@ def summarise(
         delta=delta,
         rounds=totals.rounds,
         clients=config.clients.count,
+        attackers=tuple(sorted(experiment.attackers)),
         failures=totals.failures,
         wall_seconds=round(seconds, 3),
         student_sha256=None if student is None else parameter_digest(student.state_dict()),

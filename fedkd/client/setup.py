@@ -32,7 +32,8 @@ def attack_behaviour(experiment: Experiment) -> ClientBehaviour:
 
 def behaviour_of(experiment: Experiment, client: int) -> ClientBehaviour:
     """How the client behaves: as ``clients.attackers`` says if it is one of them."""
-    return attack_behaviour(experiment) if client in experiment.attackers else honest_behaviour(experiment)
+    behaviour: ClientBehaviour = experiment.new(plugins.BEHAVIOUR, experiment.behaviour_spec_of(client))
+    return behaviour
 
 
 def asked_positions(experiment: Experiment, job: Job) -> Int[Tensor, " asked"]:

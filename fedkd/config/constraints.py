@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from fedkd.config.rounding import attacker_count, held_out_count, least_share
 from fedkd.config.schema import ExperimentConfig
 
 
@@ -30,6 +31,7 @@ def broken_rules(config: ExperimentConfig) -> Iterator[str]:
             f"clients.min_reports: must not exceed the {clients.per_round} clients sampled "
             f"per round, got {clients.min_reports}; lower it or raise clients.fraction"
         )
+    yield from _shares_of_nothing(config)
     names = {model.name for model in clients.models or (config.student.model,)}
     for name in sorted(set(config.engine.resources) - names):
         yield (
@@ -50,6 +52,22 @@ def broken_rules(config: ExperimentConfig) -> Iterator[str]:
         yield "engine.device: cuda needs a GPU that torch can see and there is none, got 'cuda'; set engine.device=cpu"
     if len(set(config.controls)) != len(config.controls):
         yield f"controls: each may be listed once, got {list(config.controls)}; remove the repetition"
+
+
+def _shares_of_nothing(config: ExperimentConfig) -> Iterator[str]:
+    """Shares that ask for something and, rounded to whole clients or samples, make nothing."""
+    attackers, count, public = config.clients.attackers, config.clients.count, config.data.public
+    if attackers.share > 0 and attacker_count(config.clients) == 0:
+        yield (
+            f"clients.attackers.share: {attackers.share:g} of {count} clients makes, rounded, no attacker; raise it to "
+            f"{least_share(count)} or more, or set 0 for none"
+        )
+    if 0 < public.labelled <= public.size and public.validation > 0 and held_out_count(public) == 0:
+        least = "one stays for training" if public.labelled == 1 else f"raise it above {least_share(public.labelled)}"
+        yield (
+            f"data.public.validation: {public.validation:g} of {public.labelled} labelled samples makes, rounded, no "
+            f"validation sample; {least}, raise data.public.labelled, or set 0 for none"
+        )
 
 
 def _has_gpu() -> bool:

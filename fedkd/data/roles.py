@@ -8,6 +8,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from fedkd.config.constraints import broken_rules
+from fedkd.config.rounding import held_out_count
 from fedkd.config.schema import DataConfig, ExperimentConfig, Plugin
 from fedkd.core import plugins
 from fedkd.core.errors import ConfigError
@@ -185,9 +186,8 @@ def _unlabelled(images: Tensor) -> PublicSet:
 
 def _public(config: ExperimentConfig, images: Tensor, truth: Int[Tensor, " samples"]) -> PublicSet:
     labelled = config.data.public.labelled
-    held_out = max(0, min(round(config.data.public.validation * labelled), labelled - 1))
     validation = torch.zeros(len(truth), dtype=torch.bool)
-    validation[:labelled] = _stratified(truth[:labelled], held_out)
+    validation[:labelled] = _stratified(truth[:labelled], held_out_count(config.data.public))
     labels = truth.clone()
     labels[labelled:] = UNKNOWN_LABEL
     labels[validation] = UNKNOWN_LABEL

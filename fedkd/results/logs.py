@@ -37,6 +37,7 @@ CLIENT_COLUMNS = (
     *(f"{way}_{what}" for way in ("up", "down") for what in ("logits", "parameters", "other")),
     "validation_accuracy",
     "test_accuracy",
+    "behaviour",
 )
 
 
@@ -102,6 +103,7 @@ def _client_row(row: ClientRecord) -> list[object]:
         row.model,
         *(count for way in (row.sent, row.received) for count in (way.logits, way.parameters, way.other)),
         *(_blank_for_none(value) for value in (row.validation_accuracy, row.test_accuracy)),
+        row.behaviour,
     ]
 
 

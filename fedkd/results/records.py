@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 from fedkd.core.messages import Traffic
-from fedkd.distillation.diagnosis import Diagnosis, ValidationReport
+from fedkd.distillation.diagnosis import Circumstances, Diagnosis, ValidationReport
 from fedkd.privacy.guarantee import Guarantee
 
 
@@ -50,7 +50,8 @@ class RoundRecord:
     on (the simulator knows them); ``client_accuracy`` is the mean, over the round's clients, of their models' accuracy
     on their own validation samples, which are as skewed as their training samples: not comparable with the student's.
     What belongs to distillation is None where there is none.
-    ``validation`` compares student and teacher on the validation samples, ``diagnosis`` says what that means.
+    ``validation`` compares student and teacher on the validation samples, ``circumstances`` is what else is known, and
+    ``diagnosis`` says what all that means.
     Under secure aggregation ``secure`` tells of the sum, and nothing is known of single clients: ``client_accuracy`` is
     None.
     Wall time is not here but in ``timings.jsonl``, so that equal runs have equal rounds.
@@ -71,6 +72,7 @@ class RoundRecord:
     client_accuracy: float | None = None
     validation: ValidationReport | None = None
     diagnosis: Diagnosis | None = None
+    circumstances: Circumstances | None = None
     secure: SecureRecord | None = None
 
 
@@ -79,8 +81,8 @@ class ClientRecord:
     """One row of ``clients.csv``: what one client did in a round, what it cost, and how well it does for itself.
 
     ``sent`` and ``received`` are the bytes serialised for it, without the envelopes of messages.
-    ``validation_accuracy`` is that of its model on its own validation samples, ``test_accuracy`` on the test set (in
-    the last round).
+    ``behaviour`` names how it behaves, attacker or not. ``validation_accuracy`` is that of its model on its own
+    validation samples, ``test_accuracy`` on the test set (in the last round).
     """
 
     round: int
@@ -88,6 +90,7 @@ class ClientRecord:
     model: str
     sent: Traffic
     received: Traffic
+    behaviour: str
     validation_accuracy: float | None = None
     test_accuracy: float | None = None
 
@@ -98,6 +101,8 @@ class Summary:
 
     ``client_accuracy`` is the last round's mean on the clients' own validation samples, ``client_test_accuracy`` on the
     test set; ``traffic`` divides ``bytes_up`` and ``bytes_down`` into logits, parameters and other.
+
+    ``attackers`` are the clients that behave as ``clients.attackers`` says.
 
     ``validation`` and ``diagnosis`` are the last round's; the diagnosis also knows how the control public_only does on
     the validation samples, where that control was asked for.
@@ -117,6 +122,7 @@ class Summary:
     delta: float
     rounds: int
     clients: int
+    attackers: tuple[int, ...]
     failures: int
     wall_seconds: float
     student_sha256: str | None
@@ -132,7 +138,11 @@ class Summary:
 
 @dataclass(frozen=True)
 class Overview:
-    """What is known before the first round, for the header a user sees; ``privacy`` is what it should say of that."""
+    """What is known before the first round, for the header a user sees.
+
+    ``attackers`` are the clients that behave as ``attack`` says, the others as ``behaviour``; ``privacy`` is what the
+    header should say of that, and ``remarks`` what else a user should know.
+    """
 
     dataset: str
     classes: int
@@ -155,4 +165,8 @@ class Overview:
     rounds: int
     controls: tuple[str, ...]
     out: str
+    behaviour: str
+    attackers: tuple[int, ...]
+    attack: str
     privacy: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()

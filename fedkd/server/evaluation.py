@@ -26,15 +26,21 @@ def accuracy_on_test(experiment: Experiment, model: nn.Module) -> float:
     return accuracy(model, data.test_inputs, data.test_labels)
 
 
-def validation_of(experiment: Experiment, student: nn.Module, targets: Targets) -> ValidationReport | None:
-    """Student and teacher on the server's validation samples; None where no target is on one."""
+def validation_of(
+    experiment: Experiment, student: nn.Module, targets: Targets, taught_at: float | None
+) -> ValidationReport | None:
+    """Student and teacher on the server's validation samples; None where no target is on one.
+
+    ``taught_at`` is the temperature of the student's last step (None: it was not distilled).
+    """
     public = experiment.resident.public
     mask = public.validation[targets.positions]
     held_out = targets.positions[mask]
     if held_out.numel() == 0:
         return None
     logits = predict(student, public.inputs[held_out])
-    return validate_student(logits, targets.teacher.log_probabilities[mask], public.truth[held_out])
+    truth = public.truth[held_out]
+    return validate_student(logits, targets.teacher.log_probabilities[mask], truth, taught_at=taught_at)
 
 
 def teacher_accuracy(experiment: Experiment, targets: Targets) -> float | None:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from fedkd.core.messages import Measurement, Traffic
-from fedkd.distillation.diagnosis import Diagnosis, ValidationReport
+from fedkd.distillation.diagnosis import Circumstances, Diagnosis, ValidationReport
 from fedkd.experiment import Experiment
 from fedkd.results.records import ClientRecord, RoundRecord
 from fedkd.server.evaluation import teacher_accuracy
@@ -21,6 +21,7 @@ def round_record(
     student_accuracy: float | None,
     validation: ValidationReport | None,
     diagnosis: Diagnosis | None,
+    circumstances: Circumstances | None,
 ) -> RoundRecord:
     """What became of a round, of whose clients ``rows`` tell."""
     distilled = update.distilled
@@ -40,6 +41,7 @@ def round_record(
         clients=tuple(row.client for row in rows),
         validation=validation,
         diagnosis=diagnosis,
+        circumstances=circumstances,
     )
 
 
@@ -64,6 +66,7 @@ def client_records(
                 model=experiment.architectures[experiment.architecture_of(client)].name,
                 sent=sent.get(client, Traffic()),
                 received=traffic,
+                behaviour=experiment.behaviour_spec_of(client).name,
                 validation_accuracy=own.validation_accuracy,
                 test_accuracy=own.test_accuracy,
             )

@@ -21,6 +21,7 @@ from fedkd.privacy.ledger import PrivacyLedger
 from fedkd.privacy.private import discloses
 from fedkd.privacy.secure_sum.identities import Directory
 from fedkd.results.records import ClientRecord, Failure, RoundRecord, SecureRecord
+from fedkd.server.circumstances import circumstances_of
 from fedkd.server.colluding_attackers import collude
 from fedkd.server.evaluation import accuracy_on_test, features_on_test, reports_on_test, validation_of
 from fedkd.server.exchange import Exchange
@@ -159,7 +160,7 @@ class Server:
         )
         features = features_on_test(self.experiment, measured)
         received = RoundReports(job.round, reports, chosen, asked, tests, features, progress, job.probe)
-        return self._update(received, rows, failures=found.failures)
+        return self._update(received, rows, [report.client for report in reports], failures=found.failures)
 
     def _finish_securely(self, job: Job, run: RunJob, progress: Progress, charged: Callable[[], None]) -> RoundResult:
         """The round with nothing but the sum of its reports."""
@@ -190,6 +191,7 @@ class Server:
         return self._update(
             RoundReports(job.round, (), chosen, asked, progress=progress, summed=summed),
             client_records(self.experiment, job.round, received, account.sent, {}),
+            result.survivors,
             failures=account.failures,
             secure=account.record,
         )
@@ -198,6 +200,7 @@ class Server:
         self,
         received: RoundReports,
         rows: tuple[ClientRecord, ...],
+        survivors: Sequence[int],
         *,
         failures: tuple[Failure, ...],
         secure: SecureRecord | None = None,
@@ -209,11 +212,18 @@ class Server:
             tested, validation = update.student_accuracy, None
             if student is not None:
                 tested = accuracy_on_test(experiment, student)
-                validation = None if update.targets is None else validation_of(experiment, student, update.targets)
-        diagnosis = None
-        if validation is not None:
+                taught_at = None if update.distilled is None else update.distilled.temperature
+                if update.targets is not None:
+                    validation = validation_of(experiment, student, update.targets, taught_at)
+        diagnosis = circumstances = None
+        if student is not None and update.targets is not None:
+            circumstances = circumstances_of(experiment, received, rows, survivors, self.private)
             diagnosis = diagnose(
-                validation, public_only=None, previous=self._last_report, classes=experiment.data.classes
+                validation,
+                public_only=None,
+                previous=self._last_report,
+                classes=experiment.data.classes,
+                circumstances=circumstances,
             )
         record = round_record(
             experiment,
@@ -223,6 +233,7 @@ class Server:
             student_accuracy=tested,
             validation=validation,
             diagnosis=diagnosis,
+            circumstances=circumstances,
         )
         self._consensus, self._last_report = update.consensus, validation
         steps = () if update.distilled is None else update.distilled.rows

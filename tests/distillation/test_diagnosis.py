@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -9,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from fedkd.distillation.diagnosis import ValidationReport, Verdict, diagnose, validate_student
+from fedkd.distillation.diagnosis import Circumstances, ValidationReport, Verdict, diagnose, validate_student
 
 CLASSES = 10
 
@@ -85,7 +86,8 @@ def test_empty_groups_are_none(wrong: bool, empty: str) -> None:
     assert (report.accuracy_where_teacher_right is None) == (empty == "right")
     assert (report.accuracy_where_teacher_wrong is None) == (empty == "wrong")
     assert (report.copied_mistakes is None) == (empty == "wrong")
-    assert diagnose(report, public_only=None, previous=report, classes=CLASSES).verdict is Verdict.HEALTHY
+    verdict = diagnose(report, public_only=None, previous=report, classes=CLASSES).verdict
+    assert verdict is (Verdict.TEACHER_AT_CHANCE if wrong else Verdict.HEALTHY)
 
 
 def test_copied_mistakes_are_diagnosed() -> None:
@@ -174,12 +176,15 @@ def test_a_student_that_does_not_follow_its_teacher_is_not_said_to_copy_it() -> 
 @pytest.mark.parametrize("samples", [20, 50, 100])
 @pytest.mark.parametrize("difficulty", [0.1, 0.3, 0.5])
 def test_noise_on_healthy_runs_raises_no_alarm(samples: int, difficulty: float) -> None:
-    """Student, teacher and control err equally often, on the same hard samples: of 300 rounds 3 may be misjudged."""
+    """Student, teacher and control err equally often, on the same hard samples: of 300 rounds 3 may be misjudged.
+
+    A student that is below the control by chance is not called healthy either.
+    """
     draw = generator(0)
     alarms, healthy = 0, 0
 
     def one() -> tuple[ValidationReport, float]:
-        truth = torch.randint(CLASSES, (samples,), generator=draw)
+        truth = torch.arange(samples) % CLASSES  # stratified, as validation samples are
         hard = torch.rand(samples, generator=draw) < 2 * difficulty
         teacher, student, control = (hard & (torch.rand(samples, generator=draw) < 0.5) for _ in range(3))
         report = validate_student(confident(answers(truth, student)), confident(answers(truth, teacher)), truth)
@@ -189,11 +194,94 @@ def test_noise_on_healthy_runs_raises_no_alarm(samples: int, difficulty: float) 
     for _ in range(300):
         report, public_only = one()
         verdict = diagnose(report, public_only=public_only, previous=previous, classes=CLASSES).verdict
-        healthy += verdict is Verdict.HEALTHY
+        assert verdict is not Verdict.HEALTHY or report.accuracy >= public_only
+        healthy += verdict is Verdict.HEALTHY or report.accuracy < public_only
         alarms += verdict not in (Verdict.HEALTHY, Verdict.TOO_FEW_SAMPLES)
         previous = report
     assert alarms <= 3
     assert healthy >= 240
+
+
+GOOD = case(200, teacher_wrong=0.05)
+AT_CHANCE = case(200, teacher_wrong=0.9)
+KNOWN = Circumstances(labelled=100, clients=8)
+
+
+def verdict_of(report: ValidationReport | None, public_only: float | None = None, **known: Any) -> Verdict:
+    circumstances = replace(KNOWN, **known)
+    found = diagnose(report, public_only=public_only, previous=None, classes=CLASSES, circumstances=circumstances)
+    assert found.samples == (0 if report is None or found.verdict is Verdict.NO_LABELS else report.samples)
+    return found.verdict
+
+
+def test_facts_come_first() -> None:
+    assert verdict_of(None, labelled=0) is Verdict.NO_LABELS
+    assert verdict_of(None) is Verdict.TOO_FEW_SAMPLES
+    assert verdict_of(GOOD, clients=1) is Verdict.ONE_CLIENT
+    assert verdict_of(None, clients=1) is Verdict.ONE_CLIENT
+    assert verdict_of(GOOD) is Verdict.HEALTHY
+    assert verdict_of(GOOD, clients=4, dropped=4) is Verdict.CLIENTS_DROPPED
+    assert verdict_of(GOOD, clients=5, dropped=4) is Verdict.HEALTHY
+
+
+def test_a_teacher_at_chance_has_a_cause_where_one_is_known() -> None:
+    assert verdict_of(AT_CHANCE) is Verdict.TEACHER_AT_CHANCE
+    assert verdict_of(AT_CHANCE, noise="Much noise") is Verdict.NOISE
+    assert verdict_of(AT_CHANCE, attackers=3) is Verdict.ATTACKERS
+    assert verdict_of(AT_CHANCE, attackers=3, honest_accuracy=0.12) is Verdict.TEACHER_AT_CHANCE
+    own: dict[str, Any] = {"client_guess": 0.3, "client_samples": 100}
+    assert verdict_of(AT_CHANCE, **own, client_accuracy=0.33) is Verdict.CLIENTS_DIVERGED
+    assert verdict_of(AT_CHANCE, **own, client_accuracy=0.9) is Verdict.TEACHER_AT_CHANCE
+    # Clients of one class each are always right, and that says nothing.
+    skewed: dict[str, Any] = {"client_guess": 1.0, "client_samples": 100, "client_accuracy": 1.0}
+    assert verdict_of(AT_CHANCE, **skewed) is Verdict.TEACHER_AT_CHANCE
+
+
+def test_causes_are_not_blamed_for_a_teacher_that_is_good() -> None:
+    harmless: dict[str, Any] = {"noise": "Some noise", "attackers": 2, "honest_accuracy": 0.97}
+    own: dict[str, Any] = {"client_guess": 0.3, "client_samples": 100, "client_accuracy": 0.3}
+    assert verdict_of(GOOD, **harmless, **own) is Verdict.HEALTHY
+    assert verdict_of(case(200, teacher_wrong=0.4), attackers=2, honest_accuracy=0.97) is Verdict.ATTACKERS
+
+
+@pytest.mark.parametrize(("right", "verdict"), [(2, "teacher_at_chance"), (5, "too_few_samples"), (8, "healthy")])
+def test_the_burden_of_proof_is_the_teachers(right: int, verdict: str) -> None:
+    # Of 20 samples 2 are right by always naming one class, ± 1.3: 5 is 2.2 standard errors from it, 8 is 4.5.
+    report = case(20, teacher_wrong=1 - right / 20)
+    assert report.teacher_accuracy == pytest.approx(right / 20)
+    assert diagnose(report, public_only=None, previous=None, classes=CLASSES).verdict == verdict
+
+
+def test_a_student_below_the_public_labels_is_never_healthy() -> None:
+    report = case(200, teacher_wrong=0.02, extra_wrong=0.07)
+    for public_only, verdict in ((0.935, "too_few_samples"), (0.995, "student_below_public_only"), (0.93, "healthy")):
+        assert diagnose(report, public_only=public_only, previous=None, classes=CLASSES).verdict == verdict
+    many = case(100_000, teacher_wrong=0.02, extra_wrong=0.07)
+    found = diagnose(many, public_only=0.94, previous=None, classes=CLASSES)
+    assert found.verdict is Verdict.STUDENT_BELOW_PUBLIC_ONLY
+    assert "0.930 against 0.940 on 100000 samples" in found.text
+
+
+@pytest.mark.parametrize(
+    ("taught_at", "verdict"),
+    [(0.1, "temperature_too_low"), (1.0, "student_underfits"), (100.0, "temperature_too_high")],
+)
+def test_the_targets_say_whether_the_temperature_is_to_blame(taught_at: float, verdict: str) -> None:
+    truth = torch.arange(200) % CLASSES
+    wrong = torch.arange(200) < 60
+    student, teacher = confident(answers(truth, wrong), 0.3), confident(truth)
+    report = validate_student(student, teacher, truth, taught_at=taught_at)
+    assert diagnose(report, public_only=None, previous=None, classes=CLASSES).verdict == verdict
+    # Softened by 1, nothing changes.
+    assert validate_student(student, teacher, truth, taught_at=1.0).target_entropy == report.teacher_entropy
+
+
+def test_following_a_soft_teacher_into_its_mistakes_is_no_fault_of_the_temperature() -> None:
+    truth = torch.arange(100) % CLASSES
+    teacher = confident(answers(truth, torch.arange(100) < 10))
+    for taught_at, verdict in ((2.0, Verdict.HEALTHY), (0.1, Verdict.TEMPERATURE_TOO_LOW)):
+        report = validate_student(teacher, teacher, truth, taught_at=taught_at)
+        assert diagnose(report, public_only=None, previous=None, classes=CLASSES).verdict is verdict
 
 
 @given(

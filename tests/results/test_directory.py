@@ -26,7 +26,7 @@ from fedkd.results.logs import round_lines
 from fedkd.results.records import ClientRecord, Failure, RoundRecord
 from fedkd.results.totals import Totals
 
-VALIDATION = ValidationReport(0.5, 0.75, 0.5, 0.125, 1.0, None, None, 0.25, 0.5, 4)
+VALIDATION = ValidationReport(0.5, 0.75, 0.5, 0.125, 1.0, None, None, 0.25, 0.5, 4, 0.25)
 RECORD = RoundRecord(
     round=1,
     student_accuracy=0.1 + 0.2,
@@ -41,11 +41,11 @@ RECORD = RoundRecord(
     clients=(0, 2),
     failures=(Failure(1, "λ is not a number"),),
     validation=VALIDATION,
-    diagnosis=Diagnosis(next(iter(Verdict)), "All is well."),
+    diagnosis=Diagnosis(next(iter(Verdict)), "All is well.", 4),
 )
 CLIENTS = (
-    ClientRecord(1, 0, "mlp", Traffic(logits=60, other=10), Traffic(parameters=500), 0.5, 0.25),
-    ClientRecord(1, 2, "mlp", Traffic(logits=30), Traffic(parameters=500), None, 0.75),
+    ClientRecord(1, 0, "mlp", Traffic(logits=60, other=10), Traffic(parameters=500), "honest", 0.5, 0.25),
+    ClientRecord(1, 2, "mlp", Traffic(logits=30), Traffic(parameters=500), "lma", None, 0.75),
 )
 
 

@@ -1,5 +1,6 @@
 """Attackers in whole runs on the inline engine: who attacks, what arrives, and what the server makes of it."""
 
+import csv
 import json
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,17 @@ def test_the_seed_draws_the_attackers() -> None:
     assert len(attackers("clients.attackers.share=0.34")) == 2
     drawn = {attackers("clients.attackers.share=0.34", f"seed={seed}") for seed in range(6)}
     assert len(drawn) > 2
+
+
+def test_attackers_are_recorded(tmp_path: Path) -> None:
+    summary = run(tmp_path / "run", "rounds=1", "clients.attackers={share: 0.34, behaviour: random}")
+    attackers = Experiment.of(load_config(tmp_path / "run" / "config.yaml")).attackers
+    assert len(attackers) == 2
+    assert set(summary.attackers) == attackers
+    assert json.loads((tmp_path / "run" / "summary.json").read_text())["attackers"] == sorted(attackers)
+    with (tmp_path / "run" / "clients.csv").open(encoding="utf-8", newline="") as file:
+        behaviours = {int(row["client"]): row["behaviour"] for row in csv.DictReader(file)}
+    assert behaviours == {client: "random" if client in attackers else "honest" for client in range(6)}
 
 
 @pytest.mark.parametrize("name", [name for name in plugins.names(plugins.BEHAVIOUR) if name != "honest"])

@@ -9,8 +9,9 @@ from rich.console import Console as RichConsole
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from fedkd.distillation.diagnosis import Verdict
 from fedkd.results.records import Overview, RoundRecord, Summary
-from fedkd.results.report.comparisons import COMPARISONS, versus_student
+from fedkd.results.report.comparisons import COMPARISONS, not_beaten, versus_student
 
 _COLUMNS = (
     ("round", 7),
@@ -21,6 +22,13 @@ _COLUMNS = (
     ("MB up", 9),
     ("seconds", 9),
 )
+
+
+_SAID_AT_THE_END = {Verdict.HEALTHY, Verdict.TOO_FEW_SAMPLES, Verdict.NO_LABELS, Verdict.ONE_CLIENT}
+"""What need not be said after every round."""
+
+_LISTED = 20
+"""Of more clients than this not every one is named in the header."""
 
 
 class ConsoleObserver:
@@ -117,6 +125,8 @@ class ConsoleObserver:
         for reason, clients in reasons.items():
             who = f"client {clients[0]}" if len(clients) == 1 else f"{len(clients)} clients"
             self._rich.print(f"  {who} dropped from round {record.round}: {reason}", style="yellow", markup=False)
+        if record.diagnosis is not None and record.diagnosis.verdict not in _SAID_AT_THE_END:
+            self._rich.print(f"  {record.diagnosis.text}", style="yellow", markup=False)
 
     def control_ended(self, name: str, accuracy: float) -> None:
         """Print the control's result."""
@@ -152,6 +162,12 @@ def _share(share: float | None) -> str:
     return "no samples" if share is None else _percent(share)
 
 
+def _listed(clients: Sequence[int]) -> str:
+    """The first few of them."""
+    shown = ", ".join(map(str, clients[:_LISTED]))
+    return shown if len(clients) <= _LISTED else f"{shown} and {len(clients) - _LISTED} more"
+
+
 def _header(overview: Overview) -> Iterator[tuple[str, str]]:
     shape = "×".join(map(str, overview.shape))
     yield "data", f"{overview.dataset}, {shape}, {overview.classes} classes, {overview.test_samples:,} test samples"
@@ -165,11 +181,21 @@ def _header(overview: Overview) -> Iterator[tuple[str, str]]:
         f"{overview.clients} ({overview.clients_per_round} a round) with {overview.private_samples:,} private samples, "
         f"{overview.smallest_client:,} to {overview.largest_client:,} each; {overview.partition}",
     )
+    if overview.attackers:
+        yield (
+            "attackers",
+            f"{len(overview.attackers)} of {overview.clients} clients, {overview.attack}: "
+            f"{_listed(overview.attackers)}",
+        )
+    if overview.behaviour != "honest":
+        yield "behaviour", f"{overview.behaviour}, of all other clients" if overview.attackers else overview.behaviour
     yield "student", f"{overview.student}, {overview.student_parameters:,} parameters"
     yield "teacher", f"{overview.teacher}; λ by {overview.balancer}"
     yield "engine", overview.engine
     yield "controls", ", ".join(overview.controls) or "none"
     yield "results", overview.out
+    if overview.remarks:
+        yield "note", "\n".join(overview.remarks)
     if overview.privacy:
         yield "privacy", "\n".join(line.removeprefix("privacy: ") for line in overview.privacy)
 
@@ -192,12 +218,8 @@ def _remarks(summary: Summary, overview: Overview) -> Iterator[str]:
     if (share := summary.student_accuracy) is not None:
         error = 100 * (share * (1 - share) / overview.test_samples) ** 0.5
         yield f"One standard error of the student is {error:.1f} points, on {overview.test_samples:,} test samples."
-        baseline = summary.controls.get("public_only")
-        if baseline is not None and share <= baseline:
-            yield (
-                f"The student does not beat the baseline public_only ({_percent(share)} vs. {_percent(baseline)}): the "
-                "clients added nothing to what the server's own labelled samples give."
-            )
+    if (warning := not_beaten(summary.student_accuracy, summary.controls)) is not None:
+        yield warning
     if summary.client_accuracy is not None:
         yield (
             "* The clients' own models, each on its own client's validation samples: "
@@ -217,7 +239,7 @@ def _remarks(summary: Summary, overview: Overview) -> Iterator[str]:
             f"{report.student_entropy:.2f} nats."
         )
     if summary.diagnosis is not None:
-        yield f"Diagnosis: {summary.diagnosis.text}"
+        yield f"Diagnosis, on {summary.diagnosis.samples} validation samples: {summary.diagnosis.text}"
     if summary.epsilon is None or summary.guarantee is None:
         yield "Privacy: no formal privacy guarantee (no DP)."
     else:

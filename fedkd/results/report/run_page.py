@@ -8,8 +8,9 @@ from typing import Any
 
 from fedkd.core.errors import RunError
 from fedkd.core.files import replace_file, writing
+from fedkd.distillation.diagnosis import Verdict
 from fedkd.results.report import page
-from fedkd.results.report.comparisons import COMPARISONS, versus_student
+from fedkd.results.report.comparisons import COMPARISONS, not_beaten, versus_student
 from fedkd.results.report.figures.run_figures import save_figures
 from fedkd.results.report.run_log import RunLog
 
@@ -75,6 +76,7 @@ def _page(log: RunLog, plots: list[Path], missing: Sequence[str]) -> str:
             _state(log),
             page.table((), _header(log)),
             page.section("Result", *_result(log)),
+            page.section("Diagnosis", *_diagnosis(log)),
             page.section("Attacks", *_attacks(log)),
             page.section(
                 "Plots", *map(page.notice, missing), *(page.picture(path, _CAPTIONS[path.stem]) for path in plots)
@@ -102,6 +104,9 @@ def _header(log: RunLog) -> Iterator[tuple[str, str]]:
         found = [value for path in paths if (value := log.at(path)) is not None]
         if found:
             yield name, ", ".join(map(str, found))
+    attackers = None if log.summary is None else log.summary.get("attackers")
+    if attackers:
+        yield "attackers", f"{', '.join(map(str, attackers))}: {log.at('clients.attackers.behaviour.name')}"
 
 
 def _result(log: RunLog) -> Iterator[str]:
@@ -128,6 +133,8 @@ def _result(log: RunLog) -> Iterator[str]:
         if name in results
     ]
     yield page.table(("", "test accuracy", "Δ vs. student", ""), rows, numbers=(1, 2))
+    if (warning := not_beaten(student, summary.get("controls", {}))) is not None:
+        yield page.notice(warning)
     epsilon, delta = summary.get("epsilon"), summary.get("delta")
     privacy = "no formal guarantee (no DP)" if epsilon is None else f"ε = {epsilon:.3g} at δ = {delta:g}"
     yield page.paragraph(
@@ -136,6 +143,21 @@ def _result(log: RunLog) -> Iterator[str]:
         f"{summary['wall_seconds']:.0f} s; privacy: {privacy}."
     )
     yield page.paragraph(f"SHA-256 of the student's parameters: {summary['student_sha256']}")
+
+
+def _diagnosis(log: RunLog) -> Iterator[str]:
+    """What the last round comes to, with all controls; then, where it was another, what each round came to."""
+    final = (log.summary or (log.rounds[-1] if log.rounds else {})).get("diagnosis")
+    if final is None:
+        return
+    show = page.paragraph if final["verdict"] == Verdict.HEALTHY else page.notice
+    yield show(f"On {final['samples']} validation samples: {final['text']}")
+    rows = [
+        (str(record["round"]), str(found["verdict"]).replace("_", " "), str(found["samples"]), str(found["text"]))
+        for record in log.rounds
+        if (found := record.get("diagnosis")) is not None
+    ]
+    yield page.table(("round", "verdict", "samples", "in words"), rows, numbers=(2,))
 
 
 def _attacks(log: RunLog) -> Iterator[str]:

@@ -34,6 +34,9 @@ OVERVIEW = Overview(
     rounds=2,
     controls=("public_only",),
     out="runs/[mine]",
+    behaviour="honest",
+    attackers=(),
+    attack="random",
 )
 RECORD = RoundRecord(
     round=1,
@@ -59,6 +62,7 @@ SUMMARY = Summary(
     delta=1e-5,
     rounds=2,
     clients=8,
+    attackers=(),
     failures=0,
     wall_seconds=3.0,
     student_sha256="",
@@ -91,6 +95,17 @@ def test_header_and_round_line() -> None:
         assert words in text
     line = next(line for line in text.splitlines() if "1/2" in line)
     assert line.split() == ["1/2", "50.0%", "–", "–", "0.250", "2.50", "1.5"]
+
+
+def test_the_header_says_who_attacks_and_what_cannot_be_had() -> None:
+    assert "attackers" not in shown()
+    text = shown(overview=replace(OVERVIEW, attackers=(1, 4), attack="lma", remarks=("few samples",)))
+    lines = {line.split()[0]: " ".join(line.split()[1:]) for line in text.splitlines() if line.strip()}
+    assert lines["attackers"] == "2 of 8 clients, lma: 1, 4"
+    assert lines["note"] == "few samples"
+    many = shown(overview=replace(OVERVIEW, clients=99, attackers=tuple(range(30)), behaviour="label_noise"))
+    assert "17, 18, 19 and 10 more" in " ".join(many.split())
+    assert "label_noise, of all other clients" in many
 
 
 def test_an_algorithm_without_a_student_shows_its_clients() -> None:
