@@ -42,7 +42,7 @@ ABOUT_SEVERAL = {
 }
 """Tests, by folder, that are about several modules of the package they lie beside."""
 
-WHOLE_RUNS = ("runs", "studies", "benchmarks", "documents", "support")
+WHOLE_RUNS = ("runs", "studies", "benchmarks", "fuzzing", "documents", "support")
 """Folders of tests that mirror no package: whole runs, scripts, documents."""
 
 

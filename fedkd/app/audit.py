@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from fedkd.app.checks import check
 from fedkd.config.schema import AuditConfig
-from fedkd.core.errors import RunError
+from fedkd.core.errors import FolderError
 from fedkd.core.faults import told_by_line
 from fedkd.core.files import checked_path
 from fedkd.experiment import Experiment
@@ -29,11 +29,12 @@ def audit_run(
     """Attack the finished run in ``folder`` and write its ``audit.json``.
 
     ``options`` are those of ``privacy.audit`` in the run's own configuration where not given; all attacks are run where
-    none are named. Raises ``ConfigError`` for what cannot be audited, ``RunError`` for a folder without a finished run.
+    none are named. Raises ``ConfigError`` for what cannot be audited, ``FolderError`` for a folder
+    without a finished run, or with one whose files are not as it wrote them.
     """
     folder = checked_path("folder", Path(folder))
     if not RunDirectory.holds_run(folder):
-        raise RunError(f"{folder} holds no run, and there is nothing to audit; name the folder of a finished one")
+        raise FolderError(f"{folder} holds no run, and there is nothing to audit; name the folder of a finished one")
     directory = RunDirectory(folder)
     chosen = directory.config.privacy.audit if options is None else options
     with locked(folder):

@@ -1,41 +1,15 @@
 """What may change when a run is resumed, and what the user should know about it."""
 
-import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import torch
 
+from fedkd.config.identity import FREE_KEYS, ROUNDS, differences, divided_budgets, shown
 from fedkd.config.load import to_mapping
 from fedkd.config.schema import ExperimentConfig
 from fedkd.core.errors import ConfigError
 from fedkd.distillation.temperature import build_temperature
-
-FREE_KEYS = frozenset(
-    {
-        "engine.kind",
-        "engine.workers",
-        "engine.address",
-        "engine.clients_per_node",
-        "engine.timeout",
-        "clients.min_reports",
-        "controls",
-        "privacy.audit.attacks",
-        "privacy.audit.observations",
-        "privacy.audit.targets",
-        "privacy.audit.shadows",
-        "privacy.audit.rounds",
-        "privacy.audit.views",
-        "privacy.audit.candidates",
-        "privacy.audit.surrogate_epochs",
-        "privacy.audit.level",
-    }
-)
-"""Keys on which no round depends: where the work is done, when to stop, and what is computed after the last round."""
-
-_ROUNDS = "rounds"
-_NOT_SET = object()
 
 
 def check_changes(folder: Path, before: ExperimentConfig, after: ExperimentConfig, *, done: int) -> list[str]:
@@ -43,16 +17,16 @@ def check_changes(folder: Path, before: ExperimentConfig, after: ExperimentConfi
 
     Raises ``ConfigError`` with every difference that would make the result that of no config at all.
     """
-    changes = dict(_differences(before, after))
-    rounds = changes.pop(_ROUNDS, None)
+    changes = differences(to_mapping(before), to_mapping(after))
+    rounds = changes.pop(ROUNDS, None)
     problems = [
-        f"{path}: the run in {folder} has {_text(old)}, got {_text(new)}; put {_text(old)} back to go on with it, or "
+        f"{path}: the run in {folder} has {shown(old)}, got {shown(new)}; put {shown(old)} back to go on with it, or "
         "start a new run with another --out"
         for path, (old, new) in changes.items()
         if path not in FREE_KEYS
     ]
     remarks = [
-        f"{path}: {_text(old)} until now, {_text(new)} from here; the rounds do not depend on it"
+        f"{path}: {shown(old)} until now, {shown(new)} from here; the rounds do not depend on it"
         for path, (old, new) in changes.items()
         if path in FREE_KEYS
     ]
@@ -70,10 +44,10 @@ def _round_faults(folder: Path, before: ExperimentConfig, after: ExperimentConfi
             f"rounds: {done} rounds of the run in {folder} are done, got {after.rounds}; ask for at least {done}, or "
             "start a new run with another --out"
         )
-    for path, value in _leaves(to_mapping(before)):
-        if done > 0 and path.endswith(".target_epsilon") and value is not None:
+    for path, value in divided_budgets(to_mapping(before)):
+        if done > 0:
             yield (
-                f"rounds: {path} = {_text(value)} is divided among {before.rounds} rounds, {done} of them done, "
+                f"rounds: {path} = {shown(value)} is divided among {before.rounds} rounds, {done} of them done, "
                 f"got {after.rounds}; leave rounds = {before.rounds}, or start a new run with another --out"
             )
 
@@ -94,24 +68,3 @@ def _varies(config: ExperimentConfig) -> bool:
     schedule = build_temperature(spec.name, **spec.options)
     teacher = torch.arange(10.0).unsqueeze(0).log_softmax(dim=-1)
     return len({schedule(index / 100, teacher) for index in range(101)}) > 1
-
-
-def _differences(before: ExperimentConfig, after: ExperimentConfig) -> Iterator[tuple[str, tuple[Any, Any]]]:
-    """The dotted paths at which two configs differ, each with both values."""
-    old, new = dict(_leaves(to_mapping(before))), dict(_leaves(to_mapping(after)))
-    for path in (*old, *(path for path in new if path not in old)):
-        pair = old.get(path, _NOT_SET), new.get(path, _NOT_SET)
-        if pair[0] != pair[1]:
-            yield path, pair
-
-
-def _leaves(mapping: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in mapping.items():
-        if isinstance(value, Mapping):
-            yield from _leaves(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
-
-
-def _text(value: Any) -> str:
-    return "nothing" if value is _NOT_SET else json.dumps(value, ensure_ascii=False)

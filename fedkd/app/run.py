@@ -13,13 +13,15 @@ from fedkd.app.checks import check, notices
 from fedkd.app.model_checks import model_remarks
 from fedkd.app.resume import check_changes
 from fedkd.app.summary import overview_of, summarise, versions
-from fedkd.client.setup import keeps_state
-from fedkd.client.state import require_state_here
+from fedkd.client.setup import keeps_memory, keeps_state
+from fedkd.client.state import check_states, require_state_here, state_digests
+from fedkd.config.identity import run_digest_of
+from fedkd.config.load import parse_config, to_json
 from fedkd.config.schema import ExperimentConfig
 from fedkd.core.compute import fixed_arithmetic
-from fedkd.core.errors import ConfigError, FedkdError, RunError
+from fedkd.core.errors import ConfigError, FedkdError, FolderError, RunError
 from fedkd.core.faults import told_by_line
-from fedkd.core.files import checked_path, writing
+from fedkd.core.files import checked_path, replace_file, writing
 from fedkd.core.messages import Job, Reply
 from fedkd.engines import Engine
 from fedkd.engines.building import EngineBuilder, build_engine, over_grid, ray_size
@@ -33,7 +35,7 @@ from fedkd.results.lock import locked
 from fedkd.results.logs import round_lines
 from fedkd.results.observer import Observer, Silent
 from fedkd.results.records import Summary
-from fedkd.results.report.figures import draw_figures, draw_label_distribution, figure_files
+from fedkd.results.report.figures import draw_figures, draw_label_distribution, figure_files, is_whole
 from fedkd.results.totals import Totals
 from fedkd.server.server import Server
 
@@ -72,7 +74,8 @@ def run_experiment(
 
     Raises ``ConfigError`` or ``DataError`` before anything starts, ``RunError`` when it cannot go on. On any way out,
     finished rounds are on disk and the engine's processes are gone. A resumed run ends with what it would have ended
-    with uninterrupted; ``ConfigError`` if ``config`` differs from its own in what influences results. One that is
+    with uninterrupted; ``ConfigError`` if ``config`` differs from its own in what influences results, ``FolderError``
+    if its files are not those that it wrote and it cannot go on without what was in them. One that is
     finished is left alone. Of the rounds asked for there may be more than before. The clients' work is done by what
     ``engine`` builds instead of by ``engine.kind``, where one is given; ``directory`` has the public keys of clients
     with keys of their own.
@@ -83,7 +86,7 @@ def run_experiment(
         )
     out, observer = checked_path("out", Path(out)), observer or Silent()
     resume = resume and RunDirectory.holds_run(out)
-    if resume and (summary := _finished(RunDirectory(out), config, observer, verbose)) is not None:
+    if resume and (summary := _finished(directory_of(out, config), config, observer, verbose)) is not None:
         return summary
     experiment = check(config, own_engine=engine is None)
     for notice in (*notices(config), *model_remarks(experiment)):
@@ -96,7 +99,7 @@ def run_experiment(
     if resume and engine is None:
         require_state_here(RunDirectory(out).client_state)
     with locked(out):
-        folder = RunDirectory(out) if resume else RunDirectory.create(out, config)
+        folder = directory_of(out, config) if resume else RunDirectory.create(out, config)
         run = _Run(experiment, folder, observer, directory)
         if resume:
             run.resume_from(config)
@@ -114,20 +117,29 @@ def _kept_traceback(out: Path, error: RunError) -> str:
     if error.__cause__ is None or isinstance(error.__cause__, FedkdError | OSError):
         return ""
     path = out / TRACEBACK
-    with writing(path):
-        path.write_text("".join(traceback.format_exception(error.__cause__)), encoding="utf-8")
+    replace_file(path, "".join(traceback.format_exception(error.__cause__)).encode(errors="replace"))
     return f" (traceback in {path})"
+
+
+def directory_of(out: Path, config: ExperimentConfig) -> RunDirectory:
+    """The run that is there, by its own configuration; by ``config`` where somebody removed the file."""
+    directory = RunDirectory(out)
+    return directory if directory.has_config else RunDirectory(out, config)
 
 
 def _finished(directory: RunDirectory, config: ExperimentConfig, observer: Observer, verbose: bool) -> Summary | None:
     """The summary of a run that has nothing left to do; None for any other."""
-    before, summary = directory.config, directory.summary
-    check_changes(directory.path, before, config, done=directory.rounds_done)
-    if summary is None or summary.rounds != config.rounds or before.controls != config.controls:
+    if directory.has_config:
+        directory.check_config()
+    check_changes(directory.path, directory.config, config, done=directory.rounds_done)
+    summary = directory.result(config, observer.noticed)
+    if summary is None:
         return None
-    if not all(path.is_file() for path in figure_files(directory.path)):
+    if not directory.has_config:
+        directory.write_config(config)
+    if not all(is_whole(path) for path in figure_files(directory.path)):
         draw_figures(directory.path, observer.noticed)
-    if config.privacy.audit.attacks and not (directory.path / AUDIT).is_file():
+    if config.privacy.audit.attacks and not directory.is_audited(observer.noticed):
         audit_run(directory.path, config.privacy.audit, observer, verbose=verbose)
         return summary
     observer.noticed(
@@ -146,26 +158,29 @@ class _Run:
         state_dir = str(directory.client_state.resolve()) if keeps_state(experiment) else None
         self._server = Server.build(experiment, state_dir=state_dir, directory=keys)
         self._totals = Totals()
+        self._states: dict[int, str] = {}
         self._started = time.monotonic()
         self._spent_before = 0.0
         self._labels_drawn = False
 
     def resume_from(self, config: ExperimentConfig) -> None:
         """Go on from the newest checkpoint that can be used; raises ``RunError`` or ``ConfigError``."""
-        directory, notice, before = self._directory, self._observer.noticed, self._directory.config
-        for remark in check_changes(directory.path, before, config, done=directory.rounds_done):
-            notice(remark)
-        checkpoint = directory.resume_from(config.rounds, notice)
+        directory, notice = self._directory, self._observer.noticed
+        # Before anything is touched: what cannot be read refunds nothing.
+        charges = directory.charges(private=self._server.private is not None)
+        checkpoint = directory.resume_from(config.rounds, notice, self._fits)
         if checkpoint is not None:
             self._restore(checkpoint)
-        if (charges := directory.ledger) is not None:
+        before = directory.config if checkpoint is None else parse_config(checkpoint.record.config)
+        for remark in check_changes(directory.path, before, config, done=self._totals.rounds):
+            notice(remark)
+        if charges is not None:
             self._server.ledger.load_state_dict(charges)
         directory.unfinish()
         with writing(directory.path / "plots"):
             for figure in (*figure_files(directory.path), directory.path / AUDIT):
                 figure.unlink(missing_ok=True)
-        if before != config:
-            directory.write_config(config)
+        directory.write_config(config)
         done, rounds = self._totals.rounds, config.rounds
         where = "after the last round" if done == rounds else f"with round {done + 1} of {rounds}"
         notice(f"resuming {directory.path}: {_rounds(done)} done, going on {where}")
@@ -188,6 +203,9 @@ class _Run:
         overview = replace(overview_of(experiment, directory.path), engine=kind)
         observer.started(overview)
         if self._totals.rounds == 0:
+            if self._server.private is not None:
+                # From now on it is known to be there.
+                directory.save_ledger(self._server.ledger.state_dict())
             directory.commit(self._server.state_dict(), self._totals, versions())
         with build(experiment) as engine:
             for round in range(self._totals.rounds + 1, experiment.config.rounds + 1):
@@ -209,18 +227,26 @@ class _Run:
             draw_label_distribution(self._experiment.data, self._directory.path, self._observer.noticed)
         self._labels_drawn = True
 
-    def _restore(self, checkpoint: Checkpoint) -> None:
+    def _fits(self, checkpoint: Checkpoint) -> None:
+        """Take up a checkpoint; raises ``FolderError`` where the code, the ledger or the clients' files do not fit."""
         try:
             self._server.load_state_dict(checkpoint.server)
-        except (KeyError, TypeError, ValueError, RuntimeError) as error:
-            raise RunError(
-                f"{self._directory.path}: the checkpoint of round {checkpoint.round} does not fit the code that reads "
-                f"it ({type(error).__name__}: {error}); go on with the code that wrote it, or start a new run"
+        except Exception as error:  # a plug-in of the user's own raises what it likes
+            raise FolderError(
+                f"the checkpoint of round {checkpoint.round} does not fit the code that reads it "
+                f"({type(error).__name__}: {error})"
             ) from error
-        self._totals = checkpoint.totals
-        self._spent_before = checkpoint.totals.seconds
+        experiment, accepted = self._experiment, self._server.accepted
+        if kept := {client: accepted[client] for client in accepted if keeps_memory(experiment, client)}:
+            run = run_digest_of(to_json(experiment.config))
+            check_states(self._directory.client_state, run, kept, checkpoint.record.states)
+
+    def _restore(self, checkpoint: Checkpoint) -> None:
+        record = checkpoint.record
+        self._totals, self._states = record.totals, dict(record.states)
+        self._spent_before = record.totals.seconds
         now = versions()
-        for package, version in checkpoint.versions.items():
+        for package, version in record.versions.items():
             if now.get(package) != version:
                 self._observer.noticed(
                     f"{package}: {version} until now, {now.get(package)} from here; the result may differ in its last "
@@ -250,7 +276,8 @@ class _Run:
             seconds=self._seconds(),
         )
         lines = round_lines(result.record, result.clients, result.rows, seconds)
-        self._directory.commit(server.state_dict(), self._totals, versions(), lines)
+        self._states |= state_digests(self._directory.client_state, server.accepted, round)
+        self._directory.commit(server.state_dict(), self._totals, versions(), lines, self._states)
         observer.round_ended(result.record, seconds)
 
     def _possible(self, kind: str) -> tuple[str, ...]:
@@ -268,7 +295,7 @@ class _Run:
     def _controls(self, engine: Engine, names: tuple[str, ...]) -> dict[str, ControlResult]:
         """The controls of these names, each kept as soon as it has ended."""
         rounds = self._experiment.config.rounds
-        finished = self._directory.controls(rounds)
+        finished = self._directory.controls(rounds, self._observer.noticed)
         self._spent_before += sum(result.seconds for result in finished.values())
         for name in names:
             if name not in finished:

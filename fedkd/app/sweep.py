@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 from fedkd.app.checks import check
 from fedkd.app.resume import check_changes
-from fedkd.app.run import run_experiment
+from fedkd.app.run import directory_of, run_experiment
 from fedkd.config.schema import ExperimentConfig
 from fedkd.config.sweep import Cell, Grid, cells_of
 from fedkd.core.errors import ConfigError, FedkdError
@@ -130,10 +130,10 @@ def _taken_up(folder: Path, config: ExperimentConfig) -> bool:
         if not RunDirectory.is_free(folder):
             raise ConfigError([f"--out: {folder} holds no run and is not empty; name another folder or remove it"])
         return False
-    directory = RunDirectory(folder)
-    before, summary = directory.config, directory.summary
-    check_changes(folder, before, config, done=directory.rounds_done)
-    return summary is not None and summary.rounds == config.rounds and before.controls == config.controls
+    directory = directory_of(folder, config)
+    check_changes(folder, directory.config, config, done=directory.rounds_done)
+    # What is damaged and can be made again, the run itself will say.
+    return directory.result(config, lambda text: None) is not None
 
 
 def _widest(each: PlannedCell, planned: Sequence[PlannedCell]) -> RaySize | None:

@@ -32,7 +32,7 @@ from fedkd.client.setup import asked_positions, client_rule
 from fedkd.config.load import to_json, to_mapping
 from fedkd.config.schema import AuditConfig, Plugin
 from fedkd.core import plugins
-from fedkd.core.errors import ConfigError, RunError
+from fedkd.core.errors import ConfigError, FolderError, RunError
 from fedkd.core.files import writing
 from fedkd.core.messages import Job
 from fedkd.core.seeding import numpy_generator, torch_generator
@@ -82,7 +82,7 @@ class _Audit:
     def report(self, begun: float) -> AuditReport:
         summary = self.directory.summary
         if summary is None:
-            raise RunError(
+            raise FolderError(
                 f"{self.directory.path} holds no finished run, and there is nothing to audit; resume it with "
                 "fedkd run --resume"
             )
@@ -118,7 +118,7 @@ class _Audit:
             verified=verified,
             skipped=tuple(self._skipped),
         )
-        report.write(self.directory.path)
+        self.directory.save_audit(asdict(report))
         return report
 
     def _check(self, attacks: dict[str, Attack]) -> None:
@@ -172,7 +172,7 @@ class _Audit:
 
     def _plan(self, folder: Path) -> Plan:
         experiment, options = self.experiment, self.options
-        jobs, server = jobs_to_observe(experiment, self.directory.path, folder, options.rounds, self.run, self.progress)
+        jobs, server = jobs_to_observe(experiment, self.directory, folder, options.rounds, self.run, self.progress)
         room = min(
             len(inserted_places(experiment, asked_positions(experiment, job))) for job in jobs[-options.rounds :]
         )

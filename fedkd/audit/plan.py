@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 
 from fedkd.audit.candidates import CandidatePool
-from fedkd.core.files import replace_file
+from fedkd.core.errors import FolderError
 from fedkd.core.messages import Arrays, Job
+from fedkd.core.sealed import load_sealed, save_sealed
 
 PLAN = "plan.pt"
 ACTUAL = -1
@@ -87,17 +88,20 @@ def load_plan(folder: str) -> Plan:
 
 def save_tensors(path: Path, content: Mapping[str, Any]) -> None:
     """Write plain values and tensors atomically."""
-    import io
-
-    buffer = io.BytesIO()
-    torch.save(dict(content), buffer)
-    replace_file(path, buffer.getvalue())
+    save_sealed(path, content, _label(path))
 
 
 def load_tensors(path: Path) -> dict[str, Any]:
-    """What ``save_tensors`` wrote."""
-    content: dict[str, Any] = torch.load(path, weights_only=True)
-    return content
+    """What ``save_tensors`` wrote; raises ``FolderError`` for a file that is damaged or another's."""
+    try:
+        return load_sealed(path, _label(path))
+    except FolderError as error:
+        raise FolderError(f"{error}; remove {path.parent.parent}, and fedkd audit computes it again") from error
+
+
+def _label(path: Path) -> str:
+    """Which audit's file it is, and which of its files."""
+    return f"audit's {'/'.join(path.parts[-3:])}"
 
 
 def _tensors(arrays: Arrays) -> dict[str, Tensor]:

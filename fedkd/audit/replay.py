@@ -4,9 +4,11 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from fedkd.client.setup import behaviour_of, client_rule
+from fedkd.core.errors import FolderError
 from fedkd.core.messages import Job, Reply
 from fedkd.experiment import Experiment
-from fedkd.results.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from fedkd.results.checkpoint import Checkpoint, Record, load_checkpoint, save_checkpoint
+from fedkd.results.directory import RunDirectory
 from fedkd.results.totals import Totals
 from fedkd.server.server import Server
 
@@ -23,7 +25,7 @@ def remembers(experiment: Experiment) -> bool:
 
 
 def jobs_to_observe(
-    experiment: Experiment, run_folder: Path, folder: Path, observed: int, run: Run, progress: Progress
+    experiment: Experiment, directory: RunDirectory, folder: Path, observed: int, run: Run, progress: Progress
 ) -> tuple[tuple[Job, ...], Path]:
     """The jobs, and the checkpoint of the server before the last of them.
 
@@ -31,12 +33,11 @@ def jobs_to_observe(
     repeated but for its last round; every round of that is kept in ``folder``, and not done again.
     """
     last = experiment.config.rounds
-    kept = run_folder / "checkpoints" / f"round_{last - 1:05d}.pt"
     all_rounds = remembers(experiment)
-    if observed == 1 and not all_rounds and kept.is_file():
+    if observed == 1 and not all_rounds and (kept := _before_last(directory)) is not None:
         server = Server.build(experiment)
-        server.load_state_dict(load_checkpoint(kept).server)
-        save_checkpoint(target := folder / kept.name, load_checkpoint(kept))
+        server.load_state_dict(kept.server)
+        save_checkpoint(target := folder / f"round_{last - 1:05d}.pt", kept)
         return (server.job(last),), target
     jobs = []
     server = Server.build(experiment, state_dir=str((folder / "client_state").resolve()))
@@ -48,12 +49,20 @@ def jobs_to_observe(
             break
         done = folder / f"round_{round:05d}.pt"
         if done.is_file():
-            server.load_state_dict(load_checkpoint(done).server)
+            server.load_state_dict(load_checkpoint(done, round).server)
         else:
             server.finish_round(job, run(job, server.sampled(round)))
-            save_checkpoint(done, Checkpoint(server.state_dict(), Totals(), {}, {}, {}))
+            save_checkpoint(done, Checkpoint(server.state_dict(), Record(Totals(rounds=round))))
         progress("repeating the run", round, last - 1)
     before = folder / f"round_{last - 1:05d}.pt"
     if last == 1:
-        save_checkpoint(before, Checkpoint(server.state_dict(), Totals(), {}, {}, {}))
+        save_checkpoint(before, Checkpoint(server.state_dict()))
     return tuple(jobs), before
+
+
+def _before_last(directory: RunDirectory) -> Checkpoint | None:
+    """The run's checkpoint before its last round; None where it cannot be used, and the rounds are to be repeated."""
+    try:
+        return directory.checkpoint(directory.config.rounds - 1)
+    except FolderError:
+        return None

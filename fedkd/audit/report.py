@@ -1,9 +1,7 @@
 """What an audit found."""
 
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -12,8 +10,6 @@ import numpy.typing as npt
 from fedkd.audit import metrics
 from fedkd.audit.attack import KNOWLEDGE
 from fedkd.audit.metrics import Scores
-from fedkd.core.files import replace_file
-from fedkd.results.directory import AUDIT
 
 CEILING_RATES = (0.001, 0.01, 0.1)
 """False-positive rates at which attacks are held against the ceiling; the first only with enough non-members."""
@@ -94,12 +90,6 @@ class AuditReport:
     knowledge: str = KNOWLEDGE
     verified: bool | None = None
     skipped: tuple[str, ...] = ()
-
-    def write(self, folder: Path) -> Path:
-        """Write ``folder/audit.json``; raises ``RunError`` when it cannot be written."""
-        path = folder / AUDIT
-        replace_file(path, (json.dumps(asdict(self), indent=1, ensure_ascii=False) + "\n").encode())
-        return path
 
     def result(self, attack: str, observation: str) -> AttackResult:
         """One attack's result; raises ``KeyError`` for one that was not run."""

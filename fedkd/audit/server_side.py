@@ -63,7 +63,7 @@ def load_answers(folder: Path, shadow_run: ShadowRun, kind: str) -> Mapping[str,
 
 def server_before(plan: Plan, experiment: Experiment, shadow: int) -> Server:
     """The server before the last round; in a shadow run it draws other random numbers, which no attacker knows."""
-    checkpoint = load_checkpoint(Path(plan.server))
+    checkpoint = load_checkpoint(Path(plan.server), plan.jobs[-1].round - 1)
     server = Server.build(experiment)
     server.rule.begin(_reseeded(experiment, shadow))
     server.load_state_dict(checkpoint.server)

@@ -127,7 +127,7 @@ def _train_and_answer(
     """What the client does in a round, before anything of it is written down."""
     queries = experiment.resident.public.inputs[asked_positions(experiment, job)]
     rule, behaviour = client_rule(experiment), behaviour_of(experiment, client)
-    notes = recall(experiment, job, client, rule.remembers or behaviour.remembers)
+    notes = recall(experiment, job, client)
     consensus, notes.received = consensus_of(experiment, job, client, notes.received)
     context = prepare(experiment, job, client, queries, memory=notes.memory, consensus=consensus, trainer=trainer)
     return context, answer(context, rule, behaviour), notes

@@ -45,6 +45,12 @@ def asked_positions(experiment: Experiment, job: Job) -> Int[Tensor, " asked"]:
     return chosen[torch.from_numpy(np.unpackbits(marks, count=chosen.numel()).astype(bool))]
 
 
+def keeps_memory(experiment: Experiment, client: int) -> bool:
+    """Whether the client goes on from what it kept in the last round of which its report was accepted."""
+    delta = experiment.uplink.delta or experiment.downlink.delta
+    return delta or client_rule(experiment).remembers or behaviour_of(experiment, client).remembers
+
+
 def keeps_state(experiment: Experiment) -> bool:
     """Whether clients keep anything between rounds or steps: a memory, codes to take differences from, or secrets."""
     return (

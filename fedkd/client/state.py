@@ -1,18 +1,21 @@
 """What clients keep between rounds, on disk, so that memory does not grow with their number."""
 
-import io
+import re
 import secrets
 import socket
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
+from fedkd.client.setup import keeps_memory
+from fedkd.config.identity import run_digest_of
 from fedkd.core.coding.history import CodeHistory
-from fedkd.core.errors import RunError
-from fedkd.core.files import replace_file
+from fedkd.core.errors import FolderError, RunError
+from fedkd.core.files import writing
 from fedkd.core.messages import Job
+from fedkd.core.sealed import digest_of, load_sealed, save_sealed, seal_of
 from fedkd.experiment import Experiment
 
 KEPT = 3
@@ -22,6 +25,8 @@ Memory = dict[str, Tensor]
 
 _KEY = "state_key"
 """A file that lies where simulated clients would keep their state, while that of a deployment is on its nodes."""
+_KEY_AND_NODES = re.compile(r"([0-9a-f]{32}) ([1-9][0-9]{0,8})\n?")
+_NAME = re.compile(r"round_(\d{5,9})\.pt")
 
 
 def state_key(state_dir: Path, nodes: int) -> str:
@@ -37,9 +42,16 @@ def state_key(state_dir: Path, nodes: int) -> str:
             "would have nothing; go on where the run was begun, by fedkd run or a simulation"
         )
     if not file.is_file():
-        state_dir.mkdir(parents=True, exist_ok=True)
-        file.write_text(f"{secrets.token_hex(16)} {nodes}\n", encoding="ascii")
-    key, before = file.read_text(encoding="ascii").split()
+        with writing(file):
+            state_dir.mkdir(parents=True, exist_ok=True)
+            file.write_text(f"{secrets.token_hex(16)} {nodes}\n", encoding="ascii")
+    found = _KEY_AND_NODES.fullmatch(file.read_bytes().decode("ascii", errors="replace"))
+    if found is None:
+        raise FolderError(
+            f"{file} is damaged: it holds no key and number of nodes; put it back as the run wrote it, for it says "
+            "where on the nodes what this run's clients keep is"
+        )
+    key, before = found.groups()
     if int(before) != nodes:
         raise RunError(
             f"this run's clients live on {before} SuperNodes, with what they keep between rounds, and there are {nodes}"
@@ -57,23 +69,57 @@ def require_state_here(state_dir: Path) -> None:
         )
 
 
-class ClientStore:
-    """The memories of one client: a folder with a file for each of its last rounds."""
+def state_digests(state_dir: Path, accepted: Mapping[int, int], round: int) -> dict[int, str]:
+    """The digests of the files that clients wrote in a round that was accepted, by client, where they are to be seen.
 
-    def __init__(self, state_dir: str, client: int) -> None:
-        self._folder = Path(state_dir) / f"client_{client:06d}"
+    ``accepted`` is the last round of which a client's report was accepted.
+    """
+    chosen = (client for client, last in accepted.items() if last == round)
+    seals = {client: seal_of(_path_of(state_dir, client, round)) for client in chosen}
+    return {client: seal[1] for client, seal in seals.items() if seal is not None}
+
+
+def check_states(state_dir: Path, run: str, accepted: Mapping[int, int], digests: Mapping[int, str]) -> None:
+    """Raise ``FolderError`` unless the clients have what they go on from, after the round ``accepted`` each.
+
+    ``run`` is the run's digest, ``digests`` are those of the files, by client. The files of a deployment are on its
+    nodes, which look for themselves.
+    """
+    if not digests and (state_dir / _KEY).is_file():
+        return
+    for client, round in sorted(accepted.items()):
+        path = _path_of(state_dir, client, round)
+        found = digest_of(path, _label(client, round, run))
+        # A file system that is shared may have shown a file too late for its digest to be noted.
+        if found != digests.get(client, found):
+            raise FolderError(f"{path} was changed: it is not what the client wrote after round {round}")
+
+
+class ClientStore:
+    """The memories of one client of the run with this digest: a folder with a file for each of its last rounds."""
+
+    def __init__(self, state_dir: str, client: int, run: str) -> None:
+        self._folder = _folder_of(Path(state_dir), client)
+        self._client, self._run = client, run
 
     def rounds(self, before: int) -> list[int]:
         """The rounds before ``before`` whose memory is kept, in rising order."""
         return [round for round in self._all_rounds() if round < before]
 
     def load(self, round: int) -> Memory:
-        """What the client remembered at the end of a round; raises ``RunError`` when the file cannot be read."""
+        """What the client remembered at the end of a round.
+
+        Raises ``FolderError`` when the file is missing, damaged, or another client's, round's or run's.
+        """
         path = self._path(round)
         try:
-            memory: Memory = torch.load(path, weights_only=True)
-        except Exception as error:
-            raise RunError(f"{path} cannot be read ({error}); it holds what a client keeps between rounds") from error
+            memory = load_sealed(path, _label(self._client, round, self._run))
+        except FolderError as error:
+            raise FolderError(
+                f"{error}; client {self._client} goes on from it: put it back as it was, or start a new run"
+            ) from error
+        if not all(isinstance(name, str) and isinstance(value, Tensor) for name, value in memory.items()):
+            raise FolderError(f"{path} is damaged: it holds something else than tensors by name")
         return memory
 
     def save(self, round: int, memory: Memory, *, after: int) -> None:
@@ -88,21 +134,38 @@ class ClientStore:
                 f"{self._folder.parent.parent} is not on {socket.gethostname()}, and clients keep what they need "
                 "between rounds there; on a cluster, name a folder that all machines share with --out"
             )
-        self._folder.mkdir(parents=True, exist_ok=True)
-        buffer = io.BytesIO()
-        torch.save(memory, buffer)
+        with writing(self._folder):
+            self._folder.mkdir(parents=True, exist_ok=True)
         # Work that is done twice may be written down twice at the same time.
-        replace_file(self._path(round), buffer.getvalue(), durable=False, shared=True)
+        label = _label(self._client, round, self._run)
+        save_sealed(self._path(round), memory, label, durable=False, shared=True)
         earlier = [other for other in self.rounds(round) if other <= after]
         for other in self._all_rounds():
             if other != round and other not in earlier[1 - KEPT :]:
                 self._path(other).unlink(missing_ok=True)
 
     def _all_rounds(self) -> list[int]:
-        return sorted(int(path.stem.removeprefix("round_")) for path in self._folder.glob("round_*.pt"))
+        names = (_NAME.fullmatch(path.name) for path in self._folder.glob("round_*.pt"))
+        return sorted({int(name[1]) for name in names if name is not None})
 
     def _path(self, round: int) -> Path:
-        return self._folder / f"round_{round:05d}.pt"
+        return self._folder / _file_name(round)
+
+
+def _folder_of(state_dir: Path, client: int) -> Path:
+    return state_dir / f"client_{client:06d}"
+
+
+def _file_name(round: int) -> str:
+    return f"round_{round:05d}.pt"
+
+
+def _path_of(state_dir: Path, client: int, round: int) -> Path:
+    return _folder_of(state_dir, client) / _file_name(round)
+
+
+def _label(client: int, round: int, run: str) -> str:
+    return f"memory of client {client} after round {round}, run {run[:32]}, format 1"
 
 
 SENT, RECEIVED = "sent/", "received/"
@@ -133,15 +196,16 @@ class Notes:
         self.store.save(round, self.memory, after=self.after)
 
 
-def recall(experiment: Experiment, job: Job, client: int, remembers: bool) -> Notes:
+def recall(experiment: Experiment, job: Job, client: int) -> Notes:
+    """What the client goes on from; raises ``RunError`` where it should remember something and does not."""
     up, down = experiment.uplink, experiment.downlink
-    if not (remembers or up.delta or down.delta):
+    if not keeps_memory(experiment, client):
         return Notes(None, 0, {}, None, None)
     if job.state_dir is None:
         raise RunError("these clients keep something between rounds, and the job has no state_dir to keep it in")
-    store = ClientStore(job.state_dir, client)
+    store = ClientStore(job.state_dir, client, run_digest_of(job.config))
     after = job.accepted.get(client, 0)
-    memory = store.load(after) if after in store.rounds(job.round) else {}
+    memory = store.load(after) if after > 0 else {}
     return Notes(
         store,
         after,

@@ -165,7 +165,9 @@ def read_yaml(path: Path) -> YamlDocument:
     except OSError as error:
         raise ConfigError([f"{file}: cannot be read ({error.strerror or error}); name a file of YAML"]) from error
     except YamlError as error:
-        raise ConfigError([f"{file}: is not valid YAML ({problem})" for problem in error.problems]) from error
+        raise ConfigError(
+            [f"{file}: is not valid YAML ({problem}); correct the file" for problem in error.problems]
+        ) from error
     if document.content is None:
         document.content = {}
     if not isinstance(document.content, dict):

@@ -74,7 +74,9 @@ def _parse(override: str) -> tuple[str, Any]:
     try:
         return path, parse_value(text)
     except YamlError as error:
-        raise ConfigError([f"{path}: {shown(text)} is not valid YAML ({error})"]) from error
+        raise ConfigError(
+            [f"{path}: {shown(text)} is not valid YAML ({error}); a text can be put in quotes within it"]
+        ) from error
 
 
 def _contradictions(changes: Mapping[str, Any]) -> Iterator[str]:

@@ -30,3 +30,7 @@ class DataError(FedkdError):
 
 class RunError(FedkdError):
     """An experiment that cannot go on; its finished rounds are on disk."""
+
+
+class FolderError(RunError):
+    """A folder that holds no run, or a file in it that is not what was written there."""

@@ -1,4 +1,7 @@
-"""Writes that leave the old content or the new one, whatever happens in between."""
+"""Writes that leave the old content or the new one, whatever happens in between.
+
+None of them follows a symbolic link out of the folder that it is meant for.
+"""
 
 import errno
 import json
@@ -8,7 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from fedkd.core.errors import ConfigError, RunError
+from fedkd.core.errors import ConfigError, FolderError, RunError
 from fedkd.core.wording import shown
 
 PARTIAL = ".partial"
@@ -48,6 +51,15 @@ def writing(path: Path) -> Iterator[None]:
         ) from error
 
 
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Turns an ``OSError`` of a look at ``path`` into a ``FolderError``."""
+    try:
+        yield
+    except OSError as error:
+        raise FolderError(f"{path} cannot be read ({error.strerror}); name another one, or mend that") from error
+
+
 def replace_file(path: Path, content: bytes, *, mode: int = 0o666, durable: bool = True, shared: bool = False) -> None:
     """Give ``path`` new content in one step that survives a crash and, where ``durable``, a loss of power.
 
@@ -57,7 +69,8 @@ def replace_file(path: Path, content: bytes, *, mode: int = 0o666, durable: bool
     partial = path.with_name(f"{path.name}.{os.getpid()}{PARTIAL}" if shared else path.name + PARTIAL)
     with writing(path):
         try:
-            with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode), "wb") as file:
+            flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW
+            with os.fdopen(os.open(partial, flags, mode), "wb") as file:
                 file.write(content)
                 file.flush()
                 if durable:
@@ -73,7 +86,7 @@ def replace_file(path: Path, content: bytes, *, mode: int = 0o666, durable: bool
 
 def append(path: Path, content: bytes) -> None:
     """Add ``content`` at the end of a file, on disk on return. A crash may leave a part of it; raises ``RunError``."""
-    with writing(path), path.open("ab") as file:
+    with writing(path), os.fdopen(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW), "ab") as file:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
@@ -84,7 +97,7 @@ def replace_end(path: Path, size: int, content: bytes) -> None:
 
     A crash leaves these first bytes and anything after them; raises ``RunError``.
     """
-    with writing(path), path.open("r+b") as file:
+    with writing(path), os.fdopen(os.open(path, os.O_RDWR | os.O_NOFOLLOW), "r+b") as file:
         file.truncate(size)
         file.seek(size)
         file.write(content)

@@ -1,101 +1,113 @@
 """Checkpoints: files that say themselves whether they are whole."""
 
-import hashlib
-import io
+import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from pydantic import TypeAdapter
 from torch import Tensor
 
-from fedkd.core.errors import RunError
-from fedkd.core.files import replace_file
+from fedkd.config.identity import FREE_KEYS, ROUNDS, differences, divided_budgets, shown
+from fedkd.core.documents import first_fault
+from fedkd.core.errors import FolderError, RunError
+from fedkd.core.sealed import load_sealed, save_sealed
+from fedkd.results.logs import LogName, LogState
 from fedkd.results.totals import Totals
 
-FORMAT = 1
+FORMAT = 2
 """Version of the format; a checkpoint of another one is refused."""
 
-_SEAL = re.compile(rb"\nfedkd checkpoint (\d+) sha256 ([0-9a-f]{64})\n\Z")
-_SEAL_BYTES = 128
-"""No seal is longer."""
+_NAME = re.compile(r"round_(\d{5,9})\.pt")
 _ARRAY, _SCALAR = "numpy array", "numpy scalar"
 
 
-class DamagedError(RunError):
-    """A checkpoint that is not what was written."""
+@dataclass(frozen=True)
+class Record:
+    """What a run goes on from, but for the server's state.
+
+    ``logs`` are the logs as they were before the last round's lines were added, and ``lines`` are these lines.
+    ``versions`` are those of the packages that computed it, ``config`` the resolved configuration. ``states`` are the
+    digests of what clients go on from, by client, where their files lie in the run directory.
+    """
+
+    totals: Totals = field(default_factory=Totals)
+    logs: dict[LogName, LogState] = field(default_factory=dict)
+    lines: dict[LogName, str] = field(default_factory=dict)
+    versions: dict[str, str] = field(default_factory=dict)
+    config: dict[str, Any] = field(default_factory=dict)
+    states: dict[int, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Everything that a run goes on from.
-
-    ``server`` is the server's state after ``totals.rounds`` rounds. ``sizes`` are those of the logs, in bytes, before
-    the last round's lines were added, and ``lines`` are these lines, by file name. ``versions`` are those of the
-    packages that computed it.
-    """
+    """The ``server``'s state after ``record.totals.rounds`` rounds, and all else that a run goes on from."""
 
     server: Mapping[str, Any]
-    totals: Totals
-    sizes: Mapping[str, int]
-    lines: Mapping[str, str]
-    versions: Mapping[str, str]
+    record: Record = field(default_factory=Record)
 
     @property
     def round(self) -> int:
-        return self.totals.rounds
+        return self.record.totals.rounds
+
+
+_RECORD = TypeAdapter(Record)
+
+
+def checkpoint_path(folder: Path, round: int) -> Path:
+    """Where a run directory has the checkpoint of a round."""
+    return folder / "checkpoints" / f"round_{round:05d}.pt"
+
+
+def checkpoint_rounds(folder: Path) -> list[int]:
+    """The rounds for which there is a file in the place of a checkpoint, in rising order."""
+    names = (_NAME.fullmatch(path.name) for path in (folder / "checkpoints").glob("round_*.pt"))
+    rounds = {int(name[1]) for name in names if name is not None}
+    return sorted(round for round in rounds if checkpoint_path(folder, round).is_file())
+
+
+def check_config(path: Path, checkpoint: Checkpoint, config: Mapping[str, Any]) -> None:
+    """Raise ``FolderError`` unless the checkpoint at ``path`` was made by ``config``, but for what may change."""
+    free = FREE_KEYS if checkpoint.round > 0 and any(divided_budgets(config)) else FREE_KEYS | {ROUNDS}
+    for key, (before, after) in differences(checkpoint.record.config, config).items():
+        if key not in free:
+            where = path.parent.parent / "config.yaml"
+            raise FolderError(f"{path} was made with {key} = {shown(before)}, and {where} has {shown(after)}")
+
+
+def checkpoint_label(round: int) -> str:
+    """What a checkpoint says that it is."""
+    return f"checkpoint of round {round}, format {FORMAT}"
 
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
-    """Write a checkpoint atomically.
-
-    The file is what ``torch.save`` writes of plain values and tensors, so ``torch.load(path, weights_only=True)`` reads
-    it, followed by a line with the format's version and the SHA-256 digest of everything before.
+    """Write a checkpoint atomically: a sealed file with the server's state, and all else as JSON.
 
     Raises ``RunError`` when it cannot be written, or the state holds something that is no plain value.
     """
-    content = {
-        "server": _plain(checkpoint.server, "server"),
-        "tally": checkpoint.totals.to_json(),
-        "sizes": dict(checkpoint.sizes),
-        "lines": dict(checkpoint.lines),
-        "versions": dict(checkpoint.versions),
-    }
-    buffer = io.BytesIO()
-    torch.save(content, buffer)
-    payload = buffer.getvalue()
-    seal = f"\nfedkd checkpoint {FORMAT} sha256 {hashlib.sha256(payload).hexdigest()}\n"
-    replace_file(path, payload + seal.encode())
+    content = {"server": _plain(checkpoint.server, "server"), "record": json.dumps(asdict(checkpoint.record))}
+    save_sealed(path, content, checkpoint_label(checkpoint.round))
 
 
-def load_checkpoint(path: Path) -> Checkpoint:
-    """Read a checkpoint back, with all tensors on the CPU.
+def load_checkpoint(path: Path, round: int) -> Checkpoint:
+    """Read the checkpoint of a round back, with all tensors on the CPU.
 
-    Raises ``DamagedError`` for a file that is not as it was written, and ``RunError`` for one that cannot be read or is
-    in another version's format.
+    Raises ``FolderError`` for a file that is not as it was written, is that of another round, or in another version's
+    format.
     """
+    content = load_sealed(path, checkpoint_label(round))
     try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise RunError(f"{path} cannot be read ({error})") from error
-    seal = _SEAL.search(content, max(0, len(content) - _SEAL_BYTES))
-    if seal is None:
-        raise DamagedError(f"{path} is damaged: its end is missing")
-    payload = content[: seal.start()]
-    if hashlib.sha256(payload).hexdigest() != seal[2].decode():
-        raise DamagedError(f"{path} is damaged: its content does not have the digest it was written with")
-    if int(seal[1]) != FORMAT:
-        raise RunError(
-            f"{path} is in format {int(seal[1])} and this version of fedkd reads {FORMAT}; go on with the version that "
-            "wrote it, or start a new run"
-        )
-    raw = torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)
-    return Checkpoint(
-        _restored(raw["server"]), Totals.from_json(raw["tally"]), raw["sizes"], raw["lines"], raw["versions"]
-    )
+        record = _RECORD.validate_json(content["record"], strict=True)
+        server = _restored(content["server"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise FolderError(f"{path} is damaged: {first_fault(error)}") from error
+    if not isinstance(server, dict) or record.totals.rounds != round:
+        raise FolderError(f"{path} is damaged: it holds no server's state after round {round}")
+    return Checkpoint(server, record)
 
 
 def _plain(value: Any, path: str) -> Any:

@@ -1,16 +1,25 @@
 """The logs of a run: files that grow by a few lines a round."""
 
 import csv
+import hashlib
 import io
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Literal, get_args
 
-from fedkd.core.errors import RunError
+from fedkd.core.errors import FolderError
 from fedkd.core.files import append, replace_end, replace_file
 from fedkd.distillation.balanced_step import StepRow
 from fedkd.results.records import ClientRecord, RoundRecord
+
+LogName = Literal["clients.csv", "distillation.csv", "rounds.jsonl", "timings.jsonl"]
+LOGS: tuple[LogName, ...] = get_args(LogName)
+
+TIMINGS: LogName = "timings.jsonl"
+TIMELESS: tuple[LogName, ...] = tuple(name for name in LOGS if name != TIMINGS)
+"""The logs that equal runs have in common."""
 
 STEP_COLUMNS = (
     "round",
@@ -41,51 +50,108 @@ CLIENT_COLUMNS = (
 )
 
 
+@dataclass(frozen=True)
+class LogState:
+    """The first ``size`` bytes of a log, by their digest in hexadecimal."""
+
+    size: int = 0
+    sha256: str = hashlib.sha256().hexdigest()
+
+    @classmethod
+    def of(cls, content: bytes) -> "LogState":
+        return cls(len(content), hashlib.sha256(content).hexdigest())
+
+
 class RunLogs:
     """``clients.csv``, ``distillation.csv``, ``rounds.jsonl`` and ``timings.jsonl`` of one run directory.
 
-    ``sizes`` are the bytes of each that are known to be whole lines.
+    ``states`` says what of each is known to be whole lines of finished rounds.
     """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self.sizes: dict[str, int] = {}
+        self._digests = {name: hashlib.sha256() for name in LOGS}
+        self._sizes = dict.fromkeys(LOGS, 0)
+
+    @property
+    def states(self) -> dict[LogName, LogState]:
+        return {name: LogState(self._sizes[name], self._digests[name].hexdigest()) for name in LOGS}
+
+    @property
+    def begun(self) -> bool:
+        """Whether a file holds more than its heading."""
+        paths = {name: self._folder / name for name in LOGS}
+        return any(path.is_file() and path.stat().st_size > len(_HEADINGS[name]) for name, path in paths.items())
 
     def begin(self) -> None:
         """Start the files anew, with nothing but their headings."""
-        for name, heading in _HEADINGS.items():
-            replace_file(self._folder / name, heading.encode())
-            self.sizes[name] = len(heading.encode())
+        for name in LOGS:
+            replace_file(self._folder / name, _HEADINGS[name].encode())
+            self._note(name, _HEADINGS[name].encode(), anew=True)
 
-    def add(self, lines: Mapping[str, str]) -> None:
-        """Append lines, given by file name."""
+    def add(self, lines: Mapping[LogName, str]) -> None:
+        """Append lines."""
         for name, text in lines.items():
-            content = text.encode()
-            append(self._folder / name, content)
-            self.sizes[name] += len(content)
+            append(self._folder / name, text.encode())
+            self._note(name, text.encode())
 
-    def resume_from(self, sizes: Mapping[str, int], lines: Mapping[str, str]) -> None:
-        """Cut the files back to ``sizes``, as if nothing had been added since, and append ``lines``.
+    def check(self, states: Mapping[LogName, LogState]) -> None:
+        """Raise ``FolderError`` where a file, but for wall times, does not begin as it did when it had this state."""
+        for name in TIMELESS:
+            self._beginning(name, states)
 
-        Raises ``RunError`` when a file is shorter than that: what it held is nowhere else.
+    def check_lines(self, states: Mapping[LogName, LogState], lines: Mapping[LogName, str]) -> None:
+        """The same, also where these lines follow, all of them or only a part as yet, and something else is there."""
+        for name in TIMELESS:
+            expected = self._beginning(name, states) + lines.get(name, "").encode()
+            found = (self._folder / name).read_bytes()
+            if found[: len(expected)] != expected[: len(found)]:
+                raise FolderError(f"{self._folder / name} was changed: its last lines are not what the round wrote")
+
+    def resume_from(self, states: Mapping[LogName, LogState], lines: Mapping[LogName, str]) -> str | None:
+        """Cut the files back to ``states``, as if nothing had been added since, and append ``lines``.
+
+        Raises ``FolderError``, and touches none, where a file does not begin so: what it held is nowhere else. Wall
+        times are not worth a run: where they are lost the file begins anew, and what is returned says why.
         """
-        for name, size in sizes.items():
-            path = self._folder / name
-            found = path.stat().st_size if path.is_file() else 0
-            if found < size:
-                raise RunError(
-                    f"{path} has {found} bytes, and {size} belong to finished rounds; put it back as it was, or start "
-                    "a new run"
-                )
-        for name, size in sizes.items():
+        kept, lost = {name: self._beginning(name, states) for name in TIMELESS}, None
+        try:
+            kept[TIMINGS] = self._beginning(TIMINGS, states)
+        except FolderError as error:
+            lost = f"{error}; the wall times of earlier rounds are lost"
+            replace_file(self._folder / TIMINGS, b"")
+            kept[TIMINGS] = b""
+        for name, beginning in kept.items():
             content = lines.get(name, "").encode()
-            replace_end(self._folder / name, size, content)
-            self.sizes[name] = size + len(content)
+            replace_end(self._folder / name, len(beginning), content)
+            self._note(name, beginning + content, anew=True)
+        return lost
+
+    def _beginning(self, name: LogName, states: Mapping[LogName, LogState]) -> bytes:
+        path, state = self._folder / name, states.get(name)
+        if state is None:
+            raise FolderError(f"nothing is known of {path}")
+        try:
+            with path.open("rb") as file:
+                content = file.read(state.size)
+        except OSError as error:
+            raise FolderError(f"{path} cannot be read ({error.strerror})") from error
+        if len(content) < state.size:
+            raise FolderError(f"{path} has {len(content)} bytes, and {state.size} belong to finished rounds")
+        if LogState.of(content) != state:
+            raise FolderError(f"{path} was changed: what it has of finished rounds is not what they wrote")
+        return content
+
+    def _note(self, name: LogName, content: bytes, *, anew: bool = False) -> None:
+        if anew:
+            self._digests[name], self._sizes[name] = hashlib.sha256(), 0
+        self._digests[name].update(content)
+        self._sizes[name] += len(content)
 
 
 def round_lines(
     record: RoundRecord, clients: Iterable[ClientRecord], steps: Iterable[StepRow], seconds: float
-) -> dict[str, str]:
+) -> dict[LogName, str]:
     """What a finished round adds to each log; ``seconds`` is its wall time."""
     rows = ((_blank_for_none(value) for value in asdict(row).values()) for row in steps)
     return {
@@ -117,7 +183,7 @@ def _csv(rows: Iterable[Iterable[object]]) -> str:
     return text.getvalue()
 
 
-_HEADINGS = {
+_HEADINGS: dict[LogName, str] = {
     "clients.csv": _csv([CLIENT_COLUMNS]),
     "distillation.csv": _csv([STEP_COLUMNS]),
     "rounds.jsonl": "",

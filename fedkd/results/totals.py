@@ -1,10 +1,7 @@
 """What is added up over the rounds."""
 
-import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
-
-from pydantic import TypeAdapter
+from dataclasses import dataclass, field
 
 from fedkd.core.messages import Traffic
 from fedkd.distillation.diagnosis import ValidationReport
@@ -58,10 +55,3 @@ class Totals:
             probed=probed,
             seconds=seconds,
         )
-
-    def to_json(self) -> str:
-        return json.dumps(asdict(self))
-
-    @classmethod
-    def from_json(cls, text: str) -> "Totals":
-        return TypeAdapter(cls).validate_python(json.loads(text))

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Int
+from pydantic import NonNegativeInt, TypeAdapter
 from torch import Tensor
 
 from fedkd.client.rule import ClientRule
@@ -32,6 +33,9 @@ SEED_BYTES = 8
 
 ACCEPTED_BYTES = 8
 """What telling a client which of its reports differences start from costs."""
+
+
+_ROUNDS, _CLIENTS = TypeAdapter(dict[NonNegativeInt, NonNegativeInt]), TypeAdapter(list[NonNegativeInt])
 
 
 class Exchange:
@@ -128,14 +132,14 @@ class Exchange:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take up what ``state_dict`` returned."""
-        self._accepted = dict(state["accepted"])
+        """Take up what ``state_dict`` returned; raises ``ValueError`` for anything else."""
+        self._accepted = _ROUNDS.validate_python(state["accepted"], strict=True)
         self._received = {}
         for client, history in state["received"].items():
             self._received[client] = CodeHistory(self._samples)
             self._received[client].load_state_dict(history)
         self._sent.load_state_dict(state["sent"])
-        self._sent_to = frozenset(state["sent_to"])
+        self._sent_to = frozenset(_CLIENTS.validate_python(state["sent_to"], strict=True))
 
     def _send_consensus(
         self,

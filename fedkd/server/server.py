@@ -86,6 +86,11 @@ class Server:
         """The ids of the clients that take part in a round, in rising order."""
         return self.experiment.sampled(round)
 
+    @property
+    def accepted(self) -> Mapping[int, int]:
+        """The last round of which a client's report was accepted, by client, for those of whom there is one."""
+        return self._exchange.accepted(tuple(range(self.experiment.config.clients.count)))
+
     def charge(self, round: int, attempt: int = 1) -> None:
         """Note what a round takes of its clients' privacy, before anything is released.
 
@@ -253,9 +258,19 @@ class Server:
         """Take up what ``state_dict`` returned; what the ledger was charged before stays charged."""
         self.rule.load_state_dict(state["rule"])
         self._exchange.load_state_dict(state["exchange"])
-        self._consensus = None if state["consensus"] is None else Consensus(**state["consensus"])
+        self._consensus = None if state["consensus"] is None else self._fitting(Consensus(**state["consensus"]))
         self._last_report = None if state["validation"] is None else ValidationReport(**state["validation"])
         self.ledger.load_state_dict(state["ledger"])
+
+    def _fitting(self, consensus: Consensus) -> Consensus:
+        """The targets; raises ``ValueError`` for those of other public samples or classes."""
+        count, classes = consensus.positions.numel(), self.experiment.data.classes
+        shapes = [consensus.log_probabilities.shape, *(own.shape for own in consensus.personal.values())]
+        samples = self.experiment.data.public.labels.numel()
+        inside = count == 0 or 0 <= int(consensus.positions.min()) <= int(consensus.positions.max()) < samples
+        if any(shape != (count, classes) for shape in shapes) or consensus.mask.shape != (count,) or not inside:
+            raise ValueError(f"the targets are not on some of {samples} public samples of {classes} classes")
+        return consensus
 
     def _chosen(self, round: int) -> Int[Tensor, " chosen"]:
         config = self.experiment.config

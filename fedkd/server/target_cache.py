@@ -78,6 +78,10 @@ class TargetCache:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self._stored, self._targets = state["stored"].clone(), state["targets"]
-        self._targets = None if self._targets is None else self._targets.clone()
+        """Take up what ``state_dict`` returned; raises ``ValueError`` for that of another public set."""
+        samples, targets = self._stored.shape, state["targets"]
+        shapes = [state[name].shape for name in ("stored", "weights", "mass")]
+        if shapes != [samples] * 3 or (targets is not None and targets.shape[:1] != samples):
+            raise ValueError(f"the state is of other public samples than these {samples[0]}")
+        self._stored, self._targets = state["stored"].clone(), None if targets is None else targets.clone()
         self._weights, self._mass = state["weights"].clone(), state["mass"].clone()

@@ -17,6 +17,7 @@ from fedkd.config.schema import AuditConfig, Plugin
 from fedkd.core.errors import ConfigError, RunError
 from fedkd.results.directory import RunDirectory
 from tests.support.attack_runs import finished
+from tests.support.changed_runs import make_agree
 
 QUICK = AuditConfig(shadows=8)
 
@@ -107,11 +108,10 @@ def test_a_claim_that_is_not_kept_is_refuted(overfitted: Path, tmp_path: Path) -
     run = tmp_path / "run"
     shutil.copytree(overfitted, run)
     # A run without noise that says it had some: a small ε in its summary, a mechanism with a proof in its config.
-    summary = json.loads((run / "summary.json").read_text(encoding="utf-8"))
-    (run / "summary.json").write_text(json.dumps({**summary, "epsilon": 0.1, "student_sha256": None}), encoding="utf-8")
     config = yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8"))
     config["privacy"]["mechanism"] = {"name": "dp_sgd", "noise_multiplier": 1e-6, "clip_norm": 100.0}
     (run / "config.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
+    make_agree(run, epsilon=0.1, student_sha256=None)
     report = audit_run(run, _named("loss_threshold", observations=("queried",), targets=3))
     assert report.verified is None
     (violation,) = {(each.attack, each.observation) for each in report.ceiling}

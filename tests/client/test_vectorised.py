@@ -17,6 +17,7 @@ from fedkd.client.round import perform
 from fedkd.client.state import ClientStore
 from fedkd.client.training import SampleLoss, adjusted_cross_entropy, cross_entropy, train
 from fedkd.client.vectorised import Training, signature, train_vectorised, vectorisable
+from fedkd.config.identity import run_digest_of
 from fedkd.config.load import to_json
 from fedkd.config.schema import ClientsConfig, Plugin
 from fedkd.core.messages import Job, Reply
@@ -324,11 +325,14 @@ def test_clients_answer_and_remember_what_they_would_alone(
     for round in (1, 2):
         job, alone = running.ask(round, probe=round == 2)
         clients = [reply.client for reply in alone]
-        found = list(attempt_all(client_fn, stacking(job, experiment, tmp_path / "stacked"), clients))
+        stacked = stacking(job, experiment, tmp_path / "stacked")
+        found = list(attempt_all(client_fn, stacked, clients))
         for one, other in zip(alone, found, strict=True):
             # Logits travel in float32.
             assert_alike(one, other, experiment, 2e-6 if "logits" in one.arrays else 1e-9)
-            stores = [ClientStore(str(tmp_path / where), one.client) for where in ("alone", "stacked")]
+            stores = [
+                ClientStore(str(each.state_dir), one.client, run_digest_of(each.config)) for each in (job, stacked)
+            ]
             memories = [store.load(round) if store.rounds(round + 1) else {} for store in stores]
             assert set(memories[0]) == set(memories[1])
             for name, kept in memories[0].items():

@@ -1,10 +1,11 @@
 """What a run keeps on disk: checkpoints that know whether they are whole, logs that can be cut back, and the lock."""
 
 import errno
+import json
 import os
 import random
 from collections import OrderedDict
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +14,17 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import TypeAdapter
 
 from fedkd.config.load import load_config
-from fedkd.core.errors import RunError
+from fedkd.core.errors import FolderError, RunError
 from fedkd.core.files import replace_file
 from fedkd.core.messages import Traffic
 from fedkd.distillation.diagnosis import Diagnosis, ValidationReport, Verdict
-from fedkd.results.checkpoint import Checkpoint, DamagedError, load_checkpoint, save_checkpoint
+from fedkd.results.checkpoint import Checkpoint, Record, load_checkpoint, save_checkpoint
 from fedkd.results.directory import ControlResult, RunDirectory
 from fedkd.results.lock import locked
-from fedkd.results.logs import round_lines
+from fedkd.results.logs import LogName, LogState, round_lines
 from fedkd.results.records import ClientRecord, Failure, RoundRecord
 from fedkd.results.totals import Totals
 
@@ -50,7 +52,9 @@ CLIENTS = (
 
 
 def checkpoint(server: dict[str, Any] | None = None, totals: Totals | None = None) -> Checkpoint:
-    return Checkpoint(server or {}, totals or Totals(), {"a.csv": 3}, {"a.csv": "λ\r\n"}, {"torch": "2"})
+    logs: dict[LogName, LogState] = {"clients.csv": LogState.of(b"abc")}
+    record = Record(totals or Totals(), logs, {"clients.csv": "λ\r\n"}, {"torch": "2"}, {"seed": 1}, {3: "ab"})
+    return Checkpoint(server or {}, record)
 
 
 def same(found: Any, expected: Any) -> bool:
@@ -85,7 +89,7 @@ def test_every_kind_of_state_comes_back_bit_by_bit(tmp_path: Path) -> None:
         "looks like a mark": {"numpy array": 1, "other": 2},
     }
     save_checkpoint(tmp_path / "c.pt", checkpoint(server))
-    assert same(load_checkpoint(tmp_path / "c.pt").server, server)
+    assert same(load_checkpoint(tmp_path / "c.pt", 0).server, server)
 
 
 def test_plain_torch_reads_a_checkpoint_safely(tmp_path: Path) -> None:
@@ -110,23 +114,24 @@ def test_any_damage_is_noticed(tmp_path: Path) -> None:
         flipped = bytearray(whole)
         flipped[index] ^= 1 << draw.randrange(8)
         path.write_bytes(flipped)
-        with pytest.raises(RunError, match=r"c\.pt is (damaged|in format)"):
-            load_checkpoint(path)
+        with pytest.raises(FolderError, match=r"c\.pt is (damaged|not what belongs there)"):
+            load_checkpoint(path, 0)
     for size in (0, 1, 100, len(whole) // 2, len(whole) - 1):
         path.write_bytes(whole[:size])
-        with pytest.raises(DamagedError, match="its end is missing"):
-            load_checkpoint(path)
+        with pytest.raises(FolderError, match="its end is missing"):
+            load_checkpoint(path, 0)
     path.write_bytes(whole)
-    assert load_checkpoint(path).sizes == {"a.csv": 3}
+    assert load_checkpoint(path, 0).record == checkpoint().record
 
 
-def test_another_format_is_not_called_damage(tmp_path: Path) -> None:
+def test_a_checkpoint_of_another_round_or_format_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "c.pt"
     save_checkpoint(path, checkpoint())
-    path.write_bytes(path.read_bytes().replace(b"\nfedkd checkpoint 1 ", b"\nfedkd checkpoint 2 "))
-    with pytest.raises(RunError, match="format 2 and this version of fedkd reads 1") as refused:
-        load_checkpoint(path)
-    assert not isinstance(refused.value, DamagedError)
+    with pytest.raises(FolderError, match=r"it is the checkpoint of round 0, format 2, not the checkpoint of round 3"):
+        load_checkpoint(path, 3)
+    monkeypatch.setattr("fedkd.results.checkpoint.FORMAT", 3)
+    with pytest.raises(FolderError, match=r"of round 0, format 2, not the checkpoint of round 0, format 3"):
+        load_checkpoint(path, 0)
 
 
 def test_a_tally_adds_up_and_comes_back_exactly() -> None:
@@ -138,8 +143,8 @@ def test_a_tally_adds_up_and_comes_back_exactly() -> None:
     assert totals.received == Traffic(parameters=1500)
     assert first.client_test_accuracy == 0.5
     assert (totals.client_test_accuracy, totals.validation_before, totals.seconds) == (0.25, VALIDATION, 2.5)
-    assert Totals.from_json(totals.to_json()) == totals
-    assert Totals.from_json(Totals().to_json()) == Totals()
+    for each in (totals, Totals()):
+        assert TypeAdapter(Totals).validate_json(json.dumps(asdict(each)), strict=True) == each
 
 
 def contents(out: Path) -> dict[str, bytes]:
@@ -204,10 +209,14 @@ def test_controls_belong_to_a_number_of_rounds(tmp_path: Path) -> None:
     directory = RunDirectory.create(tmp_path / "run", load_config({}))
     finished = {"fedavg": ControlResult([0.1, 0.1 + 0.2], None, 3.0), "public_only": ControlResult([1.0], 0.5, 1.0)}
     directory.save_controls(5, finished)
-    assert directory.controls(5) == finished
-    assert directory.controls(6) == {}
-    (tmp_path / "run" / "controls.json").write_text('{"rounds": 5, "finis')
-    assert directory.controls(5) == {}
+    assert directory.controls(5, ignore) == finished
+    assert directory.controls(6, ignore) == {}
+    notices: list[str] = []
+    for text in ('{"rounds": 5, "finis', '{"rounds": 5, "finished": {}}', "[]", ""):
+        (tmp_path / "run" / "controls.json").write_text(text)
+        assert directory.controls(5, notices.append) == {}
+        assert "controls.json" in notices[-1]
+        assert "controls are computed again" in notices[-1]
 
 
 @pytest.mark.parametrize("call", ["fsync", "replace"])
@@ -267,6 +276,13 @@ def test_one_holder_at_a_time_and_none_after_the_process_is_gone(tmp_path: Path)
 def test_a_config_that_was_torn_is_named(tmp_path: Path) -> None:
     directory = RunDirectory.create(tmp_path / "run", load_config({}))
     assert directory.config == load_config({})
-    (tmp_path / "run" / "config.yaml").write_text("rounds: [1,")
-    with pytest.raises(RunError, match=r"config\.yaml cannot be used"):
-        _ = directory.config
+    for text, words in (
+        ("rounds: [1,", "cannot be used"),
+        ("", "is not as the run wrote"),
+        ("rounds: 3", "as the run"),
+    ):
+        (tmp_path / "run" / "config.yaml").write_text(text)
+        with pytest.raises(
+            FolderError, match=rf"(?s)config\.yaml .*{words}.*; put it back as the run wrote it, or remo"
+        ):
+            _ = RunDirectory(tmp_path / "run").config

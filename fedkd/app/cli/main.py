@@ -17,7 +17,7 @@ from rich.table import Table
 from typer.core import TyperCommand, TyperGroup
 
 from fedkd import __version__
-from fedkd.core.errors import ConfigError, FedkdError, PluginError
+from fedkd.core.errors import ConfigError, FedkdError, FolderError, PluginError
 from fedkd.core.faults import told_by_line
 from fedkd.core.files import checked_path
 from fedkd.core.wording import nearest, shown
@@ -248,10 +248,10 @@ def audit(
     from fedkd.app.cli.console import ConsoleObserver
     from fedkd.audit.table import print_audit
     from fedkd.config.load import load_config
-    from fedkd.core.errors import RunError
 
     if not (folder / "config.yaml").is_file():
-        raise RunError(f"{folder} holds no run, and there is nothing to audit; name the folder of a finished one")
+        raise FolderError(f"{folder} holds no run, and there is nothing to audit; name the folder of a finished one")
+    _require_whole_config(folder)
     chosen = load_config(folder / "config.yaml", [f"privacy.audit.{option}" for option in options or []])
     with ConsoleObserver() as console:
         found = audit_run(folder, chosen.privacy.audit, console, verbose=verbose)
@@ -288,7 +288,7 @@ def main() -> None:
         app()
     except FedkdError as error:
         typer.echo(f"Error: {error}", err=True)
-        sys.exit(EXIT_BAD_INPUT if isinstance(error, ConfigError | PluginError) else EXIT_RUN_FAILED)
+        sys.exit(EXIT_BAD_INPUT if isinstance(error, ConfigError | FolderError | PluginError) else EXIT_RUN_FAILED)
     except BrokenPipeError:
         # The reader (head, less) has seen enough; keep the interpreter from complaining as it flushes.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -323,8 +323,16 @@ def _run_source(config: str | None, overrides: list[str], out: Path | None, resu
         raise ConfigError(["CONFIG: needed unless a run is resumed; give a YAML file or a shipped name: quickstart"])
     if not (out / "config.yaml").is_file():
         raise ConfigError([f"--out: {out} holds no run to resume, and CONFIG is not given; name the one or the other"])
+    _require_whole_config(out)
     # The first of the changes stands where CONFIG would.
     return out / "config.yaml", [*([] if config is None else [config]), *overrides]
+
+
+def _require_whole_config(folder: Path) -> None:
+    """Raise ``FolderError`` where the configuration in a run's folder is not as the run wrote it."""
+    from fedkd.results.directory import RunDirectory
+
+    _ = RunDirectory(folder).config
 
 
 def _usable_folder(folder: Path, resume: bool) -> Path:

@@ -1,16 +1,18 @@
 """``report.html``: everything about one run on one page."""
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from math import isfinite
 from pathlib import Path
 from typing import Any
 
-from fedkd.core.errors import RunError
+from fedkd.config.identity import run_digest
+from fedkd.core.documents import read_document
+from fedkd.core.errors import FolderError
 from fedkd.core.files import replace_file, writing
 from fedkd.distillation.diagnosis import Verdict
 from fedkd.results.report import page
 from fedkd.results.report.comparisons import COMPARISONS, not_beaten, versus_student
+from fedkd.results.report.figures import is_whole
 from fedkd.results.report.figures.run_figures import save_figures
 from fedkd.results.report.run_log import RunLog
 
@@ -64,8 +66,13 @@ def write_report(run_dir: Path) -> Path:
     target = run_dir / "report.html"
     with writing(run_dir):
         missing: list[str] = []
-        plots = [*save_figures(run_dir, missing.append), run_dir / "plots" / "label_distribution.png"]
-        replace_file(target, page.encoded(_page(log, [path for path in plots if path.is_file()], missing)))
+        plots = save_figures(run_dir, missing.append)
+        labels = run_dir / "plots" / "label_distribution.png"
+        if is_whole(labels):
+            plots.append(labels)
+        elif labels.exists():
+            missing.append(f"{labels} is damaged and left out; remove it, and fedkd run --resume draws it again")
+        replace_file(target, page.encoded(_page(log, plots, missing)))
     return target
 
 
@@ -74,6 +81,7 @@ def _page(log: RunLog, plots: list[Path], missing: Sequence[str]) -> str:
         f"Run {log.path.resolve().name}",
         [
             _state(log),
+            page.notice(log.remark) if log.remark else "",
             page.table((), _header(log)),
             page.section("Result", *_result(log)),
             page.section("Diagnosis", *_diagnosis(log)),
@@ -162,21 +170,22 @@ def _diagnosis(log: RunLog) -> Iterator[str]:
 
 def _attacks(log: RunLog) -> Iterator[str]:
     """What an audit found, where there was one."""
+    path, remedy = log.path / "audit.json", f"repeat fedkd audit {log.path}"
+    if not path.exists():
+        return
+    audit = read_document(path, run_digest(log.config), remedy)
     try:
-        audit = json.loads((log.path / "audit.json").read_text(encoding="utf-8"))
         rows = [_attack_row(each) for each in audit["attacks"]]
         epsilon, broken = audit["epsilon"], audit["ceiling"]
-    except FileNotFoundError:
-        return
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise RunError(f"{log.path / 'audit.json'} is damaged ({error}); repeat fedkd audit {log.path}") from error
+    except (KeyError, TypeError, ValueError) as error:
+        raise FolderError(f"{path} is damaged ({type(error).__name__}: {error}); {remedy}") from error
     columns = ("attack", "observation", "AUC", "TPR at 1 % FPR", "ε at least", "members", "non-members", "shadows")
     if rows:
         yield page.table(columns, rows, numbers=range(2, len(columns)))
     if broken:
         yield page.notice(f"{len(broken)} of these figures refute the claim of ε = {epsilon:.3g}.")
     picture = log.path / "plots" / "audit_roc.png"
-    if picture.is_file():
+    if is_whole(picture):
         yield page.picture(
             picture, "ROC of each attack by observation point, and the ceiling e^ε·FPR + δ of the claim."
         )

@@ -11,6 +11,8 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+from fedkd.core.files import replace_file
+
 _BACKEND = None if "matplotlib" in sys.modules else os.environ.pop("MPLBACKEND", None)
 # Matplotlib refuses to be imported where that names a backend it does not find, a notebook's in another environment.
 try:
@@ -136,7 +138,7 @@ def say(axes: Axes, text: str) -> None:
 def save(figure: Figure, path: Path) -> None:
     """Write the figure as a PNG; folders are made as needed."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(png(figure))
+    replace_file(path, png(figure), durable=False)
 
 
 def png(figure: Figure) -> bytes:

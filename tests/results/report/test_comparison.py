@@ -17,6 +17,7 @@ from fedkd.core.errors import RunError
 from fedkd.results.report.comparison import find_runs, group_runs, paired, write_comparison
 from fedkd.results.report.comparison._figures import draw_accuracy, draw_bytes, draw_lambda, draw_privacy
 from fedkd.results.report.comparison._tables import names_of
+from tests.support.changed_runs import make_agree
 from tests.support.figure_texts import texts
 from tests.support.html_pages import page
 
@@ -35,7 +36,7 @@ class Runs:
         out = self.folder / name
         shutil.copytree(self.real, out)
         config = yaml.safe_load((out / "config.yaml").read_text(encoding="utf-8")) | {"seed": seed}
-        summary = json.loads((out / "summary.json").read_text(encoding="utf-8")) | {"student_accuracy": student}
+        summary: dict[str, Any] = {"student_accuracy": student}
         for key, value in changes.items():
             if "__" in key:
                 section, option = key.split("__")
@@ -47,9 +48,10 @@ class Runs:
             row["student_accuracy"] = None if student is None else accuracy
         (out / "config.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
         (out / "rounds.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rounds), encoding="utf-8")
-        (out / "summary.json").write_text(json.dumps(summary), encoding="utf-8")
+        make_agree(out, **summary)
         if not finished:
             (out / "summary.json").unlink()
+            shutil.rmtree(out / "checkpoints")
         return out
 
 
@@ -236,7 +238,7 @@ def test_a_folder_without_runs_is_refused(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(sys, "argv", ["fedkd", "compare", str(tmp_path / "absent"), "--out", str(out)])
     with pytest.raises(SystemExit) as stopped:
         cli.main()
-    assert stopped.value.code == cli.EXIT_RUN_FAILED
+    assert stopped.value.code == cli.EXIT_BAD_INPUT
     message = capsys.readouterr().err
     assert "absent is no folder" in message
     assert "name the folder of a run" in message

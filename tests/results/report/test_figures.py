@@ -21,6 +21,7 @@ from fedkd.results.report.figures.run_figures import (
     save_figures,
 )
 from fedkd.results.report.run_log import RunLog
+from tests.support.changed_runs import make_agree
 from tests.support.figure_texts import texts
 
 
@@ -31,6 +32,7 @@ def set_steps(run: Path, rows: Sequence[Mapping[str, float | str]]) -> RunLog:
         writer = csv.DictWriter(file, names, restval="")
         writer.writeheader()
         writer.writerows(rows)
+    make_agree(run)
     return RunLog.read(run)
 
 
@@ -167,7 +169,8 @@ def test_fidelity_of_a_real_run_shows_its_measured_steps(finished: Path) -> None
 
 @pytest.mark.parametrize(("mode", "words"), [("exact", ""), ("last_layer", "last layer only"), ("logits", "logits")])
 def test_titles_say_where_the_gradients_were_taken(run: Path, mode: str, words: str) -> None:
-    (run / "config.yaml").write_text(f"distillation: {{geometry: {{mode: {mode}}}}}", encoding="utf-8")
+    (run / "config.yaml").write_text(f"rounds: 2\ndistillation: {{geometry: {{mode: {mode}}}}}", encoding="utf-8")
+    make_agree(run)
     log = RunLog.read(run)
     for draw in (draw_gradients, draw_decrease_curves):
         title = draw(log).axes[0].get_title(loc="left")

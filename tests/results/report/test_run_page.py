@@ -1,18 +1,20 @@
 """The report of a run: finished, unfinished, damaged, and hostile."""
 
 import json
+import shutil
 import sys
 from pathlib import Path
 
 import pytest
 
 from fedkd.app.cli import main as cli
-from fedkd.core.errors import RunError
+from fedkd.core.errors import FolderError
 from fedkd.results.report.comparisons import COMPARISONS
 from fedkd.results.report.figures import FIGURES, run_figures
 from fedkd.results.report.figures.run_figures import draw_lambda
 from fedkd.results.report.run_log import RunLog
 from fedkd.results.report.run_page import write_report
+from tests.support.changed_runs import make_agree
 from tests.support.figure_texts import texts
 from tests.support.html_pages import page
 
@@ -58,6 +60,7 @@ def test_an_unfinished_run_gets_a_report_that_says_so(unfinished: Path) -> None:
 
 
 def test_a_run_stopped_before_its_first_round_gets_a_report(unfinished: Path) -> None:
+    shutil.rmtree(unfinished / "checkpoints")
     (unfinished / "rounds.jsonl").write_text("", encoding="utf-8")
     (unfinished / "timings.jsonl").unlink()
     header = (unfinished / "distillation.csv").read_text(encoding="utf-8").splitlines()[0]
@@ -73,6 +76,7 @@ def test_dropped_clients_are_listed_with_their_reason(run: Path) -> None:
     records[1]["failures"] = [{"client": client, "reason": "not finite"} for client in (3, 5)]
     records[1]["failures"].append({"client": 4, "reason": "late"})
     (run / "rounds.jsonl").write_text("\n".join(map(json.dumps, records)), encoding="utf-8")
+    make_agree(run)
     text = page(write_report(run)).text
     assert "2 3, 5 not finite" in text
     assert "2 4 late" in text
@@ -81,20 +85,18 @@ def test_dropped_clients_are_listed_with_their_reason(run: Path) -> None:
 def test_markup_in_a_run_is_shown_and_not_obeyed(run: Path) -> None:
     evil = "<script>alert('&amp;')</script><img src=x onerror=alert(1)>"
     records = [json.loads(line) for line in (run / "rounds.jsonl").read_text(encoding="utf-8").splitlines()]
-    records[0]["failures"] = [{"client": evil, "reason": evil}]
+    records[0]["failures"] = [{"client": 1, "reason": evil}]
     (run / "rounds.jsonl").write_text("\n".join(map(json.dumps, records)), encoding="utf-8")
-    summary = json.loads((run / "summary.json").read_text(encoding="utf-8"))
-    summary |= {"versions": {evil: evil}, "student_sha256": evil, "controls": {evil: 0.5}}
-    (run / "summary.json").write_text(json.dumps(summary), encoding="utf-8")
     (run / "config.yaml").write_text(f"seed: {json.dumps(evil)}\nrounds: 2\n", encoding="utf-8")
+    make_agree(run, versions={evil: evil}, student_sha256=evil, controls={evil: 0.5})
     # A file name holds no slash.
     folder = run.rename(run.with_name(evil.replace("/", "")))
     clean = page(write_report(folder))
     assert "script" not in clean.tags
     assert clean.tags.count("img") == len(FIGURES) + 1
     assert all(reference.startswith("data:") for reference in clean.references)
-    # Failure twice, version twice, digest, control, header, configuration.
-    assert clean.text.count(evil) == 8
+    # Failure, version twice, digest, control, header, configuration.
+    assert clean.text.count(evil) == 7
     assert folder.name in clean.text
 
 
@@ -105,7 +107,7 @@ def test_a_folder_without_a_run_is_refused_with_a_remedy(
         monkeypatch.setattr(sys, "argv", ["fedkd", "report", str(folder)])
         with pytest.raises(SystemExit) as stopped:
             cli.main()
-        assert stopped.value.code == cli.EXIT_RUN_FAILED
+        assert stopped.value.code == cli.EXIT_BAD_INPUT
         message = capsys.readouterr().err
         assert f"{folder} holds no run" in message
         assert "fedkd run" in message
@@ -115,12 +117,25 @@ def test_a_folder_without_a_run_is_refused_with_a_remedy(
 def test_damaged_files_are_named(run: Path) -> None:
     rounds = run / "rounds.jsonl"
     whole = rounds.read_text(encoding="utf-8")
-    rounds.write_text("{oops\n" + whole, encoding="utf-8")
-    with pytest.raises(RunError, match=r"rounds\.jsonl: line 1 is not valid JSON"):
-        write_report(run)
+    for text, words in (
+        ("{oops\n" + whole, "line 1 is not as a run writes it"),
+        (whole.replace('"bytes_up": ', '"bytes_up": 1' + 40 * "0"), "line 1 is not as a run writes it"),
+        (whole.replace('"round": 2', '"round": 3'), "line 2 is of round 3"),
+        (whole.partition("\n")[2], "line 1 is of round 2"),
+    ):
+        rounds.write_text(text, encoding="utf-8")
+        with pytest.raises(FolderError, match=r"rounds\.jsonl was changed"):
+            write_report(run)
+        make_agree(run)
+        with pytest.raises(FolderError, match=rf"rounds\.jsonl: {words}"):
+            write_report(run)
     rounds.write_text(whole, encoding="utf-8")
+    for name, value in (("student_accuracy", 0.75), ("rounds", 3)):
+        make_agree(run, **{name: value})
+        with pytest.raises(FolderError, match=rf"summary\.json has {name} = {value}, and "):
+            write_report(run)
     (run / "summary.json").write_text("{", encoding="utf-8")
-    with pytest.raises(RunError, match=r"summary\.json cannot be read"):
+    with pytest.raises(FolderError, match=r"summary\.json is damaged"):
         write_report(run)
 
 

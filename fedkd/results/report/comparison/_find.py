@@ -4,8 +4,8 @@ import json
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-from fedkd.core.errors import RunError
-from fedkd.results.report.run_log import RunLog
+from fedkd.core.errors import FolderError
+from fedkd.results.report.run_log import RunLog, holds_run
 
 SWEEP_FILE = "sweep.json"
 """In the folder of a sweep: what became of its cells."""
@@ -16,14 +16,14 @@ _DEPTH = 2
 def find_runs(folders: Iterable[Path]) -> list[RunLog]:
     """The runs in the folders, each of which is a run, a sweep, or a folder of these; every run once, in order.
 
-    Raises ``RunError`` for a folder in which there is no run, and for runs that are damaged.
+    Raises ``FolderError`` for a folder in which there is no run, and for runs that are damaged.
     """
     found: dict[Path, RunLog] = {}
     for folder in folders:
         runs = list(_runs_in(folder, _DEPTH)) if folder.is_dir() else []
         if not runs:
             problem = "holds no run" if folder.is_dir() else "is no folder"
-            raise RunError(
+            raise FolderError(
                 f"{folder} {problem}; name the folder of a run (with config.yaml and rounds.jsonl), of a sweep, or one "
                 "that holds such folders"
             )
@@ -34,7 +34,7 @@ def find_runs(folders: Iterable[Path]) -> list[RunLog]:
 
 
 def _runs_in(folder: Path, depth: int) -> Iterator[Path]:
-    if (folder / "config.yaml").is_file() and (folder / "rounds.jsonl").is_file():
+    if holds_run(folder):
         yield folder
     elif depth > 0:
         for inner in sorted((entry for entry in folder.iterdir() if entry.is_dir()), key=_place_in_sweep(folder)):

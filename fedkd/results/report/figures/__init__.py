@@ -25,7 +25,7 @@ def draw_label_distribution(data: ExperimentData, folder: Path, notice: Notice) 
 
         save_label_distribution(data, path)
 
-    if not path.is_file():
+    if not is_whole(path):
         attempt_figure("label_distribution", draw, notice)
 
 
@@ -43,6 +43,12 @@ def draw_figures(folder: Path, notice: Notice) -> None:
 def figure_files(folder: Path) -> list[Path]:
     """Where ``draw_figures`` puts them."""
     return [folder / "plots" / f"{name}.png" for name in FIGURES]
+
+
+def is_whole(path: Path) -> bool:
+    """Whether there is a PNG from its first bytes to its last."""
+    content = path.read_bytes() if path.is_file() else b""
+    return content.startswith(b"\x89PNG\r\n\x1a\n") and content.endswith(b"IEND\xaeB`\x82")
 
 
 def attempt_figure(name: str, draw: Callable[[], None], notice: Notice) -> bool:

@@ -1,0 +1,75 @@
+"""What makes two configurations those of one run: everything but the keys that may change when it is resumed."""
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
+from typing import Any
+
+ROUNDS = "rounds"
+
+FREE_KEYS = frozenset(
+    {
+        "engine.kind",
+        "engine.workers",
+        "engine.address",
+        "engine.clients_per_node",
+        "engine.timeout",
+        "clients.min_reports",
+        "controls",
+        "privacy.audit.attacks",
+        "privacy.audit.observations",
+        "privacy.audit.targets",
+        "privacy.audit.shadows",
+        "privacy.audit.rounds",
+        "privacy.audit.views",
+        "privacy.audit.candidates",
+        "privacy.audit.surrogate_epochs",
+        "privacy.audit.level",
+    }
+)
+"""Keys on which no round depends: where the work is done, when to stop, and what is computed after the last round."""
+
+_PLACES = frozenset({"data.root"})
+"""Keys that differ between machines on which the same run is at home."""
+
+NOT_SET = object()
+"""Stands for the value of a key that a configuration lacks."""
+
+
+def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """The dotted paths at which two resolved configurations differ, each with both values."""
+    old, new = dict(leaves(before)), dict(leaves(after))
+    pairs = {path: (old.get(path, NOT_SET), new.get(path, NOT_SET)) for path in (old | new)}
+    return {path: pair for path, pair in pairs.items() if pair[0] != pair[1]}
+
+
+def divided_budgets(config: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """The keys, with their values, that divide a privacy budget among all rounds, whose number then has to stay."""
+    return ((path, value) for path, value in leaves(config) if path.endswith(".target_epsilon") and value is not None)
+
+
+def run_digest(config: Mapping[str, Any]) -> str:
+    """A digest, in hexadecimal, of a resolved configuration without what may change while the run goes on."""
+    fixed = {path: value for path, value in leaves(config) if path not in FREE_KEYS | _PLACES | {ROUNDS}}
+    return hashlib.sha256(json.dumps(fixed, sort_keys=True, default=str).encode()).hexdigest()
+
+
+@lru_cache(maxsize=4)
+def run_digest_of(config: str) -> str:
+    """``run_digest`` of a resolved configuration as JSON."""
+    return run_digest(json.loads(config))
+
+
+def shown(value: Any) -> str:
+    """A value as messages have it."""
+    return "nothing" if value is NOT_SET else json.dumps(value, ensure_ascii=False, default=str)
+
+
+def leaves(mapping: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """The values of nested mappings by dotted path."""
+    for key, value in mapping.items():
+        if isinstance(value, Mapping):
+            yield from leaves(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
