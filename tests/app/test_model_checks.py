@@ -47,7 +47,7 @@ def test_every_faulty_architecture_is_told_once_and_nothing_is_written(tmp_path:
         (["distillation.batch_size=1"], ["distillation.batch_size: must be at least 2"]),
         (["distillation.labelled_batch_size=1"], ["distillation.labelled_batch_size: must be at least 2"]),
         (
-            ["data.public.labelled=1", "strategy=mean_logits"],
+            ["data.public.labelled=1", "data.public.validation=0", "strategy=mean_logits"],
             ["data.public.labelled: must leave more than one", "got 1"],
         ),
         (
