@@ -35,7 +35,7 @@ ABOUT_SEVERAL = {
     "core/codecs": {"bytes_by_hand", "differences", "errors_and_sizes", "refusals"},
     "distillation/balancers": {"policies"},
     "engines/flower": {"secure_grid"},
-    "engines/ray": {"own_plugins"},
+    "engines/ray": {"own_plugins", "start"},
     "models": {"architectures"},
     "privacy/secure_sum": {"protocol", "refusals", "secrecy"},
     "strategies": {"noisy_strategies", "rules", "secure_sums", "strategies", "withstand"},

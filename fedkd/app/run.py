@@ -5,6 +5,7 @@ import time
 import traceback
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from fedkd.app import controls
@@ -37,6 +38,7 @@ from fedkd.results.observer import Observer, Silent
 from fedkd.results.records import Summary
 from fedkd.results.report.figures import draw_figures, draw_label_distribution, figure_files, is_whole
 from fedkd.results.totals import Totals
+from fedkd.results.tracebacks import Tracebacks
 from fedkd.server.server import Server
 
 TRACEBACK = "traceback.txt"
@@ -162,6 +164,7 @@ class _Run:
         self._started = time.monotonic()
         self._spent_before = 0.0
         self._labels_drawn = False
+        self._tracebacks = Tracebacks(directory.path)
 
     def resume_from(self, config: ExperimentConfig) -> None:
         """Go on from the newest checkpoint that can be used; raises ``RunError`` or ``ConfigError``."""
@@ -261,12 +264,18 @@ class _Run:
         if server.private is not None:
             # On disk before a client is asked, for what is released cannot be taken back.
             self._directory.save_ledger(server.ledger.state_dict())
-        result = server.run_round(
-            job,
-            lambda job, clients: _observed(engine, job, clients, observer),
-            lambda done, total: observer.progress("distillation", done, total),
-            lambda: self._directory.save_ledger(server.ledger.state_dict()),
-        )
+        kept: list[int] = []
+        try:
+            result = server.run_round(
+                job,
+                lambda job, clients: self._observed(engine, job, clients, kept),
+                lambda done, total: observer.progress("distillation", done, total),
+                lambda: self._directory.save_ledger(server.ledger.state_dict()),
+            )
+        except RunError as error:
+            if not kept:
+                raise
+            raise RunError(f"{error}; {self._where(kept)}") from error.__cause__ or error
         seconds = time.monotonic() - begun
         self._totals = self._totals.after(
             result.record,
@@ -279,6 +288,8 @@ class _Run:
         self._states |= state_digests(self._directory.client_state, server.accepted, round)
         self._directory.commit(server.state_dict(), self._totals, versions(), lines, self._states)
         observer.round_ended(result.record, seconds)
+        if kept:
+            observer.noticed(f"  {self._where(kept)}")
 
     def _possible(self, kind: str) -> tuple[str, ...]:
         """The listed controls, but for what the nodes of a Flower app take no part in."""
@@ -321,22 +332,35 @@ class _Run:
             case "centralised":
                 return controls.centralised(experiment, progress), None
             case "fedavg":
-                return controls.fedavg(experiment, engine.run, progress), None
+                return controls.fedavg(experiment, partial(self._replies, engine), progress), None
             case "local_only":
-                return controls.local_only(experiment, engine.run, progress), None
+                return controls.local_only(experiment, partial(self._replies, engine), progress), None
             case _:
                 return [] if ensemble is None else [ensemble], None
+
+    def _observed(self, engine: Engine, job: Job, asked: Sequence[int], kept: list[int]) -> Iterator[Reply]:
+        """The replies, told to the observer; ``kept`` gets the clients whose traceback is kept."""
+        self._observer.progress("clients", 0, len(asked))
+        for done, reply in enumerate(self._replies(engine, job, asked, kept), start=1):
+            self._observer.progress("clients", done, len(asked))
+            yield reply
+
+    def _replies(
+        self, engine: Engine, job: Job, asked: Sequence[int], kept: list[int] | None = None
+    ) -> Iterator[Reply]:
+        """The replies, with the tracebacks of failed ones kept in the run's folder."""
+        for reply in engine.run(job, asked):
+            if self._tracebacks.keep(job, reply) and kept is not None:
+                kept.append(reply.client)
+            yield replace(reply, traceback="")
+
+    def _where(self, kept: Sequence[int]) -> str:
+        whose = f"traceback of client {kept[0]} is" if len(kept) == 1 else f"tracebacks of {len(kept)} clients are"
+        return f"the {whose} in {self._tracebacks.folder}"
 
     def _seconds(self) -> float:
         """Wall time spent on what is kept."""
         return self._spent_before + time.monotonic() - self._started
-
-
-def _observed(engine: Engine, job: Job, asked: Sequence[int], observer: Observer) -> Iterator[Reply]:
-    observer.progress("clients", 0, len(asked))
-    for done, reply in enumerate(engine.run(job, asked), start=1):
-        observer.progress("clients", done, len(asked))
-        yield reply
 
 
 def _rounds(count: int) -> str:

@@ -68,7 +68,9 @@ def secure_lines(experiment: Experiment) -> tuple[str, ...]:
         return ()
     mechanism = experiment.mechanism
     alone = "" if isinstance(mechanism, Private) else "; by itself it proves no ε"
-    secrets = "the seed, which whoever knows it can open" if section.entropy == "seed" else "the operating system"
+    secrets = "the operating system, signing keys, in a simulation, from the seed"
+    if section.entropy == "seed":
+        secrets = "the seed, as are signing keys, which whoever knows it can open"
     return (
         f"privacy: secure aggregation: the server learns the sum of at least {threshold_of(section, clients)} of "
         f"{clients} reports and no single one, with up to {section.colluders} clients on its side{alone}; secrets from "

@@ -1,11 +1,13 @@
 """Doing one client's share of a job, the same way in every engine."""
 
 import importlib
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any, Protocol, runtime_checkable
 
+from fedkd.core.faults import users_line
 from fedkd.core.messages import Job, Reply
 
 ClientFn = Callable[[Job, int], Reply]
@@ -26,6 +28,13 @@ class CohortClientFn(Protocol):
 
     def together(self, job: Job, clients: Sequence[int]) -> list[Reply]:
         """The replies of a part, in its order; what a client raises is its ``error``."""
+
+
+MESSAGE_LENGTH = 200
+"""Characters of an error's message before the line that it came through; longer reasons may be cut on their way."""
+
+TRACEBACK_LENGTH = 8000
+"""Characters of a traceback that are handed over."""
 
 
 def load_client_fn(path: str) -> ClientFn:
@@ -50,7 +59,7 @@ def attempt(client_fn: ClientFn, job: Job, client: int) -> Reply:
     try:
         reply = client_fn(replace(job, personal=own), client)
     except (Exception, SystemExit) as error:
-        return Reply(client, error=describe(error))
+        return Reply(client, error=located(error), traceback=_traceback(error))
     if reply.client != client:
         return Reply(client, error=f"ValueError: answered as client {reply.client}")
     return reply
@@ -84,3 +93,14 @@ def describe(error: BaseException) -> str:
     """``ValueError: message``, or the type alone when there is no message."""
     text = str(error)
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def located(error: BaseException) -> str:
+    """As ``describe``, with the line of the user's own that it came through: ``ValueError: message (FILE:LINE)``."""
+    line = users_line(error)
+    return describe(error) if line is None else f"{describe(error)[:MESSAGE_LENGTH]} ({line})"
+
+
+def _traceback(error: BaseException) -> str:
+    """The end of it, for what happened last stands there."""
+    return "".join(traceback.format_exception(error))[-TRACEBACK_LENGTH:]

@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Callable
+from dataclasses import replace
 
 from torch import Tensor
 
@@ -45,11 +46,16 @@ def perform_step(experiment: Experiment, job: Job, client: int, released: Callab
     terms = terms_of(experiment, job.round)
     if client not in terms.clients:
         raise ProtocolError(f"client {client} does not take part in round {job.round}")
+    request = {
+        name: array
+        for name, array in {**job.parameters, **job.personal.get(client, {})}.items()
+        if name.startswith(PREFIX)
+    }
     with SessionStore.of(job.host.memory, terms.run, client) as store:
         if phase == "advertise":
-            store.begin(job.round)
+            store.begin(job.round, number_of(request, "attempt"))
         session = ClientSession(
-            terms,
+            replace(terms, attempt=store.attempt),
             client,
             identity_of(experiment, job.host, client),
             directory_of(experiment, job.host.directory),
@@ -57,7 +63,9 @@ def perform_step(experiment: Experiment, job: Job, client: int, released: Callab
         )
         if phase != "advertise":
             session.restore(store.state(job.round))
-        answer = _answer(phase, experiment, job, client, session, store, released)
+        answer = _answer(
+            phase, experiment, session, store, request, lambda: _words(experiment, client, job, released(), store)
+        )
         store.save(session.state)
     return Reply(client, answer)
 
@@ -65,37 +73,31 @@ def perform_step(experiment: Experiment, job: Job, client: int, released: Callab
 def _answer(
     phase: str,
     experiment: Experiment,
-    job: Job,
-    client: int,
     session: ClientSession,
     store: SessionStore,
-    released: Callable[[], Tensor],
+    request: Arrays,
+    words: Callable[[], Words],
 ) -> Arrays:
-    request = {
-        name: array
-        for name, array in {**job.parameters, **job.personal.get(client, {})}.items()
-        if name.startswith(PREFIX)
-    }
+    noisy, repeats = isinstance(experiment.mechanism, SecureNoise), section_of(experiment.config).repeats
     match phase:
         case "advertise":
             return session.advertise()
         case "share":
             return session.share(request)
         case "mask":
-            attempt = number_of(request, "attempt")
-            return session.mask(request, lambda: _words(experiment, job.round, client, attempt, released(), store))
+            return session.mask(request, words)
         case "confirm":
             confirmed = session.confirm(request)
-            store.check_release(session.survivors, repeats=section_of(experiment.config).repeats)
+            store.check_release(session.survivors, noisy=noisy, repeats=repeats)
             return confirmed
         case _:
             secrets = session.unmask(request)
-            store.check_release(session.survivors, repeats=section_of(experiment.config).repeats)
+            store.check_release(session.survivors, noisy=noisy, repeats=repeats)
             store.note_release(session.survivors)
             return secrets
 
 
-def _words(experiment: Experiment, round: int, client: int, attempt: int, logits: Tensor, store: SessionStore) -> Words:
+def _words(experiment: Experiment, client: int, job: Job, logits: Tensor, store: SessionStore) -> Words:
     """What the client adds to the sum, before it is masked."""
     config, (queries, classes) = experiment.config, logits.shape
     fixed_point = fixed_point_of(experiment, queries=queries, classes=classes)
@@ -103,27 +105,18 @@ def _words(experiment: Experiment, round: int, client: int, attempt: int, logits
         steps = fixed_point.encode(summing_strategy(experiment).summand(logits).numpy())
     except ValueError as error:
         raise ProtocolError(f"this client's report cannot be summed: {error}") from error
-    report, noise, mechanism = hashlib.sha256(steps.tobytes()).hexdigest(), "", experiment.mechanism
+    report, mechanism = hashlib.sha256(steps.tobytes()).hexdigest(), experiment.mechanism
+    store.note_report(report)
     if isinstance(mechanism, SecureNoise):
-        section = section_of(config)
-        noise = _noise_name(round, attempt, report)
+        section, name = section_of(config), json.dumps([job.round, store.attempt, report])
         if section.entropy == "seed":
             purpose = "noise of a secure sum"
-            generator = seeded_noise(config.seed, round=round, client=client, purpose=purpose, attempt=noise)
+            generator = seeded_noise(config.seed, round=job.round, client=client, purpose=purpose, attempt=name)
         else:
-            generator = keyed_noise(store.noise_key(noise))
+            generator = keyed_noise(store.noise_key(name))
         honest = threshold_of(section, config.clients.per_round) - section.colluders
         steps = mechanism.noised(steps, fixed_point, honest=honest, generator=generator)
-    store.note_report(report, noise)
     return to_words(steps).ravel()
-
-
-def _noise_name(round: int, attempt: int, report: str) -> str:
-    """What a client's noise depends on: the same report has the same noise in one attempt, and other noise elsewhere.
-
-    So that a sum can be asked for again where it got lost, and no two different ones have the noise in common.
-    """
-    return hashlib.sha256(json.dumps([round, attempt, report]).encode()).hexdigest()
 
 
 def _entropy(experiment: Experiment, round: int, client: int, session: int) -> Entropy:

@@ -28,25 +28,30 @@ _STRICT = ConfigDict(strict=True, extra="forbid")
 @with_config(_STRICT)
 @dataclass(frozen=True)
 class Released:
-    """A sum that a client helped to unmask: of which round, with which report of its own (a digest), over whom.
-
-    ``noise`` is the name of the noise in the report; empty where there is none.
-    """
+    """A sum that a client helped to unmask: in which round and attempt, and over whom."""
 
     round: Count
-    report: Hex
-    noise: Hex
+    attempt: Count
     survivors: tuple[Count, ...]
 
 
 @with_config(_STRICT)
 @dataclass(frozen=True)
-class _Session:
-    """The sum that is going on: its round, the client's report in it, and the protocol's state after the last step."""
+class _Report:
+    """The one report (a digest) that a client has in an attempt at a round."""
 
     round: Count
-    report: Hex = ""
-    noise: Hex = ""
+    attempt: Count
+    report: Hex
+
+
+@with_config(_STRICT)
+@dataclass(frozen=True)
+class _Session:
+    """The sum that is going on: its round and attempt, and the protocol's state after the last step."""
+
+    round: Count
+    attempt: Count
     state: dict[str, Any] | None = None
 
 
@@ -57,6 +62,7 @@ class _Content:
     run: Hex
     sessions: Count
     secret: Hex
+    reports: tuple[_Report, ...] = ()
     released: tuple[Released, ...] = ()
     session: _Session | None = None
 
@@ -96,14 +102,19 @@ class SessionStore:
     def sessions(self) -> int:
         return self._content.sessions
 
-    def begin(self, round: int) -> None:
+    def begin(self, round: int, attempt: int) -> None:
         """Count a new session."""
-        self._content = replace(self._content, sessions=self.sessions + 1, session=_Session(round))
+        self._content = replace(self._content, sessions=self.sessions + 1, session=_Session(round, attempt))
+
+    @property
+    def attempt(self) -> int:
+        """That of the sum that is going on."""
+        return self._session.attempt
 
     def state(self, round: int) -> dict[str, Any]:
         """The session's state after its last step; raises ``ProtocolError`` when there is none of this round."""
-        session = self._content.session
-        if session is None or session.round != round or session.state is None:
+        session = self._session
+        if session.round != round or session.state is None:
             raise ProtocolError(
                 f"this client has begun no secure sum in round {round}; it has to advertise its keys first"
             )
@@ -113,26 +124,38 @@ class SessionStore:
         """The secret key of the noise of that name: always the same, lest asking for it again averages it out."""
         return hmac.digest(bytes.fromhex(self._content.secret), name.encode(), "sha256")
 
-    def note_report(self, report: str, noise: str) -> None:
-        """Note what the client adds to the sum that is going on: its report's digest, and the name of its noise."""
-        self._content = replace(self._content, session=replace(self._session, report=report, noise=noise))
+    def note_report(self, report: str) -> None:
+        """Note what the client adds to the sum that is going on, by a digest.
 
-    def check_release(self, survivors: Collection[int], *, repeats: int) -> None:
+        Raises ``ProtocolError`` when it had another report in this attempt: the sum that had that may be known, and the
+        difference would be the two reports'.
+        """
+        wanted = _Report(self._session.round, self._session.attempt, report)
+        if wanted in self._content.reports:
+            return
+        if any((other.round, other.attempt) == (wanted.round, wanted.attempt) for other in self._content.reports):
+            raise ProtocolError(
+                f"round {wanted.round}: this client had another report in attempt {wanted.attempt}, and the difference "
+                "of two sums would tell of it"
+            )
+        self._content = replace(self._content, reports=(*self._content.reports, wanted))
+
+    def check_release(self, survivors: Collection[int], *, noisy: bool, repeats: int) -> None:
         """Raises ``ProtocolError`` when a sum over ``survivors`` would tell more than those that were unmasked before.
 
         The same sum again tells nothing new. Another one of the same round is refused, since the difference of the two
-        tells of single clients, unless it has noise of its own; ``repeats`` is how many of those a run may have.
+        tells of single clients, unless it is another attempt and reports are ``noisy``, with noise that belongs to
+        theirs; ``repeats`` is how many of those a run may have.
         """
         released, wanted = self._content.released, self._release(survivors)
         before = [other for other in released if other.round == wanted.round]
         if not before or wanted in before:
             return
-        round = wanted.round
         told = (
-            f"round {round} was unmasked before, over clients {list(before[-1].survivors)}, and a sum was asked for "
-            f"over others than those, or with another report: {sorted(survivors)}"
+            f"round {wanted.round} was unmasked before, over clients {list(before[-1].survivors)}, and a sum was asked "
+            f"for over {sorted(survivors)}, or with other reports"
         )
-        if any(other.noise == wanted.noise for other in before):
+        if not noisy or any(other.attempt == wanted.attempt for other in before):
             raise ProtocolError(
                 f"{told}; the difference of the two would tell of single ones. Bring those clients back"
             )
@@ -162,8 +185,7 @@ class SessionStore:
         return self._content.session
 
     def _release(self, survivors: Collection[int]) -> Released:
-        session = self._session
-        return Released(session.round, session.report, session.noise, tuple(sorted(survivors)))
+        return Released(self._session.round, self._session.attempt, tuple(sorted(survivors)))
 
 
 def _read(path: Path, run: bytes, client: int) -> _Content:

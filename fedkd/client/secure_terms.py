@@ -43,7 +43,7 @@ def section_of(config: ExperimentConfig) -> SecureAggregationConfig:
     return section
 
 
-def terms_of(experiment: Experiment, round: int) -> Terms:
+def terms_of(experiment: Experiment, round: int, attempt: int = 1) -> Terms:
     """The terms of a round's sum, which every client works out for itself.
 
     Raises ``ProtocolError`` for a round that the experiment does not have.
@@ -52,7 +52,9 @@ def terms_of(experiment: Experiment, round: int) -> Terms:
     if not 1 <= round <= rounds:
         raise ProtocolError(f"a secure sum of round {round} was asked for, and the experiment has rounds 1 to {rounds}")
     section, clients = section_of(experiment.config), experiment.sampled(round)
-    return Terms(run_digest(experiment), round, clients, threshold_of(section, len(clients)), section.colluders)
+    return Terms(
+        run_digest(experiment), round, clients, threshold_of(section, len(clients)), section.colluders, attempt
+    )
 
 
 def directory_of(experiment: Experiment, file: str | None) -> Directory:

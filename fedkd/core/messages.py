@@ -149,6 +149,7 @@ class Reply:
 
     ``arrays`` by name, and what it declares: the ``round`` it answers for, the digest of its public set, and its number
     of private training ``examples``, where it may tell. ``measured`` is no part of the release: see ``Measurement``.
+    ``traceback`` belongs to an ``error``, for the simulator's user alone as well.
     """
 
     client: int
@@ -158,6 +159,7 @@ class Reply:
     public_digest: str | None = None
     error: str | None = None
     measured: Measurement | None = None
+    traceback: str = ""
 
     @property
     def ok(self) -> bool:

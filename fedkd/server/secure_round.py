@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from pydantic import ConfigDict, TypeAdapter, with_config
@@ -73,9 +74,8 @@ def sum_once(
     """As ``sum_securely``, but a sum that is known already is taken from where it was kept, beside the clients' state.
 
     One that was begun, and got lost before it was kept, is made again over the same clients: it is the same release.
-    Where that cannot be and clients add noise, it is another attempt, with noise of its own, for which ``charge`` is
-    called before anything of it is unmasked; the first is paid for with the round. Without noise it is left to the
-    clients whether they give a sum over others.
+    Where that cannot be, it is another attempt, for which ``charge`` is called before anything of it is unmasked; the
+    first is paid for with the round. Clients that add noise add new noise then, and others give no second sum.
     """
     terms, wanted = terms_of(experiment, job.round), _digest(job)
     store = None if job.state_dir is None else SumStore(job.state_dir)
@@ -83,9 +83,9 @@ def sum_once(
         return sum_securely(experiment, job, queries, run, directory)
     if (kept := store.load(terms.run, job.round)) is not None:
         return kept
-    begun, noisy = store.begun(terms.run, job.round), isinstance(experiment.mechanism, SecureNoise)
+    begun = store.begun(terms.run, job.round)
     attempt = 1 if begun is None else begun.attempt
-    if noisy and begun is not None and begun.job != wanted:
+    if begun is not None and begun.job != wanted:
         attempt, begun = attempt + 1, None
 
     over = None if begun is None else begun.survivors
@@ -98,7 +98,8 @@ def sum_once(
     try:
         result = sum_securely(experiment, job, queries, run, directory, attempt=attempt, over=over, begin=begin)
     except AnotherSumError:
-        attempt += int(noisy)
+        # Without noise an attempt is as good as another: what clients gave decides.
+        attempt += int(isinstance(experiment.mechanism, SecureNoise))
         result = sum_securely(experiment, job, queries, run, directory, attempt=attempt, begin=begin)
     store.save(terms.run, job.round, result)
     return result
@@ -123,18 +124,18 @@ def sum_securely(
     has to be over (None: whoever is there), and ``begin`` is told, before anything is unmasked, whom it will be over.
     Raises ``AnotherSumError`` where it cannot be over those.
     """
-    terms, classes = terms_of(experiment, job.round), experiment.data.classes
+    terms, classes = terms_of(experiment, job.round, attempt), experiment.data.classes
     fixed_point = fixed_point_of(experiment, queries=queries, classes=classes)
     server = SecureServer(terms, directory or Directory.seeded(experiment.config.seed), queries * classes)
     post = _Post(job, run)
     try:
-        server.take_keys(post.ask("advertise", server.alive))
+        server.take_keys(post.ask("advertise", server.alive, named(attempt=number(attempt))))
         server.take_shares(post.ask("share", server.alive, server.share_request()))
         if over is not None:
             _require(over, server.alive)
             server.leave_out(set(server.alive) - set(over))
         inboxes = {client: server.mask_request(client) for client in server.alive}
-        server.take_masked(post.ask("mask", server.alive, named(attempt=number(attempt)), inboxes))
+        server.take_masked(post.ask("mask", server.alive, personal=inboxes))
         if over is not None:
             _require(over, server.survivors)
         # Before anything is unmasked: no client helps to sum the same round over others.
@@ -219,8 +220,9 @@ class _Post:
             if reply.error is not None:
                 yield reply.client, reply.error
                 continue
-            masked = _bytes({name: array for name, array in reply.arrays.items() if name == f"{PREFIX}masked"})
-            rest = _bytes(reply.arrays) - masked
+            sent = {name: array for name, array in reply.arrays.items() if isinstance(array, np.ndarray)}
+            masked = _bytes({name: array for name, array in sent.items() if name == f"{PREFIX}masked"})
+            rest = _bytes(sent) - masked
             self.sent[reply.client] = self.sent.get(reply.client, Traffic()) + Traffic(logits=masked, other=rest)
             yield reply.client, reply.arrays
 

@@ -34,6 +34,7 @@ def main() -> int:
     parser.add_argument("overrides", nargs="*", metavar="key.path=value", help="changes to the file")
     parser.add_argument("--out", default="", help="folder for the results (default: runs/CONFIG-N)")
     parser.add_argument("--resume", action="store_true", help="resume the run in --out")
+    parser.add_argument("--key-directory", default="", metavar="FILE", help="public keys of a deployment's clients")
     where = parser.add_mutually_exclusive_group()
     where.add_argument("--supernodes", type=int, metavar="N", help="deploy on N SuperNodes on this machine")
     where.add_argument("--superlink", metavar="NAME", help="use this connection of the Flower configuration")
@@ -41,7 +42,10 @@ def main() -> int:
 
     keys = {"config": arguments.config, "overrides": shlex.join(arguments.overrides), "resume": arguments.resume}
     if arguments.superlink is not None:
-        return flower_run(_flower_home(), arguments.superlink, keys | {"out": arguments.out})
+        elsewhere = {"out": arguments.out, "key-directory": arguments.key_directory}
+        return flower_run(_flower_home(), arguments.superlink, keys | elsewhere)
+    if arguments.key_directory:
+        raise ConfigError([f"--key-directory: goes with --superlink NAME, got {arguments.key_directory}; leave it out"])
     source = config_path(arguments.config)
     load_config(source, arguments.overrides)
     keys |= {"config": str(source.resolve()), "out": arguments.out and str(Path(arguments.out).resolve())}

@@ -162,6 +162,7 @@ def test_without_labels_lambda_is_one_and_a_fitted_teacher_is_refused(tmp_path: 
         run(tmp_path / "other", "data.public.labelled=0")
 
 
+RAISES = '                raise OSError("out of disk")'
 BROKEN_CLIENT = """
 import torch
 from fedkd.client import ClientBehaviour, Upload
@@ -184,11 +185,18 @@ def test_failing_clients_are_dropped_with_a_reason_and_too_many_stop_the_run(
     run(tmp_path / "run", "clients.behaviour.name=broken_client:Broken")
     first, second = rounds_of(tmp_path / "run")
     assert first["failures"] == []
+    # The line of the client's own code, which the last frames, fedkd's or torch's, would hide.
+    where = f"{tmp_path / 'broken_client.py'}:{BROKEN_CLIENT.splitlines().index(RAISES) + 1}"
     assert [(row["client"], row["reason"].split(";")[0]) for row in second["failures"]] == [
-        (1, "OSError: out of disk"),
+        (1, f"OSError: out of disk ({where})"),
         (3, "ValueError: logits must be finite as float32"),
     ]
-    with pytest.raises(RunError, match=r"round 2: 3 valid reports, clients.min_reports is 4"):
+    kept = sorted((tmp_path / "run" / "failures").iterdir())
+    assert [path.name for path in kept] == [f"round_00002_client_00000{client}.txt" for client in (1, 3)]
+    assert kept[0].read_text().startswith("Traceback (most recent call last)")
+    assert kept[0].read_text().endswith("OSError: out of disk\n")
+    told = r"round 2: 3 valid reports, clients.min_reports is 4(.|\n)*tracebacks of 2 clients are in .*failures"
+    with pytest.raises(RunError, match=told):
         run(tmp_path / "strict", "clients.behaviour.name=broken_client:Broken", "clients.min_reports=4")
     assert len(rounds_of(tmp_path / "strict")) == 1
     assert (tmp_path / "strict" / "checkpoints" / "round_00001.pt").exists()

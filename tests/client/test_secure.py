@@ -77,8 +77,32 @@ CHANGES: dict[str, Callable[[Job], Job]] = {
 @pytest.mark.parametrize("change", CHANGES)
 def test_no_second_sum_of_a_round_tells_a_clients_report(tmp_path: Path, change: str) -> None:
     parts = federation(tmp_path, SIX, SECURE)
-    with pytest.raises(RunError, match=r"was unmasked before, over clients .* and a sum was asked for over others"):
+    with pytest.raises(
+        RunError,
+        match=r"was unmasked before, over clients .* and a sum was asked for over|had another report in attempt 1",
+    ):
         difference(parts, tmp_path, tmp_path, CHANGES[change])
+
+
+@pytest.mark.parametrize("noise", [(), (NOISE,)], ids=["plain", "noisy"])
+def test_one_client_that_is_told_another_story_adds_nothing_to_the_same_sum(
+    tmp_path: Path, noise: tuple[str, ...]
+) -> None:
+    """Others would take it for the sum that they gave, and the difference would be that client's alone."""
+    parts = federation(tmp_path, SIX, SECURE, *noise)
+    job, engine = parts.server.job(1), parts.engine()
+    changed = {name: array * 1.01 for name, array in job.parameters.items()}
+
+    def untold(step: Job, clients: Sequence[int]) -> Iterator[Reply]:
+        """The victim's report is in the first sum, and it is not told so."""
+        late = step.kind in ("secure/confirm", "secure/unmask")
+        yield from engine.run(step, [client for client in clients if client != VICTIM or not late])
+
+    first = sum_securely(parts.experiment, job, 40, untold)
+    assert first.survivors == tuple(range(6))
+    told = replace(job, personal={VICTIM: changed})
+    with pytest.raises(RunError, match=rf"client {VICTIM}, mask: .*had another report in attempt 1"):
+        sum_securely(parts.experiment, told, 40, engine.run)
 
 
 def test_without_their_memory_clients_would_tell_it(tmp_path: Path, own_report: torch.Tensor) -> None:
@@ -177,10 +201,10 @@ class TwoStories:
 
     def up_to_masks(self) -> None:
         server, everybody = self.server, self.terms.clients
-        server.take_keys(self.ask("advertise", everybody, {}))
+        server.take_keys(self.ask("advertise", everybody, named(attempt=number(1))))
         server.take_shares(self.ask("share", everybody, server.share_request()))
         inboxes = {client: server.mask_request(client) for client in everybody}
-        answers = self.ask("mask", everybody, named(attempt=number(1)), inboxes)
+        answers = self.ask("mask", everybody, {}, inboxes)
         self.masked = {client: answer["secure/masked"] for client, answer in answers}
         server.take_masked(answers)
 

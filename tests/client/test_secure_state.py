@@ -18,8 +18,8 @@ RUN = bytes(range(32))
 def written(folder: Path, client: int = 3, run: bytes = RUN) -> Path:
     """The file of a client that has helped to unmask one sum."""
     with SessionStore.of(str(folder), run, client) as store:
-        store.begin(1)
-        store.note_report("ab" * 32, "")
+        store.begin(1, 1)
+        store.note_report("ab" * 32)
         store.note_release([0, 1, 3])
         store.save({"done": 5})
     (path,) = folder.glob(f"secure_sums/{run.hex()[:32]}/client_{client:06d}.json")
@@ -28,7 +28,7 @@ def written(folder: Path, client: int = 3, run: bytes = RUN) -> Path:
 
 def opened(folder: Path) -> None:
     with SessionStore.of(str(folder), RUN, 3) as store:
-        store.check_release([0, 1, 2, 3], repeats=9)
+        store.check_release([0, 1, 2, 3], noisy=True, repeats=9)
 
 
 def test_what_was_released_is_remembered_and_readable_by_its_owner_alone(tmp_path: Path) -> None:
@@ -37,7 +37,7 @@ def test_what_was_released_is_remembered_and_readable_by_its_owner_alone(tmp_pat
     with pytest.raises(ProtocolError, match=r"round 1 was unmasked before, over clients \[0, 1, 3\]"):
         opened(tmp_path)
     with SessionStore.of(str(tmp_path), RUN, 3) as store:
-        store.check_release([3, 1, 0], repeats=0)
+        store.check_release([3, 1, 0], noisy=False, repeats=0)
         assert store.state(1) == {"done": 5}
         with pytest.raises(ProtocolError, match="begun no secure sum in round 2"):
             store.state(2)
@@ -108,7 +108,7 @@ def test_steps_of_one_client_wait_for_one_another(tmp_path: Path) -> None:
         inside.set()
         thread.join(0.3)
         assert thread.is_alive(), "it waits"
-        store.begin(1)
+        store.begin(1, 1)
         store.save({})
     thread.join(10)
     assert counts == [1]

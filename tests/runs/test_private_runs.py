@@ -279,7 +279,7 @@ def test_a_damaged_ledger_is_not_taken_for_an_empty_one(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         run_experiment(load_config(SMALL, [GAUSSIAN]), tmp_path / "run", Interrupting(2))
     (tmp_path / "run" / "privacy_ledger.json").write_text('{"charges": [{"client"')
-    with pytest.raises(RunError, match=r"privacy_ledger\.json cannot be used"):
+    with pytest.raises(RunError, match=r"privacy_ledger\.json is damaged"):
         run(tmp_path / "run", GAUSSIAN, resume=True)
 
 

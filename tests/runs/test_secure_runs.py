@@ -259,7 +259,7 @@ def test_a_sum_that_is_known_is_not_asked_for_again_and_not_given_over_other_cli
     other = federation(tmp_path / "run", *overrides)
     job = other.server.job(1)
     changed = {name: array * 1.01 for name, array in job.parameters.items()}
-    with pytest.raises(RunError, match="or with another report"):
+    with pytest.raises(RunError, match="had another report in attempt 1"):
         sum_securely(other.experiment, replace(job, parameters=changed), 40, failing.run)
     same = run_round(federation(tmp_path / "run", *overrides), 1, failing)
     assert same.record == whole.record, "the same sum again tells nothing new"

@@ -17,6 +17,7 @@ from rich.table import Table
 from typer.core import TyperCommand, TyperGroup
 
 from fedkd import __version__
+from fedkd.app.cli import keys
 from fedkd.core.errors import ConfigError, FedkdError, FolderError, PluginError
 from fedkd.core.faults import told_by_line
 from fedkd.core.files import checked_path
@@ -52,6 +53,7 @@ app = typer.Typer(
     suggest_commands=False,
     help="Simulate federated knowledge distillation. Start with: fedkd run quickstart",
 )
+app.add_typer(keys.app, name="keys")
 
 
 class Kind(enum.StrEnum):

@@ -73,7 +73,8 @@ def discover_nodes(
             raise RunError(f"the federation does not fit: {'; '.join(faults)}. {_REMEDY[0].upper()}{_REMEDY[1:]}")
         by_partition = {held.index: node for node, held in found.items()}
         complete = bool(found) and len(found) == next(iter(found.values())).count
-        if complete and not waiting:
+        # Where keys tell who is who, nobody has to wait for those that say nothing.
+        if complete and (directory is not None or not waiting):
             return tuple(by_partition[partition] for partition in range(len(found)))
         if (now > join and not waiting) or now > answer:
             raise RunError(_missing(found, len(waiting), now) + _ignored(strangers))

@@ -186,6 +186,7 @@ def encode_replies(replies: Sequence[Reply], *, measured: bool = False) -> Recor
         header["accuracies"] = json.dumps(
             [None if own is None else (own.validation_accuracy, own.test_accuracy) for own in found]
         )
+        header["tracebacks"] = [reply.traceback for reply in replies]
         content[_MEASURED] = _numbered(arrays)
     return content
 
@@ -300,8 +301,8 @@ def _with_measurements(replies: list[Reply], content: RecordDict) -> list[Reply]
     arrays = unpack(_in_order(content.array_records[_MEASURED]), header["measured_layout"], len(replies))
     accuracies = json.loads(header["accuracies"])
     return [
-        reply if found is None else replace(reply, measured=_measurement(found, own))
-        for reply, found, own in zip(replies, accuracies, arrays, strict=True)
+        replace(reply, measured=None if found is None else _measurement(found, own), traceback=traceback)
+        for reply, found, own, traceback in zip(replies, accuracies, arrays, header["tracebacks"], strict=True)
     ]
 
 

@@ -3,6 +3,7 @@
 import importlib.util
 import logging
 import os
+import re
 import signal
 import site
 import socket
@@ -23,6 +24,42 @@ OBJECT_STORE_BYTES = 256 * 2**20
 
 _ELSEWHERE = "192.0.2.1"
 """An address that is nobody's (RFC 5737), which tells by which of its own this machine would go there."""
+
+_LONGEST_FOLDER = 107 - len("/session_2026-01-01_00-00-00_000000_4194304/sockets/plasma_store.99")
+"""Bytes that are left for the folder of Ray's sessions of the 107 that the path of a Unix socket may have."""
+
+_REMEDIES = (
+    (
+        r"AF_UNIX|socket.*(path|name)",
+        "the path of its folder is too long for a Unix socket; set RAY_TMPDIR to a short one, such as /tmp",
+    ),
+    (
+        r"address.*in use|bind|port",
+        "another program has the port that it wanted; stop that, such as a Ray that was left over, or try again",
+    ),
+    (
+        r"/dev/shm|shared memory|object.?store",
+        f"it needs {OBJECT_STORE_BYTES // 2**20} MiB of shared memory; enlarge /dev/shm (docker run --shm-size=1g) or "
+        "remove what is in it",
+    ),
+    (
+        r"no space|disk|quota",
+        "its folder has no room; set RAY_TMPDIR to one with some, or remove what is in it",
+    ),
+    (
+        r"memory|allocate",
+        "the machine has too little free memory; end other programs, or lower engine.workers",
+    ),
+    (
+        r"tim(ed|e) ?out|within \d+ s|overloaded|unavailable|failed to start|node info",
+        "the machine is probably busy; try again when it is less so, or lower engine.workers",
+    ),
+)
+"""What a reason says, and what to do about it; the first that fits."""
+
+_SETTINGS = b"\x04"
+_GREETING = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0" + _SETTINGS + b"\0" * 5
+"""How a client of HTTP/2, and so of gRPC, begins: the server answers with a frame of settings (RFC 9113, 3.4)."""
 
 _SILENT = logging.CRITICAL + 1
 _LOGGERS = ("flwr", "ray")
@@ -77,6 +114,7 @@ def start_ray(*, workers: int, gpus: int, verbose: bool) -> None:
     with _environment(), _own_signals():
         _init(
             address="local",
+            _temp_dir=str(session_folder()),
             num_cpus=workers,
             num_gpus=gpus,
             object_store_memory=OBJECT_STORE_BYTES,
@@ -90,12 +128,20 @@ def attach_ray(address: str, *, verbose: bool) -> None:
     """Connect to the Ray cluster at ``host:port``; raises ``RunError`` when nothing answers there."""
     host, _, port = address.rpartition(":")
     try:
-        socket.create_connection((host, int(port)), timeout=5).close()
+        with socket.create_connection((host, int(port)), timeout=5) as connection:
+            connection.sendall(_GREETING)
+            answer = connection.recv(9)
     except (OSError, ValueError) as error:
         raise RunError(
             f"engine.address: nothing answers at {address!r} ({error}); start one with `ray start --head`, "
             "or leave engine.address out"
         ) from error
+    # Ray would end this whole process over it.
+    if answer[3:4] != _SETTINGS and os.environ.get("RAY_USE_TLS", "0") != "1":
+        raise RunError(
+            f"engine.address: another program than Ray has the port at {address!r}; give the address that "
+            "`ray start --head` prints, or leave engine.address out"
+        )
     with _own_signals():
         _init(
             address=address,
@@ -103,6 +149,23 @@ def attach_ray(address: str, *, verbose: bool) -> None:
             log_to_driver=verbose,
             logging_level=logging.INFO if verbose else _SILENT,
         )
+
+
+def session_folder() -> Path:
+    """Where a Ray that is started keeps its sessions: where it would itself, or in the nearest folder that is short
+    enough, for the path of a Unix socket in it has at most 107 bytes.
+
+    Raises ``RunError`` where none of them can be written to.
+    """
+    named = os.environ.get("RAY_TMPDIR") or os.environ.get("TMPDIR") or "/tmp"
+    for parent in dict.fromkeys(Path(each).absolute() for each in (named, "/tmp", "/var/tmp", "/dev/shm")):
+        if len(os.fsencode(parent / "ray")) <= _LONGEST_FOLDER and os.access(parent, os.W_OK | os.X_OK):
+            return parent / "ray"
+    raise RunError(
+        f"engine.kind = ray needs a folder that can be written to and whose path has at most {_LONGEST_FOLDER - 4} "
+        f"bytes, for its Unix sockets; neither {named} nor /tmp, /var/tmp and /dev/shm is one; set RAY_TMPDIR to such "
+        "a folder, or set engine.kind=inline"
+    )
 
 
 def on_loopback_only(address: str) -> bool:
@@ -154,7 +217,15 @@ def _init(**options: Any) -> None:
     try:
         ray.init(**options)
     except Exception as error:
-        raise RunError(f"Ray did not start: {type(error).__name__}: {error}") from error
+        raise RunError(f"Ray did not start: {type(error).__name__}: {error}; {start_remedy(str(error))}") from error
+
+
+def start_remedy(reason: str) -> str:
+    """What to do about a Ray that did not start for this reason."""
+    for pattern, remedy in _REMEDIES:
+        if re.search(pattern, reason, re.IGNORECASE):
+            return f"{remedy}, or set engine.kind=inline"
+    return "--verbose shows what Ray says; engine.kind=inline does without it"
 
 
 def module_path() -> str:

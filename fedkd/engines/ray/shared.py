@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Self
 
 from fedkd.core.errors import RunError
-from fedkd.engines.ray.cluster import module_path, prepare_environment
+from fedkd.engines.ray.cluster import module_path, prepare_environment, start_remedy
 
 START_SECONDS = 120.0
 STOP_SECONDS = 30.0
@@ -95,7 +95,8 @@ class SharedRay:
     @staticmethod
     def _answer(host: subprocess.Popen[str]) -> dict[str, str]:
         if host.stdout is None or not select.select([host.stdout], [], [], START_SECONDS)[0]:
-            return {"error": f"it did not start within {START_SECONDS:g} s"}
+            reason = f"it did not start within {START_SECONDS:g} s"
+            return {"error": f"{reason}; {start_remedy(reason)}"}
         line = host.stdout.readline()
         if not line:
             return {"error": f"its process ended with status {host.wait()}"}

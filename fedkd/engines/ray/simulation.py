@@ -15,6 +15,7 @@ from fedkd.client.performer import warm_up
 from fedkd.core.errors import RunError
 from fedkd.engines.flower.client_app import measuring_app
 from fedkd.engines.ray.backend import RecoveringBackend, recovering_backend
+from fedkd.engines.ray.cluster import start_remedy
 
 START_SECONDS = 120.0
 REPLACEMENT_SECONDS = 60.0
@@ -48,9 +49,11 @@ class Simulation:
         deadline = time.monotonic() + START_SECONDS
         while self._grid is None or self._backend is None:
             if not self._thread.is_alive():
-                raise RunError(f"Flower's simulation did not start: {self._failure}") from self._failure
+                reason = f"Flower's simulation did not start: {self._failure}"
+                raise RunError(f"{reason}; {start_remedy(reason)}") from self._failure
             if time.monotonic() > deadline:
-                raise RunError(f"Flower's simulation did not start within {START_SECONDS:g} s")
+                reason = f"Flower's simulation did not start within {START_SECONDS:g} s"
+                raise RunError(f"{reason}; {start_remedy(reason)}")
             time.sleep(0.01)
         return self._grid
 

@@ -10,9 +10,21 @@ import numpy.typing as npt
 from fedkd.core.messages import Arrays
 from fedkd.privacy.secure_sum._errors import ProtocolError
 from fedkd.privacy.secure_sum.identities import SIGNATURE_BYTES, Directory, Identity
+from fedkd.privacy.secure_sum.terms import Phase
 
 PREFIX = "secure/"
 SIGNATURE = PREFIX + "signature"
+
+MOST_CLIENTS = 65535
+
+_FIELDS: dict[Phase, tuple[str, ...]] = {
+    "advertise": ("keys",),
+    "share": ("recipients", "sealed", "commitment"),
+    "mask": ("masked",),
+    "confirm": ("survivors",),
+    "unmask": ("secrets", "keys"),
+}
+"""What clients send in each step, beside the signature."""
 
 Bytes = npt.NDArray[np.uint8]
 
@@ -69,12 +81,24 @@ def words_of(arrays: Arrays, name: str, shape: tuple[int, ...]) -> npt.NDArray[n
 def ids_of(arrays: Arrays, name: str) -> tuple[int, ...]:
     """Client ids; raises ``ProtocolError`` unless they are distinct and in rising order."""
     found = arrays.get(PREFIX + name)
-    if found is None or found.dtype != np.int64 or found.ndim != 1:
+    if not isinstance(found, np.ndarray) or found.dtype != np.int64 or found.ndim != 1 or found.size > MOST_CLIENTS:
         raise ProtocolError(f"the message has no list of {name}")
-    clients = tuple(int(client) for client in found)
-    if list(clients) != sorted(set(clients)):
-        raise ProtocolError(f"{name} must be distinct clients in rising order, got {clients}")
-    return clients
+    if not bool((found[1:] > found[:-1]).all()):
+        raise ProtocolError(f"{name} must be distinct clients in rising order")
+    return tuple(found.tolist())
+
+
+def fields_of(message: object, phase: Phase) -> Arrays:
+    """A client's answer to a step; raises ``ProtocolError`` for anything but arrays under the names that it has then.
+
+    Their types and shapes are checked where they are read.
+    """
+    names = {PREFIX + name for name in (*_FIELDS[phase], "signature")}
+    if not isinstance(message, dict) or set(message) != names:
+        raise ProtocolError(f"a message of the step {phase} must be {', '.join(sorted(names))}, and nothing else")
+    if not all(type(array) is np.ndarray for array in message.values()):
+        raise ProtocolError(f"a message of the step {phase} must consist of arrays")
+    return message
 
 
 def number(value: int) -> npt.NDArray[np.int64]:
@@ -97,7 +121,7 @@ def rows_of(rows: Sequence[bytes], width: int) -> Bytes:
 
 def _array_of(arrays: Arrays, name: str, kind: type[Number], shape: tuple[int, ...]) -> npt.NDArray[Number]:
     found = arrays.get(PREFIX + name)
-    if found is None:
+    if not isinstance(found, np.ndarray):
         raise ProtocolError(f"the message has no {name}")
     if found.dtype != kind or found.shape != shape:
         raise ProtocolError(

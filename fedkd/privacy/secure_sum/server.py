@@ -16,6 +16,7 @@ from fedkd.privacy.secure_sum.messages import (
     SIGNATURE,
     bytes_of,
     check_signature,
+    fields_of,
     ids,
     ids_of,
     named,
@@ -26,8 +27,8 @@ from fedkd.privacy.secure_sum.roster import Keys, Roster
 from fedkd.privacy.secure_sum.shares import LIMBS, PRIME, combine
 from fedkd.privacy.secure_sum.terms import Phase, Session, Terms
 
-Answer = tuple[int, Arrays | str]
-"""A client, and its message or the reason why there is none."""
+Answer = tuple[int, object]
+"""A client, and its message, whatever that may be, or the reason why there is none, a text."""
 
 
 @dataclass(frozen=True)
@@ -191,7 +192,7 @@ class SecureServer:
         reasons: dict[int, str] = {}
         for client, message in answers:
             try:
-                self._read_one(client, message, accepted, read)
+                self._read_one(phase, client, message, accepted, read)
             except ProtocolError as error:
                 if isinstance(message, str):
                     reasons.setdefault(client, message)
@@ -205,7 +206,12 @@ class SecureServer:
         self._terms.require_enough(len(self.alive), f"are left after the step {phase}")
 
     def _read_one(
-        self, client: int, message: Arrays | str, accepted: set[int], read: Callable[[int, Arrays], None]
+        self,
+        phase: Phase,
+        client: int,
+        message: object,
+        accepted: set[int],
+        read: Callable[[int, Arrays], None],
     ) -> None:
         if isinstance(message, str):
             raise ProtocolError(message)
@@ -213,7 +219,7 @@ class SecureServer:
             raise ProtocolError("answered without having been asked")
         if client in accepted:
             raise ProtocolError("answered more than once")
-        read(client, message)
+        read(client, fields_of(message, phase))
         accepted.add(client)
 
 

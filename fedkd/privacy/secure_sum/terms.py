@@ -21,7 +21,8 @@ class Terms:
 
     ``clients`` are ids from 0 to 65,534 in rising order; ``threshold`` t is the least number of clients that a sum is
     made of, and the number of shares that give a secret back. Up to ``colluders`` clients may conspire with the server:
-    2t > clients + colluders keeps it from getting both kinds of shares of a client by telling two stories.
+    2t > clients + colluders keeps it from getting both kinds of shares of a client by telling two stories. Sums of one
+    round that are not the same differ in ``attempt``, counted from 1: all clients of a sum are in the same one.
 
     Raises ``ValueError`` for terms that protect nobody.
     """
@@ -31,6 +32,7 @@ class Terms:
     clients: tuple[int, ...]
     threshold: int
     colluders: int = 0
+    attempt: int = 1
 
     def __post_init__(self) -> None:
         count = len(self.clients)
@@ -52,8 +54,8 @@ class Terms:
             )
 
     def label(self, *parts: str | int) -> bytes:
-        """What ties a key or a signature to this run, this round, and its purpose."""
-        return json.dumps([_PROTOCOL, self.run.hex(), self.round, *parts]).encode()
+        """What ties a key or a signature to this run, this round and attempt, and its purpose."""
+        return json.dumps([_PROTOCOL, self.run.hex(), self.round, self.attempt, *parts]).encode()
 
     def session(self, roster: bytes) -> "Session":
         """The terms once the clients' keys of this round are known, by their digest."""

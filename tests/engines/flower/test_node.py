@@ -1,11 +1,12 @@
 """What a node's operator has fixed, no message changes: its experiment, its clients, its keys, its memory."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from flwr.app import Message
 
 from fedkd.app.checks import check
 from fedkd.client.performer import CLIENT_FN
@@ -14,9 +15,10 @@ from fedkd.config.load import load_config, to_json
 from fedkd.config.schema import ExperimentConfig
 from fedkd.core.errors import RunError
 from fedkd.core.messages import Host, Job, Reply
+from fedkd.engines.flower.discovery import discover_nodes
 from fedkd.engines.flower.engine import FederationEngine
 from fedkd.engines.flower.node import admit, at_home
-from fedkd.engines.flower.wire import Cohort, Ready
+from fedkd.engines.flower.wire import Cohort, Ready, claim_label
 from fedkd.engines.resources import Workload
 from fedkd.experiment import Experiment
 from fedkd.privacy.secure_sum.identities import Directory
@@ -44,7 +46,7 @@ class Deployment:
 
     def engine(self, config: ExperimentConfig | None = None) -> FederationEngine:
         return FederationEngine(
-            LocalGrid(NODES, node_configs=self.node_configs),
+            LocalGrid(len(self.node_configs), node_configs=self.node_configs),
             self.config.engine,
             Workload(6, memory="/tmp/of/the/server"),
             experiment=to_json(config or self.config),
@@ -177,3 +179,45 @@ def test_nodes_say_before_the_first_round_what_they_are_not_there_for(deployed: 
     ready = Ready(CLIENT_FN, to_json(deployed.config), "", "nonce")
     with pytest.raises(RunError, match=r"directory of public keys is none and this node's [0-9a-f]{64}"):
         admit(ready, 7, deployed.node_configs[0])
+
+
+class Silent(LocalGrid):
+    """Its first node never answers."""
+
+    def push_messages(self, messages: Iterable[Message]) -> list[str]:
+        sent = list(messages)
+        identifiers = super().push_messages(sent)
+        for identifier, message in zip(identifiers, sent, strict=True):
+            if message.metadata.dst_node_id == self.nodes[0]:
+                del self._replies[identifier]
+        return identifiers
+
+
+def test_strangers_that_claim_a_partition_are_ignored_where_nodes_have_keys(deployed: Deployment) -> None:
+    stranger: dict[str, Any] = {"partition-id": 0, "num-partitions": NODES}
+    with_keys = stranger | {"keys": str(deployed.folder / "rogue"), "key-directory": str(deployed.folder / "d.json")}
+    write_directory(deployed.folder / "d.json", make_keys(deployed.folder / "rogue", [0]))
+    known = list(deployed.node_configs)
+    deployed.node_configs = [stranger, *known, with_keys]
+    server = deployed.server()
+    with deployed.engine() as engine:
+        result = sum_securely(server.experiment, server.job(1), 40, engine.run, deployed.directory)
+    assert result.survivors == tuple(range(6))
+    silent = Silent(NODES + 1, node_configs=[stranger, *known])
+    assert discover_nodes(silent, 6, CLIENT_FN, directory=deployed.directory, answer=60.0) == tuple(silent.nodes[1:])
+    deployed.node_configs = [stranger, known[1]]
+    with pytest.raises(RunError, match=r"partition-id 0 missing.*1 others were ignored \(node \d+: RunError: secure"):
+        deployed.engine().__enter__()
+
+
+def test_a_claim_is_good_for_one_question_and_node(deployed: Deployment) -> None:
+    ready = Ready(CLIENT_FN, to_json(deployed.config), deployed.directory.digest, "nonce")
+    claim = admit(ready, 7, deployed.node_configs[1])
+    assert claim.partition.index == 1
+
+    def known(nonce: str, node: int) -> bool:
+        return deployed.directory.verifies(1, claim_label(nonce, node, claim.partition), claim.signature)
+
+    assert known("nonce", 7)
+    assert not known("another", 7)
+    assert not known("nonce", 8)

@@ -1,14 +1,19 @@
 """Messages that are tampered with, replayed or forged are refused, and so are requests for more than the sum."""
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from fedkd.core.messages import Arrays
 from fedkd.privacy.secure_sum import ProtocolError
-from fedkd.privacy.secure_sum.messages import ids
-from fedkd.privacy.secure_sum.terms import Phase
+from fedkd.privacy.secure_sum.identities import Identity
+from fedkd.privacy.secure_sum.messages import ids, signed
+from fedkd.privacy.secure_sum.roster import advertise_label
+from fedkd.privacy.secure_sum.terms import PHASES, Phase
 from tests.support.secure_parties import Parties, parties, session_of
 
 
@@ -47,6 +52,76 @@ def test_a_message_changed_on_its_way_is_refused(phase: Phase, name: str, index:
     assert np.array_equal(made.play(), made.plain_sum())
     assert reasons(made) == {2: (phase, "the signature is not that of client 2 on this message, step, round and run")}
     assert [found.client for found in made.server.rejected] == [2]
+
+
+FIELDS: tuple[tuple[Phase, str], ...] = (
+    ("advertise", "keys"),
+    ("advertise", "signature"),
+    ("share", "recipients"),
+    ("share", "sealed"),
+    ("share", "commitment"),
+    ("mask", "masked"),
+    ("confirm", "survivors"),
+    ("unmask", "secrets"),
+    ("unmask", "keys"),
+)
+
+
+def nasty() -> st.SearchStrategy[Any]:
+    """Values of a field that no honest client sends: no array, or one of another type, shape or byte order."""
+    dtypes = st.sampled_from(
+        [">u4", ">i8", "<u2", "<u8", "<f4", "<f8", "<c16", "?", "S3", "U2", "O", "M8[s]", "<i8", "<u4", "u1", "g"]
+    )
+    shapes = st.lists(st.integers(0, 5), max_size=3).map(tuple)
+    arrays = st.builds(lambda dtype, shape: np.zeros(shape, dtype), dtypes, shapes)
+    return arrays | st.sampled_from([None, "text", b"bytes", 7, [1, 2], {}, np.uint32(3), np.ma.ones(3)])
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.sampled_from(FIELDS), nasty())
+def test_whatever_a_client_sends_costs_itself_alone(field: tuple[Phase, str], value: Any) -> None:
+    """Its own signature on it does not help it."""
+    phase, name = field
+
+    def tamper(at: Phase, client: int, message: Arrays) -> Arrays:
+        if (at, client) != (phase, 2):
+            return message
+        changed = {**message, f"secure/{name}": value}
+        if name == "signature" or not isinstance(value, np.ndarray):
+            return changed
+        terms = made.terms
+        label = advertise_label(terms, 2) if phase == "advertise" else made.server._session.label(phase, 2)
+        return signed(changed, Identity.seeded(0, 2), label)
+
+    made = parties(5, tamper=tamper)
+    assert np.array_equal(made.play(), made.plain_sum())
+    assert {dropout.client: dropout.phase for dropout in made.server.dropouts} == {2: phase}
+    assert [found.client for found in made.server.rejected] == [2]
+    assert all(len(found.reason) < 300 for found in made.server.rejected)
+
+
+@pytest.mark.parametrize("phase", PHASES)
+@pytest.mark.parametrize(
+    "message",
+    [None, [], {}, {3: np.zeros(1)}, {"secure/keys": np.zeros(64, np.uint8), "logits": np.zeros(9)}],
+    ids=["nothing", "a list", "empty", "a name that is none", "more than was asked"],
+)
+def test_a_message_that_is_none_costs_its_client_alone(phase: Phase, message: Any) -> None:
+    made = parties(5, tamper=lambda at, client, own: message if (at, client) == (phase, 2) else own)
+    assert np.array_equal(made.play(), made.plain_sum())
+    assert reasons(made).keys() == {2}
+    assert f"a message of the step {phase} must be" in reasons(made)[2][1]
+
+
+def test_a_list_longer_than_there_can_be_clients_is_refused_at_once() -> None:
+    made = parties(
+        5,
+        tamper=lambda phase, client, message: (
+            {**message, "secure/recipients": np.arange(10**7)} if (phase, client) == ("share", 2) else message
+        ),
+    )
+    made.play()
+    assert reasons(made)[2] == ("share", "the signature is not that of client 2 on this message, step, round and run")
 
 
 def test_a_changed_list_of_survivors_is_refused() -> None:

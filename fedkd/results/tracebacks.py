@@ -1,0 +1,32 @@
+"""The tracebacks of clients that failed, kept beside the run."""
+
+from pathlib import Path
+
+from fedkd.core.files import writing
+from fedkd.core.messages import Job, Reply
+
+MOST = 100
+"""Files that are kept: more clients than that rarely fail for more reasons."""
+
+
+class Tracebacks:
+    """The folder ``failures`` of a run: ``round_00001_client_000003.txt`` for each client that failed in a round."""
+
+    def __init__(self, run: Path) -> None:
+        self.folder = run / "failures"
+
+    def keep(self, job: Job, reply: Reply) -> bool:
+        """Write down the traceback of a failed reply, if it has one and there is room; whether that was done.
+
+        Raises ``RunError`` when it cannot be written.
+        """
+        if not reply.traceback:
+            return False
+        name = f"round_{job.round:05d}" if job.kind == "round" else f"round_{job.round:05d}_{job.kind}"
+        path = self.folder / f"{name}_client_{reply.client:06d}.txt"
+        with writing(path):
+            self.folder.mkdir(exist_ok=True)
+            if not path.exists() and len(list(self.folder.iterdir())) >= MOST:
+                return False
+            path.write_text(reply.traceback, encoding="utf-8", errors="backslashreplace")
+        return True
