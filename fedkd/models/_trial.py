@@ -151,7 +151,7 @@ class _Tried:
         mode = "training" if self.model.training else "evaluation"
         return PluginError(
             f"model {self.name!r}: its {way} pass in {mode} mode fails on images {list(images.shape)}, in "
-            f"{failing_layer(self.model, error)}, {described(error)}; mend it there, or choose another model"
+            f"{failing_layer(self.model, error)}: {described(error)}; mend it there, or choose another model"
         )
 
 

@@ -79,7 +79,7 @@ def test_what_build_does_wrong_is_told_with_the_line() -> None:
     assert len(lines) == 2
     file = Path(own_models.__file__)
     with pytest.raises(
-        PluginError, match=rf"build.* ended with an error in {file}, line {first + 1}: KeyError: 'five'"
+        PluginError, match=rf"build.* ended with an error: {file}, line {first + 1}: KeyError: 'five'"
     ):
         build("raises")
     with pytest.raises(PluginError, match=r"must return a torch.nn.Module, got dict"):
