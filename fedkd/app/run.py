@@ -39,6 +39,7 @@ from fedkd.results.records import Summary
 from fedkd.results.report.figures import draw_figures, draw_label_distribution, figure_files, is_whole
 from fedkd.results.totals import Totals
 from fedkd.results.tracebacks import Tracebacks
+from fedkd.server.reports import names_client
 from fedkd.server.server import Server
 
 TRACEBACK = "traceback.txt"
@@ -350,6 +351,9 @@ class _Run:
     ) -> Iterator[Reply]:
         """The replies, with the tracebacks of failed ones kept in the run's folder."""
         for reply in engine.run(job, asked):
+            if not names_client(reply):
+                yield reply  # for the server to refuse
+                continue
             if self._tracebacks.keep(job, reply) and kept is not None:
                 kept.append(reply.client)
             yield replace(reply, traceback="")

@@ -155,6 +155,9 @@ class ClientsConfig:
         default_factory=lambda: Plugin("honest")
     )
     attackers: Annotated[AttackersConfig, Field(description="")] = field(default_factory=AttackersConfig)
+    max_examples: Annotated[
+        int | None, Field(ge=1, lt=2**31, description="private samples a client may claim (null: what data deals it)")
+    ] = None
     min_reports: Annotated[Count, Field(description="valid reports a round needs; fewer stop the run")] = 1
 
     @property

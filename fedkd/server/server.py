@@ -11,6 +11,7 @@ from torch import Tensor
 from fedkd.aggregation.types import ReportSum
 from fedkd.client.setup import client_rule
 from fedkd.config.load import to_json
+from fedkd.core.array_specs import most_bytes
 from fedkd.core.compute import fixed_threads, release_memory
 from fedkd.core.errors import RunError
 from fedkd.core.messages import LABEL_COUNTS, LOGITS, ClientReport, Consensus, Job, Reply, Traffic
@@ -28,7 +29,7 @@ from fedkd.server.exchange import Exchange
 from fedkd.server.privacy_budget import release_of
 from fedkd.server.reports import Expectation, collect_reports
 from fedkd.server.round_records import client_records, round_record
-from fedkd.server.secure_round import RunJob, sum_once
+from fedkd.server.secure_round import RunJob, secure_bytes, sum_once
 from fedkd.server.setup import new_strategy, new_student_rule, private_part_of, strategy_generator
 from fedkd.server.student_rule import RoundReports, StudentRule
 
@@ -109,7 +110,7 @@ class Server:
         asked = self.rule.to_ask(round, self._chosen(round))
         clients = self.sampled(round)
         shared, personal = self._exchange.outgoing(round, clients, self.rule, self._consensus, asked)
-        return Job(
+        job = Job(
             "round",
             round,
             to_json(self.experiment.config),
@@ -120,6 +121,18 @@ class Server:
             state_dir=self._state_dir,
             accepted=self._exchange.accepted(clients),
             wants=self._wants,
+        )
+        return replace(job, most_bytes=self._most_bytes(job, int(asked.sum())))
+
+    def _most_bytes(self, job: Job, asked: int) -> int:
+        """The most bytes that any client's answer to a job may take."""
+        clients, most = self.sampled(job.round), self.experiment.most_examples
+        if self.experiment.config.privacy.secure_aggregation is not None:
+            return secure_bytes(asked * self.experiment.data.classes, len(clients))
+        return max(
+            most_bytes(self._exchange.arrays(job, client, most(client), asked))
+            + most_bytes(self._exchange.measured(job, client))
+            for client in clients
         )
 
     def run_round(
@@ -154,7 +167,7 @@ class Server:
         self._exchange.delivered()
         for report in reports:
             self._exchange.accept(report, asked)
-        tests = reports_on_test(self.experiment, reports, measured)
+        tests = reports_on_test(reports, measured)
         reports, tests = collude(self.experiment, job.round, reports, tests)
         rows = client_records(
             self.experiment,
@@ -163,7 +176,7 @@ class Server:
             {report.client: report.sent for report in reports},
             measured,
         )
-        features = features_on_test(self.experiment, measured)
+        features = features_on_test(measured)
         received = RoundReports(job.round, reports, chosen, asked, tests, features, progress, job.probe)
         return self._update(received, rows, [report.client for report in reports], failures=found.failures)
 
@@ -284,8 +297,10 @@ class Server:
             self.sampled(job.round),
             data.classes,
             data.public.digest,
+            self.experiment.most_examples,
+            lambda client, examples: self._exchange.arrays(job, client, examples, asked.numel()),
             decode=(lambda client, message: self._exchange.decode(client, message, asked)) if logits else None,
-            wants=job.wants,
+            measured=lambda client: self._exchange.measured(job, client),
             counted=discloses(self.experiment.mechanism, "examples"),
             fault=self.rule.fault,
             tests=data.test_labels.numel() if job.probe else 0,

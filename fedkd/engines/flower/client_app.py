@@ -57,7 +57,7 @@ def _perform(message: Message, context: Context, *, measured: bool) -> Message:
     expiry = message.metadata.created_at + cohort.seconds
     with fixed_threads(cohort.threads):
         replies = list(attempt_all(client_fn, job, cohort.clients, awaited=lambda: time.time() < expiry))
-    content = encode_replies(replies, measured=measured)
+    content = encode_replies(replies, cohort.job.most_bytes, measured=measured)
     if time.monotonic() - begun > LONG_SECONDS:
         del replies
         release_memory()
