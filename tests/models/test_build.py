@@ -78,9 +78,7 @@ def test_what_build_does_wrong_is_told_with_the_line() -> None:
     lines, first = inspect.getsourcelines(own_models.raises)
     assert len(lines) == 2
     file = Path(own_models.__file__)
-    with pytest.raises(
-        PluginError, match=rf"build.* ended with an error: {file}, line {first + 1}: KeyError: 'five'"
-    ):
+    with pytest.raises(PluginError, match=rf"build.* ended with an error: {file}, line {first + 1}: KeyError: 'five'"):
         build("raises")
     with pytest.raises(PluginError, match=r"must return a torch.nn.Module, got dict"):
         build("no_module")
