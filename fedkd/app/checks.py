@@ -3,6 +3,7 @@
 import importlib.util
 from collections.abc import Iterator
 
+from fedkd.app.model_checks import model_faults
 from fedkd.app.secure_checks import check_secure_sum, secure_faults
 from fedkd.client.rule import ClientRule
 from fedkd.client.setup import attack_behaviour, client_rule, honest_behaviour
@@ -34,7 +35,7 @@ def check(config: ExperimentConfig, *, own_engine: bool = True) -> Experiment:
         experiment.data  # noqa: B018  # loaded here, for its faults are the configuration's as well
     except ConfigError as error:
         raise ConfigError([*problems, *error.problems]) from error
-    if problems:
+    if problems := [*problems, *model_faults(experiment)]:
         raise ConfigError(problems)
     experiment = with_noise(experiment)
     check_secure_sum(experiment)

@@ -11,6 +11,7 @@ from pathlib import Path
 from fedkd.app import controls
 from fedkd.app.audit import _audit, audit_run
 from fedkd.app.checks import check, notices
+from fedkd.app.model_checks import model_remarks
 from fedkd.app.resume import check_changes
 from fedkd.app.summary import overview_of, summarise, versions
 from fedkd.client.setup import keeps_memory, keeps_state
@@ -91,7 +92,7 @@ def run_experiment(
     if resume and (summary := _finished(directory_of(out, config), config, observer, verbose)) is not None:
         return summary
     experiment = check(config, own_engine=engine is None)
-    for notice in notices(config):
+    for notice in (*notices(config), *model_remarks(experiment)):
         observer.noticed(notice)
     memory = RunDirectory(out).client_state
 

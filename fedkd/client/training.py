@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from fedkd.config.schema import ClientsConfig
-from fedkd.core.compute import to_device
+from fedkd.core.compute import laid_out_for, to_device
 from fedkd.core.seeding import ambient_randomness
 from fedkd.models import batches, make_optimiser
 from fedkd.privacy.dp_sgd import PrivateSchedule, train_privately
@@ -125,7 +125,7 @@ def train(
     with ambient_randomness(generator):
         for _ in range(epochs):
             for batch in batches(everything, config.batch_size, generator):
-                batch_inputs = inputs[batch].contiguous(memory_format=torch.channels_last)
+                batch_inputs = laid_out_for(model, inputs[batch])
                 value = loss(model, batch_inputs, labels[batch])
                 optimiser.zero_grad()
                 value.backward()
