@@ -2,6 +2,7 @@
 
 import copy
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -14,13 +15,15 @@ from fedkd.config.load import parse_config, to_json
 from fedkd.config.rounding import attacker_count
 from fedkd.config.schema import ExperimentConfig, Plugin, ResourceConfig
 from fedkd.core import plugin_files, plugins
+from fedkd.core.array_specs import ArraySpec
 from fedkd.core.coding.codec import LogitCodec
-from fedkd.core.messages import Arrays
+from fedkd.core.messages import PARAMETER_BOUND, Arrays, state_arrays
+from fedkd.core.packing import NDArray
 from fedkd.core.plugins import PluginKind
 from fedkd.core.seeding import numpy_generator, torch_generator
 from fedkd.data import ExperimentData
 from fedkd.data.roles import prepare
-from fedkd.models import build_model, training_bytes
+from fedkd.models import Trial, build_model, embeddings, placed, training_bytes, try_model
 from fedkd.privacy.mechanism import LogitMechanism
 
 STUDENT = 0
@@ -137,6 +140,33 @@ class Experiment:
     def _prototypes(self) -> dict[tuple[str, str], Any]:
         return {}
 
+    def most_examples(self, client: int) -> int:
+        """How many private training samples a client can have: as many as it was given, or what was declared."""
+        declared = self.config.clients.max_examples
+        return self.data.clients[client].train.numel() if declared is None else declared
+
+    def parameter_specs(self, architecture: int) -> Mapping[str, ArraySpec]:
+        """What the parameters and buffers of a model are when they travel, by their names in the model."""
+        if architecture not in self._parameter_specs:
+            state = state_arrays(self.initial_model(architecture).state_dict())
+            self._parameter_specs[architecture] = {name: _parameter_spec(array) for name, array in state.items()}
+        return self._parameter_specs[architecture]
+
+    def embedding_width(self, architecture: int) -> int:
+        """How many values an architecture's embedding of a sample has; raises ``PluginError`` where it has none."""
+        if architecture not in self._embedding_widths:
+            seen, _ = embeddings(self.initial_model(architecture), self.resident.public.inputs[:1])
+            self._embedding_widths[architecture] = seen.shape[1]
+        return self._embedding_widths[architecture]
+
+    @cached_property
+    def _parameter_specs(self) -> dict[int, Mapping[str, ArraySpec]]:
+        return {}
+
+    @cached_property
+    def _embedding_widths(self) -> dict[int, int]:
+        return {}
+
     def sampled(self, round: int) -> tuple[int, ...]:
         """The ids of the clients that take part in a round, in rising order."""
         clients = self.config.clients
@@ -154,10 +184,21 @@ class Experiment:
                 self.data.classes,
                 torch_generator(self.config.seed, purpose=purpose),
             )
-            placed = model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-            self._skeletons[architecture] = placed
+            name = self.architectures[architecture].name
+            self._skeletons[architecture] = placed(model, name, self.data.shape, self.device)
         # A copy takes a fraction of the time that drawing the parameters does.
         return copy.deepcopy(self._skeletons[architecture])
+
+    def trial(self, architecture: int) -> Trial:
+        """What trying out a model of the architecture shows; raises ``PluginError`` where it does not work."""
+        if architecture not in self._trials:
+            model, name = self.initial_model(architecture), self.architectures[architecture].name
+            self._trials[architecture] = try_model(model, name, self.data.shape, self.data.classes)
+        return self._trials[architecture]
+
+    @cached_property
+    def _trials(self) -> dict[int, Trial]:
+        return {}
 
     @cached_property
     def _skeletons(self) -> dict[int, nn.Module]:
@@ -170,6 +211,20 @@ class Experiment:
         if state:
             model.load_state_dict({name: torch.from_numpy(array.copy()) for name, array in state.items()})
         return model
+
+
+_MOST_STEPS = 2**40
+"""More than any counter among a model's buffers gets to."""
+
+
+def _parameter_spec(array: NDArray) -> ArraySpec:
+    if array.dtype.kind == "f":
+        return ArraySpec(str(array.dtype), array.shape, -PARAMETER_BOUND, PARAMETER_BOUND)
+    if array.ndim == 0:
+        return ArraySpec(str(array.dtype), (), min(int(array), 0), max(int(array), _MOST_STEPS))
+    # A table, which stays as it is.
+    least, most = (int(array.min()), int(array.max())) if array.size else (0, 0)
+    return ArraySpec(str(array.dtype), array.shape, least, most)
 
 
 @lru_cache(maxsize=4)

@@ -17,7 +17,7 @@ class Era(LogitAggregator):
     1 / (1 + (C − 1)·exp(−1/T)). Needs only the sum of the clients' probabilities.
     """
 
-    temperature: Annotated[float, Field(gt=0)] = 0.1
+    temperature: Annotated[float, Field(ge=1e-3)] = 0.1
 
     needs_individual_reports: ClassVar[bool] = False
 

@@ -38,6 +38,7 @@ ABOUT_SEVERAL = {
     "engines/ray": {"own_plugins", "start"},
     "models": {"architectures"},
     "privacy/secure_sum": {"protocol", "refusals", "secrecy"},
+    "server": {"dishonest_client"},
     "strategies": {"noisy_strategies", "rules", "secure_sums", "strategies", "withstand"},
 }
 """Tests, by folder, that are about several modules of the package they lie beside."""

@@ -1,5 +1,6 @@
 """Features of private samples instead of logits on public ones."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
@@ -9,8 +10,10 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from fedkd import ClientContext, ClientRule, Upload
-from fedkd.core.messages import FEATURE_LABELS, FEATURE_LOGITS, FEATURE_VALUES
+from fedkd.core.array_specs import ArraySpec
+from fedkd.core.messages import FEATURE_LABELS, FEATURE_LOGITS, FEATURE_VALUES, LOGIT_BOUND
 from fedkd.distillation.losses import distillation_loss
+from fedkd.experiment import Experiment
 from fedkd.models import embeddings
 
 
@@ -33,6 +36,15 @@ class Features(ClientRule):
     @property
     def receives(self) -> frozenset[str]:
         return frozenset({"server_logits"})
+
+    def arrays(self, experiment: Experiment, client: int, examples: int) -> Mapping[str, ArraySpec]:
+        classes = experiment.data.classes
+        width = experiment.embedding_width(experiment.architecture_of(client))
+        return {
+            FEATURE_VALUES: ArraySpec("float32", (examples, width), -LOGIT_BOUND, LOGIT_BOUND),
+            FEATURE_LOGITS: ArraySpec("float32", (examples, classes), -LOGIT_BOUND, LOGIT_BOUND),
+            FEATURE_LABELS: ArraySpec("int16", (examples,), 0, classes - 1),
+        }
 
     def respond(self, context: ClientContext) -> Upload:
         model = context.own_model()

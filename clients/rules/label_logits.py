@@ -1,5 +1,6 @@
 """Mean logits per label instead of logits on public samples."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
@@ -8,8 +9,10 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from fedkd import ClientContext, ClientRule, Upload
-from fedkd.client.label_means import label_means, others_means
+from fedkd.client.label_means import label_mean_specs, label_means, others_means
+from fedkd.core.array_specs import ArraySpec
 from fedkd.core.messages import INCLUDED, MEANS, SIZES
+from fedkd.experiment import Experiment
 from fedkd.models import predict
 
 
@@ -31,6 +34,9 @@ class LabelLogits(ClientRule):
     @property
     def receives(self) -> frozenset[str]:
         return frozenset({"label_means", INCLUDED})
+
+    def arrays(self, experiment: Experiment, client: int, examples: int) -> Mapping[str, ArraySpec]:
+        return label_mean_specs(experiment.data.classes, experiment.data.classes, examples)
 
     def respond(self, context: ClientContext) -> Upload:
         model = context.own_model()

@@ -1,10 +1,13 @@
 """Parameters instead of logits, as in federated averaging."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
 from fedkd import ClientContext, ClientRule, Upload
+from fedkd.core.array_specs import ArraySpec
 from fedkd.core.messages import parameter_prefix, state_arrays
+from fedkd.experiment import Experiment
 
 
 @dataclass(frozen=True)
@@ -21,6 +24,11 @@ class Parameters(ClientRule):
     @property
     def receives(self) -> frozenset[str]:
         return frozenset({"parameters"})
+
+    def arrays(self, experiment: Experiment, client: int, examples: int) -> Mapping[str, ArraySpec]:
+        architecture = experiment.architecture_of(client)
+        prefix = parameter_prefix(architecture)
+        return {prefix + name: spec for name, spec in experiment.parameter_specs(architecture).items()}
 
     def respond(self, context: ClientContext) -> Upload:
         model = context.train(context.received_model())

@@ -1,5 +1,6 @@
 """Prototypes: mean embeddings per label."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
@@ -8,8 +9,10 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from fedkd import ClientContext, ClientRule, Upload
-from fedkd.client.label_means import label_means
+from fedkd.client.label_means import label_mean_specs, label_means
+from fedkd.core.array_specs import ArraySpec
 from fedkd.core.messages import MEANS, SIZES
+from fedkd.experiment import Experiment
 from fedkd.models import embed, embeddings
 
 
@@ -31,6 +34,10 @@ class Prototypes(ClientRule):
     @property
     def receives(self) -> frozenset[str]:
         return frozenset({"label_means"})
+
+    def arrays(self, experiment: Experiment, client: int, examples: int) -> Mapping[str, ArraySpec]:
+        width = experiment.embedding_width(experiment.architecture_of(client))
+        return label_mean_specs(experiment.data.classes, width, examples)
 
     def respond(self, context: ClientContext) -> Upload:
         model = context.own_model()

@@ -1,7 +1,7 @@
 """Clients that answer only where they know their way."""
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Annotated, Any, ClassVar, Literal
@@ -14,6 +14,8 @@ from torch import Tensor
 from fedkd import ClientContext, ClientRule, Upload
 from fedkd.client.density import Components, DensityRatio, typical_distance
 from fedkd.core import plugins
+from fedkd.core.array_specs import ArraySpec
+from fedkd.experiment import Experiment
 
 QUERIES, MASK = "selective/queries", "selective/mask"
 
@@ -66,6 +68,9 @@ class Selective(ClientRule):
     @property
     def receives(self) -> frozenset[str]:
         return self._rule.receives
+
+    def arrays(self, experiment: Experiment, client: int, examples: int) -> Mapping[str, ArraySpec]:
+        return self._rule.arrays(experiment, client, examples)
 
     def respond(self, context: ClientContext) -> Upload:
         upload = self._rule.respond(context)

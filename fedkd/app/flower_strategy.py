@@ -1,6 +1,6 @@
 """Federated distillation as a Flower strategy, for anyone's ServerApp."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from logging import INFO, getLogger
 
@@ -15,13 +15,14 @@ from fedkd.client.performer import CLIENT_FN
 from fedkd.config.schema import Plugin
 from fedkd.core import plugins
 from fedkd.core.errors import ConfigError
-from fedkd.core.messages import Job, state_arrays
+from fedkd.core.messages import Job, Reply, state_arrays
 from fedkd.distillation.distiller import Distiller
 from fedkd.engines.flower.wire import (
     COHORT_MESSAGE,
     Cohort,
+    answered_cohort,
     decode_parameters,
-    decode_unaddressed_replies,
+    decode_replies,
     encode_cohort,
     encode_metrics,
     encode_parameters,
@@ -67,6 +68,7 @@ class FederatedDistillation(Strategy):
         self._rule.use(experiment, aggregator, trainer)
         self._server = Server(experiment, self._rule, state_dir=state_dir)
         self._job: Job | None = None
+        self._asked: dict[int, list[tuple[int, ...]]] = {}
 
     def initial_arrays(self) -> ArrayRecord:
         """The student as it is, before the first round for ``start``."""
@@ -82,16 +84,21 @@ class FederatedDistillation(Strategy):
         state = {name: torch.from_numpy(array.copy()) for name, array in decode_parameters(arrays).items()}
         self._rule.student.load_state_dict(state)
         self._job = self._server.job(server_round)
+        self._server.charge(self._job)
         asked = self._server.sampled(server_round)
         by_threads: dict[int, list[int]] = {}
         for client in asked:
             by_threads.setdefault(self._server.experiment.resources_of(client).threads, []).append(client)
-        parameters = encode_parameters(self._job.parameters)
-        return [
-            Message(encode_cohort(cohort, parameters), node, COHORT_MESSAGE)
+        planned = [
+            (node, cohort)
             for threads, clients in sorted(by_threads.items())
             for cohort, node in zip(self._cohorts(self._job, clients, threads, len(nodes)), nodes, strict=False)
         ]
+        self._asked = {node: [] for node, _ in planned}
+        for node, cohort in planned:
+            self._asked[node].append(cohort.clients)
+        parameters = encode_parameters(self._job.parameters)
+        return [Message(encode_cohort(cohort, parameters), node, COHORT_MESSAGE) for node, cohort in planned]
 
     def _cohorts(self, job: Job, clients: Sequence[int], threads: int, nodes: int) -> list[Cohort]:
         """Clients that use equally many threads, divided evenly among the nodes."""
@@ -107,8 +114,7 @@ class FederatedDistillation(Strategy):
         """The distilled student, and the numbers of the round."""
         if self._job is None or self._job.round != server_round:
             return None, None
-        replies = [reply for message in messages for reply in decode_unaddressed_replies(message)]
-        record = self._server.finish_round(self._job, replies).record
+        record = self._server.finish_round(self._job, self._replies(self._job, messages)).record
         metrics = encode_metrics(
             {
                 "student_accuracy": record.student_accuracy,
@@ -119,6 +125,13 @@ class FederatedDistillation(Strategy):
             }
         )
         return self.initial_arrays(), metrics
+
+    def _replies(self, job: Job, messages: Iterable[Message]) -> Iterator[Reply]:
+        """The replies of clients by the nodes that were asked for them: nobody answers for those of another node."""
+        for message in messages:
+            cohort = answered_cohort(message, self._asked.get(message.metadata.src_node_id, []))
+            if cohort is not None:
+                yield from decode_replies(message, cohort, job.most_bytes)
 
     def configure_evaluate(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid

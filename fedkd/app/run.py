@@ -11,6 +11,7 @@ from pathlib import Path
 from fedkd.app import controls
 from fedkd.app.audit import _audit, audit_run
 from fedkd.app.checks import check, notices
+from fedkd.app.model_checks import model_remarks
 from fedkd.app.resume import check_changes
 from fedkd.app.summary import overview_of, summarise, versions
 from fedkd.client.setup import keeps_memory, keeps_state
@@ -38,6 +39,7 @@ from fedkd.results.records import Summary
 from fedkd.results.report.figures import draw_figures, draw_label_distribution, figure_files, is_whole
 from fedkd.results.totals import Totals
 from fedkd.results.tracebacks import Tracebacks
+from fedkd.server.reports import names_client
 from fedkd.server.server import Server
 
 TRACEBACK = "traceback.txt"
@@ -90,7 +92,7 @@ def run_experiment(
     if resume and (summary := _finished(directory_of(out, config), config, observer, verbose)) is not None:
         return summary
     experiment = check(config, own_engine=engine is None)
-    for notice in notices(config):
+    for notice in (*notices(config), *model_remarks(experiment)):
         observer.noticed(notice)
     memory = RunDirectory(out).client_state
 
@@ -157,7 +159,7 @@ class _Run:
     ) -> None:
         self._experiment, self._directory, self._observer = experiment, directory, observer
         state_dir = str(directory.client_state.resolve()) if keeps_state(experiment) else None
-        self._server = Server.build(experiment, state_dir=state_dir, directory=keys)
+        self._server = Server.build(experiment, state_dir=state_dir, directory=keys, keep=directory.save_ledger)
         self._totals = Totals()
         self._states: dict[int, str] = {}
         self._started = time.monotonic()
@@ -259,17 +261,12 @@ class _Run:
         begun = time.monotonic()
         server, observer, probe = self._server, self._observer, round == self._experiment.config.rounds
         job = server.job(round, probe=probe)
-        server.charge(round)
-        if server.private is not None:
-            # On disk before a client is asked, for what is released cannot be taken back.
-            self._directory.save_ledger(server.ledger.state_dict())
         kept: list[int] = []
         try:
             result = server.run_round(
                 job,
                 lambda job, clients: self._observed(engine, job, clients, kept),
                 lambda done, total: observer.progress("distillation", done, total),
-                lambda: self._directory.save_ledger(server.ledger.state_dict()),
             )
         except RunError as error:
             if not kept:
@@ -349,6 +346,9 @@ class _Run:
     ) -> Iterator[Reply]:
         """The replies, with the tracebacks of failed ones kept in the run's folder."""
         for reply in engine.run(job, asked):
+            if not names_client(reply):
+                yield reply  # for the server to refuse
+                continue
             if self._tracebacks.keep(job, reply) and kept is not None:
                 kept.append(reply.client)
             yield replace(reply, traceback="")

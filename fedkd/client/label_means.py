@@ -5,7 +5,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from fedkd.core.messages import MEANS, SIZES, Arrays
+from fedkd.core.array_specs import ArraySpec
+from fedkd.core.messages import LOGIT_BOUND, MEANS, SIZES, Arrays
 
 
 def label_means(values: Float[Tensor, "samples dims"], labels: Int[Tensor, " samples"], classes: int) -> Arrays:
@@ -14,6 +15,14 @@ def label_means(values: Float[Tensor, "samples dims"], labels: Int[Tensor, " sam
     sums = torch.zeros(classes, values.shape[1], dtype=torch.float64).index_add_(0, labels, values.double())
     means = (sums / sizes.clamp_min(1).unsqueeze(1)).float()
     return {MEANS: means.numpy(), SIZES: sizes.numpy().astype(np.int32)}
+
+
+def label_mean_specs(classes: int, width: int, examples: int) -> dict[str, ArraySpec]:
+    """What ``label_means`` gives for ``examples`` samples with ``width`` values each."""
+    return {
+        MEANS: ArraySpec("float32", (classes, width), -LOGIT_BOUND, LOGIT_BOUND),
+        SIZES: ArraySpec("int32", (classes,), 0, examples, total=examples),
+    }
 
 
 def others_means(

@@ -9,6 +9,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from fedkd.core.faults import users_line
 from fedkd.core.messages import Job, Reply
+from fedkd.core.texts import shown_value
 
 ClientFn = Callable[[Job, int], Reply]
 
@@ -57,12 +58,9 @@ def attempt(client_fn: ClientFn, job: Job, client: int) -> Reply:
     """
     own = {client: job.personal[client]} if client in job.personal else {}
     try:
-        reply = client_fn(replace(job, personal=own), client)
+        return replace(_signed(client_fn(replace(job, personal=own), client), client), traceback="")
     except (Exception, SystemExit) as error:
         return Reply(client, error=located(error), traceback=_traceback(error))
-    if reply.client != client:
-        return Reply(client, error=f"ValueError: answered as client {reply.client}")
-    return reply
 
 
 def attempt_all(
@@ -76,9 +74,20 @@ def attempt_all(
         if not awaited():
             yield from (Reply(client, error="the round's time was over before this client's turn") for client in part)
         elif len(part) > 1 and isinstance(client_fn, CohortClientFn):
-            yield from client_fn.together(job, part)
+            yield from (
+                _signed(reply, client) for reply, client in zip(client_fn.together(job, part), part, strict=True)
+            )
         else:
             yield from (attempt(client_fn, job, client) for client in part)
+
+
+def _signed(reply: object, client: int) -> Reply:
+    """What a client answered, if it is a reply, and the client's own; else why it is not."""
+    if type(reply) is not Reply:
+        return Reply(client, error=f"ValueError: answered with {type(reply).__name__} instead of a reply")
+    if type(reply.client) is not int or reply.client != client:
+        return Reply(client, error=f"ValueError: answered as client {shown_value(reply.client)}")
+    return reply
 
 
 def _parts(client_fn: ClientFn, job: Job, clients: Sequence[int]) -> list[tuple[int, ...]]:

@@ -1,6 +1,7 @@
 """The client's part of an algorithm."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -8,7 +9,9 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from fedkd.client.context import ClientContext
+from fedkd.core.array_specs import ArraySpec
 from fedkd.core.messages import Arrays
+from fedkd.experiment import Experiment
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,13 @@ class ClientRule(ABC):
         name of an array.
         """
         return frozenset()
+
+    def arrays(self, experiment: Experiment, client: int, examples: int) -> Mapping[str, ArraySpec]:
+        """What ``Upload.arrays`` holds, by name, of a client that says it trains on ``examples`` samples.
+
+        The server refuses a reply with anything else in it, and one that lacks any of it.
+        """
+        return {}
 
     @abstractmethod
     def respond(self, context: ClientContext) -> Upload:

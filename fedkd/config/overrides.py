@@ -15,6 +15,8 @@ _COMMENT = re.compile(r"(^|\s)#")
 
 def parse_overrides(texts: Iterable[str]) -> dict[str, Any]:
     """The changes by path; raises ``ConfigError`` with every fault, such as one value that is set twice."""
+    if isinstance(texts, str):
+        raise ConfigError([f"overrides: must be a list of key.path=value, got {shown(texts)}; put it in brackets"])
     changes: dict[str, Any] = {}
     problems: list[str] = []
     for text in texts:

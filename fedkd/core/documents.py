@@ -14,7 +14,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from fedkd.core.errors import FolderError
-from fedkd.core.files import replace_file
+from fedkd.core.files import json_text, replace_file
 
 RUN, DIGEST = "run", "sha256"
 _WALL_TIMES = frozenset({"seconds", "wall_seconds"})
@@ -23,7 +23,7 @@ _LARGEST = 2**63
 
 def write_document(path: Path, content: Mapping[str, Any], run: str) -> None:
     """Write ``content``, which JSON can hold, atomically; raises ``RunError`` when that fails."""
-    document = json.loads(json.dumps(content)) | {RUN: run}
+    document = json.loads(json_text(content)) | {RUN: run}
     document[DIGEST] = _digest(document)
     replace_file(path, (json.dumps(document, indent=2, ensure_ascii=False) + "\n").encode())
 

@@ -10,6 +10,9 @@ from pathlib import Path
 from fedkd.core.errors import FedkdError, RunError
 
 _PACKAGE = Path(__file__).resolve().parents[1]
+_SHIPPED = tuple(
+    str(root / name) for root in (_PACKAGE / "shipped", _PACKAGE.parent) for name in ("strategies", "clients")
+)
 _INSTALLED = tuple(sysconfig.get_paths()[name] for name in ("stdlib", "purelib", "platlib"))
 _LOADERS = tuple(str(_PACKAGE / "core" / name) for name in ("faults.py", "plugin_files.py", "plugins.py"))
 
@@ -17,8 +20,8 @@ _LOADERS = tuple(str(_PACKAGE / "core" / name) for name in ("faults.py", "plugin
 def described(error: BaseException, origin: Path | None = None) -> str:
     """``FILE, line N: ValueError: message``, where the line is the last that was reached in the folder of ``origin``.
 
-    Without an ``origin``, in a file of the user's own; where there is none, in any but Python's and the loaders of
-    plug-ins.
+    Without an ``origin``, in a file of the user's own; where there is none, and fedkd itself refuses something, there
+    is no place before its words.
     """
     if isinstance(error, SyntaxError) and error.filename:
         return f"{error.filename}, line {error.lineno}: {type(error).__name__}: {error.msg}"
@@ -30,13 +33,23 @@ def described(error: BaseException, origin: Path | None = None) -> str:
         and not frame.filename.startswith("<")
         and frame.filename != importlib.__file__
     ]
-    if origin is not None:
-        found = [frame for frame in lines if Path(frame.filename).parent == origin.parent]
-    else:
-        found = [frame for frame in lines if _is_users(frame.filename)] or lines
-    if found:
-        return f"{found[-1].filename}, line {found[-1].lineno}: {text}"
+    frame = _beside(lines, origin) if origin is not None else _to_blame(lines)
+    if frame is not None:
+        return f"{frame.filename}, line {frame.lineno}: {text}"
     return text if origin is None else f"{origin}: {text}"
+
+
+def _beside(lines: list[traceback.FrameSummary], origin: Path) -> traceback.FrameSummary | None:
+    return next((frame for frame in reversed(lines) if Path(frame.filename).parent == origin.parent), None)
+
+
+def _to_blame(lines: list[traceback.FrameSummary]) -> traceback.FrameSummary | None:
+    """The last line of a user's own; where there is none, what fedkd itself refuses stands for itself."""
+    if users := [frame for frame in lines if _is_users(frame.filename)]:
+        return users[-1]
+    if not lines or lines[-1].filename.startswith(str(_PACKAGE)):
+        return None
+    return next((frame for frame in reversed(lines) if frame.filename.startswith(_SHIPPED)), lines[-1])
 
 
 def users_line(error: BaseException) -> str | None:
@@ -57,8 +70,8 @@ def told_by_line(what: str, raised: type[FedkdError] = RunError) -> Iterator[Non
     except (FedkdError, BrokenPipeError):
         raise
     except (Exception, SystemExit) as error:
-        raise raised(f"{what} ended with an error in {described(error)}; mend what is wrong there") from error
+        raise raised(f"{what} ended with an error: {described(error)}") from error
 
 
 def _is_users(file: str) -> bool:
-    return not file.startswith((str(_PACKAGE), *_INSTALLED))
+    return not file.startswith((str(_PACKAGE), *_SHIPPED, *_INSTALLED))

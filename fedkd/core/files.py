@@ -5,6 +5,7 @@ None of them follows a symbolic link out of the folder that it is meant for.
 
 import errno
 import json
+import math
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -114,7 +115,20 @@ def sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
+def json_text(content: Any, **layout: Any) -> str:
+    """Content as valid JSON, in which a number that is not finite is null; ``layout`` is as in ``json.dumps``."""
+    return json.dumps(_finite(content), allow_nan=False, **layout)
+
+
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Write a result atomically; raises ``RunError``."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    replace_file(path, (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode())
+    replace_file(path, (json_text(content, indent=1, ensure_ascii=False) + "\n").encode())
+
+
+def _finite(content: Any) -> Any:
+    if isinstance(content, float):
+        return content if math.isfinite(content) else None
+    if isinstance(content, Mapping):
+        return {key: _finite(value) for key, value in content.items()}
+    return [_finite(value) for value in content] if isinstance(content, list | tuple) else content

@@ -32,6 +32,9 @@ FEATURE_VALUES, FEATURE_LOGITS, FEATURE_LABELS = "features/values", "features/lo
 LOGIT_BOUND = 1e4
 """Largest absolute logit a report may hold; softmax saturates three orders of magnitude earlier."""
 
+PARAMETER_BOUND = 1e6
+"""Largest absolute parameter of a model that may travel; one that trains stays orders of magnitude below."""
+
 UNKNOWN_LABEL = -1
 """The label of a public sample whose class the server does not know."""
 
@@ -58,8 +61,8 @@ class ClientReport:
 
     ``logits`` are float32 and finite, one row per public sample it was asked about (none where the algorithm exchanges
     something else); ``mask`` is False where the client abstains (None: nowhere); ``examples`` is the number of private
-    training samples, 1 where clients do not tell; ``arrays`` is what else it sent, by name; ``sent`` the bytes of all
-    that; ``codes`` what stands for the logits in the message.
+    training samples that it claims, 1 where clients do not tell; ``arrays`` is what else it sent, by name, as its rule
+    declares; ``sent`` the bytes of all that; ``codes`` what stands for the logits in the message.
     """
 
     client: int
@@ -110,8 +113,9 @@ class Job:
     simulated client also measures itself (``Measurement``), with ``probe`` on the test samples too. ``state_dir`` is
     where clients keep what they need between rounds (None: nowhere); ``accepted`` is the last round of which each
     client's report was accepted (absent: none), at whose end it goes on; ``wants`` names the arrays that clients are to
-    send besides what their rule does. ``host`` never travels: whoever runs the client puts it in (None: clients are
-    asked for no secure sums).
+    send besides what their rule does; ``most_bytes`` is how many bytes the arrays of one reply may take (None: any
+    number). ``host`` and ``system_noise`` never travel: whoever runs the client puts them in (None: clients are asked
+    for no secure sums; False: noise comes from where the configuration says).
     """
 
     kind: str
@@ -124,7 +128,9 @@ class Job:
     state_dir: str | None = None
     accepted: Mapping[int, int] = field(default_factory=dict)
     wants: frozenset[str] = frozenset()
+    most_bytes: int | None = None
     host: Host | None = None
+    system_noise: bool = False
 
 
 @dataclass(frozen=True)
@@ -141,6 +147,12 @@ class Measurement:
     test_logits: npt.NDArray[Any] | None = None
     test_mask: npt.NDArray[Any] | None = None
     test_features: npt.NDArray[Any] | None = None
+
+    @property
+    def arrays(self) -> dict[str, Any]:
+        """What there is of its arrays, by the names of the fields; before it has been read, anything."""
+        named = {"test_logits": self.test_logits, "test_mask": self.test_mask, "test_features": self.test_features}
+        return {name: array for name, array in named.items() if array is not None}
 
 
 @dataclass(frozen=True)

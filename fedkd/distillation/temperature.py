@@ -10,7 +10,10 @@ from torch import Tensor
 
 from fedkd.core import plugins
 
-Temperature = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+LOWEST, HIGHEST = 1e-3, 1e4
+"""Temperatures between which the loss, which is multiplied by T², can be computed in float32."""
+
+Temperature = Annotated[float, Field(ge=LOWEST, le=HIGHEST)]
 """The type of an option that is a temperature."""
 
 

@@ -3,14 +3,13 @@
 import csv
 import hashlib
 import io
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
 from fedkd.core.errors import FolderError
-from fedkd.core.files import append, replace_end, replace_file
+from fedkd.core.files import append, json_text, replace_end, replace_file
 from fedkd.distillation.balanced_step import StepRow
 from fedkd.results.records import ClientRecord, RoundRecord
 
@@ -157,8 +156,8 @@ def round_lines(
     return {
         "clients.csv": _csv(_client_row(client) for client in clients),
         "distillation.csv": _csv(rows),
-        "rounds.jsonl": json.dumps(asdict(record)) + "\n",
-        "timings.jsonl": json.dumps({"round": record.round, "seconds": round(seconds, 3)}) + "\n",
+        "rounds.jsonl": json_text(asdict(record)) + "\n",
+        "timings.jsonl": json_text({"round": record.round, "seconds": round(seconds, 3)}) + "\n",
     }
 
 

@@ -20,7 +20,7 @@ class Tracebacks:
 
         Raises ``RunError`` when it cannot be written.
         """
-        if not reply.traceback:
+        if type(reply.traceback) is not str or not reply.traceback:
             return False
         name = f"round_{job.round:05d}" if job.kind == "round" else f"round_{job.round:05d}_{job.kind}"
         path = self.folder / f"{name}_client_{reply.client:06d}.txt"

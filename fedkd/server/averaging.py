@@ -1,12 +1,15 @@
 """Averages of the clients' parameters."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
+from jaxtyping import Float
+from torch import Tensor
 
-from fedkd.core.messages import Arrays, ClientReport, parameter_prefix
+from fedkd.core.messages import LOGIT_BOUND, Arrays, ClientReport, parameter_prefix
+from fedkd.experiment import Experiment
+from fedkd.models import predict
 
 
 def parameters_of(report: ClientReport, architecture: int) -> Arrays:
@@ -15,16 +18,20 @@ def parameters_of(report: ClientReport, architecture: int) -> Arrays:
     return {name.removeprefix(prefix): array for name, array in report.arrays.items() if name.startswith(prefix)}
 
 
-def parameter_fault(report: ClientReport, architecture: int, expected: Mapping[str, npt.NDArray[Any]]) -> str | None:
-    """What is wrong with the parameters of a report, against a state of the client's architecture; None if nothing."""
-    found = parameters_of(report, architecture)
-    if set(found) != set(expected):
-        return f"sent parameters {sorted(set(found) ^ set(expected))[:3]} too many or too few"
-    for name, array in found.items():
-        wanted = expected[name]
-        if array.shape != wanted.shape or array.dtype != wanted.dtype:
-            return f"parameter {name} must be {wanted.dtype} {wanted.shape}, got {array.dtype} {array.shape}"
-    return None
+def answers_of(
+    experiment: Experiment, report: ClientReport, inputs: Float[Tensor, "samples ..."]
+) -> Float[Tensor, "samples classes"]:
+    """The logits of the model whose parameters a client sent."""
+    architecture = experiment.architecture_of(report.client)
+    return predict(experiment.model(parameters_of(report, architecture), architecture), inputs)
+
+
+def answer_fault(logits: Float[Tensor, "samples classes"]) -> str | None:
+    """Why nobody can learn from a model with these answers, however good its parameters look; None if one can."""
+    # Compared so that NaN fails.
+    if bool((logits.abs() <= LOGIT_BOUND).all()):
+        return None
+    return f"the logits of its model on public samples must lie within ±{LOGIT_BOUND:g}, got others"
 
 
 def average_states(states: Sequence[Arrays], examples: Sequence[int]) -> Arrays:

@@ -52,15 +52,12 @@ def teacher_accuracy(experiment: Experiment, targets: Targets) -> float | None:
     return hit_rate(targets.teacher.log_probabilities[hidden], public.truth[known][hidden])
 
 
-def reports_on_test(
-    experiment: Experiment, reports: Sequence[ClientReport], measured: Mapping[int, Measurement]
-) -> dict[int, ClientReport]:
+def reports_on_test(reports: Sequence[ClientReport], measured: Mapping[int, Measurement]) -> dict[int, ClientReport]:
     """The valid clients' logits on the test samples, where they measured them."""
-    shape = (experiment.data.test_labels.numel(), experiment.data.classes)
     found = {}
     for report in reports:
         own = measured.get(report.client, Measurement())
-        if own.test_logits is not None and own.test_logits.shape == shape:
+        if own.test_logits is not None:
             found[report.client] = replace(
                 report,
                 logits=_tensor(own.test_logits),
@@ -69,16 +66,9 @@ def reports_on_test(
     return found
 
 
-def features_on_test(
-    experiment: Experiment, measured: Mapping[int, Measurement]
-) -> dict[int, Float[Tensor, "tests dims"]]:
+def features_on_test(measured: Mapping[int, Measurement]) -> dict[int, Float[Tensor, "tests dims"]]:
     """The clients' embeddings of the test samples, where they measured them."""
-    tests = experiment.data.test_labels.numel()
-    return {
-        client: _tensor(own.test_features)
-        for client, own in measured.items()
-        if own.test_features is not None and own.test_features.shape[0] == tests
-    }
+    return {client: _tensor(own.test_features) for client, own in measured.items() if own.test_features is not None}
 
 
 def _tensor(array: npt.NDArray[Any]) -> Tensor:

@@ -9,11 +9,14 @@ from pydantic import NonNegativeInt, TypeAdapter
 from torch import Tensor
 
 from fedkd.client.rule import ClientRule
+from fedkd.core.array_specs import ArraySpec
 from fedkd.core.coding.history import CodeHistory
 from fedkd.core.coding.types import Decoded
 from fedkd.core.messages import (
     ASKED,
     CONSENSUS,
+    FEATURE_VALUES,
+    LABEL_COUNTS,
     LABELS,
     LOGITS,
     PARAMETERS,
@@ -87,6 +90,34 @@ class Exchange:
     def accepted(self, clients: tuple[int, ...]) -> dict[int, int]:
         """The last round of which a client's report was accepted, for those of whom there is one."""
         return {client: self._accepted[client] for client in clients if client in self._accepted}
+
+    def arrays(self, job: Job, client: int, examples: int, asked: int) -> dict[str, ArraySpec]:
+        """What the arrays are that a client answers a job with which claims so many private samples.
+
+        It was asked about so many public samples.
+        """
+        classes = self._experiment.data.classes
+        specs = dict(self._rule.arrays(self._experiment, client, examples))
+        if self._rule.sends == LOGITS:
+            specs[LOGITS] = ArraySpec("uint8", (self._up.most_bytes(asked, classes),), shorter=True)
+        if LABEL_COUNTS in job.wants:
+            specs[LABEL_COUNTS] = ArraySpec("int32", (classes,), 0, examples, total=examples)
+        return specs
+
+    def measured(self, job: Job, client: int) -> dict[str, ArraySpec]:
+        """What the arrays are that a simulated client may have measured for a job, by the names of ``Measurement``."""
+        if not job.probe:
+            return {}
+        tests = self._experiment.data.test_labels.numel()
+        specs = {
+            "test_logits": ArraySpec("float32", (tests, self._experiment.data.classes), optional=True),
+            "test_mask": ArraySpec("bool", (tests,), optional=True),
+        }
+        sent = self._rule.arrays(self._experiment, client, 0)
+        if FEATURE_VALUES in sent:
+            width = sent[FEATURE_VALUES].shape[1]
+            specs["test_features"] = ArraySpec("float32", (tests, width), optional=True)
+        return specs
 
     def decode(self, client: int, data: bytes, asked: Int[Tensor, " asked"]) -> Decoded:
         """The logits in a client's message; raises ``ValueError`` when it is malformed."""

@@ -1,7 +1,7 @@
-"""Validation of what clients send, and the stack that an aggregator gets."""
+"""Reading what clients send, and the stack that an aggregator gets of it."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -11,6 +11,7 @@ from torch import Tensor
 
 from fedkd.aggregation.report_buffer import ReportBuffer, stack_views
 from fedkd.aggregation.types import ReportStack
+from fedkd.core.array_specs import ArraySpec, plain_arrays, read_arrays
 from fedkd.core.coding.types import Decoded
 from fedkd.core.messages import (
     LABEL_COUNTS,
@@ -22,6 +23,7 @@ from fedkd.core.messages import (
     Reply,
     traffic_of,
 )
+from fedkd.core.texts import shown, shown_value
 from fedkd.results.records import Failure
 
 
@@ -29,27 +31,26 @@ from fedkd.results.records import Failure
 class Expectation:
     """What a valid report of this round looks like.
 
-    ``decode`` turns a client's message into logits for the samples it was asked about, and raises ``ValueError`` when
-    it cannot; None when the algorithm exchanges no logits. ``wants`` are the arrays that the job asks for besides.
-    ``counted`` is False where clients do not tell how many samples they have; each then counts as one. ``fault`` says
-    what else is wrong with a report. ``tests`` is the number of test samples on which clients may have measured their
-    logits besides; ``keeps_codes`` is False where nobody needs the codes.
+    ``most_examples`` is how many private samples a client may claim, ``arrays`` what the arrays of a client that claims
+    so many have to be, ``measured`` those of a measurement. ``decode`` turns its message into logits for the samples it
+    was asked about, and raises ``ValueError`` when it cannot; None when the algorithm exchanges no logits. ``counted``
+    is False where clients do not tell how many samples they have; each then counts as one. ``fault`` says what else is
+    wrong with a report. ``tests`` is the number of test samples on which clients may have measured their logits
+    besides; ``keeps_codes`` is False where nobody needs the codes.
     """
 
     round: int
     clients: tuple[int, ...]
     classes: int
     public_digest: str
+    most_examples: Callable[[int], int]
+    arrays: Callable[[int, int], Mapping[str, ArraySpec]]
     decode: Callable[[int, bytes], Decoded] | None = None
-    wants: frozenset[str] = frozenset()
+    measured: Callable[[int], Mapping[str, ArraySpec]] = lambda client: {}
     counted: bool = True
     fault: Callable[[ClientReport], str | None] = lambda report: None
     tests: int = 0
     keeps_codes: bool = True
-
-
-class _MalformedError(ValueError):
-    """Why a report cannot be used."""
 
 
 @dataclass(frozen=True)
@@ -67,28 +68,35 @@ class Collected:
 def collect_reports(replies: Iterable[Reply], expected: Expectation) -> Collected:
     """What a round's replies come to.
 
-    A client that answers twice is dropped; an answer from a client that was not asked is a failure too. Replies are
-    read as they come and then let go; the logits of all reports lie in one block (``fedkd.aggregation.report_buffer``).
+    Here everything that a client sends is read, once: what comes out has the types it says, whatever went in, and a
+    reason is short and fit to be shown. A client that answers twice is dropped; an answer from a client that was not
+    asked is a failure too. Replies are read as they come and then let go; the logits of all reports lie in one block
+    (``fedkd.aggregation.report_buffer``).
     """
     asked = frozenset(expected.clients)
     shelf = ReportBuffer(sorted(asked), expected.tests)
     answers: Counter[int] = Counter()
     read: dict[int, ClientReport | Failure] = {}
     measured: dict[int, Measurement] = {}
+    nameless = 0
     for reply in replies:
+        if not names_client(reply):
+            nameless += 1
+            continue
         client = reply.client
         answers[client] += 1
         if client in asked and answers[client] == 1:
             try:
                 read[client], measured[client] = _read(reply, expected, shelf)
-            except _MalformedError as reason:
-                read[client] = Failure(client, str(reason))
+            except ValueError as reason:
+                read[client] = Failure(client, shown(str(reason)))
+    silence = f"sent nothing, or one of the {nameless} answers without a sender" if nameless else "sent nothing"
     for client in asked | set(answers):
         if client not in asked:
             read[client] = Failure(client, "answered without having been asked")
         elif answers[client] != 1:
             count = answers[client]
-            read[client] = Failure(client, f"sent {count} reports for one round" if count else "sent nothing")
+            read[client] = Failure(client, f"sent {count} reports for one round" if count else silence)
     found = [read[client] for client in sorted(read)]
     reports = [report for report in found if isinstance(report, ClientReport)]
     measured = {report.client: measured[report.client] for report in reports}
@@ -98,12 +106,47 @@ def collect_reports(replies: Iterable[Reply], expected: Expectation) -> Collecte
     return Collected(reports, tuple(each for each in found if isinstance(each, Failure)), measured)
 
 
+def names_client(reply: object) -> bool:
+    """Whether it is a reply, of somebody who could be a client."""
+    return type(reply) is Reply and type(reply.client) is int and 0 <= reply.client < 2**63
+
+
+def read_message(reply: Reply, most_bytes: int | None) -> Arrays:
+    """The arrays of a reply that a protocol reads further; raises ``ValueError`` for the reason why there are none."""
+    _require_success(reply)
+    arrays = plain_arrays(reply.arrays)
+    if most_bytes is not None and (size := sum(array.nbytes for array in arrays.values())) > most_bytes:
+        raise ValueError(f"sent {size} bytes, at most {most_bytes} were asked for")
+    return arrays
+
+
+def read_measurement(reply: Reply, specs: Mapping[str, ArraySpec]) -> Measurement:
+    """What a client measured, with arrays that are what ``specs`` say; raises ``ValueError`` for anything else."""
+    _require_success(reply)
+    if (found := reply.measured) is None:
+        return Measurement()
+    if type(found) is not Measurement:
+        raise ValueError(f"measured must be a measurement, got {type(found).__name__}")
+    for name, share in (("validation_accuracy", found.validation_accuracy), ("test_accuracy", found.test_accuracy)):
+        if share is not None and not (type(share) is float and 0.0 <= share <= 1.0):
+            raise ValueError(f"{name} must be a number from 0 to 1, got {shown_value(share)}")
+    arrays = read_arrays(found.arrays, specs)
+    logits, mask, features = (arrays.get(name) for name in ("test_logits", "test_mask", "test_features"))
+    return replace(found, test_logits=logits, test_mask=mask, test_features=features)
+
+
+def _require_success(reply: Reply) -> None:
+    if reply.error is not None:
+        raise ValueError(reply.error if type(reply.error) is str and reply.error else "failed without a reason in text")
+
+
 def stack_reports(
     reports: Sequence[ClientReport],
     labels: Int[Tensor, " samples"],
     *,
     round: int,
     generator: torch.Generator | None = None,
+    noise: np.random.Generator | None = None,
 ) -> ReportStack:
     """The reports as one stack; they must be valid, sorted by client id, and at least one."""
     if not reports:
@@ -122,24 +165,25 @@ def stack_reports(
         round=round,
         mask=mask,
         generator=generator,
+        noise=noise,
         label_counts=counts,
     )
 
 
 def _read(reply: Reply, expected: Expectation, shelf: ReportBuffer) -> tuple[ClientReport, Measurement]:
-    if reply.error is not None:
-        raise _MalformedError(reply.error)
-    if reply.round != expected.round:
-        raise _MalformedError(f"answered for round {reply.round}, not {expected.round}")
-    if reply.public_digest != expected.public_digest:
-        raise _MalformedError("answered on another public set")
-    examples = reply.examples if expected.counted else 1
-    if not isinstance(examples, int) or examples < 0:
-        raise _MalformedError(f"example count must be a whole number ≥ 0, got {examples!r}")
-    decoded = _decoded(reply, expected)
-    arrays, measured = _others(reply.arrays, expected), reply.measured or Measurement()
+    """The report in a reply, and what its client measured; raises ``ValueError`` with the reason why there is none."""
+    _require_success(reply)
+    if type(reply.round) is not int or reply.round != expected.round:
+        raise ValueError(f"answered for round {shown_value(reply.round)}, not {expected.round}")
+    if type(reply.public_digest) is not str or reply.public_digest != expected.public_digest:
+        raise ValueError("answered on another public set")
+    examples = _examples(reply, expected.most_examples(reply.client)) if expected.counted else 1
+    arrays = read_arrays(reply.arrays, expected.arrays(reply.client, examples))
+    measured = read_measurement(reply, expected.measured(reply.client))
+    traffic = traffic_of(arrays)
     logits, mask, codes = torch.zeros(0, expected.classes), None, None
-    if decoded is not None:
+    if expected.decode is not None:
+        decoded = _decoded(expected.decode, reply.client, arrays.pop(LOGITS).tobytes())
         logits, tests = shelf.put(reply.client, decoded.logits, measured.test_logits)
         measured = replace(measured, test_logits=tests)
         mask, codes = decoded.mask, decoded.codes if expected.keeps_codes else None
@@ -148,43 +192,27 @@ def _read(reply: Reply, expected: Expectation, shelf: ReportBuffer) -> tuple[Cli
         round=expected.round,
         logits=logits,
         examples=examples,
-        sent=traffic_of(reply.arrays),
+        sent=traffic,
         mask=mask,
         arrays=arrays,
         codes=codes,
     )
     if (reason := expected.fault(report)) is not None:
-        raise _MalformedError(reason)
+        raise ValueError(reason)
     return report, measured
 
 
-def _decoded(reply: Reply, expected: Expectation) -> Decoded | None:
-    if expected.decode is None:
-        return None
-    message = reply.arrays.get(LOGITS)
-    if message is None:
-        raise _MalformedError("sent no logits")
-    if message.dtype != np.uint8 or message.ndim != 1:
-        raise _MalformedError(f"logits must be a message of bytes, got {message.dtype} of shape {message.shape}")
+def _examples(reply: Reply, most: int) -> int:
+    if type(reply.examples) is not int or not 0 <= reply.examples <= most:
+        raise ValueError(f"example count must be a whole number from 0 to {most}, got {shown_value(reply.examples)}")
+    return reply.examples
+
+
+def _decoded(decode: Callable[[int, bytes], Decoded], client: int, message: bytes) -> Decoded:
     try:
-        decoded = expected.decode(reply.client, message.tobytes())
+        decoded = decode(client, message)
     except ValueError as error:
-        raise _MalformedError(f"logits: {error}") from error
+        raise ValueError(f"logits: {error}") from error
     if (largest := float(decoded.logits.abs().max()) if decoded.logits.numel() else 0.0) > LOGIT_BOUND:
-        raise _MalformedError(f"logits must lie within ±{LOGIT_BOUND:g}, got {largest:g}")
+        raise ValueError(f"logits must lie within ±{LOGIT_BOUND:g}, got {largest:g}")
     return decoded
-
-
-def _others(arrays: Arrays, expected: Expectation) -> Arrays:
-    """What a client sent besides logits."""
-    others = {name: array for name, array in arrays.items() if name != LOGITS}
-    for name, array in others.items():
-        if not (np.issubdtype(array.dtype, np.number) or array.dtype == np.bool_):
-            raise _MalformedError(f"{name} must be numbers, got {array.dtype}")
-        if np.issubdtype(array.dtype, np.inexact) and not np.isfinite(array).all():
-            raise _MalformedError(f"{name} must be finite, got NaN or infinity")
-    if LABEL_COUNTS in expected.wants:
-        counts = others.get(LABEL_COUNTS)
-        if counts is None or counts.shape != (expected.classes,) or counts.dtype.kind not in "iu" or (counts < 0).any():
-            raise _MalformedError(f"{LABEL_COUNTS} must be {expected.classes} counts ≥ 0, the teacher needs them")
-    return others

@@ -7,7 +7,6 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
 import torch
 from jaxtyping import Float
 from pydantic import ConfigDict, TypeAdapter, with_config
@@ -17,6 +16,7 @@ from fedkd.client.secure_terms import fixed_point_of, job_kind, terms_of
 from fedkd.core.errors import RunError
 from fedkd.core.files import replace_file, writing
 from fedkd.core.messages import Arrays, Job, Reply, Traffic
+from fedkd.core.texts import shown
 from fedkd.experiment import Experiment
 from fedkd.privacy.secure_noise import SecureNoise
 from fedkd.privacy.secure_sum import ProtocolError
@@ -25,12 +25,16 @@ from fedkd.privacy.secure_sum.messages import PREFIX, digest, named, number
 from fedkd.privacy.secure_sum.server import Answer, SecureServer
 from fedkd.privacy.secure_sum.terms import PHASES, Phase
 from fedkd.results.records import Failure, SecureDropout, SecureRecord
+from fedkd.server.reports import names_client, read_message
 
 RunJob = Callable[[Job, Sequence[int]], Iterable[Reply]]
 
 _WITHOUT_REPORT = PHASES[: PHASES.index("confirm")]
 """A client that drops out at one of these steps is not in the sum; at a later one it is."""
 
+_WORD_BYTES = 4
+_BYTES_PER_CLIENT = 1024
+"""Several times what a message says about one client: a sealed share, keys, a signature."""
 
 KEPT = 3
 """Sums kept: as many rounds as a run may go back to, and the one going on."""
@@ -191,6 +195,11 @@ def _digest(job: Job) -> str:
     return found.hexdigest()
 
 
+def secure_bytes(numbers: int, clients: int) -> int:
+    """The most bytes of any message of a secure sum of so many numbers over so many clients."""
+    return _WORD_BYTES * numbers + _BYTES_PER_CLIENT * (clients + 1)
+
+
 class _Post:
     """Carries requests to clients and answers back, and weighs them."""
 
@@ -217,14 +226,17 @@ class _Post:
             own = {client: {**self._job.personal.get(client, {}), **own.get(client, {})} for client in clients}
         job = replace(self._job, kind=job_kind(phase), parameters=common, personal=own, probe=False)
         for reply in self._run(job, clients):
-            if reply.error is not None:
-                yield reply.client, reply.error
+            if not names_client(reply):
                 continue
-            sent = {name: array for name, array in reply.arrays.items() if isinstance(array, np.ndarray)}
-            masked = _bytes({name: array for name, array in sent.items() if name == f"{PREFIX}masked"})
-            rest = _bytes(sent) - masked
+            try:
+                arrays = read_message(reply, job.most_bytes)
+            except ValueError as reason:
+                yield reply.client, shown(str(reason))
+                continue
+            masked = _bytes({name: array for name, array in arrays.items() if name == f"{PREFIX}masked"})
+            rest = _bytes(arrays) - masked
             self.sent[reply.client] = self.sent.get(reply.client, Traffic()) + Traffic(logits=masked, other=rest)
-            yield reply.client, reply.arrays
+            yield reply.client, arrays
 
 
 def _bytes(arrays: Arrays) -> int:

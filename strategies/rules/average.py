@@ -8,27 +8,33 @@ import torch
 from torch import nn
 
 from fedkd import StudentRule
+from fedkd.core.compute import fixed_threads
 from fedkd.core.messages import Arrays, ClientReport, parameter_prefix, state_arrays
 from fedkd.experiment import STUDENT, Experiment
-from fedkd.server.averaging import average_states, parameter_fault, parameters_of
+from fedkd.server.averaging import answer_fault, answers_of, average_states, parameters_of
 from fedkd.server.student_rule import RoundReports, ServerUpdate
+
+TRIED = 32
+"""Public samples on which a client's model is tried before it is averaged."""
 
 
 @dataclass
 class Average(StudentRule):
     """The student is the example-weighted mean of the clients' models (McMahan et al. 2017, arXiv 1602.05629, Alg. 1).
 
-    No public data, no teacher and no distillation. All clients need the student's architecture.
+    No teacher and no distillation; of the public samples a few serve to try a client's model, which is left out of the
+    average where its logits are beyond all bounds. All clients need the student's architecture.
     """
 
     needs: ClassVar[str] = "parameters"
     offers: ClassVar[frozenset[str]] = frozenset({"parameters"})
     teaches: ClassVar[bool] = False
 
+    _experiment: Experiment = field(init=False, repr=False)
     _student: nn.Module = field(init=False, repr=False)
 
     def begin(self, experiment: Experiment) -> None:
-        self._student = experiment.initial_model()
+        self._experiment, self._student = experiment, experiment.initial_model()
 
     @property
     def student(self) -> nn.Module:
@@ -39,7 +45,8 @@ class Average(StudentRule):
         return {prefix + name: array for name, array in state_arrays(self._student.state_dict()).items()}
 
     def fault(self, report: ClientReport) -> str | None:
-        return parameter_fault(report, STUDENT, state_arrays(self._student.state_dict()))
+        with fixed_threads(self._experiment.config.engine.server_threads):
+            return answer_fault(answers_of(self._experiment, report, self._experiment.resident.public.inputs[:TRIED]))
 
     def update(self, received: RoundReports) -> ServerUpdate:
         states = [parameters_of(report, STUDENT) for report in received.reports]

@@ -5,15 +5,15 @@ from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from fedkd import LogitAggregator, StudentRule, Teacher
+from fedkd.core.compute import fixed_threads
 from fedkd.core.messages import Arrays, ClientReport, parameter_prefix, state_arrays
 from fedkd.distillation.distiller import DistillationResult
 from fedkd.distillation.validation import Validation
 from fedkd.experiment import STUDENT, Experiment
-from fedkd.models import predict
-from fedkd.server.averaging import average_states, parameter_fault, parameters_of
+from fedkd.server.averaging import answer_fault, answers_of, average_states, parameters_of
 from fedkd.server.evaluation import teacher_accuracy_on_test
 from fedkd.server.setup import new_distiller, new_strategy, teacher_of
 from fedkd.server.student_rule import RoundReports, ServerUpdate
@@ -42,6 +42,8 @@ class AverageAndDistil(StudentRule):
     _experiment: Experiment = field(init=False, repr=False)
     _strategy: LogitAggregator = field(init=False, repr=False)
     _models: list[nn.Module] = field(init=False, repr=False)
+    _answers: dict[int, Tensor] = field(init=False, repr=False, default_factory=dict)
+    """Of a round's clients, what their models say on its public samples; from ``fault``, for ``update``."""
 
     def begin(self, experiment: Experiment) -> None:
         self._experiment, self._strategy = experiment, new_strategy(experiment)
@@ -64,8 +66,11 @@ class AverageAndDistil(StudentRule):
         }
 
     def fault(self, report: ClientReport) -> str | None:
-        architecture = self._experiment.architecture_of(report.client)
-        return parameter_fault(report, architecture, state_arrays(self._models[architecture].state_dict()))
+        experiment, public = self._experiment, self._experiment.resident.public
+        chosen = public.subset(experiment.config.data.public.round_size, experiment.config.seed, report.round)
+        with fixed_threads(experiment.config.engine.server_threads):
+            self._answers[report.client] = answers_of(experiment, report, public.inputs[chosen])
+        return answer_fault(self._answers[report.client])
 
     def update(self, received: RoundReports) -> ServerUpdate:
         public, chosen = self._experiment.resident.public, received.chosen
@@ -73,10 +78,20 @@ class AverageAndDistil(StudentRule):
         inputs = public.inputs[chosen]
         if received.probe:
             inputs = torch.cat([inputs, self._experiment.resident.test_inputs])
-        logits = torch.stack([predict(self._model_of(report), inputs) for report in received.reports])
+        known, self._answers = {} if received.probe else self._answers, {}
+        logits = torch.stack(
+            [
+                known[each.client] if each.client in known else answers_of(self._experiment, each, inputs)
+                for each in received.reports
+            ]
+        )
         asked = chosen.numel()
         reports = [replace(each, logits=own[:asked]) for each, own in zip(received.reports, logits, strict=True)]
-        tests = {each.client: replace(each, logits=own[asked:]) for each, own in zip(reports, logits, strict=True)}
+        tests = {
+            each.client: replace(each, logits=own[asked:])
+            for each, own in zip(reports, logits, strict=True)
+            if bool(torch.isfinite(own).all())
+        }
         ensemble = None
         if received.probe:
             ensemble = teacher_accuracy_on_test(
@@ -103,10 +118,6 @@ class AverageAndDistil(StudentRule):
     def _in_use(self) -> set[int]:
         """The architectures that clients have."""
         return {self._experiment.architecture_of(client) for client in range(self._experiment.config.clients.count)}
-
-    def _model_of(self, report: ClientReport) -> nn.Module:
-        architecture = self._experiment.architecture_of(report.client)
-        return self._experiment.model(parameters_of(report, architecture), architecture)
 
     def _average(self, received: RoundReports) -> None:
         for index, model in enumerate(self._models):

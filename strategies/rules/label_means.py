@@ -8,7 +8,7 @@ import numpy as np
 
 from fedkd import StudentRule
 from fedkd.core.errors import RunError
-from fedkd.core.messages import INCLUDED, MEANS, SIZES, Arrays, ClientReport
+from fedkd.core.messages import INCLUDED, MEANS, SIZES, Arrays
 from fedkd.experiment import Experiment
 from fedkd.server.student_rule import RoundReports, ServerUpdate
 
@@ -37,16 +37,6 @@ class LabelMeans(StudentRule):
 
     def personal(self, client: int) -> Arrays:
         return {INCLUDED: np.ones(1, dtype=np.uint8)} if client in self._included else {}
-
-    def fault(self, report: ClientReport) -> str | None:
-        means, sizes = report.arrays.get(MEANS), report.arrays.get(SIZES)
-        if means is None or means.ndim != 2 or means.shape[0] != self._classes:
-            return f"{MEANS} must be [{self._classes}, dims]"
-        if sizes is None or sizes.shape != (self._classes,) or sizes.dtype.kind not in "iu" or bool((sizes < 0).any()):
-            return f"{SIZES} must be {self._classes} counts ≥ 0"
-        if self._means and self._means[MEANS].shape != means.shape:
-            return f"{MEANS} must have {self._means[MEANS].shape[1]} columns like the others, got {means.shape[1]}"
-        return None
 
     def update(self, received: RoundReports) -> ServerUpdate:
         width = received.reports[0].arrays[MEANS].shape[1]

@@ -234,9 +234,8 @@ def test_the_command_tells_of_failed_cells_at_the_end_and_fails(
     done = CliRunner().invoke(cli.app, command(config, out))
     assert done.exit_code == cli.EXIT_RUN_FAILED
     assert "1 of 2 cells failed" in done.output
-    assert done.output.index("2/2  seed=1  student") < done.output.index(
-        "seed=0 failed: the run ended with an error in"
-    )
+    told = done.output.index("seed=0 failed: the run ended with an error: ")
+    assert done.output.index("2/2  seed=1  student") < told
 
 
 def test_inline_cells_start_no_ray(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from fedkd.config.describe import describe_keys
 from fedkd.config.load import load_config, parse_config, to_json, to_mapping
@@ -286,3 +288,18 @@ def test_a_shipped_name_that_is_nearly_right_is_told(name: str) -> None:
 def test_a_source_of_another_type_is_refused() -> None:
     with pytest.raises(ConfigError, match="must be a file, a name or a mapping, got 5"):
         load_config(5)  # type: ignore[arg-type]
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"])), st.floats(1e-30, 1e30), st.integers(0, 2**63 - 1))
+@settings(max_examples=100, deadline=None)
+def test_any_accepted_configuration_reads_back_as_itself(text: str, number: float, whole: int) -> None:
+    raw = {"seed": whole, "data": {"root": text}, "clients": {"learning_rate": number}, "strategy": {"ridge": number}}
+    config = load_config(raw)
+    found = parse_config(parse_yaml(dump_yaml(to_mapping(config))))
+    assert found == config
+    assert to_json(found) == to_json(config)
+
+
+def test_changes_are_a_list() -> None:
+    with pytest.raises(ConfigError, match=r"overrides: must be a list of key\.path=value, got 'rounds=2'"):
+        load_config({}, "rounds=2")

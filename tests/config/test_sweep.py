@@ -1,8 +1,10 @@
 """The cells of a sweep: how a grid is read, what the cells are called, and what is refused."""
 
+import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -35,10 +37,39 @@ def test_all_faults_of_a_grid_are_named() -> None:
     assert len(found.value.problems) == 3
 
 
+@pytest.mark.parametrize("text", ["1,x", "0-9", "1_0", "-1", "+1", "1.0", "", ",", "1,,2", "\u0661", "9" * 20, "true"])
+def test_what_is_no_list_of_seeds_is_refused(text: str) -> None:
+    with pytest.raises(ConfigError, match=r"--seeds: must be whole numbers from 0 on, got .*; write each of them"):
+        parse_seeds(text)
+
+
+@pytest.mark.parametrize(
+    ("grid", "seeds", "words"),
+    [
+        ({"rounds": 5}, (), "--grid rounds: must be a list of values, got 5"),
+        ({"strategy.name": "stacked"}, (), "--grid strategy.name: must be a list of values, got 'stacked'"),
+        ({"rounds": {1, 2}}, (), "--grid rounds: must be a list of values"),
+        ({"rounds..x": (1, 2)}, (), "a key is written with dots"),
+        ([("rounds", 1)], (), "--grid: must map keys to lists"),
+        ({}, 3, "--seeds: must be a list of values, got 3"),
+        ({}, range(10**9), "--grid: must give at most 10,000 cells, got 1,000,000,000"),
+        ({"seed.x": (1,)}, (1.5,), "seed: input should be a valid integer, got 1.5"),
+    ],
+)
+def test_a_grid_of_another_kind_is_refused(grid: Any, seeds: Any, words: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(words)):
+        cells_of(BASE, grid, seeds)[1].check()
+
+
+def test_arrays_are_lists_of_values() -> None:
+    grid: Any = {"data.partition.alpha": np.array([0.5, 1.0])}
+    cells, _ = cells_of(BASE, grid, range(2))
+    found = [(cell.config.data.partition.alpha, cell.config.seed) for cell in cells]
+    assert found == [(0.5, 0), (0.5, 1), (1.0, 0), (1.0, 1)]
+
+
 def test_seeds_are_whole_numbers() -> None:
     assert parse_seeds("3,0,12") == (3, 0, 12)
-    with pytest.raises(ConfigError, match="'1,x'"):
-        parse_seeds("1,x")
 
 
 def test_every_combination_is_the_configuration_that_run_would_make_of_it() -> None:

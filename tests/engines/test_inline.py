@@ -46,6 +46,16 @@ def test_answer_in_another_clients_name_is_refused() -> None:
     assert (reply.client, reply.error) == (0, "ValueError: answered as client 1")
 
 
+def test_what_is_no_reply_fails_its_own_client() -> None:
+    with InlineEngine(Workload(client_fn="tests.support.engine_performers:no_reply")) as engine:
+        replies = list(engine.run(Job("work", 1, "{}"), range(3)))
+    assert [(reply.client, reply.error) for reply in replies] == [
+        (0, "ValueError: answered with NoneType instead of a reply"),
+        (1, "ValueError: answered as client (1,)"),
+        (2, "ValueError: answered as client 2.0"),
+    ]
+
+
 def test_callers_thread_count_holds_between_clients_and_afterwards() -> None:
     before = torch.get_num_threads()
     torch.set_num_threads(2)

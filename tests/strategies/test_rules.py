@@ -29,7 +29,7 @@ from fedkd.engines.inline import InlineEngine
 from fedkd.experiment import Experiment
 from fedkd.models import hit_rate, predict
 from fedkd.results.directory import parameter_digest
-from fedkd.server.averaging import average_states, parameter_fault
+from fedkd.server.averaging import average_states
 from fedkd.server.student_rule import RoundReports, StudentRule
 from tests.support.federations import SMALL, experiment_of, federation
 
@@ -91,20 +91,11 @@ def test_the_student_becomes_the_mean_by_examples() -> None:
 
 
 @pytest.mark.parametrize("name", ["average", "average_and_distil"])
-def test_parameters_that_do_not_fit_are_faults(name: str) -> None:
+def test_a_model_whose_answers_are_beyond_all_bounds_is_a_fault(name: str) -> None:
     experiment = experiment_of()
     rule = begun(experiment, name)
-    good = constant(experiment, 0.0)
-    assert rule.fault(report(0, good)) is None
-    first = next(iter(good))
-    for bad, part in (
-        ({}, "too many or too few"),
-        (good | {parameter_prefix(0) + "extra": np.zeros(1)}, "extra"),
-        (good | {first: good[first][:-1]}, "must be float32 (8, 64), got float32 (7, 64)"),
-        (good | {first: good[first].astype(np.float64)}, "got float64"),
-    ):
-        assert part in str(rule.fault(report(0, bad)))
-    assert parameter_fault(report(0, good), 1, {}) is None, "of another architecture there is nothing in it"
+    assert rule.fault(report(0, constant(experiment, 0.1))) is None
+    assert "must lie within ±10000" in str(rule.fault(report(0, constant(experiment, 1e3))))
 
 
 def test_federated_averaging_as_an_algorithm_is_the_control() -> None:
@@ -232,24 +223,11 @@ def test_label_means_are_weighted_by_their_samples() -> None:
     assert (again.broadcast()[MEANS] == sent[MEANS]).all()
 
 
-def test_means_that_do_not_fit_are_faults() -> None:
+def test_means_of_several_widths_have_no_mean() -> None:
     rule = begun(experiment_of(), "label_means")
     good = means((0, 1.0, 2))
-    assert rule.fault(report(0, good)) is None
-    for name, array in (
-        (MEANS, np.zeros((9, 1))),
-        (SIZES, np.full(10, -1)),
-        (SIZES, np.zeros(10)),
-        (MEANS, np.zeros(10)),
-    ):
-        assert name in str(rule.fault(report(0, good | {name: array})))
-    assert MEANS in str(rule.fault(report(0, {SIZES: good[SIZES]})))
     with pytest.raises(RunError, match="give their models one width"):
         rule.update(answers(report(0, good), report(1, good | {MEANS: np.zeros((10, 2), np.float32)})))
-    rule.update(answers(report(0, good)))
-    assert "1 columns like the others, got 2" in str(
-        rule.fault(report(0, good | {MEANS: np.zeros((10, 2), np.float32)}))
-    )
 
 
 @pytest.mark.parametrize("client_rule", ["label_logits", "prototypes"])
@@ -298,18 +276,10 @@ def test_every_client_gets_the_answers_to_its_own_samples() -> None:
     assert (rule.personal(0)["server_logits"] == again.personal(0)["server_logits"]).all()
 
 
-def test_features_that_do_not_fit_are_faults() -> None:
+def test_features_of_no_sample_or_of_several_widths_are_of_no_use() -> None:
     rule = begun(experiment_of(), "features")
     good = features(1, 4)
     assert rule.fault(report(0, good, 4)) is None
-    bad = {
-        FEATURE_VALUES: (good[FEATURE_VALUES][:3], good[FEATURE_VALUES][0]),
-        FEATURE_LOGITS: (good[FEATURE_LOGITS][:, :9], good[FEATURE_LOGITS][:3]),
-        FEATURE_LABELS: (np.array([0, 1, 2, 10]), np.array([0, 1, 2, -1]), np.array([0])),
-    }
-    for name, arrays in bad.items():
-        for array in arrays:
-            assert name in str(rule.fault(report(0, good | {name: array}, 4)))
     assert FEATURE_VALUES in str(rule.fault(report(0, features(1, 0), 0)))
     with pytest.raises(RunError, match=r"got \[4, 8\]; give their models one width"):
         rule.update(answers(report(0, good, 4), report(1, features(1, 4, width=4), 4)))

@@ -4,6 +4,7 @@ import os
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -86,3 +87,12 @@ def mark_and_sleep(job: Job, client: int) -> Reply:
     Path(job.config, f"{client}.started").touch()
     time.sleep(3600)
     return Reply(client)
+
+
+def no_reply(job: Job, client: int) -> Any:
+    """Something else instead of a reply, or a reply of something that is no client."""
+    if client == 0:
+        return None
+    other = Reply(client)
+    object.__setattr__(other, "client", (client,) if client == 1 else float(client))
+    return other

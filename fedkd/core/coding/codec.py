@@ -126,6 +126,11 @@ class LogitCodec(ABC):
         mask = torch.from_numpy(frame.sent.copy()) if Flag.MASK in frame.flags else None
         return Decoded(torch.from_numpy(logits), mask, codes)
 
+    @final
+    def most_bytes(self, samples: int, classes: int) -> int:
+        """The most bytes of a message about ``samples`` samples, whatever it says."""
+        return 1 + packed_size(samples, bit_widths(self._alphabets(classes))) + packed_size(samples, (1,))
+
     def _alphabets(self, classes: int) -> tuple[int, ...]:
         if classes < 2:
             raise ValueError(f"classes must be at least 2, got {classes}")

@@ -49,6 +49,8 @@ def _perform(message: Message, context: Context, *, measured: bool) -> Message:
     begun = time.monotonic()
     try:
         job = in_simulation(cohort) if simulated() else at_home(cohort, context.node_config)
+        # What is released by a real node cannot be recomputed from the configuration.
+        job = replace(job, system_noise=not simulated())
         if not measured:
             job = replace(job, measure=False, probe=False)
         client_fn = load_client_fn(cohort.client_fn)
@@ -57,7 +59,7 @@ def _perform(message: Message, context: Context, *, measured: bool) -> Message:
     expiry = message.metadata.created_at + cohort.seconds
     with fixed_threads(cohort.threads):
         replies = list(attempt_all(client_fn, job, cohort.clients, awaited=lambda: time.time() < expiry))
-    content = encode_replies(replies, measured=measured)
+    content = encode_replies(replies, cohort.job.most_bytes, measured=measured)
     if time.monotonic() - begun > LONG_SECONDS:
         del replies
         release_memory()

@@ -157,7 +157,7 @@ class GridEngine:
         yield from advance()
         for message, cohort in self._messages(waiting, deadline):
             yield from advance()
-            replies = decode_replies(message, cohort.members, measured=self._measured)
+            replies = decode_replies(message, cohort.members, job.most_bytes, measured=self._measured)
             self._reply_bytes = max(self._reply_bytes, *(reply_bytes(reply) for reply in replies))
             yield from replies
         for cohort in (*waiting.values(), *queue):

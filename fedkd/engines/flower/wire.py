@@ -12,14 +12,27 @@ from typing import Any
 import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
 
+from fedkd.client.performer import describe
+from fedkd.core.array_specs import plain_arrays
 from fedkd.core.messages import Arrays, Job, Measurement, Reply
 from fedkd.core.packing import NDArray, pack, unpack
+from fedkd.core.texts import shown, shown_value
 
 COHORT_MESSAGE = "train.cohort"
 """Type of the messages that carry a cohort."""
 
 READY_MESSAGE = "query.ready"
 """Type of the messages that ask whether a worker can start working."""
+
+_UNBOUNDED = -1
+
+_ARRAY_ENVELOPE = 1_000
+"""Bytes that describe an array beside its elements, at most."""
+
+_DIGEST_CHARACTERS, _TRACEBACK_CHARACTERS = 1_000, 10_000
+
+_HEADER_CHARACTERS = 100_000
+"""What may be said of each client's reply beside its arrays: their layout, an error."""
 
 _PARAMETERS, _PERSONAL, _JOB, _ARRAYS, _REPLY = "parameters", "personal", "job", "arrays", "reply"
 _MEASURED, _MEASURED_ARRAYS = "measured", ("test_logits", "test_mask", "test_features")
@@ -95,9 +108,7 @@ def payload_bytes(arrays: Arrays) -> int:
 
 def reply_bytes(reply: Reply) -> int:
     """Bytes of all array elements of a reply."""
-    return payload_bytes(reply.arrays) + (
-        0 if reply.measured is None else payload_bytes(measured_arrays(reply.measured))
-    )
+    return payload_bytes(reply.arrays) + (0 if reply.measured is None else payload_bytes(reply.measured.arrays))
 
 
 def encode_parameters(parameters: Arrays) -> ArrayRecord:
@@ -133,6 +144,7 @@ def encode_cohort(cohort: Cohort, parameters: ArrayRecord | None = None) -> Reco
             "clients": list(cohort.clients),
             "accepted": [job.accepted.get(client, 0) for client in cohort.clients],
             "wants": sorted(job.wants),
+            "most_bytes": _UNBOUNDED if job.most_bytes is None else job.most_bytes,
             "layout": layout,
         }
     )
@@ -156,17 +168,19 @@ def decode_cohort(content: RecordDict) -> Cohort:
         state_dir=header["state_dir"] or None,
         accepted={client: round for client, round in zip(clients, header["accepted"], strict=True) if round > 0},
         wants=frozenset(header["wants"]),
+        most_bytes=None if header["most_bytes"] == _UNBOUNDED else header["most_bytes"],
     )
     key, memory = header["state_key"] or None, header["memory"] or None
     return Cohort(job, clients, header["client_fn"], header["seconds"], header["threads"], key, memory)
 
 
-def encode_replies(replies: Sequence[Reply], *, measured: bool = False) -> RecordDict:
-    """The content of a reply: what clients release, and what they ``measured`` only between parts of a simulator.
+def encode_replies(replies: Sequence[Reply], most_bytes: int | None = None, *, measured: bool = False) -> RecordDict:
+    """The content of a reply to a job with ``most_bytes``: what clients release, and what they ``measured`` only
+    between parts of a simulator.
 
-    A reply that cannot be serialised is replaced by its own error.
+    A reply that cannot travel is replaced by its own error.
     """
-    sendable = [_sendable(reply) for reply in replies]
+    sendable = [_sendable(reply if measured else replace(reply, measured=None), most_bytes) for reply in replies]
     arrays, layout = pack([reply.arrays for reply in sendable])
     header = ConfigRecord(
         {
@@ -182,44 +196,41 @@ def encode_replies(replies: Sequence[Reply], *, measured: bool = False) -> Recor
     content = RecordDict({_ARRAYS: _numbered(arrays), _REPLY: header})
     if measured:
         found = [reply.measured for reply in sendable]
-        arrays, header["measured_layout"] = pack([{} if own is None else measured_arrays(own) for own in found])
+        arrays, header["measured_layout"] = pack([{} if own is None else own.arrays for own in found])
         header["accuracies"] = json.dumps(
             [None if own is None else (own.validation_accuracy, own.test_accuracy) for own in found]
         )
-        header["tracebacks"] = [reply.traceback for reply in replies]
+        header["tracebacks"] = [reply.traceback for reply in sendable]
         content[_MEASURED] = _numbered(arrays)
     return content
 
 
-def measured_arrays(measured: Measurement) -> Arrays:
-    """The arrays of a measurement, by the names of its fields."""
-    named = {name: getattr(measured, name) for name in _MEASURED_ARRAYS}
-    return {name: array for name, array in named.items() if array is not None}
-
-
-def decode_replies(message: Message, clients: Sequence[int], *, measured: bool = False) -> list[Reply]:
-    """The replies of a cohort, in the order of ``clients``; what was ``measured`` is read only where that is asked for.
+def decode_replies(
+    message: Message, clients: Sequence[int], most_bytes: int | None = None, *, measured: bool = False
+) -> list[Reply]:
+    """The replies of a cohort to a job with ``most_bytes``, in the order of ``clients``; what was ``measured`` is read
+    only where that is asked for.
 
     Never raises: a reply that carries an error, or that is malformed, becomes an error of each of the clients.
     """
     if message.has_error():
         return failures(clients, message.error.reason or f"Flower error code {message.error.code}")
     try:
+        _check_size(message.content, len(clients), most_bytes)
         replies = _decode_replies(message.content, clients)
         return _with_measurements(replies, message.content) if measured else replies
     except Exception as error:  # whatever a foreign or damaged reply provokes must cost its own clients only
         return failures(clients, f"malformed reply: {type(error).__name__}: {error}")
 
 
-def decode_unaddressed_replies(message: Message) -> list[Reply]:
-    """The replies of a reply whose request is not at hand; none when it carries an error or is malformed."""
-    if message.has_error():
-        return []
+def answered_cohort(message: Message, cohorts: Iterable[tuple[int, ...]]) -> tuple[int, ...] | None:
+    """Which of the cohorts that its sender was asked for a reply answers for; None when that cannot be said."""
     try:
         header: Any = message.content.config_records[_REPLY]
-        return _decode_replies(message.content, list(header["clients"]))
-    except Exception:  # as in decode_reply; who was meant cannot be known, so the clients count as silent
-        return []
+        named = tuple(header["clients"])
+    except Exception:  # as in decode_replies
+        return None
+    return next((cohort for cohort in cohorts if cohort == named), None)
 
 
 def encode_metrics(metrics: Mapping[str, float | int | None]) -> MetricRecord:
@@ -253,11 +264,14 @@ def encode_ready_reply(error: str | None, claim: Claim = NO_CLAIM) -> RecordDict
 
 
 def decode_ready_reply(message: Message) -> str | None:
-    """Why the worker that sent ``message`` cannot work; None when it can."""
+    """Why the worker that sent ``message`` cannot work, as a text fit to be shown; None when it can."""
     if message.has_error():
-        return message.error.reason or f"Flower error code {message.error.code}"
-    header = message.content.config_records[_REPLY]
-    return str(header["error"]) if header["failed"] else None
+        return shown(message.error.reason or f"Flower error code {message.error.code}")
+    try:
+        header = message.content.config_records[_REPLY]
+        return shown(str(header["error"])) if header["failed"] else None
+    except KeyError as error:
+        return shown(f"malformed reply: {describe(error)}")
 
 
 def decode_claim(message: Message) -> Claim:
@@ -301,7 +315,7 @@ def _with_measurements(replies: list[Reply], content: RecordDict) -> list[Reply]
     arrays = unpack(_in_order(content.array_records[_MEASURED]), header["measured_layout"], len(replies))
     accuracies = json.loads(header["accuracies"])
     return [
-        replace(reply, measured=None if found is None else _measurement(found, own), traceback=traceback)
+        replace(reply, measured=None if found is None else _measurement(found, own), traceback=str(traceback))
         for reply, found, own, traceback in zip(replies, accuracies, arrays, header["tracebacks"], strict=True)
     ]
 
@@ -317,26 +331,60 @@ def _numbered(arrays: Sequence[NDArray]) -> ArrayRecord:
 
 
 def _in_order(record: ArrayRecord) -> list[NDArray]:
-    return [record[str(key)].numpy() for key in range(len(record))]
+    found = [record[str(key)].numpy() for key in range(len(record))]
+    if not all(type(array) is np.ndarray for array in found):
+        raise ValueError("an array is something else")
+    return found
 
 
-def _sendable(reply: Reply) -> Reply:
+def _check_size(content: RecordDict, clients: int, most_bytes: int | None) -> None:
+    """Raises ``ValueError`` for a reply that is larger than ``clients`` of them can be, before it is decoded."""
+    arrays = [len(array.data) for record in content.array_records.values() for array in record.values()]
+    if most_bytes is not None and sum(arrays) > (most := clients * most_bytes + len(arrays) * _ARRAY_ENVELOPE):
+        raise ValueError(f"{sum(arrays)} bytes of arrays, at most {most} were asked for")
+    length = sum(_characters(value) for record in content.config_records.values() for value in record.values())
+    if length > (most := (clients + 1) * _HEADER_CHARACTERS):
+        raise ValueError(f"{length} characters beside the arrays, at most {most} are allowed")
+
+
+def _characters(value: object) -> int:
+    if isinstance(value, str | bytes):
+        return len(value)
+    return sum(map(_characters, value)) if isinstance(value, list) else 0
+
+
+def _sendable(reply: Reply, most_bytes: int | None) -> Reply:
+    """The reply as it travels, or the reason why it cannot: one that could not be packed would harm its cohort."""
     try:
-        _check_arrays(reply.arrays)
-        for name in ("round", "examples"):
-            value = getattr(reply, name)
-            if value is not None and (type(value) is not int or not -(2**63) <= value < 2**63):
-                raise TypeError(f"{name} must be a whole number of 64 bits, got {value!r}")
-        if not isinstance(reply.public_digest, str | None):
-            raise TypeError(f"public_digest must be text, got {type(reply.public_digest).__name__}")
-    except TypeError as error:
-        return Reply(reply.client, error=f"TypeError: {error}")
+        if reply.error is not None:
+            return _failure(reply)
+        _check_content(reply, most_bytes)
+    except (TypeError, ValueError, RecursionError) as error:
+        return Reply(reply.client, error=shown(describe(error)))
     return reply
 
 
-def _check_arrays(arrays: Arrays) -> None:
-    for name, array in arrays.items():
-        if not isinstance(array, np.ndarray):
-            raise TypeError(f"array {name!r} must be a NumPy array, got {type(array).__name__}")
-        if array.dtype.hasobject:
-            raise TypeError(f"array {name!r} must have a numeric dtype, got {array.dtype}")
+def _failure(reply: Reply) -> Reply:
+    if type(reply.error) is not str:
+        raise ValueError(f"error must be text, got {type(reply.error).__name__}")
+    if type(reply.traceback) is not str or len(reply.traceback) > _TRACEBACK_CHARACTERS:
+        raise ValueError(f"traceback must be a text of at most {_TRACEBACK_CHARACTERS} characters")
+    return Reply(reply.client, error=shown(reply.error), traceback=reply.traceback)
+
+
+def _check_content(reply: Reply, most_bytes: int | None) -> None:
+    for name, number in (("round", reply.round), ("examples", reply.examples)):
+        if number is not None and (type(number) is not int or not -(2**63) <= number < 2**63):
+            raise ValueError(f"{name} must be a whole number of 64 bits, got {shown_value(number)}")
+    digest = reply.public_digest
+    if digest is not None and (type(digest) is not str or len(digest) > _DIGEST_CHARACTERS):
+        raise ValueError(f"public_digest must be a short text, got {shown_value(digest)}")
+    plain_arrays(reply.arrays)
+    if (own := reply.measured) is not None:
+        if type(own) is not Measurement:
+            raise ValueError(f"measured must be a measurement, got {type(own).__name__}")
+        plain_arrays(own.arrays)
+        if len(json.dumps((own.validation_accuracy, own.test_accuracy))) > _DIGEST_CHARACTERS:
+            raise ValueError("validation_accuracy and test_accuracy must be numbers")
+    if most_bytes is not None and (size := reply_bytes(reply)) > most_bytes:
+        raise ValueError(f"sent {size} bytes, at most {most_bytes} were asked for")

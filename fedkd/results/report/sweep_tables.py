@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from fedkd.config.sweep import Cell, value_text
-from fedkd.core.files import replace_file
+from fedkd.core.files import json_text, replace_file
 from fedkd.results.report.comparison import SWEEP_FILE, Group, group_of, in_order
 from fedkd.results.report.run_log import RunLog
 
@@ -89,7 +89,7 @@ def write_sweep(out: Path, result: SweepResult) -> None:
         ],
         "versions": next((each.log.summary["versions"] for each in result.cells if each.log and each.log.summary), {}),
     }
-    text = json.dumps(content, indent=1, ensure_ascii=False, default=str)
+    text = json_text(content, indent=1, ensure_ascii=False, default=str)
     replace_file(out / SWEEP_FILE, f"{text}\n".encode())
     table = io.StringIO(newline="")
     csv.writer(table).writerows(_rows(result))

@@ -132,3 +132,13 @@ def test_entropy_coding_shortens_skewed_reports_and_never_lengthens_others(metho
     noise = torch.rand(500, 16, generator=torch.Generator().manual_seed(0)) * 32 - 16
     codec = Quantise(of="logits", bits=8)
     assert with_compression(codec, method).encode(noise).data == codec.encode(noise).data
+
+
+@pytest.mark.parametrize("method", ["none", "zlib", "lzma"])
+@pytest.mark.parametrize("codec", [codec for codec, _ in CODECS], ids=repr)
+def test_no_message_is_longer_than_the_most_that_is_declared(codec: LogitCodec, method: str) -> None:
+    sender = with_compression(codec, method)
+    for samples in (1, 7, 30):
+        logits = reports(samples=samples, classes=5)
+        for mask in (None, torch.arange(samples) % 3 > 0):
+            assert len(sender.encode(logits, mask).data) <= sender.most_bytes(samples, 5)

@@ -1,5 +1,6 @@
 """Messages carry exactly what was put into them."""
 
+import io
 import json
 from dataclasses import replace
 from typing import Any
@@ -15,8 +16,11 @@ from hypothesis import strategies as st
 from fedkd.core.messages import Arrays, Job, Measurement, Reply
 from fedkd.engines.flower.wire import (
     COHORT_MESSAGE,
+    Claim,
     Cohort,
+    Partition,
     Ready,
+    decode_claim,
     decode_cohort,
     decode_ready,
     decode_ready_reply,
@@ -25,7 +29,6 @@ from fedkd.engines.flower.wire import (
     encode_ready,
     encode_ready_reply,
     encode_replies,
-    measured_arrays,
     payload_bytes,
 )
 
@@ -61,6 +64,7 @@ def test_job_keeps_parameters_exactly(dtype: str, shape: tuple[int, ...]) -> Non
     job = Job(
         "round", 7, '{"seed": 1}', parameters, measure=True, probe=True, state_dir="a/b", accepted={1: 6, 3: 2**40}
     )
+    job = replace(job, most_bytes=10)
     cohort = Cohort(job, (5, 1, 3), "package.module:function", 2.5, 4)
     decoded = decode_cohort(encode_cohort(cohort))
     assert_same(parameters, decoded.job.parameters)
@@ -87,7 +91,7 @@ outcome_lists = st.lists(
         st.none() | st.integers(0, 2**63 - 1),
         st.none() | st.integers(0, 2**63 - 1),
         st.none() | st.text(min_size=1, max_size=3),
-        st.none() | st.text(max_size=5),
+        st.none() | st.text("aäé→ ", max_size=5),
         st.none()
         | st.builds(
             Measurement,
@@ -105,12 +109,16 @@ def test_replies_survive_in_order_whatever_their_shapes(drawn: list[tuple[Any, .
     sent = [Reply(client, *rest) for client, rest in enumerate(drawn)]
     measured = decode_replies(message(encode_replies(sent, measured=True)), range(len(sent)), measured=True)
     for before, after, full in zip(sent, roundtrip(sent), measured, strict=True):
+        if not before.ok:
+            # Of a client that failed nothing else travels.
+            assert after == full == Reply(before.client, error=before.error)
+            continue
         assert_same(before.arrays, after.arrays)
         assert after == replace(before, arrays=after.arrays, measured=None)
         if before.measured is None or full.measured is None:
             assert full.measured is before.measured
             continue
-        assert_same(measured_arrays(before.measured), measured_arrays(full.measured))
+        assert_same(before.measured.arrays, full.measured.arrays)
         assert full.measured.validation_accuracy == before.measured.validation_accuracy
         assert full.measured.test_accuracy == before.measured.test_accuracy
 
@@ -190,23 +198,56 @@ def unchecked(**careless: Any) -> Reply:
     return reply
 
 
-@pytest.mark.parametrize(
-    "bad",
-    [
-        unchecked(arrays={"x": np.array([object()])}),
-        unchecked(arrays={"x": [1.0, 2.0]}),
-        unchecked(examples=10**30),
-        unchecked(examples=2.5),
-        unchecked(round=True),
-        unchecked(public_digest=object()),
-    ],
-)
-def test_what_cannot_be_sent_fails_its_own_client_only(bad: Reply) -> None:
-    first, second, third = roundtrip([Reply(0, {"x": np.ones(2)}), bad, Reply(2, {"x": np.zeros(2)})])
+def named(value: Any, name: Any = "x") -> Reply:
+    """A reply with one array, or what is no array."""
+    return unchecked(arrays={name: value})
+
+
+def measuring(**careless: Any) -> Reply:
+    measured = Measurement()
+    for name, value in careless.items():
+        object.__setattr__(measured, name, value)
+    return unchecked(measured=measured)
+
+
+UNSENDABLE: dict[str, tuple[Reply, str]] = {
+    "objects": (named(np.array([object()])), "ValueError: array 'x' must hold numbers"),
+    "a structure": (named(np.zeros(2, "i4,f4")), "ValueError: array 'x' must hold numbers"),
+    "dates": (named(np.zeros(2, "M8[s]")), "ValueError: array 'x' must hold numbers"),
+    "complex": (named(np.zeros(2, np.complex64)), "ValueError: array 'x' must hold numbers"),
+    "longdouble": (named(np.zeros(2, np.longdouble)), "at most 64 bits"),
+    "big-endian": (named(np.zeros(2, ">f4")), "this machine's byte order"),
+    "masked": (named(np.ma.zeros(2)), "ValueError: array 'x' must be a NumPy array, got Masked"),
+    "a list": (named([1.0, 2.0]), "ValueError: array 'x' must be a NumPy array, got list"),
+    "a name": (named(np.ones(2), ("x",)), "names of arrays must be text, got tuple"),
+    "too much": (named(np.zeros(2**17)), "sent 1048576 bytes, at most 1000000 were asked for"),
+    "a view of more than there is": (named(np.broadcast_to(0.0, 2**40)), "at most 1000000 were asked for"),
+    "a huge number": (unchecked(examples=10**5000), "ValueError: examples must be a whole number of 64 bits, got int"),
+    "a real number": (unchecked(examples=2.5), "ValueError: examples must be a whole number of 64 bits, got 2.5"),
+    "a NumPy number": (unchecked(round=np.int64(1)), "ValueError: round must be a whole number of 64 bits, got "),
+    "a truth": (unchecked(round=True), "ValueError: round must be a whole number of 64 bits, got True"),
+    "no digest": (unchecked(public_digest=object()), "ValueError: public_digest must be a short text"),
+    "a long digest": (unchecked(public_digest="x" * 10**6), "ValueError: public_digest must be a short text"),
+    "no measurement": (unchecked(measured={}), "ValueError: measured must be a measurement, got dict"),
+    "measured objects": (measuring(test_mask=np.array([object()])), "array 'test_mask' must hold numbers"),
+    "a measured object": (measuring(test_accuracy=object()), "TypeError: Object of type object is not JSON"),
+    "a long accuracy": (measuring(test_accuracy="9" * 10**6), "test_accuracy must be numbers"),
+    "much measured": (measuring(test_logits=np.zeros(2**17)), "sent 1048576 bytes, at most 1000000 were asked for"),
+    "an error that is no text": (unchecked(error=["no"]), "ValueError: error must be text, got list"),
+    "a long error": (unchecked(error="\x1b" * 10**6), "(999500 more characters)"),
+}
+
+
+@pytest.mark.parametrize("case", UNSENDABLE)
+def test_what_cannot_be_sent_fails_its_own_client_only(case: str) -> None:
+    bad, part = UNSENDABLE[case]
+    sent = [Reply(0, {"x": np.ones(2)}), bad, Reply(2, {"x": np.zeros(2)})]
+    content = encode_replies(sent, 10**6, measured=True)
+    first, second, third = decode_replies(message(content), [0, 1, 2], 10**6, measured=True)
     assert first.ok
     assert third.ok
-    assert second.error is not None
-    assert second.error.startswith("TypeError")
+    assert part in str(second.error)
+    assert len(str(second.error)) < 3_000
 
 
 def test_error_reply_is_an_error_of_each_client() -> None:
@@ -222,7 +263,7 @@ def damaged() -> list[RecordDict]:
     def fresh() -> RecordDict:
         return encode_replies([Reply(1, {"x": np.ones(2)}), Reply(2, {"x": np.ones(2)})])
 
-    wrong_clients, short, no_json, few_rows, no_array = (fresh() for _ in range(5))
+    wrong_clients, short, no_json, few_rows, no_array, deep, long, number = (fresh() for _ in range(8))
     stranger, too_long, negative = (fresh() for _ in range(3))
     header(wrong_clients)["clients"] = [1, 3]
     header(short)["errors"] = [""]
@@ -233,18 +274,42 @@ def damaged() -> list[RecordDict]:
     header(negative)["layout"] = json.dumps([["x", None, [3, -1]]])
     (record,) = no_array.array_records.values()
     record.clear()
-    garbage = fresh()
+    header(deep)["layout"] = "[" * 100_000
+    header(long)["errors"] = ["", "x" * 10**6]
+    header(number)["layout"] = json.dumps([["x", None, ["1"]]])
+    garbage, large, archive, claims = (fresh() for _ in range(4))
+    (record,) = large.array_records.values()
+    record["0"] = Array(np.zeros((2, 10_000)))
+    (record,) = archive.array_records.values()
+    zipped = io.BytesIO()
+    np.savez_compressed(zipped, x=np.zeros((2, 2)))
+    record["0"] = Array("float64", (2, 2), "numpy.ndarray", zipped.getvalue())
+    (record,) = claims.array_records.values()
+    claimed = io.BytesIO()
+    np.lib.format.write_array_header_1_0(claimed, {"descr": "<f8", "fortran_order": False, "shape": (2, 2**50)})
+    record["0"] = Array("float64", (2, 2**50), "numpy.ndarray", claimed.getvalue())
     (record,) = garbage.array_records.values()
     record["0"] = Array("float32", (2, 2), "numpy.ndarray", b"not an array")
     empty = [RecordDict(), RecordDict({"x": ArrayRecord()})]
-    return [*empty, wrong_clients, short, no_json, few_rows, stranger, too_long, negative, no_array, garbage]
+    lists = [wrong_clients, short, no_json, few_rows, stranger, too_long, negative, deep, long, number]
+    return [*empty, *lists, no_array, garbage, large, archive, claims]
 
 
 @pytest.mark.parametrize("content", damaged())
 def test_damaged_reply_costs_its_own_clients_only(content: RecordDict) -> None:
-    replies = decode_replies(message(content), [1, 2])
+    replies = decode_replies(message(content), [1, 2], 1_000)
     assert [reply.client for reply in replies] == [1, 2]
     assert all(reply.error is not None and reply.error.startswith("malformed reply") for reply in replies)
+
+
+def test_what_nodes_say_of_themselves_is_read_with_care() -> None:
+    assert "malformed reply" in str(decode_ready_reply(message(RecordDict())))
+    assert decode_ready_reply(message(encode_ready_reply("no\x1b[2J"))) == r"no\x1b[2J"
+    content = encode_ready_reply(None)
+    (header,) = content.config_records.values()
+    header["partition"], header["partitions"] = "0", 2.0
+    assert decode_claim(message(content)).partition == Partition(None, None)
+    assert decode_claim(message(encode_ready_reply(None, Claim(Partition(1, 2))))).partition == Partition(1, 2)
 
 
 def test_ready_question_and_answers() -> None:
