@@ -65,7 +65,7 @@ def judge_run(answer: Answer, folder: Path, before: Snapshot, out: str, *, names
 
 def check_meant(text: str) -> None:
     """Raise ``EscapedError`` where the text tells of an error that nobody raised on purpose: no case has own code."""
-    if "Traceback (most recent call last)" in text or "ended with an error in" in text:
+    if "Traceback (most recent call last)" in text or "ended with an error" in text:
         raise EscapedError(f"an error that nobody meant: {shortened(text[-600:], 600)}")
 
 
