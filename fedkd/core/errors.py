@@ -2,6 +2,9 @@
 
 from collections.abc import Sequence
 
+MOST_SHOWN = 30
+"""Problems of one configuration that somebody may still read at once."""
+
 
 class FedkdError(Exception):
     """Base of every error that is the user's to mend; the command line prints its message without a traceback."""
@@ -17,7 +20,10 @@ class ConfigError(FedkdError):
         self.problems = tuple(problems)
         count = len(self.problems)
         title = "1 problem" if count == 1 else f"{count} problems"
-        super().__init__(f"{title} in the configuration:\n" + "\n".join(f"  - {problem}" for problem in self.problems))
+        shown = [f"  - {problem}" for problem in self.problems[:MOST_SHOWN]]
+        if count > MOST_SHOWN:
+            shown.append(f"  and {count - MOST_SHOWN} more; correct these first")
+        super().__init__(f"{title} in the configuration:\n" + "\n".join(shown))
 
 
 class PluginError(FedkdError):
@@ -34,3 +40,7 @@ class RunError(FedkdError):
 
 class FolderError(RunError):
     """A folder that holds no run, or a file in it that is not what was written there."""
+
+
+class DivergedError(RunError, ValueError):
+    """Training that has led to numbers which are not finite."""

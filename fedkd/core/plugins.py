@@ -306,9 +306,10 @@ def _resolve_import(kind: PluginKind, name: str) -> type:
     base = kind.base_class()
     if not (inspect.isclass(cls) and issubclass(cls, base)):
         meant = nearest(class_name, (each.__name__ for each in _subclasses(kind, module)))
-        hint = f"; did you mean {meant!r}?" if meant is not None and meant != class_name else ""
+        known = meant is not None and meant != class_name
+        hint = f"did you mean {meant!r}?" if known else "name one, or derive it from that class"
         raise PluginError(
-            f"{kind.noun} {name!r}: {class_name} must be a subclass of {base.__name__} in {module_name}{hint}"
+            f"{kind.noun} {name!r}: {class_name} must be a subclass of {base.__name__} in {module_name}; {hint}"
         )
     if missing := sorted(getattr(cls, "__abstractmethods__", ())):
         raise PluginError(f"{kind.noun} {name!r}: {class_name} lacks {', '.join(missing)}; write what is missing")

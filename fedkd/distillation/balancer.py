@@ -9,6 +9,7 @@ from typing import Annotated, Any, ClassVar, Literal, final
 from pydantic import Field
 
 from fedkd.core import plugins
+from fedkd.core.errors import DivergedError
 from fedkd.distillation.geometry import GradientGeometry
 
 
@@ -94,10 +95,10 @@ def scaled(geometry: GradientGeometry) -> tuple[float, float, float]:
 def _check(geometry: GradientGeometry) -> None:
     values = (geometry.a, geometry.b, geometry.c, geometry.loss_dist, geometry.loss_cls)
     if not all(math.isfinite(value) for value in values):
-        raise ValueError(f"the geometry must be finite, got {geometry}; lower distillation.learning_rate")
+        raise DivergedError(f"the geometry must be finite, got {geometry}; lower distillation.learning_rate")
     slope = geometry.validation_slope
     if slope is not None and not math.isfinite(slope):
-        raise ValueError(f"validation_slope must be finite, got {slope}; lower distillation.learning_rate")
+        raise DivergedError(f"validation_slope must be finite, got {slope}; lower distillation.learning_rate")
     if geometry.a < 0 or geometry.c < 0:
         raise ValueError(f"a and c are squared norms and must be ≥ 0, got {geometry}")
 

@@ -7,6 +7,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from fedkd.core.errors import DivergedError
+
 
 @dataclass(frozen=True)
 class ValidationReport:
@@ -111,6 +113,6 @@ def _check_inputs(student: Tensor, teacher: Tensor, labels: Tensor) -> None:
         )
     for name, values in (("student_logits", student), ("teacher_log_probabilities", teacher)):
         if not bool(torch.isfinite(values).all()):
-            raise ValueError(f"{name} must be finite, got NaN or infinity; lower distillation.learning_rate")
+            raise DivergedError(f"{name} must be finite, got NaN or infinity; lower distillation.learning_rate")
     if bool(((labels < 0) | (labels >= classes)).any()):
         raise ValueError(f"labels must lie in [0, {classes - 1}]; leave out samples whose class is unknown")

@@ -70,6 +70,8 @@ def _attempt(setting: str, finished: bool, damage: Damage, draw: random.Random, 
     run = folder / _RUN
     shutil.copytree(source, run)
     files = sorted(path for path in run.rglob("*") if path.is_file() and path.suffix not in _NO_RESULT)
+    if finished:  # nobody reads how long rounds took, once all are done
+        files.remove(run / "timings.jsonl")
     path = draw.choice(files)
     what = f"{path.relative_to(run)} {damage(path, stranger / path.relative_to(run), draw)}"
     try:

@@ -118,7 +118,7 @@ def check_files(folder: Path) -> None:
         name = path.name
         if name.endswith(".partial"):
             raise NonsenseError(f"{name} was left behind")
-        if path.suffix in {".json", ".jsonl", ".csv"}:
+        if path.suffix in {".json", ".jsonl", ".csv"} and path.is_file():
             text = path.read_text(encoding="utf-8")
             for problem in _bad_numbers(path.suffix, text):
                 raise NonsenseError(f"{name}: {problem}")

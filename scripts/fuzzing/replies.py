@@ -94,7 +94,11 @@ def run(setting: str, lie: Lie, out: Path, step: int = 0) -> None:
     """Run a setting whose dishonest client lies in the job of that number; raises what the run does."""
     config = load_config(configuration(setting))
     with without_figures():
-        run_experiment(config, out, engine=lambda experiment: _OneLiar(build_engine(experiment), lie, step))
+        run_experiment(
+            config,
+            out,
+            engine=lambda experiment: _OneLiar(build_engine(experiment, memory=out / "client_state"), lie, step),
+        )
 
 
 Record = dict[str, Any]

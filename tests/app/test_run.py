@@ -254,3 +254,10 @@ def test_figures_that_cannot_be_drawn_are_told_of_and_end_nothing(
     assert {path.stem for path in (tmp_path / "run" / "plots").iterdir()} == {
         *("accuracy", "gradients", "decrease_curves", "taylor_fidelity")
     }
+
+
+def test_a_student_that_diverges_ends_the_run_with_a_remedy(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match=r"must be finite, .*; lower distillation\.learning_rate"):
+        run(tmp_path / "run", "distillation.learning_rate=1e16")
+    assert (tmp_path / "run/config.yaml").is_file()
+    assert not (tmp_path / "run/traceback.txt").exists()

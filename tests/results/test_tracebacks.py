@@ -9,6 +9,12 @@ from fedkd.results import tracebacks
 from fedkd.results.tracebacks import Tracebacks
 
 
+def test_a_step_of_a_secure_sum_has_a_file_of_its_own(tmp_path: Path) -> None:
+    kept = Tracebacks(tmp_path)
+    assert kept.keep(Job("secure/advertise", 1, "{}"), Reply(2, error="x", traceback="of 2"))
+    assert (kept.folder / "round_00001_secure_advertise_client_000002.txt").read_text() == "of 2"
+
+
 def test_as_many_are_kept_as_there_is_room_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tracebacks, "MOST", 2)
     kept = Tracebacks(tmp_path)

@@ -18,13 +18,14 @@ from typer.core import TyperCommand, TyperGroup
 
 from fedkd import __version__
 from fedkd.app.cli import keys
-from fedkd.core.errors import ConfigError, FedkdError, FolderError, PluginError
+from fedkd.core.errors import ConfigError, DataError, FedkdError, FolderError, PluginError
 from fedkd.core.faults import told_by_line
 from fedkd.core.files import checked_path
 from fedkd.core.wording import nearest, shown
 
 EXIT_RUN_FAILED = 1
 EXIT_BAD_INPUT = 2
+_BAD_INPUT = (ConfigError, DataError, FolderError, PluginError)
 EXIT_SIGNALLED = 128
 """Added to the number of the signal that ended a run, as shells expect: 130 for Ctrl-C, 143 for SIGTERM."""
 
@@ -290,7 +291,7 @@ def main() -> None:
         app()
     except FedkdError as error:
         typer.echo(f"Error: {error}", err=True)
-        sys.exit(EXIT_BAD_INPUT if isinstance(error, ConfigError | FolderError | PluginError) else EXIT_RUN_FAILED)
+        sys.exit(EXIT_BAD_INPUT if isinstance(error, _BAD_INPUT) else EXIT_RUN_FAILED)
     except BrokenPipeError:
         # The reader (head, less) has seen enough; keep the interpreter from complaining as it flushes.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -337,3 +337,16 @@ def test_version() -> None:
     from fedkd import __version__
 
     assert fedkd("--version").stdout.strip() == f"fedkd {__version__}"
+
+
+def test_data_that_are_not_there_are_bad_input(refused, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    (tmp_path / "empty").write_text("no folder")
+    assert "emnist is not in data.root" in refused(config=f"data: {{dataset: emnist, root: {tmp_path / 'empty'}}}")
+
+
+def test_of_very_many_faults_the_first_are_told(refused) -> None:  # type: ignore[no-untyped-def]
+    message = refused(config=f"distillation: {{balancer: {{name: step, values: {[2] * 500}}}}}")
+    assert "501 problems in the configuration" in message
+    assert "values.0: " in message
+    assert "values.40: " not in message
+    assert message.rstrip().endswith("and 471 more; correct these first")
