@@ -22,7 +22,7 @@ class Tracebacks:
         """
         if type(reply.traceback) is not str or not reply.traceback:
             return False
-        name = f"round_{job.round:05d}" if job.kind == "round" else f"round_{job.round:05d}_{job.kind}"
+        name = f"round_{job.round:05d}" if job.kind == "round" else f"round_{job.round:05d}_{job.kind.replace('/', '_')}"
         path = self.folder / f"{name}_client_{reply.client:06d}.txt"
         with writing(path):
             self.folder.mkdir(exist_ok=True)

@@ -22,3 +22,9 @@ def test_as_many_are_kept_as_there_is_room_for(tmp_path: Path, monkeypatch: pyte
     assert (kept.folder / "round_00003_client_000001.txt").read_text() == "of 1 \\ud800"
     assert (kept.folder / "round_00003_client_000002.txt").read_text() == "again"
     assert len(list(kept.folder.iterdir())) == 2
+
+
+def test_those_of_a_secure_sums_steps_have_files_of_their_own(tmp_path: Path) -> None:
+    kept = Tracebacks(tmp_path)
+    assert kept.keep(Job("secure/mask", 3, "{}"), Reply(1, error="x", traceback="of 1"))
+    assert [path.name for path in kept.folder.iterdir()] == ["round_00003_secure_mask_client_000001.txt"]
