@@ -23,7 +23,7 @@ from fedkd.core.plugins import PluginKind
 from fedkd.core.seeding import numpy_generator, torch_generator
 from fedkd.data import ExperimentData
 from fedkd.data.roles import prepare
-from fedkd.models import build_model, embeddings, training_bytes
+from fedkd.models import Trial, build_model, embeddings, placed, training_bytes, try_model
 from fedkd.privacy.mechanism import LogitMechanism
 
 STUDENT = 0
@@ -184,10 +184,21 @@ class Experiment:
                 self.data.classes,
                 torch_generator(self.config.seed, purpose=purpose),
             )
-            placed = model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-            self._skeletons[architecture] = placed
+            name = self.architectures[architecture].name
+            self._skeletons[architecture] = placed(model, name, self.data.shape, self.device)
         # A copy takes a fraction of the time that drawing the parameters does.
         return copy.deepcopy(self._skeletons[architecture])
+
+    def trial(self, architecture: int) -> Trial:
+        """What trying out a model of the architecture shows; raises ``PluginError`` where it does not work."""
+        if architecture not in self._trials:
+            model, name = self.initial_model(architecture), self.architectures[architecture].name
+            self._trials[architecture] = try_model(model, name, self.data.shape, self.data.classes)
+        return self._trials[architecture]
+
+    @cached_property
+    def _trials(self) -> dict[int, Trial]:
+        return {}
 
     @cached_property
     def _skeletons(self) -> dict[int, nn.Module]:

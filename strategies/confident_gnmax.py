@@ -10,12 +10,11 @@ from pydantic import Field
 from torch import Tensor
 
 from fedkd import LogitAggregator, ReportStack, ReportSum, Teacher
-from fedkd.aggregation.noise import noised
 from fedkd.aggregation.voting import cast_votes, vote_counts
 from fedkd.privacy.accounting import DpEvent, GaussianEvent
 from fedkd.privacy.guarantee import Guarantee, Release
 from fedkd.privacy.private import Private
-from fedkd.privacy.teacher_noise import SENSITIVITY, Noise, check_positive, vote_guarantee, vote_signal_to_noise
+from fedkd.privacy.teacher_noise import SENSITIVITY, Noise, check_positive, noised, vote_guarantee, vote_signal_to_noise
 
 
 @dataclass
@@ -57,9 +56,9 @@ class ConfidentGNMax(LogitAggregator, Private):
     def _confident(self, counts: Tensor, clients: int, reports: ReportStack | ReportSum) -> Teacher:
         self._check_fixed()
         samples, classes = counts.shape
-        reached = noised(counts.amax(dim=-1), self.threshold_noise, reports) >= self.threshold * clients
+        reached = noised(counts.amax(dim=-1), self.threshold_noise, reports.noise) >= self.threshold * clients
         answered = reached & (reached.cumsum(dim=0) <= self._most_answers(samples))
-        winners = torch.nn.functional.one_hot(noised(counts, self.noise, reports).argmax(dim=-1), classes).float()
+        winners = torch.nn.functional.one_hot(noised(counts, self.noise, reports.noise).argmax(dim=-1), classes).float()
         target = torch.where(answered.unsqueeze(-1), winners, torch.full_like(winners, 1 / classes))
         return Teacher.from_probabilities(target, sample_weight=answered.float())
 

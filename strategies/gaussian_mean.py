@@ -10,14 +10,13 @@ from pydantic import Field
 from torch import Tensor
 
 from fedkd import LogitAggregator, ReportStack, ReportSum, Teacher
-from fedkd.aggregation.noise import noised
 from fedkd.privacy.accounting import DpEvent, GaussianEvent
 from fedkd.privacy.calibration import fixed_noise
 from fedkd.privacy.clipping import clip_report, clip_vectors
 from fedkd.privacy.guarantee import Guarantee, Release, sensitivity_of_sum
 from fedkd.privacy.private import Private
 from fedkd.privacy.signal_to_noise import mean_sentence
-from fedkd.privacy.teacher_noise import Noise, check_positive, noise_option
+from fedkd.privacy.teacher_noise import Noise, check_positive, noise_option, noised
 
 
 @dataclass
@@ -66,7 +65,7 @@ class GaussianMean(LogitAggregator, Private):
         return (clip_vectors if self.per == "vector" else clip_report)(logits, self.clip)
 
     def _mean(self, total: Tensor, clients: int, reports: ReportStack | ReportSum) -> Teacher:
-        return Teacher.from_logits((noised(total, fixed_noise(self.noise, "noise"), reports) / clients).float())
+        return Teacher.from_logits((noised(total, fixed_noise(self.noise, "noise"), reports.noise) / clients).float())
 
     def guarantee(self, release: Release) -> Guarantee:
         return Guarantee(

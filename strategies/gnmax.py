@@ -8,13 +8,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from fedkd import LogitAggregator, ReportStack, ReportSum, Teacher
-from fedkd.aggregation.noise import noised
 from fedkd.aggregation.voting import cast_votes, vote_counts
 from fedkd.privacy.accounting import DpEvent, GaussianEvent
 from fedkd.privacy.calibration import fixed_noise
 from fedkd.privacy.guarantee import Guarantee, Release
 from fedkd.privacy.private import Private
-from fedkd.privacy.teacher_noise import SENSITIVITY, Noise, noise_option, vote_guarantee, vote_signal_to_noise
+from fedkd.privacy.teacher_noise import SENSITIVITY, Noise, noise_option, noised, vote_guarantee, vote_signal_to_noise
 
 
 @dataclass
@@ -50,7 +49,7 @@ class GNMax(LogitAggregator, Private):
         return self._winners(reports.total.double(), reports)
 
     def _winners(self, counts: Tensor, reports: ReportStack | ReportSum) -> Teacher:
-        winners = noised(counts, fixed_noise(self.noise, "noise"), reports).argmax(dim=-1)
+        winners = noised(counts, fixed_noise(self.noise, "noise"), reports.noise).argmax(dim=-1)
         return Teacher.from_probabilities(torch.nn.functional.one_hot(winners, counts.shape[-1]).float())
 
     def guarantee(self, release: Release) -> Guarantee:

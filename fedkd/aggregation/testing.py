@@ -8,6 +8,7 @@ import copy
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -59,6 +60,7 @@ def make_stack(
         clients=tuple(range(clients)),
         mask=mask,
         generator=torch.Generator().manual_seed(seed + 1),
+        noise=np.random.default_rng(seed + 1),
         label_counts=torch.randint(-10, 20, (clients, classes), generator=draw).clamp_min(0),
     )
 
@@ -77,6 +79,7 @@ def select_clients(stack: ReportStack, chosen: Sequence[int], *, relabel: bool =
         clients=stack.clients[: len(index)] if relabel else tuple(stack.clients[index] for index in index),
         label_counts=None if stack.label_counts is None else stack.label_counts[index],
         generator=_copy_generator(stack.generator),
+        noise=copy.deepcopy(stack.noise),
     )
 
 
@@ -243,7 +246,8 @@ def _check_sum(build: Build, stack: ReportStack, seed: int, tolerance: float) ->
     if not largest <= bound:
         raise PropertyError(name, case, f"a summand of {largest:g} exceeds summand_bound = {bound:g}")
     total = torch.stack(summands).sum(dim=0)
-    reports = ReportSum(total, len(summands), stack.labels, stack.round, _copy_generator(stack.generator))
+    draws = _copy_generator(stack.generator), copy.deepcopy(stack.noise)
+    reports = ReportSum(total, len(summands), stack.labels, stack.round, *draws)
     _compare(name, case, _aggregate(build(), _copy(stack), name, case), build().from_sum(reports), tolerance)
 
 
@@ -299,6 +303,7 @@ def _copy(stack: ReportStack) -> ReportStack:
         labels=stack.labels.clone(),
         mask=None if stack.mask is None else stack.mask.clone(),
         generator=_copy_generator(stack.generator),
+        noise=copy.deepcopy(stack.noise),
         label_counts=None if stack.label_counts is None else stack.label_counts.clone(),
     )
 

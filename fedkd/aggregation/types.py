@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
@@ -13,7 +14,8 @@ class ReportStack:
 
     ``examples`` are the clients' numbers of training samples, all 1 where a privacy mechanism keeps them from telling;
     ``mask`` is True where a client votes (None: everywhere); ``labels`` are ``UNKNOWN_LABEL`` (−1) where the server
-    does not know the class; ``generator`` is the round's own source of randomness for aggregators that draw;
+    does not know the class; ``generator`` is the round's own source of randomness for aggregators that draw, ``noise``
+    that of aggregators whose noise proves something (``fedkd.privacy.private.Private``), of this attempt alone;
     ``label_counts`` are the clients' private samples per class, for the aggregators that need them (else None).
     """
 
@@ -25,6 +27,7 @@ class ReportStack:
     mask: Bool[Tensor, "clients samples"] | None = None
     generator: torch.Generator | None = None
     label_counts: Int[Tensor, "clients classes"] | None = None
+    noise: np.random.Generator | None = None
 
     @property
     def probabilities(self) -> Float[Tensor, "clients samples classes"]:
@@ -44,8 +47,8 @@ class ReportStack:
 class ReportSum:
     """What an aggregator gets under secure aggregation: the sum of ``count`` clients' summands, and no client's own.
 
-    The summand is what the aggregator has each client make of its logits; ``labels``, ``round`` and ``generator`` are
-    as in ``ReportStack``.
+    The summand is what the aggregator has each client make of its logits; ``labels``, ``round``, ``generator`` and
+    ``noise`` are as in ``ReportStack``.
     """
 
     total: Float[Tensor, "samples classes"]
@@ -53,6 +56,7 @@ class ReportSum:
     labels: Int[Tensor, " samples"]
     round: int = 1
     generator: torch.Generator | None = None
+    noise: np.random.Generator | None = None
 
     @property
     def mean(self) -> Float[Tensor, "samples classes"]:

@@ -3,6 +3,7 @@
 import importlib.util
 from collections.abc import Iterator
 
+from fedkd.app.model_checks import model_faults
 from fedkd.app.secure_checks import check_secure_sum, secure_faults
 from fedkd.client.rule import ClientRule
 from fedkd.client.setup import attack_behaviour, client_rule, honest_behaviour
@@ -13,7 +14,7 @@ from fedkd.core.errors import ConfigError, PluginError
 from fedkd.core.faults import told_by_line
 from fedkd.core.messages import LOGITS, PARAMETERS
 from fedkd.experiment import Experiment
-from fedkd.privacy.private import Private, discloses
+from fedkd.privacy.private import EXAMPLES, Private, discloses
 from fedkd.server.privacy_budget import with_noise
 from fedkd.server.setup import new_strategy, new_student_rule, private_part_of
 from fedkd.server.student_rule import StudentRule
@@ -34,7 +35,7 @@ def check(config: ExperimentConfig, *, own_engine: bool = True) -> Experiment:
         experiment.data  # noqa: B018  # loaded here, for its faults are the configuration's as well
     except ConfigError as error:
         raise ConfigError([*problems, *error.problems]) from error
-    if problems:
+    if problems := [*problems, *model_faults(experiment)]:
         raise ConfigError(problems)
     experiment = with_noise(experiment)
     check_secure_sum(experiment)
@@ -155,7 +156,7 @@ def _privacy_faults(experiment: Experiment, client: ClientRule, student: Student
             f"which no proof covers, and privacy.mechanism is {name}; choose another strategy, or set "
             "privacy.mechanism=none"
         )
-    if student.teaches and strategy.needs_examples and not discloses(experiment.mechanism, "examples"):
+    if student.teaches and strategy.needs_examples and not discloses(experiment.mechanism, EXAMPLES):
         yield (
             f"strategy.name: {config.strategy.name} weights clients by how many samples they hold, and under "
             f"privacy.mechanism={name} they do not tell; choose another strategy, say mean_probabilities, or set "
@@ -187,9 +188,10 @@ def _uncovered(experiment: Experiment, client: ClientRule, mechanism: Private) -
     config = experiment.config
     name, rule = config.privacy.mechanism.name, config.clients.rule.name
     if client.sends not in mechanism.covers:
+        covered = " and ".join(sorted(mechanism.covers - {EXAMPLES}))
         yield (
-            f"privacy.mechanism: {name} covers {' and '.join(sorted(mechanism.covers))}, and clients.rule {rule} sends "
-            f"{client.sends}; choose a rule that sends what is covered, or set privacy.mechanism=none"
+            f"privacy.mechanism: {name} covers {covered}, and clients.rule {rule} sends {client.sends}; choose "
+            "a rule that sends what is covered, or set privacy.mechanism=none"
         )
     if client.abstains:
         yield (

@@ -7,6 +7,7 @@ import math
 import shlex
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -55,6 +56,7 @@ def _run(grid: Grid, keys: Mapping[str, Any]) -> None:
             f"{sys.executable}, in which this SuperLink was started, cannot run the app: {'; '.join(problems)}. "
             "Stop the SuperLink, and start it from the environment of fedkd"
         )
+    from flwr.superlink.grid import InMemoryGrid
     from rich.console import Console as RichConsole
 
     from fedkd.app.cli.console import ConsoleObserver
@@ -63,6 +65,8 @@ def _run(grid: Grid, keys: Mapping[str, Any]) -> None:
     from fedkd.results.directory import RunDirectory
 
     config, name = experiment_of(keys)
+    if not isinstance(grid, InMemoryGrid):
+        config = deployed(config)
     out, directory = run_folder(keys, name), directory_of(keys)
     console = RichConsole(width=COLUMNS, highlight=False)
     console.print(f"fedkd {__version__} in {_BUNDLE}, Python in {sys.prefix}", markup=False, soft_wrap=True)
@@ -81,6 +85,21 @@ def _run(grid: Grid, keys: Mapping[str, Any]) -> None:
             ),
             directory=directory,
         )
+
+
+def deployed(config: ExperimentConfig) -> ExperimentConfig:
+    """The experiment with noise from the operating system, where noise protects anybody: what real nodes release stays.
+
+    Where two parts would, it is left to the checks of the run to say so.
+    """
+    from fedkd.experiment import Experiment
+    from fedkd.server.setup import private_part_of
+
+    try:
+        private = private_part_of(Experiment.of(config)) is not None
+    except ValueError:
+        private = False
+    return replace(config, privacy=replace(config.privacy, entropy="system")) if private else config
 
 
 def experiment_of(keys: Mapping[str, Any]) -> tuple[ExperimentConfig, str]:

@@ -84,6 +84,7 @@ class FederatedDistillation(Strategy):
         state = {name: torch.from_numpy(array.copy()) for name, array in decode_parameters(arrays).items()}
         self._rule.student.load_state_dict(state)
         self._job = self._server.job(server_round)
+        self._server.charge(self._job)
         asked = self._server.sampled(server_round)
         by_threads: dict[int, list[int]] = {}
         for client in asked:

@@ -11,6 +11,7 @@ from pathlib import Path
 from fedkd.app import controls
 from fedkd.app.audit import _audit, audit_run
 from fedkd.app.checks import check, notices
+from fedkd.app.model_checks import model_remarks
 from fedkd.app.resume import check_changes
 from fedkd.app.summary import overview_of, summarise, versions
 from fedkd.client.setup import keeps_memory, keeps_state
@@ -91,7 +92,7 @@ def run_experiment(
     if resume and (summary := _finished(directory_of(out, config), config, observer, verbose)) is not None:
         return summary
     experiment = check(config, own_engine=engine is None)
-    for notice in notices(config):
+    for notice in (*notices(config), *model_remarks(experiment)):
         observer.noticed(notice)
     memory = RunDirectory(out).client_state
 
@@ -158,7 +159,7 @@ class _Run:
     ) -> None:
         self._experiment, self._directory, self._observer = experiment, directory, observer
         state_dir = str(directory.client_state.resolve()) if keeps_state(experiment) else None
-        self._server = Server.build(experiment, state_dir=state_dir, directory=keys)
+        self._server = Server.build(experiment, state_dir=state_dir, directory=keys, keep=directory.save_ledger)
         self._totals = Totals()
         self._states: dict[int, str] = {}
         self._started = time.monotonic()
@@ -260,17 +261,12 @@ class _Run:
         begun = time.monotonic()
         server, observer, probe = self._server, self._observer, round == self._experiment.config.rounds
         job = server.job(round, probe=probe)
-        server.charge(round)
-        if server.private is not None:
-            # On disk before a client is asked, for what is released cannot be taken back.
-            self._directory.save_ledger(server.ledger.state_dict())
         kept: list[int] = []
         try:
             result = server.run_round(
                 job,
                 lambda job, clients: self._observed(engine, job, clients, kept),
                 lambda done, total: observer.progress("distillation", done, total),
-                lambda: self._directory.save_ledger(server.ledger.state_dict()),
             )
         except RunError as error:
             if not kept:

@@ -20,11 +20,12 @@ from fedkd.aggregation.types import ReportStack
 from fedkd.audit.metrics import Confidence, best_epsilon_lower_bound
 from fedkd.audit.one_run import one_run_epsilon
 from fedkd.core.messages import UNKNOWN_LABEL
-from fedkd.core.seeding import SERVER, torch_generator
+from fedkd.core.seeding import SERVER
 from fedkd.privacy.dp_sgd import PrivateSchedule, train_privately
 from fedkd.privacy.mechanism import LogitMechanism, PrivateTraining
+from fedkd.privacy.noise import seeded_noise
 
-Stream = Callable[[int, int, int], torch.Generator]
+Stream = Callable[[int, int, int], np.random.Generator]
 """From a seed, a round and a client to the generator that the mechanism draws from."""
 
 CANARY, OTHER = 0, 1
@@ -45,19 +46,19 @@ class MechanismAudit:
         return bool(self.epsilon_lower_bound > epsilon)
 
 
-def client_stream(seed: int, round: int, client: int) -> torch.Generator:
-    """The generator of a client's mechanism, as a run has it."""
-    return torch_generator(seed, round=round, client=client, purpose="privacy mechanism")
+def client_stream(seed: int, round: int, client: int) -> np.random.Generator:
+    """The noise of a client's mechanism, in the first attempt of a run at each round."""
+    return seeded_noise(seed, round=round, client=client, purpose="privacy mechanism", attempt="audit")
 
 
-def training_stream(seed: int, round: int, client: int) -> torch.Generator:
-    """The generator of a client's local training, as a run has it."""
-    return torch_generator(seed, round=round, client=client, purpose="local training")
+def training_stream(seed: int, round: int, client: int) -> np.random.Generator:
+    """The noise of a client's private training, likewise."""
+    return seeded_noise(seed, round=round, client=client, purpose="private training", attempt="audit")
 
 
-def teacher_stream(seed: int, round: int, client: int) -> torch.Generator:
-    """The generator of a round's teacher, as a run has it."""
-    return torch_generator(seed, round=round, client=SERVER, purpose="teacher")
+def teacher_stream(seed: int, round: int, client: int) -> np.random.Generator:
+    """The noise of a round's teacher, likewise."""
+    return seeded_noise(seed, round=round, client=SERVER, purpose="teacher", attempt="audit")
 
 
 def audit_logit_mechanism(
@@ -129,7 +130,7 @@ def audit_teacher(
                 labels=torch.full((queries,), UNKNOWN_LABEL),
                 clients=tuple(range(clients)),
                 round=round,
-                generator=stream(trial, round, SERVER),
+                noise=stream(trial, round, SERVER),
             )
             target = teacher(stack).probabilities.double()
             total += turn * float((target[:, 0] - target[:, 1]).sum())

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
@@ -11,6 +12,8 @@ from fedkd.core.messages import Arrays, Consensus, parameter_prefix
 from fedkd.core.seeding import torch_generator
 from fedkd.experiment import Experiment
 from fedkd.models import predict
+from fedkd.privacy.mechanism import NoisyTraining
+from fedkd.privacy.noise import seeded_noise, system_noise
 
 MODEL = "model/"
 """Where a client's own model is among what it remembers."""
@@ -25,7 +28,8 @@ class ClientContext:
     name, which the rule may change; ``labels`` those of its training samples, for it to train on. ``trainer`` is what
     the client trains models with, called like ``fedkd.client.training.train``: on a GPU it may train those of many
     clients at once. Inputs are on the experiment's device, everything else on the CPU. ``stream`` names a repetition
-    that is to draw other random numbers.
+    that is to draw other random numbers. ``attempt`` names what the release follows from (``fedkd.privacy.attempts``);
+    with ``system_noise`` noise comes from the operating system, whatever the configuration says.
     """
 
     experiment: Experiment
@@ -38,6 +42,8 @@ class ClientContext:
     memory: dict[str, Tensor] = field(default_factory=dict)
     trainer: Trainer = train
     stream: str = ""
+    attempt: str = ""
+    system_noise: bool = False
 
     @property
     def inputs(self) -> Float[Tensor, "train ..."]:
@@ -76,7 +82,7 @@ class ClientContext:
             loss = cross_entropy
             if clients.logit_adjustment > 0:
                 loss = adjusted_cross_entropy(self.labels, self.experiment.data.classes, clients.logit_adjustment)
-        generator = self.generator("local training")
+        generator, private = self.generator("local training"), self.experiment.mechanism.training
         self.trainer(
             model,
             self.inputs,
@@ -85,7 +91,7 @@ class ClientContext:
             epochs=clients.epochs,
             generator=generator,
             loss=loss,
-            private=self.experiment.mechanism.training,
+            private=None if private is None else NoisyTraining(private, self.noise("private training")),
         )
         return model
 
@@ -93,7 +99,15 @@ class ClientContext:
         """The model's logits on the queries."""
         return predict(model, self.queries)
 
+    def noise(self, purpose: str) -> np.random.Generator:
+        """Where the noise of privacy comes from, for one purpose in this attempt at the round."""
+        config = self.experiment.config
+        if self.system_noise or config.privacy.entropy == "system":
+            return system_noise()
+        named = purpose + self.stream
+        return seeded_noise(config.seed, round=self.round, client=self.client, purpose=named, attempt=self.attempt)
+
     def generator(self, purpose: str) -> torch.Generator:
-        """This client's own randomness for one purpose in this round."""
+        """This client's own randomness for one purpose in this round; none of it hides anything."""
         seed, named = self.experiment.config.seed, purpose + self.stream
         return torch_generator(seed, round=self.round, client=self.client, purpose=named)

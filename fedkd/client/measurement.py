@@ -46,7 +46,7 @@ def measure(
 def _as_released(
     context: ClientContext, logits: Float[Tensor, "tests classes"], at_once: int
 ) -> Float[Tensor, "tests classes"]:
-    generator = context.generator("privacy mechanism on test images")
+    generator = context.noise("privacy mechanism on test images")
     mechanism = context.experiment.mechanism
     return torch.cat([mechanism.privatise(part, generator) for part in logits.split(at_once)])
 

@@ -1,17 +1,22 @@
 """What leaves a client in a round: one release, made here and nowhere else."""
 
+from collections.abc import Mapping
+
 import numpy as np
 from jaxtyping import Bool, Float
 from torch import Tensor
 
 from fedkd.client.context import ClientContext
 from fedkd.client.rule import Upload
+from fedkd.client.secure_terms import run_digest
 from fedkd.client.setup import asked_positions
 from fedkd.client.state import Notes
 from fedkd.core.coding.types import Encoded, Previous
-from fedkd.core.messages import LABEL_COUNTS, LOGITS, Job, Reply
+from fedkd.core.messages import LABEL_COUNTS, LOGITS, Consensus, Job, Reply
+from fedkd.experiment import Experiment
+from fedkd.privacy.attempts import name_of
 from fedkd.privacy.mechanism import LogitMechanism
-from fedkd.privacy.private import Private, discloses
+from fedkd.privacy.private import EXAMPLES, Private, discloses
 
 
 def release(context: ClientContext, upload: Upload, job: Job, notes: Notes) -> Reply:
@@ -36,9 +41,23 @@ def release(context: ClientContext, upload: Upload, job: Job, notes: Notes) -> R
         context.client,
         arrays,
         job.round,
-        examples=examples if discloses(mechanism, "examples") else None,
+        examples=examples if discloses(mechanism, EXAMPLES) else None,
         public_digest=data.public.digest,
     )
+
+
+def attempt_of(
+    experiment: Experiment, job: Job, client: int, memory: Mapping[str, Tensor], consensus: Consensus | None
+) -> str:
+    """The name of the client's release in a round: all that it was sent and remembers (``fedkd.privacy.attempts``).
+
+    Empty where no noise depends on it.
+    """
+    if not isinstance(experiment.mechanism, Private):
+        return ""
+    targets = None if consensus is None else (consensus.positions, consensus.log_probabilities, consensus.mask)
+    received = {**job.parameters, **job.personal.get(client, {})}
+    return name_of(run_digest(experiment), job.round, client, received, dict(memory), targets)
 
 
 def encoded_logits(
@@ -53,7 +72,7 @@ def encoded_logits(
 
 def private_logits(context: ClientContext, logits: Float[Tensor, "asked classes"]) -> Float[Tensor, "asked classes"]:
     """A round's logits after the mechanism."""
-    return context.experiment.mechanism.privatise(logits, context.generator("privacy mechanism"))
+    return context.experiment.mechanism.privatise(logits, context.noise("privacy mechanism"))
 
 
 def check_covered(mechanism: LogitMechanism, upload: Upload) -> None:

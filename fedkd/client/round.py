@@ -9,7 +9,7 @@ from torch import Tensor
 from fedkd.client.behaviour import ClientBehaviour
 from fedkd.client.context import ClientContext
 from fedkd.client.measurement import measure
-from fedkd.client.release import check_covered, private_logits, release
+from fedkd.client.release import attempt_of, check_covered, private_logits, release
 from fedkd.client.rule import ClientRule, Upload
 from fedkd.client.secure import perform_step
 from fedkd.client.secure_terms import is_secure
@@ -70,6 +70,8 @@ def prepare(
         memory=memory,
         trainer=trainer,
         stream=stream,
+        attempt=attempt_of(experiment, job, client, memory, consensus),
+        system_noise=job.system_noise,
     )
 
 

@@ -151,18 +151,13 @@ class SessionStore:
         before = [other for other in released if other.round == wanted.round]
         if not before or wanted in before:
             return
-        told = (
-            f"round {wanted.round} was unmasked before, over clients {list(before[-1].survivors)}, and a sum was asked "
-            f"for over {sorted(survivors)}, or with other reports"
-        )
+        told = f"round {wanted.round} was unmasked before, over clients {list(before[-1].survivors)}"
         if not noisy or any(other.attempt == wanted.attempt for other in before):
-            raise ProtocolError(
-                f"{told}; the difference of the two would tell of single ones. Bring those clients back"
-            )
+            raise ProtocolError(f"the difference of the two would tell of single ones: {told}; bring those back")
         if len(released) - len({other.round for other in released}) >= repeats:
             raise ProtocolError(
-                f"{told}; this client has repeated {repeats} sums of this run with new noise, as many as "
-                "privacy.secure_aggregation.repeats allows"
+                f"this client has repeated {repeats} sums of this run, as many as privacy.secure_aggregation.repeats "
+                f"allows: {told}"
             )
 
     def note_release(self, survivors: Collection[int]) -> None:

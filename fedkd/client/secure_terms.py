@@ -6,7 +6,7 @@ from pathlib import Path
 
 from fedkd.aggregation.strategy import LogitAggregator
 from fedkd.config.load import to_json
-from fedkd.config.schema import EngineConfig, ExperimentConfig, SecureAggregationConfig
+from fedkd.config.schema import AuditConfig, EngineConfig, ExperimentConfig, SecureAggregationConfig
 from fedkd.core import plugins
 from fedkd.core.errors import RunError
 from fedkd.core.messages import Host, Job
@@ -93,6 +93,7 @@ def run_digest(experiment: Experiment) -> bytes:
         controls=(),
         clients=replace(config.clients, min_reports=1),
         data=replace(config.data, root=None),
+        privacy=replace(config.privacy, audit=AuditConfig()),
         engine=replace(plain, device=config.engine.device, resources=config.engine.resources),
     )
     return hashlib.sha256(f"{to_json(same)}\n{experiment.data.public.digest}".encode()).digest()

@@ -9,11 +9,11 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from fedkd.config.schema import ClientsConfig
-from fedkd.core.compute import to_device
+from fedkd.core.compute import laid_out_for, to_device
 from fedkd.core.seeding import ambient_randomness
 from fedkd.models import batches, make_optimiser
 from fedkd.privacy.dp_sgd import PrivateSchedule, train_privately
-from fedkd.privacy.mechanism import PrivateTraining
+from fedkd.privacy.mechanism import NoisyTraining
 
 Loss = Callable[[nn.Module, Tensor, Tensor], Tensor]
 """From a model, a batch of inputs and its labels to the loss."""
@@ -75,7 +75,7 @@ class Trainer(Protocol):
         epochs: int,
         generator: torch.Generator,
         loss: Loss = cross_entropy,
-        private: PrivateTraining | None = None,
+        private: NoisyTraining | None = None,
     ) -> None: ...
 
 
@@ -88,7 +88,7 @@ def train(
     epochs: int,
     generator: torch.Generator,
     loss: Loss = cross_entropy,
-    private: PrivateTraining | None = None,
+    private: NoisyTraining | None = None,
 ) -> None:
     """Train ``model`` in place by ``loss``.
 
@@ -112,9 +112,9 @@ def train(
             inputs,
             labels,
             optimiser,
-            private,
+            private.training,
             PrivateSchedule(epochs, config.batch_size, config.proximal),
-            generator,
+            private.noise,
         )
         return
     anchor = [parameter.detach().clone() for parameter in model.parameters()] if config.proximal else []
@@ -125,7 +125,7 @@ def train(
     with ambient_randomness(generator):
         for _ in range(epochs):
             for batch in batches(everything, config.batch_size, generator):
-                batch_inputs = inputs[batch].contiguous(memory_format=torch.channels_last)
+                batch_inputs = laid_out_for(model, inputs[batch])
                 value = loss(model, batch_inputs, labels[batch])
                 optimiser.zero_grad()
                 value.backward()

@@ -23,7 +23,7 @@ from fedkd.client.training import Loss, SampleLoss, cross_entropy
 from fedkd.config.schema import ClientsConfig
 from fedkd.core.compute import to_device
 from fedkd.models import batch_sizes, batches, make_optimiser
-from fedkd.privacy.mechanism import PrivateTraining
+from fedkd.privacy.mechanism import NoisyTraining
 
 SAME_TRAINING = ("batch_size", "optimiser", "learning_rate", "momentum", "weight_decay", "proximal")
 """What clients of one stack have in common, of the section ``clients``."""
@@ -40,7 +40,7 @@ class Training:
     epochs: int
     generator: torch.Generator
     loss: Loss = cross_entropy
-    private: PrivateTraining | None = None
+    private: NoisyTraining | None = None
 
     @property
     def device(self) -> torch.device:

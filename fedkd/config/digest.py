@@ -10,8 +10,9 @@ from fedkd.config.schema import EngineConfig, ExperimentConfig
 def configuration_digest(config: ExperimentConfig) -> str:
     """SHA-256 over everything that an experiment asks of clients, as 64 hexadecimal digits.
 
-    Where the data lie and what does the work (``data.root``, ``engine``) are a machine's own affair, and not in it. The
-    number of rounds is: what a client gives away grows with it.
+    Where the data lie, what does the work and where noise comes from (``data.root``, ``engine``, ``privacy.entropy``)
+    are a machine's own affair, and not in it. The number of rounds is: what a client gives away grows with it.
     """
-    same = replace(config, data=replace(config.data, root=None), engine=EngineConfig())
+    data, privacy = replace(config.data, root=None), replace(config.privacy, entropy="seed")
+    same = replace(config, data=data, privacy=privacy, engine=EngineConfig())
     return hashlib.sha256(to_json(same).encode()).hexdigest()

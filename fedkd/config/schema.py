@@ -18,6 +18,7 @@ Threads = Annotated[int, Field(ge=1, le=1024)]
 Positive = Annotated[float, Field(gt=0, le=1e30)]
 NonNegative = Annotated[float, Field(ge=0, le=1e30)]
 Share = Annotated[float, Field(gt=0, le=1)]
+Entropy = Annotated[Literal["seed", "system"], Field(description="seed: it repeats; system: the real thing")]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 
 Control = Literal["public_only", "local_only", "fedavg", "centralised", "teacher_only"]
@@ -288,10 +289,7 @@ class SecureAggregationConfig:
             "with noise of its own, and charged; without noise none is given"
         ),
     ] = 3
-    entropy: Annotated[
-        Literal["seed", "system"],
-        Field(description="where secrets come from: seed (repeatable, for simulations) or system (the real thing)"),
-    ] = "seed"
+    entropy: Entropy = "seed"
 
 
 @dataclass(frozen=True)
@@ -334,7 +332,8 @@ class PrivacyConfig:
     mechanism: Annotated[PluginValue, Field(description="see `fedkd list mechanisms`")] = field(
         default_factory=lambda: Plugin("none")
     )
-    delta: Annotated[float, Field(gt=0, lt=1, description="δ at which ε is stated")] = 1e-5
+    delta: Annotated[float, Field(gt=0, lt=0.1, description="δ at which ε is stated; far below 1/n")] = 1e-5
+    entropy: Entropy = "seed"
     secure_aggregation: Annotated[
         SecureAggregationConfig | None,
         Field(description="null: the server sees every report; a section ({}: its defaults): only the reports' sum"),

@@ -2,6 +2,7 @@
 
 import ctypes
 import os
+import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 
@@ -42,6 +43,14 @@ def call_with(model: nn.Module, values: Mapping[str, Tensor], inputs: Tensor) ->
     }
     output: Tensor = functional_call(model, state, (inputs,), tie_weights=False)
     return output
+
+
+def failing_layer(model: nn.Module, error: BaseException) -> str:
+    """The innermost layer of the model in which it was raised, as ``Linear (head)``."""
+    names = {id(module): name for name, module in model.named_modules()}
+    inside = [frame.f_locals.get("self") for frame, _ in traceback.walk_tb(error.__traceback__)]
+    layers = [each for each in inside if id(each) in names]
+    return f"{type(layers[-1]).__name__} ({names[id(layers[-1])] or 'the model'})" if layers else "the model"
 
 
 @contextmanager

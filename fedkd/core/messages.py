@@ -114,7 +114,8 @@ class Job:
     where clients keep what they need between rounds (None: nowhere); ``accepted`` is the last round of which each
     client's report was accepted (absent: none), at whose end it goes on; ``wants`` names the arrays that clients are to
     send besides what their rule does; ``most_bytes`` is how many bytes the arrays of one reply may take (None: any
-    number). ``host`` never travels: whoever runs the client puts it in (None: clients are asked for no secure sums).
+    number). ``host`` and ``system_noise`` never travel: whoever runs the client puts them in (None: clients are asked
+    for no secure sums; False: noise comes from where the configuration says).
     """
 
     kind: str
@@ -129,6 +130,7 @@ class Job:
     wants: frozenset[str] = frozenset()
     most_bytes: int | None = None
     host: Host | None = None
+    system_noise: bool = False
 
 
 @dataclass(frozen=True)

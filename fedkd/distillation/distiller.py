@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from fedkd.aggregation.types import Teacher
 from fedkd.config.schema import DistillationConfig
-from fedkd.core.compute import to_device
+from fedkd.core.compute import laid_out_for, to_device
 from fedkd.core.messages import UNKNOWN_LABEL
 from fedkd.core.seeding import ambient_randomness, torch_generator
 from fedkd.distillation.augmentation import augment
@@ -297,7 +297,7 @@ class Distiller:
             group["lr"] = config.learning_rate * rise * fall
 
     def _logits(self, inputs: Tensor) -> Tensor:
-        logits: Tensor = self.student(to_device(inputs, self._device).contiguous(memory_format=torch.channels_last))
+        logits: Tensor = self.student(laid_out_for(self.student, to_device(inputs, self._device)))
         return logits
 
 

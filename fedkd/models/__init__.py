@@ -6,10 +6,12 @@ from fedkd.models._embedding import embed, embeddings
 from fedkd.models._optimise import batch_sizes, batches, make_optimiser
 from fedkd.models._predict import accuracy, hit_rate, predict
 from fedkd.models._profile import ModelProfile, profile, training_bytes
+from fedkd.models._trial import Trial, placed, try_model
 
 __all__ = [
     "Architecture",
     "ModelProfile",
+    "Trial",
     "Widths",
     "accuracy",
     "batch_sizes",
@@ -19,7 +21,9 @@ __all__ = [
     "embeddings",
     "hit_rate",
     "make_optimiser",
+    "placed",
     "predict",
     "profile",
     "training_bytes",
+    "try_model",
 ]

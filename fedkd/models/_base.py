@@ -22,5 +22,6 @@ class Architecture(ABC):
     def build(self, shape: tuple[int, int, int], classes: int) -> nn.Module:
         """A network from images ``[batch, *shape]`` (channels, height, width) to logits ``[batch, classes]``.
 
-        Its initial parameters do not matter: ``build_model`` draws them anew.
+        Its initial weights do not matter where ``build_model`` draws them anew: in convolutions and linear layers. What
+        else it draws from torch's global generator, or sets to one number, is kept. Loaded weights are refused.
         """

@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from fedkd.core.compute import to_device
+from fedkd.core.compute import laid_out_for, to_device
 from fedkd.core.errors import PluginError
 
 
@@ -37,10 +37,7 @@ def embeddings(
     device, training = next(model.parameters()).device, model.training
     model.eval()
     try:
-        parts = [
-            embed(model, to_device(part, device).contiguous(memory_format=torch.channels_last))
-            for part in inputs.split(batch)
-        ]
+        parts = [embed(model, laid_out_for(model, to_device(part, device))) for part in inputs.split(batch)]
     finally:
         model.train(training)
     return torch.cat([part.float() for part, _ in parts]).cpu(), torch.cat([part.float() for _, part in parts]).cpu()

@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from fedkd.core.compute import to_device
+from fedkd.core.compute import laid_out_for, to_device
 
 BATCH = 512
 CPU_BATCH = 128
@@ -19,7 +19,7 @@ def predict(model: nn.Module, inputs: Float[Tensor, "samples ..."]) -> Float[Ten
     model.eval()
     try:
         logits = [
-            model(to_device(batch, device).contiguous(memory_format=torch.channels_last)).float()
+            model(laid_out_for(model, to_device(batch, device))).float()
             for batch in inputs.split(CPU_BATCH if device.type == "cpu" else BATCH)
         ]
     finally:

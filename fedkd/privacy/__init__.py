@@ -1,7 +1,8 @@
 """Privacy: what happens to a client's data before anything leaves it, what that proves, and how it adds up.
 
-Noise is drawn from the experiment's seed and in floating point. That is right for measuring what privacy costs, and no
-protection of anybody's data: who knows the seed can take the noise off.
+Noise comes from generators of at least 128 bits (``fedkd.privacy.noise``), of the experiment's seed unless
+``privacy.entropy`` says otherwise: who knows the seed can take it off. ``docs/privacy.md`` says what floating point
+costs.
 """
 
 from fedkd.privacy.accounting import DpEvent, GaussianEvent, composed_epsilon, gaussian_epsilon

@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from fedkd.core.compute import laid_out_for
 from fedkd.core.seeding import ambient_randomness
 from fedkd.privacy.mechanism import PrivateTraining
+from fedkd.privacy.noise import gaussian
 from fedkd.privacy.per_sample import clipped_sum_of
 
 CHUNK = 128
@@ -43,7 +45,7 @@ def train_privately(
     optimiser: torch.optim.Optimizer,
     private: PrivateTraining,
     schedule: PrivateSchedule,
-    generator: torch.Generator,
+    generator: np.random.Generator,
 ) -> None:
     """Train ``model`` in place by cross-entropy and DP-SGD (Abadi et al. 2016, arXiv 1607.00133, Algorithm 1).
 
@@ -52,8 +54,8 @@ def train_privately(
     realised one, which is private) and handed to ``optimiser``. What it makes of that, momentum and weight decay
     included, is post-processing, as is FedProx's pull to the parameters at the call.
 
-    Sampling and noise come from ``generator`` alone. Raises ``ValueError`` for a model that cannot be trained so, such
-    as one with batch normalisation, and where there are no samples.
+    Sampling and noise come from ``generator`` alone, and noise is added in float64. Raises ``ValueError`` for a model
+    that cannot be trained so, such as one with batch normalisation, and where there are no samples.
     """
     if labels.numel() == 0:
         raise ValueError("labels must hold at least one sample; leave a client without samples out")
@@ -64,8 +66,8 @@ def train_privately(
     rate = sampling_rate(labels.numel(), schedule.batch_size)
     steps = private_steps(labels.numel(), schedule.batch_size, schedule.epochs)
     scale = private.noise_multiplier * private.clip_norm
-    # Dropout draws from a stream of its own, lest its masks repeat the numbers that noise is made of.
-    ambient = torch.Generator().manual_seed(int(torch.randint(2**62, (), generator=generator)))
+    # Dropout, which hides nothing, draws from a stream of its own: the layers know no other than torch's.
+    ambient = torch.Generator().manual_seed(int(generator.integers(2**63)))
     model.train()
     with ambient_randomness(ambient):
         for batch in poisson_batches(labels.numel(), rate, steps, generator):
@@ -75,8 +77,8 @@ def train_privately(
                 sums = clipped_sum(model, batch_inputs, labels[part].to(device), private.clip_norm)
                 torch._foreach_add_(total, sums)
             for index, parameter in enumerate(parameters):
-                noise = torch.randn(parameter.shape, generator=generator).to(device)
-                parameter.grad = total[index].add_(noise, alpha=scale).div_(rate * labels.numel())
+                noised = gaussian(parameter.shape, scale, generator).to(device).add_(total[index])
+                parameter.grad = noised.div_(rate * labels.numel()).to(parameter.dtype)
                 if anchor:
                     parameter.grad.add_(parameter.detach() - anchor[index], alpha=schedule.proximal)
             optimiser.step()
@@ -84,9 +86,8 @@ def train_privately(
 
 
 def poisson_batches(
-    samples: int, rate: float, steps: int, generator: torch.Generator
+    samples: int, rate: float, steps: int, generator: np.random.Generator
 ) -> Iterator[Int[Tensor, " batch"]]:
     """Per step the positions that are drawn, each on its own with probability ``rate``; there may be none."""
     for _ in range(steps):
-        drawn = torch.rand(samples, generator=generator, dtype=torch.float64) < rate
-        yield drawn.nonzero().squeeze(1)
+        yield torch.from_numpy(np.flatnonzero(generator.random(samples) < rate))

@@ -1,6 +1,7 @@
 """Who has given away how much so far."""
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from fedkd.privacy.accounting import DpEvent, GaussianEvent, composed_epsilon
@@ -8,28 +9,50 @@ from fedkd.privacy.accounting._compose import COARSE, upper_epsilon
 from fedkd.privacy.accounting._events import compress
 
 
+@dataclass
+class _Charge:
+    """What one attempt takes; ``attempt`` is None while it is not known of what it will release."""
+
+    event: DpEvent
+    attempt: str | None
+
+
 class PrivacyLedger:
     """Each client's releases over all rounds, and the ε they add up to.
 
-    Charge a round before anything of it is released, and save the ledger before the clients are asked: what was charged
-    stays charged, whether the client answers, fails, or the run is interrupted. A client pays only for rounds in which
-    it took part. Charging the same round and event again is free, because a repeated round draws the same numbers from
-    the same seed and so releases the same values; another event in the same round is charged on top.
+    Charge a round before anything of it is released, and save the ledger before that: what was charged stays charged,
+    whether the client answers, fails, or the run is interrupted. A client pays only for rounds in which it took part.
+    What is charged is an attempt (``fedkd.privacy.attempts``): charging the same one again is free, because it releases
+    the same values with the same noise; any other in the same round is charged on top.
 
     No amplification is claimed for the sampling of clients, whose choice the server knows. That of a client's own
     records counts where its event says so.
     """
 
     def __init__(self) -> None:
-        self._charges: dict[int, dict[int, list[tuple[DpEvent, str]]]] = {}
+        self._charges: dict[int, dict[int, list[_Charge]]] = {}
 
-    def charge(self, client: int, round: int, event: DpEvent, attempt: str = "") -> None:
-        """Note what ``round`` takes from ``client``, in the attempt of that name."""
+    def charge(self, client: int, round: int, event: DpEvent, attempt: str | None = None) -> None:
+        """Note what an attempt at ``round`` takes from ``client``.
+
+        With ``attempt`` None, where what it releases is known only once reports are in: one is owed, unless one was
+        charged before. The first attempt by name is then that one.
+        """
         if not event:
             raise ValueError("event must hold at least one release; what is not private has no place in a ledger")
         noted = self._charges.setdefault(client, {}).setdefault(round, [])
-        if (event, attempt) not in noted:
-            noted.append((event, attempt))
+        equal = [charge for charge in noted if charge.event == event]
+        if any(attempt in (None, charge.attempt) for charge in equal):
+            return
+        for charge in equal:
+            if charge.attempt is None:
+                charge.attempt = attempt
+                return
+        noted.append(_Charge(event, attempt))
+
+    def attempts(self, round: int) -> int:
+        """How many attempts at ``round`` were charged, to the client that has most of them."""
+        return max((len(rounds.get(round, ())) for rounds in self._charges.values()), default=0)
 
     @property
     def clients(self) -> tuple[int, ...]:
@@ -43,7 +66,7 @@ class PrivacyLedger:
     def composed(self, client: int) -> DpEvent:
         """Everything that ``client`` was charged, as one composition; empty for a client that was not."""
         rounds = self._charges.get(client, {})
-        return compress(part for events in rounds.values() for event, _ in events for part in event)
+        return compress(part for charges in rounds.values() for charge in charges for part in charge.event)
 
     def epsilon_of(self, client: int, delta: float) -> float:
         """ε of ``client`` at ``delta``; 0 for a client that was never charged."""
@@ -69,10 +92,15 @@ class PrivacyLedger:
         """All charges, of types that JSON has."""
         return {
             "charges": [
-                {"client": client, "round": round, "attempt": name, "event": [part.to_mapping() for part in event]}
+                {
+                    "client": client,
+                    "round": round,
+                    "attempt": charge.attempt,
+                    "event": [part.to_mapping() for part in charge.event],
+                }
                 for client, rounds in sorted(self._charges.items())
-                for round, events in sorted(rounds.items())
-                for event, name in events
+                for round, charges in sorted(rounds.items())
+                for charge in charges
             ]
         }
 
@@ -80,7 +108,8 @@ class PrivacyLedger:
         """Add what ``state_dict`` returned to what is there: nothing that was charged is ever taken back."""
         for entry in state["charges"]:
             event = tuple(GaussianEvent.from_mapping(part) for part in entry["event"])
-            self.charge(int(entry["client"]), int(entry["round"]), event, str(entry["attempt"]))
+            attempt = entry["attempt"]
+            self.charge(int(entry["client"]), int(entry["round"]), event, None if attempt is None else str(attempt))
 
 
 def largest_epsilon(compositions: Iterable[DpEvent], delta: float) -> float:

@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import final
 
-import torch
+import numpy as np
 from jaxtyping import Float
 from torch import Tensor
 
@@ -21,6 +21,14 @@ class PrivateTraining:
 
     noise_multiplier: float
     clip_norm: float
+
+
+@dataclass(frozen=True)
+class NoisyTraining:
+    """``training`` with the generator of its Poisson samples and its noise, which nothing else draws from."""
+
+    training: PrivateTraining
+    noise: np.random.Generator
 
 
 class LogitMechanism(ABC):
@@ -42,9 +50,9 @@ class LogitMechanism(ABC):
 
     @abstractmethod
     def privatise(
-        self, logits: Float[Tensor, "samples classes"], generator: torch.Generator
+        self, logits: Float[Tensor, "samples classes"], generator: np.random.Generator
     ) -> Float[Tensor, "samples classes"]:
-        """The logits to release in a round, all that the round releases, drawn with ``generator``."""
+        """The logits to release in a round, all that the round releases; noise comes from ``generator`` alone."""
 
     @final
     def epsilon(self, *, releases: int, delta: float, release: Release | None = None) -> float | None:

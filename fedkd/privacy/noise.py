@@ -36,4 +36,4 @@ def keyed_noise(key: bytes) -> np.random.Generator:
 
 def gaussian(shape: Sequence[int], deviation: float, generator: np.random.Generator) -> Float[Tensor, "..."]:
     """N(0, deviation²) in float64. The ziggurat behind it has tails to the end of what 53 bits can tell apart."""
-    return torch.from_numpy(generator.standard_normal(tuple(shape))) * deviation
+    return torch.from_numpy(generator.standard_normal(tuple(shape))).mul_(deviation)

@@ -11,6 +11,9 @@ from fedkd.privacy.guarantee import Guarantee, Release
 
 Part = TypeVar("Part", bound="Private")
 
+EXAMPLES = "examples"
+"""What ``Private.covers`` calls the number of a client's training samples."""
+
 
 class Private(ABC):
     """A logit mechanism or a teacher with a proof: what is protected, what a round costs, whether a signal is left.

@@ -3,9 +3,13 @@
 import math
 from typing import Annotated
 
+import numpy as np
+from jaxtyping import Float
 from pydantic import Field
+from torch import Tensor
 
 from fedkd.privacy.guarantee import Guarantee
+from fedkd.privacy.noise import gaussian
 
 Noise = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
@@ -58,3 +62,12 @@ def check_positive(name: str, value: float) -> None:
     """Raises ``ValueError`` for an option that must be finite and positive."""
     if not (value > 0 and math.isfinite(value)):
         raise ValueError(f"{name} must be finite and greater than 0, got {value}")
+
+
+def noised(
+    values: Float[Tensor, "..."], deviation: float, generator: np.random.Generator | None
+) -> Float[Tensor, "..."]:
+    """``values`` + N(0, deviation²), in float64; raises ``ValueError`` where there is nothing to draw from."""
+    if generator is None:
+        raise ValueError("a teacher with noise draws from its reports' noise, and they have none; pass noise=")
+    return values.double() + gaussian(values.shape, deviation, generator)

@@ -74,6 +74,7 @@ class RoundRecord:
     diagnosis: Diagnosis | None = None
     circumstances: Circumstances | None = None
     secure: SecureRecord | None = None
+    attempts: int | None = None
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,8 @@ from fedkd.experiment import Experiment
 from fedkd.privacy.guarantee import Release
 from fedkd.privacy.mechanism import LogitMechanism
 from fedkd.privacy.per_sample import clipped_sum_of
-from fedkd.privacy.preview import preview
+from fedkd.privacy.preview import preview, smallest_release
+from fedkd.privacy.private import Private
 from fedkd.server.setup import private_part_of
 
 UNPROTECTED_CONTROLS = ("local_only", "fedavg", "centralised")
@@ -69,6 +70,8 @@ def privacy_lines(experiment: Experiment) -> tuple[str, ...]:
     config, part = experiment.config, private_part_of(experiment)
     plan: Mapping[int, tuple[Release, int]] = {} if part is None else plan_of(experiment)
     lines = preview(part, plan, config.privacy.delta)
+    if part is not None and plan and (warning := _delta_warning(experiment, part, plan)) is not None:
+        lines = (*lines, warning)
     unprotected = [name for name in config.controls if name in UNPROTECTED_CONTROLS]
     if part is not None and unprotected:
         lines = (
@@ -77,6 +80,20 @@ def privacy_lines(experiment: Experiment) -> tuple[str, ...]:
             "and exist in a simulator only",
         )
     return lines
+
+
+def _delta_warning(experiment: Experiment, part: Private, plan: Mapping[int, tuple[Release, int]]) -> str | None:
+    """Why δ is too large to mean anything: a mechanism may then give away every so-many-th record or client whole."""
+    delta, smallest = experiment.config.privacy.delta, smallest_release(plan)
+    unit = part.guarantee(smallest).unit
+    count = smallest.examples if unit == "record" else experiment.config.clients.count
+    if delta < 1 / count:
+        return None
+    whose = f"{count} records of the smallest client" if unit == "record" else f"{count} clients"
+    return (
+        f"privacy: δ = {delta:g} is not below 1/{count}, for {whose}: giving one of them away would satisfy it; "
+        f"set privacy.delta to {0.1 / count:.0e} or less"
+    )
 
 
 def _untrainable(experiment: Experiment, mechanism: LogitMechanism) -> Iterator[str]:

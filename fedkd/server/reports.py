@@ -146,6 +146,7 @@ def stack_reports(
     *,
     round: int,
     generator: torch.Generator | None = None,
+    noise: np.random.Generator | None = None,
 ) -> ReportStack:
     """The reports as one stack; they must be valid, sorted by client id, and at least one."""
     if not reports:
@@ -164,6 +165,7 @@ def stack_reports(
         round=round,
         mask=mask,
         generator=generator,
+        noise=noise,
         label_counts=counts,
     )
 

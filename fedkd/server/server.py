@@ -19,18 +19,18 @@ from fedkd.distillation.balanced_step import StepRow
 from fedkd.distillation.diagnosis import ValidationReport, diagnose
 from fedkd.experiment import Experiment
 from fedkd.privacy.ledger import PrivacyLedger
-from fedkd.privacy.private import discloses
+from fedkd.privacy.private import EXAMPLES, Private, discloses
 from fedkd.privacy.secure_sum.identities import Directory
 from fedkd.results.records import ClientRecord, Failure, RoundRecord, SecureRecord
+from fedkd.server.accountant import Accountant, Keep
 from fedkd.server.circumstances import circumstances_of
 from fedkd.server.colluding_attackers import collude
 from fedkd.server.evaluation import accuracy_on_test, features_on_test, reports_on_test, validation_of
 from fedkd.server.exchange import Exchange
-from fedkd.server.privacy_budget import release_of
 from fedkd.server.reports import Expectation, collect_reports
 from fedkd.server.round_records import client_records, round_record
 from fedkd.server.secure_round import RunJob, secure_bytes, sum_once
-from fedkd.server.setup import new_strategy, new_student_rule, private_part_of, strategy_generator
+from fedkd.server.setup import new_strategy, new_student_rule, parts_of, strategy_generator, strategy_noise
 from fedkd.server.student_rule import RoundReports, StudentRule
 
 Progress = Callable[[int, int], None]
@@ -49,9 +49,9 @@ class RoundResult:
 class Server:
     """Sends out a round's work and turns the clients' replies into what the student rule makes of them.
 
-    ``state_dir`` is where simulated clients keep what they need between rounds. ``private`` is the part of the
-    experiment that has a proof, if there is one, and ``ledger`` what it has taken of each client's privacy.
-    ``directory`` has the public keys of a deployment's clients, for secure sums (None: a simulation's).
+    ``state_dir`` is where simulated clients keep what they need between rounds; ``keep`` writes down what was charged
+    of their privacy, before anything is released. ``directory`` has the public keys of a deployment's clients, for
+    secure sums (None: a simulation's).
     """
 
     def __init__(
@@ -61,6 +61,7 @@ class Server:
         *,
         state_dir: str | None = None,
         directory: Directory | None = None,
+        keep: Keep = lambda charges: None,
     ) -> None:
         self.experiment = experiment
         self.rule = rule
@@ -69,41 +70,47 @@ class Server:
         self._state_dir, self._directory = state_dir, directory
         self._consensus: Consensus | None = None
         self._last_report: ValidationReport | None = None
-        self.private = private_part_of(experiment)
+        self.accountant = Accountant(experiment, keep)
         counts = rule.teaches and new_strategy(experiment).needs_label_counts
         self._wants = frozenset({LABEL_COUNTS}) if counts else frozenset()
-        self.ledger = PrivacyLedger()
 
     @classmethod
     def build(
-        cls, experiment: Experiment, *, state_dir: str | None = None, directory: Directory | None = None
+        cls,
+        experiment: Experiment,
+        *,
+        state_dir: str | None = None,
+        directory: Directory | None = None,
+        keep: Keep = lambda charges: None,
     ) -> "Server":
         """The server that the configuration describes, before the first round."""
         rule = new_student_rule(experiment)
         rule.begin(experiment)
-        return cls(experiment, rule, state_dir=state_dir, directory=directory)
+        return cls(experiment, rule, state_dir=state_dir, directory=directory, keep=keep)
 
     def sampled(self, round: int) -> tuple[int, ...]:
         """The ids of the clients that take part in a round, in rising order."""
         return self.experiment.sampled(round)
 
     @property
+    def private(self) -> Private | None:
+        """The part of the experiment that has a proof, if there is one."""
+        return self.accountant.private
+
+    @property
     def accepted(self) -> Mapping[int, int]:
         """The last round of which a client's report was accepted, by client, for those of whom there is one."""
         return self._exchange.accepted(tuple(range(self.experiment.config.clients.count)))
 
-    def charge(self, round: int, attempt: int = 1) -> None:
-        """Note what a round takes of its clients' privacy, before anything is released.
+    @property
+    def ledger(self) -> PrivacyLedger:
+        """What that has taken of each client's privacy."""
+        return self.accountant.ledger
 
-        Does nothing where nothing is proved. Save the ledger before the clients are asked. Another ``attempt`` at a
-        secure sum, with other noise, is paid for beside the first.
-        """
-        if self.private is None:
-            return
-        asked = int(self.rule.to_ask(round, self._chosen(round)).sum())
-        for client in self.sampled(round):
-            event = self.private.dp_event(release_of(self.experiment, client, asked))
-            self.ledger.charge(client, round, event, attempt=f"sum {attempt}" if attempt > 1 else "")
+    def charge(self, job: Job) -> None:
+        """Charge what asking the round's clients takes of their privacy, and keep that, before they are asked."""
+        asked = int(self.rule.to_ask(job.round, self._chosen(job.round)).sum())
+        self.accountant.ask(job, self.sampled(job.round), asked)
 
     def job(self, round: int, *, probe: bool = False) -> Job:
         """What the clients are asked for in a round."""
@@ -135,21 +142,15 @@ class Server:
             for client in clients
         )
 
-    def run_round(
-        self,
-        job: Job,
-        run: RunJob,
-        progress: Progress = lambda done, total: None,
-        charged: Callable[[], None] = lambda: None,
-    ) -> RoundResult:
+    def run_round(self, job: Job, run: RunJob, progress: Progress = lambda done, total: None) -> RoundResult:
         """A whole round: ``run`` has some clients do a job, once, or once for each step of a secure sum.
 
-        ``charged`` is called when the ledger was charged beyond ``charge``, before more is released: save it then.
-        Raises ``RunError`` as ``finish_round`` does, or when a secure sum fails.
+        It is charged before that. Raises ``RunError`` as ``finish_round`` does, or when a secure sum fails.
         """
+        self.charge(job)
         if self.experiment.config.privacy.secure_aggregation is None:
             return self.finish_round(job, run(job, self.sampled(job.round)), progress)
-        return self._finish_securely(job, run, progress, charged)
+        return self._finish_securely(job, run, progress)
 
     def finish_round(
         self, job: Job, replies: Iterable[Reply], progress: Progress = lambda done, total: None
@@ -167,6 +168,7 @@ class Server:
         self._exchange.delivered()
         for report in reports:
             self._exchange.accept(report, asked)
+            self.accountant.accept(report.client)
         tests = reports_on_test(reports, measured)
         reports, tests = collude(self.experiment, job.round, reports, tests)
         rows = client_records(
@@ -176,30 +178,34 @@ class Server:
             {report.client: report.sent for report in reports},
             measured,
         )
+        self.accountant.combine(job.round, self.sampled(job.round), asked.numel(), parts_of(reports))
         features = features_on_test(measured)
         received = RoundReports(job.round, reports, chosen, asked, tests, features, progress, job.probe)
         return self._update(received, rows, [report.client for report in reports], failures=found.failures)
 
-    def _finish_securely(self, job: Job, run: RunJob, progress: Progress, charged: Callable[[], None]) -> RoundResult:
+    def _finish_securely(self, job: Job, run: RunJob, progress: Progress) -> RoundResult:
         """The round with nothing but the sum of its reports."""
-
-        def charge(attempt: int) -> None:
-            self.charge(job.round, attempt)
-            charged()
-
         public, chosen = self.experiment.data.public, self._chosen(job.round)
         asked = chosen[self.rule.to_ask(job.round, chosen)]
+
+        def charge(attempt: int) -> None:
+            self.accountant.sum(job.round, self.sampled(job.round), asked.numel(), attempt)
+
         result = sum_once(self.experiment, job, asked.numel(), run, self._directory, charge)
         self._exchange.delivered()
         nothing = torch.zeros(0, self.experiment.data.classes)
         for client in result.survivors:
             self._exchange.accept(ClientReport(client, job.round, nothing, examples=0), asked)
+            self.accountant.accept(client)
+        released = (result.survivors, result.total)
+        self.accountant.combine(job.round, self.sampled(job.round), asked.numel(), *released)
         summed = ReportSum(
             total=result.total,
             count=len(result.survivors),
             labels=public.labels[asked],
             round=job.round,
             generator=strategy_generator(self.experiment, job.round),
+            noise=strategy_noise(self.experiment, job.round, *released),
         )
         account = result.account
         received = {
@@ -255,7 +261,9 @@ class Server:
         )
         self._consensus, self._last_report = update.consensus, validation
         steps = () if update.distilled is None else update.distilled.rows
-        return RoundResult(replace(record, failures=failures, secure=secure), rows, steps, update.ensemble_accuracy)
+        attempts = self.accountant.attempts(received.round)
+        record = replace(record, failures=failures, secure=secure, attempts=attempts)
+        return RoundResult(record, rows, steps, update.ensemble_accuracy)
 
     def state_dict(self) -> dict[str, Any]:
         """Everything the next round depends on."""
@@ -264,7 +272,7 @@ class Server:
             "exchange": self._exchange.state_dict(),
             "consensus": None if self._consensus is None else vars(self._consensus),
             "validation": None if self._last_report is None else asdict(self._last_report),
-            "ledger": self.ledger.state_dict(),
+            "accountant": self.accountant.state_dict(),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -273,7 +281,7 @@ class Server:
         self._exchange.load_state_dict(state["exchange"])
         self._consensus = None if state["consensus"] is None else self._fitting(Consensus(**state["consensus"]))
         self._last_report = None if state["validation"] is None else ValidationReport(**state["validation"])
-        self.ledger.load_state_dict(state["ledger"])
+        self.accountant.load_state_dict(state["accountant"])
 
     def _fitting(self, consensus: Consensus) -> Consensus:
         """The targets; raises ``ValueError`` for those of other public samples or classes."""
@@ -301,7 +309,7 @@ class Server:
             lambda client, examples: self._exchange.arrays(job, client, examples, asked.numel()),
             decode=(lambda client, message: self._exchange.decode(client, message, asked)) if logits else None,
             measured=lambda client: self._exchange.measured(job, client),
-            counted=discloses(self.experiment.mechanism, "examples"),
+            counted=discloses(self.experiment.mechanism, EXAMPLES),
             fault=self.rule.fault,
             tests=data.test_labels.numel() if job.probe else 0,
             keeps_codes=self._exchange.keeps_codes,

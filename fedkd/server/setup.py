@@ -1,18 +1,23 @@
 """What the server works with, as the configuration describes it; the parts that keep a state are made anew."""
 
+import secrets
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from jaxtyping import Int
 from torch import Tensor, nn
 
 from fedkd.aggregation.strategy import LogitAggregator
 from fedkd.aggregation.types import Teacher
+from fedkd.client.secure_terms import run_digest
 from fedkd.core import plugins
 from fedkd.core.messages import ClientReport
-from fedkd.core.seeding import torch_generator
+from fedkd.core.seeding import SERVER, torch_generator
 from fedkd.distillation.distiller import Distiller
 from fedkd.experiment import Experiment
+from fedkd.privacy.attempts import Part, name_of
+from fedkd.privacy.noise import seeded_noise, system_noise
 from fedkd.privacy.preview import private_part
 from fedkd.privacy.private import Private
 from fedkd.server.reports import stack_reports
@@ -32,8 +37,31 @@ def new_strategy(experiment: Experiment) -> LogitAggregator:
 
 
 def strategy_generator(experiment: Experiment, round: int) -> torch.Generator:
-    """The randomness of strategies that draw, in one round."""
+    """The randomness of strategies that draw, in one round; none of it hides anything."""
     return torch_generator(experiment.config.seed, round=round, purpose="teacher")
+
+
+def attempt_name(experiment: Experiment, round: int, *released: Part) -> str:
+    """The name of an attempt at a round, with what is released in it (``fedkd.privacy.attempts``).
+
+    Where noise comes from the operating system no attempt is ever repeated, and each has a name of its own.
+    """
+    if experiment.config.privacy.entropy == "system":
+        return secrets.token_hex(32)
+    return name_of(run_digest(experiment), round, *released)
+
+
+def strategy_noise(experiment: Experiment, round: int, *released: Part) -> np.random.Generator:
+    """The noise of a strategy with a proof, for what is ``released`` with it and for nothing else."""
+    if experiment.config.privacy.entropy == "system":
+        return system_noise()
+    attempt = attempt_name(experiment, round, *released)
+    return seeded_noise(experiment.config.seed, round=round, client=SERVER, purpose="teacher", attempt=attempt)
+
+
+def parts_of(reports: Sequence[ClientReport]) -> list[Part]:
+    """What a strategy with a proof makes its teacher of."""
+    return [(report.client, report.logits, report.mask) for report in reports]
 
 
 def teacher_of(
@@ -46,7 +74,8 @@ def teacher_of(
 ) -> Teacher:
     """What a strategy makes of a round's reports, whose logits are on samples with these labels (−1: unknown)."""
     generator = strategy_generator(experiment, round)
-    return strategy(stack_reports(reports, labels, round=round, generator=generator))
+    noise = strategy_noise(experiment, round, parts_of(reports)) if isinstance(strategy, Private) else None
+    return strategy(stack_reports(reports, labels, round=round, generator=generator, noise=noise))
 
 
 def new_distiller(experiment: Experiment, student: nn.Module) -> Distiller:

@@ -14,6 +14,7 @@ from fedkd.core.seeding import torch_generator
 from fedkd.models import build_model
 from fedkd.privacy.dp_sgd import PrivateSchedule, train_privately
 from fedkd.privacy.mechanism import PrivateTraining
+from fedkd.privacy.noise import seeded_noise
 
 SAMPLES, BATCH, WARM_UP = 512, 32, 2
 PRIVATE = PrivateTraining(noise_multiplier=1.0, clip_norm=1.0)
@@ -65,8 +66,9 @@ def _plain(name: str) -> Side:
 
 
 def _private(name: str) -> Side:
-    model, optimiser, inputs, labels, draw = _problem(name)
-    return lambda: train_privately(model, inputs, labels, optimiser, PRIVATE, PrivateSchedule(1, BATCH), draw)
+    model, optimiser, inputs, labels, _ = _problem(name)
+    noise = seeded_noise(0, round=1, client=0, purpose="privacy benchmark", attempt="")
+    return lambda: train_privately(model, inputs, labels, optimiser, PRIVATE, PrivateSchedule(1, BATCH), noise)
 
 
 def _opacus(name: str) -> Side:

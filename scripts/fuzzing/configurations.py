@@ -7,8 +7,6 @@ from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from fedkd.config.describe import describe_keys
 from fedkd.config.load import load_config, to_mapping
 from fedkd.config.plugin_sections import PLUGIN_SECTIONS
@@ -129,7 +127,7 @@ def _attempt(target: Target, value: Any, folder: Path, *, by_file: bool, apart: 
         apart = apart and "\0" not in text and len(text) < 10_000
         changes.append(f"{target.path}={text}")
     path = folder / "experiment.yaml"
-    path.write_text(yaml.safe_dump(base, allow_unicode=True, sort_keys=False), encoding="utf-8", errors="surrogatepass")
+    path.write_text(tiny.block(base), encoding="utf-8", errors="surrogatepass")
     before, out = snapshot(folder), folder / OUT
     arguments = ["run", str(path), *changes, "--out", str(out)]
     if apart:

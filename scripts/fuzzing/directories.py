@@ -14,7 +14,7 @@ from fedkd.results.observer import Silent
 from fedkd.results.records import RoundRecord
 from fuzzing import command, tiny
 from fuzzing.damage import KINDS, Damage, resealed
-from fuzzing.oracle import BAD_INPUT, Snapshot, check_error, check_run, digest_of, snapshot
+from fuzzing.oracle import BAD_INPUT, Snapshot, check_error, check_meant, check_run, digest_of, snapshot
 from fuzzing.outcome import Case, NonsenseError, shortened
 from fuzzing.trial import once
 
@@ -76,7 +76,7 @@ def _attempt(setting: str, finished: bool, damage: Damage, draw: random.Random, 
         action = draw.choice([_resume, _resume, _resume, _report, _compare])
         return action(folder, run, setting, draw, covered=damage is resealed)
     except NonsenseError as error:
-        raise NonsenseError(f"{what}: {error}") from error
+        raise type(error)(f"{what}: {error}") from error
     except Exception as error:
         error.add_note(what)
         raise
@@ -141,6 +141,7 @@ def _check_refused(answer: command.Answer, run: Path, before: Snapshot, folder: 
     """Raise ``NonsenseError`` unless it was one clear error, and the directory is as it was."""
     if answer.status not in {1, BAD_INPUT}:
         raise NonsenseError(f"ended with status {answer.status}: {shortened(answer.text, 300)}")
+    check_meant(answer.text)
     check_error(answer.text, None)
     after = snapshot(folder)
     changed = sorted(name for name in after.keys() | before.keys() if after.get(name) != before.get(name))

@@ -42,6 +42,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         found.append(finished)
         if finished.outcome.verdict in FAULTS:
             print(described(finished), file=sys.stderr if asked.json else sys.stdout, flush=True)
+        if not asked.json and len(found) % 500 == 0:
+            print(f"{len(found)} tried, {time.monotonic() - begun:.0f} s", flush=True)
     result = summed_up(found, asked.seed, time.monotonic() - begun)
     if not asked.json:
         _print_families(found, families)

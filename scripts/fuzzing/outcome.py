@@ -34,6 +34,10 @@ class NonsenseError(Exception):
     """Something that a sound program would not have done; the message says what."""
 
 
+class EscapedError(NonsenseError):
+    """An error that nobody raised on purpose, though it was told without its traceback."""
+
+
 @dataclass(frozen=True)
 class Case:
     """One bad input: what it is in a few words, and how it is tried, in an empty folder of its own.

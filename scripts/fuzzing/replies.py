@@ -19,7 +19,7 @@ from fedkd.core.messages import Job, Reply
 from fedkd.engines import Engine
 from fuzzing import arrays, tiny
 from fuzzing.command import without_figures
-from fuzzing.oracle import CONTROL, check_run, digest_of, strict_json
+from fuzzing.oracle import CONTROL, check_meant, check_run, digest_of, strict_json
 from fuzzing.outcome import Case, NonsenseError, shortened
 from fuzzing.trial import once
 from fuzzing.values import EVERYTHING
@@ -146,6 +146,7 @@ def attempt(setting: str, lie: Callable[[Reply], Told], folder: Path, *, step: i
         check_run(folder / OUT)
         return _judge(setting, told, folder / OUT, step)
     except FedkdError as error:
+        check_meant(f"{_lies(told)}: {error}")
         raise NonsenseError(f"{_lies(told)}: one client ended the run: {shortened(str(error), 300)}") from error
     except NonsenseError as error:
         raise NonsenseError(f"{_lies(told)}: {error}") from error

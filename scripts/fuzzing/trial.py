@@ -14,7 +14,7 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
-from fuzzing.outcome import ACCEPTED, REFUSED, Case, NonsenseError, Outcome, Verdict
+from fuzzing.outcome import ACCEPTED, REFUSED, Case, EscapedError, NonsenseError, Outcome, Verdict
 
 SECONDS = 20.0
 """Processor time that a case may take."""
@@ -36,6 +36,8 @@ def attempt(case: Case, seconds: float = SECONDS) -> Outcome:
             return ACCEPTED if case.attempt(folder) else REFUSED
     except _OverdueError as error:
         return Outcome(Verdict.hang, f"still going on after {seconds:g} s of computing, {_where(error)}")
+    except EscapedError as error:
+        return Outcome(Verdict.traceback, str(error))
     except NonsenseError as error:
         return Outcome(Verdict.nonsense, str(error))
     except BaseException as error:  # whatever it is, it should not have come so far

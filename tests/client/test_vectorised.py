@@ -25,7 +25,7 @@ from fedkd.core.seeding import torch_generator
 from fedkd.data import ExperimentData
 from fedkd.experiment import Experiment
 from fedkd.models import build_model
-from fedkd.privacy.mechanism import PrivateTraining
+from fedkd.privacy.mechanism import NoisyTraining, PrivateTraining
 from tests.support.federations import experiment_of, federation
 
 SIZES = (11, 5, 3, 17)
@@ -191,7 +191,7 @@ def test_what_cannot_be_stacked_is_told_apart() -> None:
     ):
         assert not vectorisable(replace(plain, model=model))
     assert not vectorisable(replace(plain, loss=lambda model, inputs, labels: model(inputs).sum()))
-    assert not vectorisable(replace(plain, private=PrivateTraining(1.0, 1.0)))
+    assert not vectorisable(replace(plain, private=NoisyTraining(PrivateTraining(1.0, 1.0), np.random.default_rng(0))))
     assert not vectorisable(replace(plain, epochs=0))
     assert not vectorisable(replace(plain, labels=plain.labels[:0], inputs=plain.inputs[:0]))
     mixing = [replace(training, model=_SubtractsBatchMean(training.model)) for training in trainings()]

@@ -49,7 +49,7 @@ def test_a_number_that_is_none_is_found(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(server, "accuracy_on_test", lambda *_: float("nan"))
     outcome = run("seed", 3)
     assert outcome.verdict is Verdict.nonsense
-    assert "NaN" in outcome.reason
+    assert "nan" in outcome.reason.lower()
 
 
 def test_a_loader_that_swallows_a_key_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -81,7 +81,7 @@ def test_an_error_that_escapes_is_found(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(loading, "parse_config", fail)
     outcome = run("seed", 3)
     assert outcome.verdict is Verdict.traceback
-    assert outcome.reason.startswith("KeyError: ")
+    assert "KeyError: 'clients'" in outcome.reason
 
 
 @pytest.mark.parametrize(

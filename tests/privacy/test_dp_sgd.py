@@ -23,6 +23,10 @@ def draw(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
+def noise_of(seed: int = 0) -> np.random.Generator:
+    return np.random.default_rng(seed)
+
+
 def plain_sum(model: nn.Module, inputs: Tensor, labels: Tensor, clip_norm: float) -> list[Tensor]:
     """The definition: one sample at a time."""
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
@@ -161,7 +165,7 @@ def test_batch_sizes_are_those_of_poisson_sampling() -> None:
     # Binomial(200, 0.1): mean 20, variance 18. Every record is drawn with the same probability, and on its own.
     steps = 4000
     drawn = torch.zeros(steps, 200)
-    for index, batch in enumerate(poisson_batches(200, 0.1, steps, draw())):
+    for index, batch in enumerate(poisson_batches(200, 0.1, steps, noise_of())):
         drawn[index, batch] = 1.0
     sizes = drawn.sum(dim=1)
     assert float(sizes.mean()) == pytest.approx(20.0, abs=0.35)
@@ -188,7 +192,7 @@ def train(
         torch.optim.SGD(model.parameters(), lr=arguments["lr"]),
         PrivateTraining(noise, clip),
         PrivateSchedule(int(arguments["epochs"]), int(arguments["batch_size"]), changes.get("proximal", 0.0)),
-        draw(seed),
+        noise_of(seed),
     )
 
 
@@ -221,7 +225,7 @@ def test_noise_is_drawn_anew_at_every_step_and_for_every_parameter() -> None:
     model = linear(1600)
     inputs, labels = torch.zeros(8, 1, 40, 40), torch.zeros(8, dtype=torch.long)
     optimiser = Recording(model.parameters(), lr=1.0)
-    train_privately(model, inputs, labels, optimiser, PrivateTraining(2.0, 1.0), PrivateSchedule(6, 8), draw())
+    train_privately(model, inputs, labels, optimiser, PrivateTraining(2.0, 1.0), PrivateSchedule(6, 8), noise_of())
     noise = torch.stack(steps)[:, :6400]
     assert noise.shape[0] == 6
     correlation = torch.corrcoef(noise) - torch.eye(6)
@@ -234,16 +238,16 @@ def test_the_sum_is_divided_by_the_expected_size_not_the_realised_one() -> None:
     inputs, labels = problem(40)
     model, other = linear(), linear()
     train(model, inputs, labels, 1e-18, clip=1e9, batch_size=10, lr=0.1)
-    generator = draw()
-    torch.randint(2**62, (), generator=generator)
+    generator = noise_of()
+    generator.integers(2**63)
     realised = set()
     for _ in range(4):
-        batch = (torch.rand(40, generator=generator, dtype=torch.float64) < 0.25).nonzero().squeeze(1)
+        batch = torch.from_numpy(np.flatnonzero(generator.random(40) < 0.25))
         realised.add(batch.numel())
         for parameter, total in zip(
             other.parameters(), plain_sum(other, inputs[batch], labels[batch], 1e9), strict=True
         ):
-            torch.randn(parameter.shape, generator=generator)
+            generator.standard_normal(parameter.shape)
             parameter.data -= 0.1 * total / 10
     assert realised != {10}
     torch.testing.assert_close(flat(model), flat(other), rtol=1e-4, atol=1e-4)
@@ -274,19 +278,25 @@ def test_an_empty_sample_is_noise_alone() -> None:
     assert not torch.equal(flat(model), before)
 
 
-def test_dropout_does_not_share_its_numbers_with_the_noise() -> None:
-    masks: list[Tensor] = []
+def test_the_noise_of_a_step_has_values_beyond_those_of_float32() -> None:
+    gradients: list[Tensor] = []
 
-    class Dropping(nn.Module):
-        def forward(self, given: Tensor) -> Tensor:
-            masks.append(torch.rand(given.shape[0]))
-            return given
+    class Recording(torch.optim.SGD):
+        def step(self, closure: object = None) -> None:  # type: ignore[override]
+            gradients.append(self.param_groups[0]["params"][0].grad.clone())
 
-    model = nn.Sequential(Dropping(), nn.Flatten(), nn.Linear(64, 4))
-    inputs, labels = problem(30)
-    train(model, inputs, labels, 1.0, batch_size=30)
-    mirror = draw()
-    assert not torch.allclose(masks[-1][:10], torch.rand(30, generator=mirror)[:10])
+    class Extreme(np.random.Generator):
+        """Draws what no float32 normal number of torch's can be."""
+
+        def standard_normal(self, shape: tuple[int, ...]) -> np.ndarray:  # type: ignore[override]
+            return np.full(shape, 7.25)
+
+    model = linear()
+    optimiser = Recording(model.parameters(), lr=1.0)
+    inputs, labels = torch.zeros(8, 1, 8, 8), torch.zeros(8, dtype=torch.long)
+    private, schedule = PrivateTraining(2.0, 1.0), PrivateSchedule(1, 8)
+    train_privately(model, inputs, labels, optimiser, private, schedule, Extreme(np.random.PCG64(0)))
+    assert gradients[0].unique().tolist() == [2.0 * 7.25 / 8]
 
 
 def test_the_proximal_term_pulls_back() -> None:

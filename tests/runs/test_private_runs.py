@@ -28,6 +28,7 @@ from fedkd.privacy.dp_sgd import private_steps, sampling_rate
 from fedkd.privacy.ledger import PrivacyLedger
 from fedkd.results.observer import Silent
 from fedkd.results.records import Summary
+from fedkd.server.privacy_budget import privacy_lines
 from tests.support.federations import SMALL, experiment_of, federation
 
 DELTA = 1e-5
@@ -290,6 +291,34 @@ def test_controls_without_protection_are_pointed_out(tmp_path: Path) -> None:
     assert "outside of this guarantee: local_only, fedavg; controls" in " ".join(screen.getvalue().split())
 
 
+LARGE = "privacy.delta=0.09"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        ((DP_SGD, LARGE, "data.partition.scheme=iid"), ("δ = 0.09 is not below 1/", "records of the smallest client")),
+        ((GAUSSIAN, LARGE), ()),
+        (
+            (GAUSSIAN, LARGE, "clients.count=12"),
+            ("is not below 1/12, for 12 clients", "to 8e-03 or less"),
+        ),
+        ((LARGE,), ()),
+    ],
+)
+def test_a_delta_that_lets_one_be_given_away_is_warned_of(overrides: tuple[str, ...], words: tuple[str, ...]) -> None:
+    text = "\n".join(privacy_lines(experiment_of(*overrides)))
+    assert ("is not below" in text) == bool(words)
+    for word in words:
+        assert word in text
+
+
+@pytest.mark.parametrize("delta", ["0", "-1e-5", "0.1", "0.9", ".nan", ".inf"])
+def test_a_delta_that_means_nothing_is_refused(delta: str) -> None:
+    with pytest.raises(ConfigError, match=r"privacy\.delta"):
+        load_config(SMALL, [f"privacy.delta={delta}"])
+
+
 @pytest.mark.parametrize(("behaviour", "word"), [("Abstaining", "masks"), ("Talkative", "truth")])
 @pytest.mark.parametrize("mechanism", [GAUSSIAN, DP_SGD])
 def test_a_client_sends_nothing_that_is_not_covered(behaviour: str, word: str, mechanism: str) -> None:
@@ -304,6 +333,7 @@ FITTING: list[tuple[str, ...]] = [
     ("privacy.mechanism={name: dp_sgd, target_epsilon: 8}",),
     (DP_SGD, "clients.rule={name: own_model, pretrain_epochs: 1}", "clients.models=[{name: mlp, hidden: [8]}]"),
     (DP_SGD, *AVERAGING),
+    (DP_SGD, "strategy=weighted"),
     (DP_SGD, "clients.attackers={share: 0.5, behaviour: lma}"),
     (GAUSSIAN, "clients.rule=own_model"),
     (GAUSSIAN, "clients.logit_adjustment=1"),
@@ -353,6 +383,10 @@ BAD: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "label counts for the teacher": (
         (GAUSSIAN, "strategy=class_count_weighted"),
         ("strategy.name: class_count_weighted has clients disclose how many samples of each class",),
+    ),
+    "counts that clients do not tell": (
+        (GAUSSIAN, "strategy=weighted"),
+        ("strategy.name: weighted weights clients by how many samples they hold", "choose another strategy"),
     ),
     "batch normalisation": (
         (DP_SGD, "student.model={name: resnet8, norm: batch}"),

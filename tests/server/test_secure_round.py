@@ -13,6 +13,7 @@ from fedkd.core.messages import Job, Reply
 from fedkd.privacy.accounting import composed_epsilon
 from fedkd.server.privacy_budget import release_of
 from fedkd.server.secure_round import SecureResult, SumStore, sum_once
+from fedkd.server.server import Server
 from tests.support.federations import Federation, federation
 from tests.support.secure_rounds import SECURE, SIX, Wire
 
@@ -65,22 +66,25 @@ def test_a_sum_over_others_is_an_attempt_with_noise_and_a_charge_of_its_own(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     parts = federation(tmp_path, SIX, SECURE, NOISE)
-    server, saved = parts.server, []
-    server.charge(1)
+    saved: list[float] = []
+    server = Server.build(
+        parts.experiment, state_dir=str(tmp_path), keep=lambda charges: saved.append(server.ledger.epsilon(1e-5))
+    )
+    parts.server = server
+    server.charge(server.job(1))
     first = interrupted(parts, monkeypatch)
     once = server.ledger.epsilon(1e-5)
     # Client 0, which was in the first sum, is not there any more.
-    result = server.run_round(
-        server.job(1), without(0, parts), charged=lambda: saved.append(server.ledger.epsilon(1e-5))
-    )
+    result = server.run_round(server.job(1), without(0, parts))
     record = result.record.secure
     assert record is not None
     assert (record.attempt, record.survivors) == (2, (1, 2, 3, 4, 5))
     event = parts.experiment.mechanism.dp_event(release_of(parts.experiment, 0, 40))  # type: ignore[attr-defined]
     assert once == pytest.approx(composed_epsilon(event, 1e-5))
-    assert saved == [server.ledger.epsilon(1e-5)], "before anything of it was unmasked"
-    assert saved[0] == pytest.approx(composed_epsilon((*event, *event), 1e-5))
-    assert saved[0] > once
+    assert saved == [once, once, server.ledger.epsilon(1e-5)], "before anything of it was unmasked"
+    assert saved[-1] == pytest.approx(composed_epsilon((*event, *event), 1e-5))
+    assert saved[-1] > once
+    assert result.record.attempts == 2
     kept = SumStore(str(tmp_path)).load(bytes.fromhex(_run(tmp_path)), 1)
     assert kept is not None
     # The noise of each is that of five clients; had they the same, the difference would be two reports.

@@ -1,26 +1,42 @@
 """Networks as users write them, for images of one channel and 8×8 pixels: those that work, and those that do not."""
 
+import warnings
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from fedkd.models import Architecture
+
 PIXELS = 64
+
+
+@dataclass(frozen=True)
+class Own(Architecture):
+    """What a function of this module, called ``net``, builds."""
+
+    net: str = "view"
+
+    def build(self, shape: tuple[int, int, int], classes: int) -> nn.Module:
+        model: nn.Module = globals()[self.net](classes)
+        return model
 
 
 class Net(nn.Module):
     """Some layers by name, and a forward pass over them."""
 
-    def __init__(self, forward: Callable[[Any, Tensor], Tensor], **layers: nn.Module | Tensor) -> None:
+    def __init__(self, forward: Callable[[Any, Tensor], Any], **layers: nn.Module | Tensor) -> None:
         super().__init__()
         for name, layer in layers.items():
             setattr(self, name, nn.Parameter(layer) if isinstance(layer, Tensor) else layer)
         self._pass = forward
 
     def forward(self, images: Tensor) -> Tensor:
-        return self._pass(self, images)
+        output: Tensor = self._pass(self, images)
+        return output
 
 
 def tied(classes: int = 4) -> nn.Module:
@@ -179,3 +195,168 @@ def recurrent(classes: int = 4) -> nn.Module:
         rows=nn.GRU(8, 6, batch_first=True),
         head=nn.Linear(6, classes),
     )
+
+
+def view(classes: int = 4) -> nn.Module:
+    """``x.view`` after a convolution, which takes one memory format only."""
+
+    def forward(net: Any, x: Tensor) -> Any:
+        x = F.max_pool2d(torch.relu(net.first(x)), 2)
+        return net.head(x.view(x.size(0), -1))
+
+    return Net(forward, first=nn.Conv2d(1, 8, 3, padding=1), head=nn.Linear(8 * 16, classes))
+
+
+def by_strides(classes: int = 4) -> nn.Module:
+    """Numbers taken as they lie in memory: in another format others."""
+
+    def forward(net: Any, x: Tensor) -> Any:
+        x = net.first(x)
+        return net.head(torch.as_strided(x, (x.shape[0], 4 * PIXELS), (4 * PIXELS, 1)))
+
+    return Net(forward, first=nn.Conv2d(1, 4, 3, padding=1), head=nn.Linear(4 * PIXELS, classes))
+
+
+def volumes(classes: int = 4) -> nn.Module:
+    """Convolutions over three axes, for which channels_last does not exist, beside one over two."""
+    return nn.Sequential(
+        nn.Conv2d(1, 2, 3), nn.Unflatten(1, (1, 2)), nn.Conv3d(1, 2, (1, 3, 3)), nn.Flatten(), nn.Linear(64, classes)
+    )
+
+
+def normalised(classes: int = 4) -> nn.Module:
+    """Batch normalisation of features, which takes two samples."""
+    return nn.Sequential(nn.Flatten(), nn.Linear(PIXELS, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, classes))
+
+
+def twelve_outputs(classes: int = 4) -> nn.Module:
+    return nn.Sequential(nn.Flatten(), nn.Linear(PIXELS, 12))
+
+
+def squeezed(classes: int = 4) -> nn.Module:
+    """``squeeze`` takes the axis of a single sample away."""
+    return Net(lambda net, x: net.head(x.flatten(1)).squeeze(), head=nn.Linear(PIXELS, classes))
+
+
+def two_outputs(classes: int = 4) -> nn.Module:
+    return Net(lambda net, x: (net.head(x.flatten(1)), x), head=nn.Linear(PIXELS, classes))
+
+
+def named_outputs(classes: int = 4) -> nn.Module:
+    return Net(lambda net, x: {"logits": net.head(x.flatten(1))}, head=nn.Linear(PIXELS, classes))
+
+
+def larger_images(classes: int = 4) -> nn.Module:
+    return nn.Sequential(nn.Conv2d(1, 8, 5), nn.ReLU(), nn.Flatten(), nn.Linear(8 * 24 * 24, classes))
+
+
+def top_classes(classes: int = 4) -> nn.Module:
+    return Net(lambda net, x: net.head(x.flatten(1)).argsort(dim=1), head=nn.Linear(PIXELS, classes))
+
+
+def detached(classes: int = 4) -> nn.Module:
+    return Net(lambda net, x: net.head(x.flatten(1)).detach(), head=nn.Linear(PIXELS, classes))
+
+
+def infinite(classes: int = 4) -> nn.Module:
+    return Net(lambda net, x: net.head(x.flatten(1)) / 0.0, head=nn.Linear(PIXELS, classes))
+
+
+def infinite_gradient(classes: int = 4) -> nn.Module:
+    return Net(
+        lambda net, x: net.head(x.flatten(1) * net.scale.sqrt()), scale=torch.zeros(1), head=nn.Linear(64, classes)
+    )
+
+
+def changed_in_place(classes: int = 4) -> nn.Module:
+    """What the backward pass needs is overwritten."""
+
+    def forward(net: Any, x: Tensor) -> Any:
+        x = x.flatten(1)
+        x += net.first(x)
+        return net.head(x)
+
+    return Net(forward, first=nn.Linear(PIXELS, PIXELS), head=nn.Linear(PIXELS, classes))
+
+
+def probabilities(classes: int = 4) -> nn.Module:
+    return nn.Sequential(nn.Flatten(), nn.Linear(PIXELS, classes), nn.Softmax(dim=-1))
+
+
+def nothing_to_train(classes: int = 4) -> nn.Module:
+    return nn.Sequential(nn.Flatten(), nn.AdaptiveAvgPool1d(classes))
+
+
+def old_weight_norm(classes: int = 4) -> nn.Module:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        return nn.Sequential(nn.Flatten(), nn.utils.weight_norm(nn.Linear(PIXELS, classes)))
+
+
+def _with_backbone(classes: int, value: Tensor | float, *, frozen: bool = False) -> nn.Module:
+    body = nn.Sequential(nn.Flatten(), nn.Linear(PIXELS, 8))
+    with torch.no_grad():
+        body.get_parameter("1.weight").copy_(torch.as_tensor(value).expand(8, PIXELS))
+    body.requires_grad_(not frozen)
+    return nn.Sequential(body, nn.ReLU(), nn.Linear(8, classes))
+
+
+def loaded(classes: int = 4) -> nn.Module:
+    """Weights from somewhere else."""
+    return _with_backbone(classes, torch.linspace(-1, 1, PIXELS))
+
+
+def filled(classes: int = 4) -> nn.Module:
+    return _with_backbone(classes, 0.125)
+
+
+def frozen(classes: int = 4) -> nn.Module:
+    body = nn.Sequential(nn.Flatten(), nn.Linear(PIXELS, 8)).requires_grad_(False)
+    return nn.Sequential(body, nn.ReLU(), nn.Linear(8, classes))
+
+
+def seeded(classes: int = 4) -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Flatten(), nn.Linear(PIXELS, classes))
+
+
+def loaded_table(classes: int = 4) -> nn.Module:
+    model = embedding(classes)
+    with torch.no_grad():
+        model.get_parameter("table.weight").copy_(torch.arange(80.0).reshape(16, 5))
+    return model
+
+
+def constants(classes: int = 4) -> nn.Module:
+    """Parameters that begin at one number: a head and a residual norm at 0, a scale, a token, a prior in a bias."""
+    model = Net(
+        lambda net, x: net.head(net.norm(x.flatten(1) * net.scale + net.token)) * net.temperature,
+        scale=torch.full((PIXELS,), 1e-3),
+        token=torch.zeros(1, PIXELS),
+        temperature=torch.tensor(2.5),
+        norm=nn.LayerNorm(PIXELS),
+        head=nn.Linear(PIXELS, classes),
+    )
+    nn.init.zeros_(model.get_parameter("head.weight"))
+    nn.init.constant_(model.get_parameter("head.bias"), -4.6)
+    nn.init.zeros_(model.get_parameter("norm.weight"))
+    return model
+
+
+def lazy(classes: int = 4) -> nn.Module:
+    return nn.Sequential(nn.Flatten(), nn.LazyLinear(classes))
+
+
+def no_module(classes: int = 4) -> Any:
+    return {"head": nn.Linear(PIXELS, classes)}
+
+
+def raises(classes: int = 4) -> nn.Module:
+    return {"four": nn.Linear(PIXELS, classes)}["five"]
+
+
+def raises_in_forward(classes: int = 4) -> nn.Module:
+    def forward(net: Any, x: Tensor) -> Any:
+        raise LookupError("no such feature")
+
+    return Net(forward, head=nn.Linear(PIXELS, classes))

@@ -49,6 +49,8 @@ def _perform(message: Message, context: Context, *, measured: bool) -> Message:
     begun = time.monotonic()
     try:
         job = in_simulation(cohort) if simulated() else at_home(cohort, context.node_config)
+        # What is released by a real node cannot be recomputed from the configuration.
+        job = replace(job, system_noise=not simulated())
         if not measured:
             job = replace(job, measure=False, probe=False)
         client_fn = load_client_fn(cohort.client_fn)

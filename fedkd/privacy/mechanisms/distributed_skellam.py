@@ -4,7 +4,6 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -52,7 +51,7 @@ class DistributedSkellam(LogitMechanism, Private, SecureNoise):
         check_noise(self.noise_multiplier, self.target_epsilon)
 
     def privatise(
-        self, logits: Float[Tensor, "samples classes"], generator: torch.Generator
+        self, logits: Float[Tensor, "samples classes"], generator: np.random.Generator
     ) -> Float[Tensor, "samples classes"]:
         """The logits as they are: the noise comes with ``noised``."""
         return logits

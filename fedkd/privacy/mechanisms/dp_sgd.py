@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 from typing import ClassVar
 
-import torch
+import numpy as np
 from jaxtyping import Float
 from torch import Tensor
 
@@ -46,7 +46,7 @@ class DpSgd(LogitMechanism, Private):
         return PrivateTraining(fixed_noise(self.noise_multiplier), self.clip_norm)
 
     def privatise(
-        self, logits: Float[Tensor, "samples classes"], generator: torch.Generator
+        self, logits: Float[Tensor, "samples classes"], generator: np.random.Generator
     ) -> Float[Tensor, "samples classes"]:
         return logits
 

@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-import torch
+import numpy as np
 from jaxtyping import Float
 from torch import Tensor
 
@@ -14,6 +14,7 @@ from fedkd.privacy.calibration import check_noise, fixed_noise
 from fedkd.privacy.clipping import clip_report, clip_vectors
 from fedkd.privacy.guarantee import Guarantee, Release, sensitivity_of_sum
 from fedkd.privacy.mechanism import LogitMechanism
+from fedkd.privacy.noise import gaussian
 from fedkd.privacy.private import Private
 from fedkd.privacy.signal_to_noise import mean_sentence
 
@@ -41,11 +42,11 @@ class GaussianLogits(LogitMechanism, Private):
             raise ValueError(f"clip must be finite and greater than 0, got {self.clip}")
 
     def privatise(
-        self, logits: Float[Tensor, "samples classes"], generator: torch.Generator
+        self, logits: Float[Tensor, "samples classes"], generator: np.random.Generator
     ) -> Float[Tensor, "samples classes"]:
         clipped = (clip_vectors if self.per == "vector" else clip_report)(logits, self.clip)
-        noise = torch.randn(clipped.shape, generator=generator, dtype=clipped.dtype)
-        noised = clipped + fixed_noise(self.noise_multiplier) * self.sensitivity(len(logits)) * noise
+        noise = gaussian(clipped.shape, fixed_noise(self.noise_multiplier) * self.sensitivity(len(logits)), generator)
+        noised = clipped + noise
         return noised.clamp(-LOGIT_BOUND, LOGIT_BOUND).float()
 
     def sensitivity(self, queries: int) -> float:

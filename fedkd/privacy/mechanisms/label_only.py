@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-import torch
+import numpy as np
 from jaxtyping import Float
 from torch import Tensor
 
@@ -24,7 +24,7 @@ class LabelOnly(LogitMechanism):
         OneHot(confidence=self.confidence)
 
     def privatise(
-        self, logits: Float[Tensor, "samples classes"], generator: torch.Generator
+        self, logits: Float[Tensor, "samples classes"], generator: np.random.Generator
     ) -> Float[Tensor, "samples classes"]:
         codec = OneHot(confidence=self.confidence)
         return codec.decode(codec.encode(logits).data, samples=len(logits), classes=logits.shape[1]).logits

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-import torch
+import numpy as np
 from jaxtyping import Float
 from torch import Tensor
 
@@ -14,6 +14,6 @@ class NoMechanism(LogitMechanism):
     """Releases the logits unchanged; nothing is proved about them."""
 
     def privatise(
-        self, logits: Float[Tensor, "samples classes"], generator: torch.Generator
+        self, logits: Float[Tensor, "samples classes"], generator: np.random.Generator
     ) -> Float[Tensor, "samples classes"]:
         return logits

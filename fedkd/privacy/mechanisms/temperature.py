@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass
 
-import torch
+import numpy as np
 from jaxtyping import Float
 from torch import Tensor
 
@@ -25,6 +25,6 @@ class Temperature(LogitMechanism):
             raise ValueError(f"value must be finite and greater than 0, got {self.value}; above 1 softens")
 
     def privatise(
-        self, logits: Float[Tensor, "samples classes"], generator: torch.Generator
+        self, logits: Float[Tensor, "samples classes"], generator: np.random.Generator
     ) -> Float[Tensor, "samples classes"]:
         return logits / self.value

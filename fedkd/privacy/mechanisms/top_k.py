@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-import torch
+import numpy as np
 from jaxtyping import Float
 from torch import Tensor
 
@@ -23,7 +23,7 @@ class TopK(LogitMechanism):
         TopKCodec(k=self.k, bits=16)
 
     def privatise(
-        self, logits: Float[Tensor, "samples classes"], generator: torch.Generator
+        self, logits: Float[Tensor, "samples classes"], generator: np.random.Generator
     ) -> Float[Tensor, "samples classes"]:
         codec = TopKCodec(k=self.k, bits=16)
         return codec.decode(codec.encode(logits).data, samples=len(logits), classes=logits.shape[1]).logits

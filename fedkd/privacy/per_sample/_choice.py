@@ -1,7 +1,6 @@
 """Which way of computing per-sample gradients is exact for a model, found out on made-up samples before training."""
 
 import copy
-import traceback
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 
@@ -11,7 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm  # noqa: PLC2701
 
-from fedkd.core.compute import laid_out_for
+from fedkd.core.compute import failing_layer, laid_out_for
 from fedkd.core.seeding import ambient_randomness
 from fedkd.privacy.per_sample._book_keeping import book_kept_sum, covers
 from fedkd.privacy.per_sample._functional import vectorised_sum
@@ -208,19 +207,12 @@ class _Probe:
         try:
             yield
         except (RuntimeError, ValueError, NotImplementedError, TypeError) as error:
-            reason = " ".join(str(error).split())
+            layer, reason = failing_layer(self._model, error), " ".join(str(error).split())
             raise ValueError(
-                f"DP-SGD cannot train {self._place(error)}: torch cannot compute its gradients sample by sample "
+                f"DP-SGD cannot train {layer}: torch cannot compute its gradients sample by sample "
                 f"({type(error).__name__}: {reason[:200]}); let the forward pass neither branch on values nor change "
                 "outer tensors in place, or exchange that layer"
             ) from error
-
-    def _place(self, error: Exception) -> str:
-        """The innermost module in which it went wrong."""
-        names = {id(module): name for name, module in self._model.named_modules()}
-        found = [frame.f_locals.get("self") for frame, _ in traceback.walk_tb(error.__traceback__)]
-        inner = [module for module in found if id(module) in names]
-        return f"{type(inner[-1]).__name__} ({names[id(inner[-1])] or 'the model'})" if inner else "the model"
 
 
 @contextmanager

@@ -121,7 +121,7 @@ def test_logits_that_cannot_be_sent_are_refused(
         ("quantise", {"bits": 0}, "bits must lie in"),
         ("quantise", {"bits": 9}, "bits must lie in"),
         ("quantise", {"of": "probabilities", "range": 3}, "leave it out"),
-        ("quantise", {"range": math.inf}, "range must lie in"),
+        ("quantise", {"range": math.inf}, "range: input should be a finite number"),
         ("quantise", {"range": 0}, "range must lie in"),
         ("quantise", {"of": "votes"}, "of:"),
         ("top_k", {"k": 0}, "k must be at least 1"),

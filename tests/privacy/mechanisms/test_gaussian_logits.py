@@ -16,11 +16,11 @@ from torch import Tensor
 from fedkd.core import plugins
 from fedkd.core.errors import PluginError
 from fedkd.core.messages import LOGIT_BOUND
-from fedkd.core.seeding import torch_generator
 from fedkd.privacy.accounting import composed_epsilon, gaussian_epsilon
 from fedkd.privacy.clipping import clip_report, clip_vectors
 from fedkd.privacy.guarantee import Release, sensitivity_of_sum
 from fedkd.privacy.mechanisms.gaussian_logits import GaussianLogits
+from fedkd.privacy.noise import seeded_noise
 from fedkd.privacy.private import Private
 
 DELTA = 1e-5
@@ -36,8 +36,8 @@ ADVERSARIAL = arrays(
 )
 
 
-def draw(seed: int) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
+def draw(seed: int) -> np.random.Generator:
+    return np.random.default_rng(seed)
 
 
 @given(ADVERSARIAL, ADVERSARIAL, st.floats(1e-3, 1e3), st.sampled_from(["vector", "report"]))
@@ -74,7 +74,7 @@ def test_noise_is_as_large_as_declared_and_independent_over_clients_and_rounds(p
     sensitivity = 2 * 2.0 * (math.sqrt(50) if per == "vector" else 1.0)
     drawn = torch.stack(
         [
-            mechanism.privatise(logits, torch_generator(0, round=round, client=client, purpose="privacy mechanism"))
+            mechanism.privatise(logits, seeded_noise(0, round=round, client=client, purpose="noise", attempt=""))
             for round in range(1, 5)
             for client in range(5)
         ]

@@ -1,0 +1,61 @@
+"""Whether the architectures of an experiment work: each is tried out once, before anything is trained."""
+
+from collections.abc import Iterator
+
+from fedkd.core.errors import PluginError
+from fedkd.experiment import STUDENT, Experiment
+from fedkd.server.setup import new_student_rule
+
+REMEDY = "take a model without batch normalisation (norm: group)"
+
+
+def model_faults(experiment: Experiment) -> Iterator[str]:
+    """What is wrong with the architectures, one message each, and where one would be trained on a single sample."""
+    for index, spec in enumerate(experiment.architectures):
+        key = "student.model" if index == STUDENT else "clients.models"
+        try:
+            trial = experiment.trial(index)
+        except PluginError as error:
+            yield f"{key}: {error}"
+            continue
+        if not trial.trains_on_one:
+            why = f"model {spec.name!r} cannot be trained on a single sample, of which there are no batch statistics"
+            yield from _single_samples(experiment, index, why)
+
+
+def model_remarks(experiment: Experiment) -> list[str]:
+    """What the user should read about models that work."""
+    return [remark for index in range(len(experiment.architectures)) for remark in experiment.trial(index).remarks]
+
+
+def _single_samples(experiment: Experiment, architecture: int, why: str) -> Iterator[str]:
+    config, data = experiment.config, experiment.data
+    own = [client for client in range(config.clients.count) if experiment.architecture_of(client) == architecture]
+    lonely = [client for client in own if data.clients[client].train.numel() == 1]
+    if own and config.clients.batch_size == 1:
+        yield f"clients.batch_size: must be at least 2, for {why}, got 1; raise it, or {REMEDY}"
+    elif lonely:
+        yield (
+            f"clients: {', '.join(map(str, lonely))} (counted from 0) would train on one sample, and {why}; raise "
+            f"data.private_size, lower clients.count, make data.partition more even, or {REMEDY}"
+        )
+    if architecture == STUDENT and (new_student_rule(experiment).teaches or "public_only" in config.controls):
+        yield from _single_public_samples(experiment, why)
+
+
+def _single_public_samples(experiment: Experiment, why: str) -> Iterator[str]:
+    distillation, public = experiment.config.distillation, experiment.data.public
+    labelled = public.labelled.numel()
+    if distillation.mixed and labelled > 0:
+        return
+    for key, size in (
+        ("batch_size", distillation.batch_size),
+        ("labelled_batch_size", distillation.labelled_batch_size),
+    ):
+        if size == 1 and (key == "batch_size" or labelled > 0):
+            yield f"distillation.{key}: must be at least 2, for {why}, got 1; raise it, or {REMEDY}"
+    if labelled == 1:
+        yield (
+            f"data.public.labelled: must leave more than one sample to train on, for {why}, got "
+            f"{experiment.config.data.public.labelled}; raise it, set it to 0, or {REMEDY}"
+        )
