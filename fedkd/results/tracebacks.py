@@ -22,10 +22,8 @@ class Tracebacks:
         """
         if type(reply.traceback) is not str or not reply.traceback:
             return False
-        name = (
-            f"round_{job.round:05d}" if job.kind == "round" else f"round_{job.round:05d}_{job.kind.replace('/', '_')}"
-        )
-        path = self.folder / f"{name}_client_{reply.client:06d}.txt"
+        step = "" if job.kind == "round" else f"_{job.kind.replace('/', '_')}"
+        path = self.folder / f"round_{job.round:05d}{step}_client_{reply.client:06d}.txt"
         with writing(path):
             self.folder.mkdir(exist_ok=True)
             if not path.exists() and len(list(self.folder.iterdir())) >= MOST:

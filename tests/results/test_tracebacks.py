@@ -9,12 +9,6 @@ from fedkd.results import tracebacks
 from fedkd.results.tracebacks import Tracebacks
 
 
-def test_a_step_of_a_secure_sum_has_a_file_of_its_own(tmp_path: Path) -> None:
-    kept = Tracebacks(tmp_path)
-    assert kept.keep(Job("secure/advertise", 1, "{}"), Reply(2, error="x", traceback="of 2"))
-    assert (kept.folder / "round_00001_secure_advertise_client_000002.txt").read_text() == "of 2"
-
-
 def test_as_many_are_kept_as_there_is_room_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tracebacks, "MOST", 2)
     kept = Tracebacks(tmp_path)
@@ -28,3 +22,9 @@ def test_as_many_are_kept_as_there_is_room_for(tmp_path: Path, monkeypatch: pyte
     assert (kept.folder / "round_00003_client_000001.txt").read_text() == "of 1 \\ud800"
     assert (kept.folder / "round_00003_client_000002.txt").read_text() == "again"
     assert len(list(kept.folder.iterdir())) == 2
+
+
+def test_those_of_a_secure_sums_steps_have_files_of_their_own(tmp_path: Path) -> None:
+    kept = Tracebacks(tmp_path)
+    assert kept.keep(Job("secure/mask", 3, "{}"), Reply(1, error="x", traceback="of 1"))
+    assert [path.name for path in kept.folder.iterdir()] == ["round_00003_secure_mask_client_000001.txt"]

@@ -161,7 +161,7 @@ def test_too_few_survivors_stop_the_run_and_keep_its_rounds(tmp_path: Path) -> N
     ) as caught:
         run(out, SECURE, "clients.behaviour=not_a_number")
     assert "report cannot be summed: values must be finite" in str(caught.value)
-    assert f"fedkd run --resume --out {out}" in str(caught.value)
+    assert "--resume" not in str(caught.value), "there is no finished round to go on from"
     assert rounds(out) == []
 
 
