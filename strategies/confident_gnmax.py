@@ -12,6 +12,7 @@ from torch import Tensor
 from fedkd import LogitAggregator, ReportStack, ReportSum, Teacher
 from fedkd.aggregation.voting import cast_votes, vote_counts
 from fedkd.privacy.accounting import DpEvent, GaussianEvent
+from fedkd.privacy.calibration import check_epsilon
 from fedkd.privacy.guarantee import Guarantee, Release
 from fedkd.privacy.private import Private
 from fedkd.privacy.teacher_noise import SENSITIVITY, Noise, check_positive, noised, vote_guarantee, vote_signal_to_noise
@@ -40,7 +41,7 @@ class ConfidentGNMax(LogitAggregator, Private):
         check_positive("noise", self.noise)
         check_positive("threshold_noise", self.threshold_noise)
         if self.target_epsilon is not None:
-            check_positive("target_epsilon", self.target_epsilon)
+            check_epsilon(self.target_epsilon)
         if not 0 < self.answers <= 1:
             raise ValueError(f"answers must lie in (0, 1], got {self.answers}; it is a share of the queries")
 

@@ -180,6 +180,7 @@ def _parse(kind: PluginKind, cls: type, options: Mapping[str, Any]) -> tuple[lis
         for key in options
         if key not in fields
     ]
+    see = f"see `fedkd list {kind.plural}` for what it takes"
     try:
         model = _model_of(cls)
     except (Exception, SystemExit) as error:
@@ -191,7 +192,6 @@ def _parse(kind: PluginKind, cls: type, options: Mapping[str, Any]) -> tuple[lis
         text = json.dumps({key: value for key, value in options.items() if key in fields})
         parsed = model.model_validate_json(text, strict=True)
     except ValidationError as error:
-        see = f"see `fedkd list {kind.plural}` for what it takes"
         problems += [explain(".".join(map(str, fault["loc"])), fault, see) for fault in error.errors()]
         return problems, None
     except (Exception, SystemExit) as error:
@@ -201,7 +201,7 @@ def _parse(kind: PluginKind, cls: type, options: Mapping[str, Any]) -> tuple[lis
         try:
             cls(**_values(cls, parsed))
         except ValueError as error:
-            problems.append(str(error))
+            problems.append(str(error) if ";" in str(error) else f"{error}; {see}")
         except (Exception, SystemExit) as error:
             problems.append(f"name: {cls.__name__} cannot be made: {described(error)}")
     return problems, parsed

@@ -8,6 +8,18 @@ from fedkd.privacy.accounting._events import compress
 from fedkd.privacy.guarantee import Release
 from fedkd.privacy.ledger import largest_epsilon
 
+SMALLEST_EPSILON = 1e-9
+"""With a smaller target nothing is left but noise, and floating point has no noise that meets it to the last digits."""
+
+
+def check_epsilon(target_epsilon: float) -> None:
+    """Raises ``ValueError`` for an ε that is no target."""
+    if not (target_epsilon >= SMALLEST_EPSILON and math.isfinite(target_epsilon)):
+        raise ValueError(
+            f"target_epsilon must be finite and at least {SMALLEST_EPSILON:g}, got {target_epsilon}; between 1 and 10 "
+            "is usual"
+        )
+
 
 def check_noise(noise_multiplier: float | None, target_epsilon: float | None) -> None:
     """Raises ``ValueError`` unless exactly one of the two is given, and makes sense."""
@@ -16,9 +28,10 @@ def check_noise(noise_multiplier: float | None, target_epsilon: float | None) ->
             "give either noise_multiplier, the noise's standard deviation over the sensitivity, or target_epsilon, "
             f"the ε of the whole run; got {noise_multiplier} and {target_epsilon}"
         )
-    for name, value in (("noise_multiplier", noise_multiplier), ("target_epsilon", target_epsilon)):
-        if value is not None and not (value > 0 and math.isfinite(value)):
-            raise ValueError(f"{name} must be finite and greater than 0, got {value}")
+    if noise_multiplier is not None and not (noise_multiplier > 0 and math.isfinite(noise_multiplier)):
+        raise ValueError(f"noise_multiplier must be finite and greater than 0, got {noise_multiplier}; 1 is usual")
+    if target_epsilon is not None:
+        check_epsilon(target_epsilon)
 
 
 def fixed_noise(noise: float | None, name: str = "noise_multiplier") -> float:

@@ -8,6 +8,7 @@ from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor
 
+from fedkd.privacy.calibration import check_epsilon
 from fedkd.privacy.guarantee import Guarantee
 from fedkd.privacy.noise import gaussian
 
@@ -51,7 +52,7 @@ def noise_option(noise: float | None, target_epsilon: float | None, *, default: 
             f"{target_epsilon}"
         )
     if target_epsilon is not None:
-        check_positive("target_epsilon", target_epsilon)
+        check_epsilon(target_epsilon)
         return None
     found = default if noise is None else noise
     check_positive("noise", found)

@@ -82,6 +82,15 @@ def without_figures() -> Iterator[None]:
         yield
 
 
+def _imports(frame: FrameType | None) -> bool:
+    """Whether a module is being imported, which would stay half as it is."""
+    while frame is not None:
+        if "importlib" in frame.f_code.co_filename:
+            return True
+        frame = frame.f_back
+    return False
+
+
 @contextlib.contextmanager
 def _interrupted_once(started: Path | None) -> Iterator[None]:
     """Inside the block, what Ctrl-C does happens once ``started`` is there and ``PATIENCE`` seconds have passed."""
@@ -90,7 +99,7 @@ def _interrupted_once(started: Path | None) -> Iterator[None]:
         return
 
     def look(number: int, frame: FrameType | None) -> None:
-        if started.exists():
+        if started.exists() and not _imports(frame):
             signal.setitimer(signal.ITIMER_VIRTUAL, 0)
             raise KeyboardInterrupt
 

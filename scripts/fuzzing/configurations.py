@@ -1,5 +1,6 @@
 """Every key of every configuration, and every option of every plug-in, with values that may not fit it."""
 
+import copy
 import random
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -52,7 +53,7 @@ class Target:
     def base(self) -> dict[str, Any]:
         mapping = tiny.shrunk(self.config)
         for path, value in self.changes.items():
-            tiny.put(mapping, path, value)
+            tiny.put(mapping, path, copy.deepcopy(value))
         return mapping
 
     @cached_property

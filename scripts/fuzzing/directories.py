@@ -14,7 +14,7 @@ from fedkd.results.observer import Silent
 from fedkd.results.records import RoundRecord
 from fuzzing import command, tiny
 from fuzzing.damage import KINDS, Damage, resealed
-from fuzzing.oracle import BAD_INPUT, Snapshot, check_error, check_meant, check_run, digest_of, snapshot
+from fuzzing.oracle import BAD_INPUT, Snapshot, check_error, check_meant, check_run, digest_of, snapshot, strict_json
 from fuzzing.outcome import Case, NonsenseError, shortened
 from fuzzing.trial import once
 
@@ -96,12 +96,19 @@ def _resume(folder: Path, run: Path, setting: str, draw: random.Random, *, cover
         return True
     check_run(run)
     whole = _run_of(setting, finished=True)
+    if _failures(run) != _failures(whole):  # a client without its memory, dropped by name
+        return False
     if digest_of(run) != digest_of(whole):
         raise NonsenseError("resumed, and the student is another")
     for name in _WHOLE:
         if (run / name).read_bytes() != (whole / name).read_bytes():
             raise NonsenseError(f"resumed, and {name} is another")
     return True
+
+
+def _failures(run: Path) -> int:
+    failures: int = strict_json((run / "summary.json").read_text(encoding="utf-8"))["failures"]
+    return failures
 
 
 def _report(folder: Path, run: Path, setting: str, draw: random.Random, *, covered: bool) -> bool:

@@ -2,6 +2,7 @@
 
 import math
 import re
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -82,7 +83,7 @@ def means(given: Any, resolved: Any) -> bool:
     if isinstance(given, bool) or isinstance(resolved, bool) or given is None or resolved is None:
         return given is resolved
     if isinstance(given, int | float) and isinstance(resolved, int | float):
-        return math.isfinite(resolved) and given == resolved
+        return math.isfinite(resolved) and (given == resolved or _rounded(given, resolved))
     return type(given) is type(resolved) and bool(given == resolved)
 
 
@@ -93,6 +94,11 @@ def _means_section(given: Any, resolved: Mapping[str, Any]) -> bool:
         return True
     # A number will do for a constant temperature.
     return resolved.get("name") == "constant" and means(given, resolved.get("value"))
+
+
+def _rounded(given: float, resolved: float) -> bool:
+    """Whether a whole number is kept as the next of those that have decimals."""
+    return isinstance(resolved, float) and abs(given) <= sys.float_info.max and float(given) == resolved
 
 
 def _means_spelling(given: str, resolved: Any) -> bool:

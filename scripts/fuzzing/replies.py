@@ -176,7 +176,9 @@ def _judge(setting: str, told: Sequence[Told], out: Path, step: int) -> bool:
         return False
     if record["failures"]:
         expected, its_digest = _without_liar(setting, step)
-        if digest != its_digest or _without_reasons(record) != _without_reasons(expected):
+        # In a secure sum it may be found out later than it would have failed, and be asked more until then.
+        same = "secure" in setting or _without_reasons(record) == _without_reasons(expected)
+        if digest != its_digest or not same:
             raise NonsenseError("dropped, and the round is not that without this client")
         return False
     if told and all(harmless for _, _, harmless in told) and digest != _with_everybody(setting)[1]:

@@ -350,3 +350,27 @@ def test_of_very_many_faults_the_first_are_told(refused) -> None:  # type: ignor
     assert "values.0: " in message
     assert "values.40: " not in message
     assert message.rstrip().endswith("and 471 more; correct these first")
+
+
+@pytest.mark.parametrize(
+    ("section", "option", "remedy"),
+    [
+        (
+            "privacy: {mechanism: {name: gaussian_logits, target_epsilon: 5.0e-324}}",
+            "target_epsilon must be",
+            "is usual",
+        ),
+        ("strategy: {name: gaussian_mean, target_epsilon: 1.0e-300}", "target_epsilon must be", "is usual"),
+        (
+            "privacy: {mechanism: {name: dp_sgd, noise_multiplier: 1, clip_norm: -0.0}}",
+            "clip_norm must be",
+            "see `fedkd",
+        ),
+    ],
+)
+def test_an_option_that_makes_no_sense_is_refused_with_a_remedy(  # type: ignore[no-untyped-def]
+    refused, section: str, option: str, remedy: str
+) -> None:
+    message = refused(config=section)
+    assert option in message
+    assert f"; between 1 and 10 {remedy}" in message or f"; {remedy} list mechanisms`" in message
