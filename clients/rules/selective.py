@@ -15,6 +15,7 @@ from fedkd import ClientContext, ClientRule, Upload
 from fedkd.client.density import Components, DensityRatio, typical_distance
 from fedkd.core import plugins
 from fedkd.core.array_specs import ArraySpec
+from fedkd.core.errors import first_of
 from fedkd.experiment import Experiment
 
 QUERIES, MASK = "selective/queries", "selective/mask"
@@ -56,7 +57,7 @@ class Selective(ClientRule):
 
     def __post_init__(self) -> None:
         if problems := plugins.check(plugins.CLIENT_RULE, self.base, self.base_options):
-            raise ValueError("base: " + "; ".join(problems))
+            raise ValueError("base: " + "; ".join(first_of(problems)))
         if self._rule.sends != "logits":
             raise ValueError(f"base: must be a rule that sends logits, got {self.base!r}; name another")
 

@@ -6,6 +6,12 @@ MOST_SHOWN = 30
 """Problems of one configuration that somebody may still read at once."""
 
 
+def first_of(problems: Sequence[str]) -> list[str]:
+    """As many problems as somebody reads at once, and how many more there are."""
+    more = len(problems) - MOST_SHOWN
+    return [*problems[:MOST_SHOWN], *([f"and {more} more; correct these first"] if more > 0 else [])]
+
+
 class FedkdError(Exception):
     """Base of every error that is the user's to mend; the command line prints its message without a traceback."""
 
@@ -20,10 +26,8 @@ class ConfigError(FedkdError):
         self.problems = tuple(problems)
         count = len(self.problems)
         title = "1 problem" if count == 1 else f"{count} problems"
-        shown = [f"  - {problem}" for problem in self.problems[:MOST_SHOWN]]
-        if count > MOST_SHOWN:
-            shown.append(f"  and {count - MOST_SHOWN} more; correct these first")
-        super().__init__(f"{title} in the configuration:\n" + "\n".join(shown))
+        lines = "\n".join(f"  - {problem}" for problem in first_of(self.problems))
+        super().__init__(f"{title} in the configuration:\n{lines}")
 
 
 class PluginError(FedkdError):

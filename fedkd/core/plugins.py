@@ -20,7 +20,7 @@ from typing import Any, get_type_hints
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
 from fedkd.core import plugin_files
-from fedkd.core.errors import PluginError
+from fedkd.core.errors import PluginError, first_of
 from fedkd.core.faults import described
 from fedkd.core.files import is_file
 from fedkd.core.wording import cut, explain, nearest, shown
@@ -168,7 +168,7 @@ def build(kind: PluginKind, name: str, options: Mapping[str, Any] | None = None)
     cls = resolve(kind, name)
     problems, parsed = _parse(kind, cls, options or {})
     if problems or parsed is None:
-        raise PluginError(f"{kind.noun} {name!r}: " + "; ".join(problems))
+        raise PluginError(f"{kind.noun} {name!r}: " + "; ".join(first_of(problems)))
     return cls(**_values(cls, parsed))
 
 

@@ -350,6 +350,10 @@ def test_of_very_many_faults_the_first_are_told(refused) -> None:  # type: ignor
     assert "values.0: " in message
     assert "values.40: " not in message
     assert message.rstrip().endswith("and 471 more; correct these first")
+    options = {f"k{index}": 1 for index in range(300)}
+    message = refused(config=f"clients: {{rule: {{name: selective, base_options: {options}}}}}")
+    assert "k29: unknown option" in message
+    assert "and 270 more; correct these first" in message
 
 
 @pytest.mark.parametrize(
