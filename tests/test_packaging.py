@@ -120,7 +120,8 @@ def test_fedkd_is_importable_without_ray(tmp_path: Path) -> None:
     )
     done = run("-c", hide, "run", "quickstart", *TINY, "--out", "out", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    refused = run("-c", hide, "run", "quickstart", *TINY, "engine.kind=ray", "--out", "other", cwd=tmp_path)
+    on_ray = [each.replace("engine.kind=inline", "engine.kind=ray") for each in TINY]
+    refused = run("-c", hide, "run", "quickstart", *on_ray, "--out", "other", cwd=tmp_path)
     assert refused.returncode == cli.EXIT_BAD_INPUT
     for word in ("pip install 'ray==2.55.*'", "engine.kind=inline"):
         assert word in refused.stderr

@@ -155,10 +155,10 @@ def test_server_validation_is_stratified() -> None:
     assert ((carved - of_all / 4).abs() < 1).all()
 
 
-def test_one_labelled_sample_is_trained_on_rather_than_validated_with() -> None:
-    data = prepare(config_of(public={"size": 10, "labelled": 1, "validation": 0.9}))
+def test_the_last_labelled_sample_is_trained_on_rather_than_validated_with() -> None:
+    data = prepare(config_of(public={"size": 10, "labelled": 2, "validation": 0.9}))
     assert len(data.public.labelled) == 1
-    assert not data.public.validation.any()
+    assert int(data.public.validation.sum()) == 1
 
 
 def test_private_size_limits_the_private_samples() -> None:

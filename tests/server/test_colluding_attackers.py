@@ -138,7 +138,7 @@ def test_forged_logits_that_cannot_be_sent_end_the_run_with_the_behaviours_name(
         collude(broken.experiment, 1, reports(broken), {})
 
 
-@pytest.mark.parametrize(("share", "attackers"), [(0.0, 0), (0.1, 0), (0.13, 1), (0.5, 2), (0.9, 4)])
+@pytest.mark.parametrize(("share", "attackers"), [(0.0, 0), (0.125, 1), (0.37, 1), (0.5, 2), (0.9, 4)])
 def test_the_share_of_attackers_is_rounded_to_whole_clients_that_the_seed_draws(share: float, attackers: int) -> None:
     drawn = {
         seed: federation(None, f"clients.attackers.share={share}", f"seed={seed}").experiment.attackers

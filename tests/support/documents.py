@@ -12,7 +12,8 @@ Directly above a block a comment that readers do not see may say how a test runs
     <!-- test: only checked, because ... -->   not run: programs, options and keys are looked up
 
 A page's blocks run in their order, in one folder that is empty at first. Python blocks share their names, and have
-``tiny``, a list of overrides. A block whose first line is a comment with a file's name is written there.
+``tiny``, which makes overrides small but for those it is given. A block whose first line is a comment with a file's
+name is written there.
 """
 
 import contextlib
@@ -168,7 +169,7 @@ class Page:
     """A page that is being executed in ``folder``; ``ran`` and ``checked`` count commands and blocks."""
 
     folder: Path
-    names: dict[str, Any] = field(default_factory=lambda: {"__name__": "page", "tiny": list(TINY)})
+    names: dict[str, Any] = field(default_factory=lambda: {"__name__": "page", "tiny": tiny})
     printed: str = ""
     ran: int = 0
     checked: int = 0
@@ -296,6 +297,11 @@ def after(words: Sequence[str], more: Sequence[str], *, overrides: bool) -> list
     related = [key for key in keys if not key.startswith("--")]
     small = [each for each in TINY if not any(_related(each.partition("=")[0], key) for key in related)]
     return [*small, *(word for word in more if word != "tiny")]
+
+
+def tiny(*said: str) -> list[str]:
+    """Overrides for a small run that does what is said."""
+    return [*said, *after(said, ["tiny"], overrides=True)]
 
 
 def _related(one: str, other: str) -> bool:
