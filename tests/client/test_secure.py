@@ -79,7 +79,7 @@ def test_no_second_sum_of_a_round_tells_a_clients_report(tmp_path: Path, change:
     parts = federation(tmp_path, SIX, SECURE)
     with pytest.raises(
         RunError,
-        match=r"was unmasked before, over clients .* and a sum was asked for over|had another report in attempt 1",
+        match=r"was unmasked before, over clients|had another report in attempt 1",
     ):
         difference(parts, tmp_path, tmp_path, CHANGES[change])
 

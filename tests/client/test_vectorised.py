@@ -276,6 +276,9 @@ def stacking(job: Job, experiment: Experiment, state_dir: Path) -> Job:
 
 def assert_alike(alone: Reply, stacked: Reply, experiment: Experiment, tolerance: float) -> None:
     assert (alone.client, alone.error) == (stacked.client, stacked.error)
+    if not alone.ok:
+        assert (alone.measured, alone.arrays) == (stacked.measured, stacked.arrays) == (None, {})
+        return
     assert alone.measured is not None
     assert stacked.measured is not None
     for name in ("validation_accuracy", "test_accuracy"):

@@ -312,4 +312,4 @@ def test_no_noise_comes_from_generators_of_few_bits(tmp_path: Path, monkeypatch:
             patch.setattr("fedkd.client.context.seeded_noise", none)
             with pytest.raises(RunError, match="0 valid reports"):
                 tap.rounds(1, 1)
-        assert {reply.error for _, reply, _ in tap.replies} == {"AssertionError: drawn"}
+        assert all((reply.error or "").startswith("AssertionError: drawn") for _, reply, _ in tap.replies)

@@ -83,6 +83,6 @@ def test_a_malformed_sum_is_refused(bad: ReportSum, word: str) -> None:
         build("mean_probabilities").from_sum(bad)
 
 
-def test_noisy_teachers_need_the_generator_of_a_sum_too() -> None:
-    with pytest.raises(ValueError, match="pass generator="):
+def test_noisy_teachers_need_the_noise_of_a_sum_too() -> None:
+    with pytest.raises(ValueError, match="pass noise="):
         build("gnmax").from_sum(SUM)

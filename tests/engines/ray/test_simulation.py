@@ -16,6 +16,7 @@ from fedkd.app.flower_strategy import FederatedDistillation
 from fedkd.config.load import to_json
 from fedkd.core.errors import RunError
 from fedkd.core.messages import Job
+from fedkd.engines.flower import client_app
 from fedkd.engines.flower.client_app import app
 from fedkd.engines.flower.grid import EXPIRY_SECONDS, GridEngine, Nodes
 from fedkd.engines.flower.wire import COHORT_MESSAGE, Cohort, encode_cohort
@@ -134,11 +135,15 @@ def test_the_app_travels_as_the_name_of_its_module() -> None:
     assert loaded.stdout.strip() == "True"
 
 
-def test_what_clients_remember_does_not_travel_in_flowers_context(tmp_path: Path) -> None:
+def test_what_clients_remember_does_not_travel_in_flowers_context(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Flower sends the context both ways with every message, at the cost of its size."""
     run = federation(tmp_path, "clients.rule=own_model")
     job, context = run.server.job(1), Context(1, 2**63 + 1, {}, RecordDict(), {})
     cohort = Cohort(job, run.server.sampled(1), "fedkd.client:perform", 60.0)
+    # What the nodes of a deployment keep lies in folders of their own.
+    monkeypatch.setattr(client_app, "simulated", lambda: True)
     app(Message(encode_cohort(cohort), 2**63 + 1, COHORT_MESSAGE, ttl=60.0), context)
     assert len(list(tmp_path.iterdir())) == 4, "the clients must have something to remember"
     assert len(context.state) == 0
