@@ -12,10 +12,10 @@ from torch import Tensor
 from fedkd import LogitAggregator, ReportStack, ReportSum, Teacher
 from fedkd.aggregation.voting import cast_votes, vote_counts
 from fedkd.privacy.accounting import DpEvent, GaussianEvent
-from fedkd.privacy.calibration import check_epsilon
+from fedkd.privacy.calibration import check_epsilon, check_scale
 from fedkd.privacy.guarantee import Guarantee, Release
 from fedkd.privacy.private import Private
-from fedkd.privacy.teacher_noise import SENSITIVITY, Noise, check_positive, noised, vote_guarantee, vote_signal_to_noise
+from fedkd.privacy.teacher_noise import SENSITIVITY, Noise, noised, vote_guarantee, vote_signal_to_noise
 
 
 @dataclass
@@ -38,8 +38,8 @@ class ConfidentGNMax(LogitAggregator, Private):
     needs_individual_reports: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
-        check_positive("noise", self.noise)
-        check_positive("threshold_noise", self.threshold_noise)
+        check_scale("noise", self.noise)
+        check_scale("threshold_noise", self.threshold_noise)
         if self.target_epsilon is not None:
             check_epsilon(self.target_epsilon)
         if not 0 < self.answers <= 1:

@@ -11,12 +11,12 @@ from torch import Tensor
 
 from fedkd import LogitAggregator, ReportStack, ReportSum, Teacher
 from fedkd.privacy.accounting import DpEvent, GaussianEvent
-from fedkd.privacy.calibration import fixed_noise
+from fedkd.privacy.calibration import check_scale, fixed_noise
 from fedkd.privacy.clipping import clip_report, clip_vectors
 from fedkd.privacy.guarantee import Guarantee, Release, sensitivity_of_sum
 from fedkd.privacy.private import Private
 from fedkd.privacy.signal_to_noise import mean_sentence
-from fedkd.privacy.teacher_noise import Noise, check_positive, noise_option, noised
+from fedkd.privacy.teacher_noise import Noise, noise_option, noised
 
 
 @dataclass
@@ -43,7 +43,7 @@ class GaussianMean(LogitAggregator, Private):
 
     def __post_init__(self) -> None:
         self.noise = noise_option(self.noise, self.target_epsilon, default=0.5)
-        check_positive("clip", self.clip)
+        check_scale("clip", self.clip)
 
     def aggregate(self, stack: ReportStack) -> Teacher:
         logits = stack.logits

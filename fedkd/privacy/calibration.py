@@ -8,6 +8,9 @@ from fedkd.privacy.accounting._events import compress
 from fedkd.privacy.guarantee import Release
 from fedkd.privacy.ledger import largest_epsilon
 
+LARGEST_SCALE = 1e9
+"""Of noise relative to what it hides, and of what logits or gradients are clipped to; the inverse is the smallest."""
+
 SMALLEST_EPSILON = 1e-9
 """With a smaller target nothing is left but noise, and floating point has no noise that meets it to the last digits."""
 
@@ -21,6 +24,14 @@ def check_epsilon(target_epsilon: float) -> None:
         )
 
 
+def check_scale(name: str, value: float) -> None:
+    """Raises ``ValueError`` for a noise or a bound of so odd a size that its square may be no number."""
+    if not 1 / LARGEST_SCALE <= value <= LARGEST_SCALE:
+        raise ValueError(
+            f"{name} must lie between {1 / LARGEST_SCALE:g} and {LARGEST_SCALE:g}, got {value}; from 0.1 to 10 is usual"
+        )
+
+
 def check_noise(noise_multiplier: float | None, target_epsilon: float | None) -> None:
     """Raises ``ValueError`` unless exactly one of the two is given, and makes sense."""
     if (noise_multiplier is None) == (target_epsilon is None):
@@ -28,8 +39,8 @@ def check_noise(noise_multiplier: float | None, target_epsilon: float | None) ->
             "give either noise_multiplier, the noise's standard deviation over the sensitivity, or target_epsilon, "
             f"the ε of the whole run; got {noise_multiplier} and {target_epsilon}"
         )
-    if noise_multiplier is not None and not (noise_multiplier > 0 and math.isfinite(noise_multiplier)):
-        raise ValueError(f"noise_multiplier must be finite and greater than 0, got {noise_multiplier}; 1 is usual")
+    if noise_multiplier is not None:
+        check_scale("noise_multiplier", noise_multiplier)
     if target_epsilon is not None:
         check_epsilon(target_epsilon)
 

@@ -8,7 +8,7 @@ from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor
 
-from fedkd.privacy.calibration import check_epsilon
+from fedkd.privacy.calibration import check_epsilon, check_scale
 from fedkd.privacy.guarantee import Guarantee
 from fedkd.privacy.noise import gaussian
 
@@ -55,14 +55,8 @@ def noise_option(noise: float | None, target_epsilon: float | None, *, default: 
         check_epsilon(target_epsilon)
         return None
     found = default if noise is None else noise
-    check_positive("noise", found)
+    check_scale("noise", found)
     return found
-
-
-def check_positive(name: str, value: float) -> None:
-    """Raises ``ValueError`` for an option that must be finite and positive."""
-    if not (value > 0 and math.isfinite(value)):
-        raise ValueError(f"{name} must be finite and greater than 0, got {value}")
 
 
 def noised(

@@ -39,9 +39,9 @@ def scalar(text: str) -> Any:
             return True
         case "false" | "False" | "FALSE":
             return False
-    if len(text) > _DIGITS and re.fullmatch(r"[-+0-9.eE]+", text):
-        raise UnreadableError("too many digits")
     if _INT.fullmatch(text):
+        if len(text) > _DIGITS:
+            raise UnreadableError("too many digits")
         return int(text)
     if _OCTAL.fullmatch(text) or _HEX.fullmatch(text):
         return int(text, 0)

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from fedkd.privacy.accounting import DpEvent, GaussianEvent
-from fedkd.privacy.calibration import check_noise, fixed_noise
+from fedkd.privacy.calibration import check_noise, check_scale, fixed_noise
 from fedkd.privacy.dp_sgd import private_steps, sampling_rate
 from fedkd.privacy.guarantee import Guarantee, Release
 from fedkd.privacy.mechanism import LogitMechanism, PrivateTraining
@@ -38,8 +38,7 @@ class DpSgd(LogitMechanism, Private):
 
     def __post_init__(self) -> None:
         check_noise(self.noise_multiplier, self.target_epsilon)
-        if not (self.clip_norm > 0 and math.isfinite(self.clip_norm)):
-            raise ValueError(f"clip_norm must be finite and greater than 0, got {self.clip_norm}")
+        check_scale("clip_norm", self.clip_norm)
 
     @property
     def training(self) -> PrivateTraining:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from fedkd.core.messages import LOGIT_BOUND
 from fedkd.privacy.accounting import DpEvent, GaussianEvent
-from fedkd.privacy.calibration import check_noise, fixed_noise
+from fedkd.privacy.calibration import check_noise, check_scale, fixed_noise
 from fedkd.privacy.clipping import clip_report, clip_vectors
 from fedkd.privacy.guarantee import Guarantee, Release, sensitivity_of_sum
 from fedkd.privacy.mechanism import LogitMechanism
@@ -38,8 +38,7 @@ class GaussianLogits(LogitMechanism, Private):
 
     def __post_init__(self) -> None:
         check_noise(self.noise_multiplier, self.target_epsilon)
-        if not (self.clip > 0 and math.isfinite(self.clip)):
-            raise ValueError(f"clip must be finite and greater than 0, got {self.clip}")
+        check_scale("clip", self.clip)
 
     def privatise(
         self, logits: Float[Tensor, "samples classes"], generator: np.random.Generator
