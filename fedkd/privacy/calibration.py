@@ -1,6 +1,5 @@
 """How a mechanism is told its noise: as a multiplier, or as the ε it has to reach."""
 
-import math
 from collections.abc import Callable, Mapping
 
 from fedkd.privacy.accounting import DpEvent, calibrated_noise_multiplier, repeated
@@ -11,16 +10,20 @@ from fedkd.privacy.ledger import largest_epsilon
 LARGEST_SCALE = 1e9
 """Of noise relative to what it hides, and of what logits or gradients are clipped to; the inverse is the smallest."""
 
-SMALLEST_EPSILON = 1e-9
-"""With a smaller target nothing is left but noise, and floating point has no noise that meets it to the last digits."""
+SMALLEST_EPSILON, LARGEST_EPSILON = 1e-9, 1e9
+"""Ends of what can be asked for.
+
+With a smaller target nothing is left but noise, and floating point has no noise that meets it to the last digits; a
+larger one promises nothing, and the square of the noise that meets it may be no number.
+"""
 
 
 def check_epsilon(target_epsilon: float) -> None:
     """Raises ``ValueError`` for an ε that is no target."""
-    if not (target_epsilon >= SMALLEST_EPSILON and math.isfinite(target_epsilon)):
+    if not SMALLEST_EPSILON <= target_epsilon <= LARGEST_EPSILON:
         raise ValueError(
-            f"target_epsilon must be finite and at least {SMALLEST_EPSILON:g}, got {target_epsilon}; between 1 and 10 "
-            "is usual"
+            f"target_epsilon must lie between {SMALLEST_EPSILON:g} and {LARGEST_EPSILON:g}, got {target_epsilon}; "
+            "from 1 to 10 is usual"
         )
 
 

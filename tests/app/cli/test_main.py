@@ -361,10 +361,10 @@ def test_of_very_many_faults_the_first_are_told(refused) -> None:  # type: ignor
     ("section", "rule"),
     [
         *[
-            (f"privacy: {{mechanism: {{name: gaussian_logits, target_epsilon: {value}}}}}", "target_epsilon must be")
-            for value in ("5.0e-324", "0.0", "1.0e-300")
+            (f"privacy: {{mechanism: {{name: gaussian_logits, target_epsilon: {value}}}}}", "target_epsilon must lie")
+            for value in ("5.0e-324", "0.0", "1.0e-300", "1.0e+300")
         ],
-        ("strategy: {name: gaussian_mean, target_epsilon: 1.0e-300}", "target_epsilon must be finite and at least"),
+        ("strategy: {name: gaussian_mean, target_epsilon: 1.0e-300}", "target_epsilon must lie between 1e-09"),
         ("strategy: {name: gnmax, noise: 1.0e-300}", "noise must lie between 1e-09 and 1e+09"),
         ("strategy: {name: gaussian_mean, noise: 1.0, clip: 1.0e+300}", "clip must lie between"),
         *[
