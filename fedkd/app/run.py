@@ -140,7 +140,8 @@ def _finished(directory: RunDirectory, config: ExperimentConfig, observer: Obser
         return None
     if not directory.has_config:
         directory.write_config(config)
-    if not all(is_whole(path) for path in figure_files(directory.path)):
+    by_class = config.distillation.measure_classes_every > 0
+    if not all(is_whole(path) for path in figure_files(directory.path, by_class=by_class)):
         draw_figures(directory.path, observer.noticed)
     if config.privacy.audit.attacks and not directory.is_audited(observer.noticed):
         audit_run(directory.path, config.privacy.audit, observer, verbose=verbose)
@@ -182,7 +183,7 @@ class _Run:
             self._server.ledger.load_state_dict(charges)
         directory.unfinish()
         with writing(directory.path / "plots"):
-            for figure in (*figure_files(directory.path), directory.path / AUDIT):
+            for figure in (*figure_files(directory.path, by_class=True), directory.path / AUDIT):
                 figure.unlink(missing_ok=True)
         directory.write_config(config)
         done, rounds = self._totals.rounds, config.rounds

@@ -238,7 +238,7 @@ class DistillationConfig:
     momentum: Annotated[Fraction, Field(description="momentum of sgd")] = 0.9
     weight_decay: Annotated[NonNegative, Field(description="L2 penalty")] = 0.0
     balancer: Annotated[PluginValue, Field(description="sets λ at every step; see `fedkd list balancers`")] = field(
-        default_factory=lambda: Plugin("cosine")
+        default_factory=lambda: Plugin("task_decrease")
     )
     geometry: Annotated[GeometryConfig, Field(description="")] = field(default_factory=GeometryConfig)
     validate_every: Annotated[
@@ -246,6 +246,9 @@ class DistillationConfig:
     ] = 25
     measure_every: Annotated[
         Natural, Field(description="steps between measured decreases in distillation.csv (0: never)")
+    ] = 0
+    measure_classes_every: Annotated[
+        Natural, Field(description="steps between measurements by class in distillation.csv (0: never)")
     ] = 0
 
 

@@ -1,5 +1,6 @@
 """Data: where images come from, and who gets which of them."""
 
+from fedkd.data._images import channel_statistics, fit_to_shape, standardise
 from fedkd.data._types import ClientData, ExperimentData, PublicSet
 from fedkd.data.roles import prepare, unused_samples
 from fedkd.data.source import DataSource, ImageSet, resolve_root
@@ -10,7 +11,10 @@ __all__ = [
     "ExperimentData",
     "ImageSet",
     "PublicSet",
+    "channel_statistics",
+    "fit_to_shape",
     "prepare",
     "resolve_root",
+    "standardise",
     "unused_samples",
 ]

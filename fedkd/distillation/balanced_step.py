@@ -20,6 +20,7 @@ class StepRow:
     Decreases are loss before minus loss after. The predicted ones are of first order, −∇L·Δθ with the update Δθ that
     the optimiser really made: for plain SGD that is η·q(λ) (importance analysis, Eqs. 7–14); under momentum, Adam,
     weight decay and clipping it says what this update does to the loss, only a part of it due to this step's gradient.
+    The last two are by class, as ``fedkd.distillation.by_class.ByClass`` has them.
     """
 
     round: int
@@ -38,6 +39,8 @@ class StepRow:
     measured_decrease_cls: float | None = None
     learning_rate: float = 0.0
     temperature: float = 1.0
+    cos_by_class: tuple[float, ...] | None = None
+    gap_by_class: tuple[float, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -59,6 +62,7 @@ class ValidationMeasurements(TypedDict, total=False):
     validation_slope: float
     teacher_error: float
     student_error: float
+    validation_samples: int
 
 
 @dataclass
@@ -129,6 +133,8 @@ class BalancedStep:
         before = [parameter.detach().clone() for parameter in self.parameters]
         self._apply(combined)
         moved = torch._foreach_sub([parameter.detach() for parameter in self.parameters], before)
+        fall_dist = -dot(dist, moved) if dist else None
+        fall_cls = -dot(task, moved) if task else None
         row = StepRow(
             round=round,
             step=step,
@@ -138,9 +144,14 @@ class BalancedStep:
             norm_dist=None if seen is None else seen[0] ** 0.5,
             norm_cls=None if seen is None else seen[2] ** 0.5,
             cos=None if seen is None else GradientGeometry(*seen, loss_dist, loss_cls, step).cosine,
-            predicted_decrease=-dot(combined, moved),
-            predicted_decrease_dist=-dot(dist, moved) if dist else None,
-            predicted_decrease_cls=-dot(task, moved) if task else None,
+            # Linear in the two gradients, whose products with the update are known unless only one pass was made.
+            predicted_decrease=(
+                -dot(combined, moved)
+                if fall_dist is None or fall_cls is None
+                else lam * fall_dist + (1.0 - lam) * fall_cls
+            ),
+            predicted_decrease_dist=fall_dist,
+            predicted_decrease_cls=fall_cls,
             learning_rate=float(self.optimiser.param_groups[0]["lr"]),
             temperature=temperature,
         )
@@ -194,4 +205,5 @@ def gradients(loss: Tensor, inputs: Sequence[Tensor], *, keep: bool = False) -> 
 
 def dot(left: Sequence[Tensor], right: Sequence[Tensor]) -> float:
     """The inner product over all tensors; products in their own precision, the sum over tensors in float64."""
-    return float(torch.stack([product.sum() for product in torch._foreach_mul(list(left), list(right))]).double().sum())
+    parts = [torch.dot(one.reshape(-1), other.reshape(-1)) for one, other in zip(left, right, strict=True)]
+    return float(torch.stack(parts).double().sum())

@@ -17,6 +17,7 @@ from fedkd.core.seeding import ambient_randomness, torch_generator
 from fedkd.distillation.augmentation import augment
 from fedkd.distillation.balanced_step import BalancedStep, Losses, StepRow, ValidationMeasurements
 from fedkd.distillation.balancer import LambdaBalancer
+from fedkd.distillation.by_class import ClassMeter
 from fedkd.distillation.early_stopping import BestStudent
 from fedkd.distillation.losses import DISTILLATION_LOSSES, classification_loss
 from fedkd.distillation.targets import consensus_target
@@ -141,6 +142,9 @@ class Distiller:
             sample_weight=to_device(teacher.sample_weight, self._device),
         )
         best = _best_student(self.student, inputs, validation, config.patience)
+        meter = ClassMeter(
+            self.student, inputs, teacher.log_probabilities, known, public, loss=DISTILLATION_LOSSES[config.loss]
+        )
         rows = []
         self.student.train()
         with ambient_randomness(self._draw(round, "distillation layers")):
@@ -150,19 +154,21 @@ class Distiller:
                 batch = _Batch(
                     next(public_batches), next(labelled_batches) if labelled.numel() > 0 else NO_SAMPLES, inputs, change
                 )
+                by_class = meter.measure(temperature) if _is_due(step, config.measure_classes_every) else None
                 losses = self._losses(teacher, known, batch, temperature)
-                measured = config.measure_every > 0 and step % config.measure_every == 0
-                rows.append(
-                    self._descent.step(
-                        losses,
-                        round=round,
-                        step=step,
-                        steps=config.steps,
-                        temperature=temperature,
-                        annotate=notes if notes is not None and step % config.validate_every == 0 else None,
-                        again=self._remeasure(teacher, known, batch, temperature) if measured else None,
-                    )
+                measured = _is_due(step, config.measure_every)
+                row = self._descent.step(
+                    losses,
+                    round=round,
+                    step=step,
+                    steps=config.steps,
+                    temperature=temperature,
+                    annotate=notes if notes is not None and step % config.validate_every == 0 else None,
+                    again=self._remeasure(teacher, known, batch, temperature) if measured else None,
                 )
+                if by_class is not None:
+                    row = replace(row, cos_by_class=by_class.cosine, gap_by_class=by_class.gap)
+                rows.append(row)
                 progress(step + 1, config.steps)
                 due = (step + 1) % config.validate_every == 0 or step + 1 == config.steps
                 if best is not None and due and best.given_up(step + 1):
@@ -275,7 +281,11 @@ class Distiller:
             teacher_error = smoothed_error(teacher.log_probabilities[validation.mask], labels)
 
             def errors(dist: Sequence[Tensor], task: Sequence[Tensor]) -> ValidationMeasurements:
-                return {"teacher_error": teacher_error, "student_error": student_error(self.student, held_out, labels)}
+                return {
+                    "teacher_error": teacher_error,
+                    "student_error": student_error(self.student, held_out, labels),
+                    "validation_samples": labels.numel(),
+                }
 
             return errors
         names = [name for name, parameter in self.student.named_parameters() if parameter.requires_grad]
@@ -299,6 +309,10 @@ class Distiller:
     def _logits(self, inputs: Tensor) -> Tensor:
         logits: Tensor = self.student(laid_out_for(self.student, to_device(inputs, self._device)))
         return logits
+
+
+def _is_due(step: int, every: int) -> bool:
+    return every > 0 and step % every == 0
 
 
 def _best_student(

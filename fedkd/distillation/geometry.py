@@ -10,9 +10,10 @@ class GradientGeometry:
     a = ‖∇L_dist‖², b = ∇L_dist·∇L_cls, c = ‖∇L_cls‖² (importance analysis, Eqs. 10–14). ``step`` counts from 0 within
     the round, which has ``steps`` steps (0: not known).
 
-    The last three come from the server's validation samples, for policies that ask for them, and are None on steps on
+    The last four come from the server's validation samples, for policies that ask for them, and are None on steps on
     which they were not measured: ``validation_slope`` is ∇L_val·(∇L_dist − ∇L_cls), ``teacher_error`` and
-    ``student_error`` are the Laplace-smoothed shares of wrong answers, (wrong + 1)/(samples + 2).
+    ``student_error`` are the Laplace-smoothed shares of wrong answers, (wrong + 1)/(samples + 2), of so many
+    ``validation_samples``.
     """
 
     a: float
@@ -25,6 +26,7 @@ class GradientGeometry:
     validation_slope: float | None = None
     teacher_error: float | None = None
     student_error: float | None = None
+    validation_samples: int | None = None
 
     @property
     def progress(self) -> float:

@@ -20,6 +20,8 @@ TIMINGS: LogName = "timings.jsonl"
 TIMELESS: tuple[LogName, ...] = tuple(name for name in LOGS if name != TIMINGS)
 """The logs that equal runs have in common."""
 
+BY_CLASS = ("cos_by_class", "gap_by_class")
+"""The columns that hold a number per class, where it was measured."""
 STEP_COLUMNS = (
     "round",
     "step",
@@ -37,6 +39,7 @@ STEP_COLUMNS = (
     "measured_decrease_cls",
     "learning_rate",
     "temperature",
+    *BY_CLASS,
 )
 CLIENT_COLUMNS = (
     "round",
@@ -152,7 +155,7 @@ def round_lines(
     record: RoundRecord, clients: Iterable[ClientRecord], steps: Iterable[StepRow], seconds: float
 ) -> dict[LogName, str]:
     """What a finished round adds to each log; ``seconds`` is its wall time."""
-    rows = ((_blank_for_none(value) for value in asdict(row).values()) for row in steps)
+    rows = ((_cell(value) for value in asdict(row).values()) for row in steps)
     return {
         "clients.csv": _csv(_client_row(client) for client in clients),
         "distillation.csv": _csv(rows),
@@ -167,12 +170,15 @@ def _client_row(row: ClientRecord) -> list[object]:
         row.client,
         row.model,
         *(count for way in (row.sent, row.received) for count in (way.logits, way.parameters, way.other)),
-        *(_blank_for_none(value) for value in (row.validation_accuracy, row.test_accuracy)),
+        *(_cell(value) for value in (row.validation_accuracy, row.test_accuracy)),
         row.behaviour,
     ]
 
 
-def _blank_for_none(value: object) -> object:
+def _cell(value: object) -> object:
+    """Blank for None; several numbers with semicolons in between."""
+    if isinstance(value, tuple):
+        return ";".join(map(str, value))
     return "" if value is None else value
 
 

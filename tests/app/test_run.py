@@ -50,7 +50,7 @@ def test_the_run_directory_holds_what_is_promised(reference: tuple[Path, Summary
     out, summary = reference
     config = yaml.safe_load((out / "config.yaml").read_text())
     assert config["clients"]["count"] == 5
-    assert config["distillation"]["balancer"]["name"] == "cosine"
+    assert config["distillation"]["balancer"]["name"] == "task_decrease"
     rounds = rounds_of(out)
     assert [row["round"] for row in rounds] == [1, 2]
     assert rounds[-1]["student_accuracy"] == summary.student_accuracy

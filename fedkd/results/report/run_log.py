@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -18,7 +18,7 @@ from fedkd.core.documents import first_fault, parse_json
 from fedkd.core.errors import ConfigError, FolderError
 from fedkd.core.files import reading
 from fedkd.results.checkpoint import check_config, checkpoint_path, checkpoint_rounds, load_checkpoint
-from fedkd.results.logs import TIMINGS, RunLogs
+from fedkd.results.logs import BY_CLASS, TIMINGS, RunLogs
 from fedkd.results.records import RoundRecord
 from fedkd.results.summary_file import SUMMARY, read_summary
 
@@ -38,10 +38,15 @@ _ROUND, _TIMING = TypeAdapter(RoundRecord), TypeAdapter(_Timing)
 
 @dataclass(frozen=True)
 class StepLog:
-    """``distillation.csv`` by column; NaN where a cell is blank, is no number, or has no column."""
+    """``distillation.csv`` by column; NaN where a cell is blank, is no number, or has no column.
+
+    ``by_class`` has the columns that hold a number per class, ``[rows, classes]``; without classes where there are
+    none.
+    """
 
     columns: Mapping[str, Numbers]
     length: int
+    by_class: Mapping[str, Numbers]
 
     def __getitem__(self, name: str) -> Numbers:
         return self.columns[name] if name in self.columns else np.full(self.length, np.nan)
@@ -215,16 +220,26 @@ def _step_log(path: Path) -> StepLog:
     try:
         reader = csv.DictReader(io.StringIO(_text(path), newline=""))
         names = list(reader.fieldnames or ())
-        rows = [[_number(row[name]) for name in names] for row in reader]
+        rows = list(reader)
     except csv.Error as error:
         raise FolderError(f"{path} is damaged ({error}); put it back from a copy") from error
     if not {"round", "step"} <= set(names):
         raise FolderError(f"{path} is damaged: its heading is missing; put it back from a copy")
-    table = np.array(rows, dtype=np.float64).reshape(-1, len(names))
-    columns = {name: table[:, index] for index, name in enumerate(names)}
-    log = StepLog(columns, len(table))
-    whole = np.isfinite(log["round"]) & np.isfinite(log["step"])
-    return StepLog({name: values[whole] for name, values in columns.items()}, int(whole.sum()))
+    columns = {name: np.array([_number(row[name]) for row in rows], dtype=np.float64) for name in names}
+    whole = np.isfinite(columns["round"]) & np.isfinite(columns["step"])
+    lists = {name: _lists([row.get(name) or "" for row in rows]) for name in BY_CLASS}
+    return StepLog(
+        {name: values[whole] for name, values in columns.items()},
+        int(whole.sum()),
+        {name: values[whole] for name, values in lists.items()},
+    )
+
+
+def _lists(cells: Sequence[str]) -> Numbers:
+    """A row of numbers per cell that holds some with semicolons in between; rows of NaN for the others."""
+    found = [[_number(part) for part in cell.split(";")] if cell else [] for cell in cells]
+    width = max(map(len, found), default=0)
+    return np.array([row if len(row) == width else [np.nan] * width for row in found]).reshape(len(found), width)
 
 
 def _number(cell: str | None) -> float:

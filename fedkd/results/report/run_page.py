@@ -37,6 +37,8 @@ _CAPTIONS = {
     "at five steps of the first and of the last round.",
     "taylor_fidelity": "Each dot is a step whose loss was measured again, on the same batch, after the update. The "
     "prediction is of first order in that update; on the line it holds.",
+    "classes": "Per class: whether the teacher's gradient agrees with the labels', and how much surer of the class the "
+    "student is than the teacher.",
     "label_distribution": "How many private samples of each class each client holds.",
 }
 _ROUND_COLUMNS = (

@@ -254,11 +254,49 @@ def test_validation_guided_returns_from_a_huge_slope(slope: float) -> None:
     assert back[-1] == pytest.approx(0.2 if slope > 0 else 0.8)
 
 
-def test_two_policies_ask_for_measurements_on_validation_samples() -> None:
+def test_task_decrease_by_hand() -> None:
+    # Half-way s = ½. b = 0: λ = ½. c = 4, b = −2: 2/6; b = 1: 2/3; from b = 2 on distillation alone does enough.
+    for cosine, expected in ((0.0, 0.5), (-1.0, 1 / 3), (0.5, 2 / 3), (1.0, 1.0)):
+        seen = geometry(1.0, 2.0, cosine, step=5)
+        assert build_balancer("task_decrease", ema=0.0).update(seen) == pytest.approx(expected)
+        assert build_balancer("task_decrease", ema=0.0, gradients=False).update(seen) == pytest.approx(0.5)
+
+
+@given(norms, norms, angles, st.integers(0, 10))
+def test_task_decrease_is_the_largest_lambda_that_leaves_the_labels_their_share(
+    dist: float, task: float, cosine: float, step: int
+) -> None:
+    seen = geometry(dist, task, cosine, step=step)
+    share = (1 + math.cos(math.pi * step / 10)) / 2
+    found = build_balancer("task_decrease", ema=0.0).update(seen)
+    grid = np.linspace(0.0, 1.0, 4001)
+    falls = (grid * seen.b + (1 - grid) * seen.c) / seen.c
+    allowed = grid[falls >= 1 - share - 1e-9]
+    assert found == pytest.approx(float(allowed.max()), abs=5e-4)
+
+
+def test_task_decrease_does_not_follow_a_teacher_that_the_student_has_outgrown() -> None:
+    # As good as each other: λ = s = 1. Errors of 0.1 and 0.2: (½)² of it, until the next measurement; worse: all of it.
+    measured = [(0.2, 0.2), (0.2, 0.1), (None, None), (0.1, 0.3)]
+    seen = [
+        geometry(step=1, steps=0, teacher_error=teacher, student_error=student, validation_samples=98)
+        for teacher, student in measured
+    ]
+    plain = {"power": 2.0, "gradients": False}
+    assert run(build_balancer("task_decrease", prior=2.0, **plain), seen) == pytest.approx([1.0, 0.25, 0.25, 1.0])
+    # 19 and 9 of 98 samples wrong, with 10 of 20 added to both: (19/29)².
+    balancer = build_balancer("task_decrease", prior=20.0, **plain)
+    assert balancer.update(seen[1]) == pytest.approx((19 / 29) ** 2)
+    # Another round, another teacher: trusted until it is measured.
+    assert balancer.update(geometry(step=0)) == 1.0
+
+
+def test_three_policies_ask_for_measurements_on_validation_samples() -> None:
     built = {name: build_balancer(name) for name in plugins.names(plugins.BALANCER)}
     assert {name: balancer.asks_for for name, balancer in built.items() if balancer.asks_for != "nothing"} == {
         "validation_guided": "slope",
         "error_ratio": "errors",
+        "task_decrease": "errors",
     }
 
 
@@ -273,6 +311,8 @@ WITH_MEMORY: dict[str, dict[str, Any]] = {
     "dwa": {"window": 3},
     "uncertainty": {"learning_rate": 0.5},
     "validation_guided": {"slope_ema": 0.5, "step_size": 1.0},
+    "error_ratio": {},
+    "task_decrease": {"ema": 0.5},
 }
 
 
@@ -286,6 +326,8 @@ VARIED = [
         loss_dist=2.0 / (1 + step),
         loss_cls=1.0 + math.cos(step),
         validation_slope=math.sin(step) if step % 3 == 0 else None,
+        teacher_error=0.4 if step % 3 == 0 else None,
+        student_error=0.8 / (1 + step) if step % 3 == 0 else None,
     )
     for step in range(16)
 ]
@@ -305,7 +347,7 @@ def test_memory_survives_an_interruption(name: str, stop: int) -> None:
 @pytest.mark.parametrize("name", WITH_MEMORY)
 def test_memory_matters(name: str) -> None:
     whole = run(build_balancer(name, **WITH_MEMORY[name]), VARIED)
-    assert run(build_balancer(name, **WITH_MEMORY[name]), VARIED[9:]) != whole[9:]
+    assert run(build_balancer(name, **WITH_MEMORY[name]), VARIED[10:]) != whole[10:]
 
 
 extremes = st.sampled_from([0.0, 1e-150, 1e-20, 1.0, 1e20, 1e150])

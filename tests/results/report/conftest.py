@@ -13,7 +13,7 @@ SMALL = {
     "data": {"private_size": 60, "public": {"size": 40, "labelled": 20}},
     "clients": {"count": 2},
     "student": {"model": {"name": "mlp"}},
-    "distillation": {"steps": 8, "measure_every": 2},
+    "distillation": {"steps": 8, "measure_every": 2, "measure_classes_every": 4},
     "controls": ["public_only", "local_only"],
     "engine": {"kind": "inline"},
 }

@@ -8,12 +8,15 @@ import matplotlib
 import matplotlib.image
 import numpy as np
 import pytest
+from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
+from numpy.typing import NDArray
 
 from fedkd.results.report.figures import FIGURES
 from fedkd.results.report.figures._lambda import running_median
 from fedkd.results.report.figures.run_figures import (
     draw_accuracy,
+    draw_classes,
     draw_decrease_curves,
     draw_fidelity,
     draw_gradients,
@@ -61,6 +64,25 @@ def test_every_figure_is_a_png_with_something_on_it_and_pyplot_stays_untouched(r
         assert image[..., :3].std() > 0.02
     assert matplotlib.get_backend() == backend
     assert dict(matplotlib.rcParams) == settings
+
+
+def test_classes_are_drawn_where_they_were_measured(run: Path) -> None:
+    rows: list[dict[str, float | str]] = [
+        {"round": 1, "step": 0, "cos_by_class": "0.5;-0.5;nan", "gap_by_class": "0.1;0.0;-0.1"},
+        {"round": 1, "step": 1},
+        {"round": 1, "step": 2, "cos_by_class": "1.0;nan;0.25", "gap_by_class": "0.0;0.0;0.0"},
+    ]
+    cosines, gaps = (axes for axes in draw_classes(set_steps(run, rows)).axes if axes.images)
+    np.testing.assert_array_equal(pixels(cosines), [[0.5, 1.0], [-0.5, np.nan], [np.nan, 0.25]])
+    np.testing.assert_array_equal(pixels(gaps), [[0.1, 0.0], [0.0, 0.0], [-0.1, 0.0]])
+    assert [label.get_text() for label in cosines.get_xticklabels()] == ["0", "2"]
+    empty = draw_classes(set_steps(run, [{"round": 1, "step": 0}]))
+    assert not any(axes.images for axes in empty.axes)
+    assert "measure_classes_every" in empty.axes[0].texts[0].get_text()
+
+
+def pixels(axes: Axes) -> NDArray[np.float64]:
+    return np.ma.filled(np.ma.asarray(axes.images[0].get_array(), dtype=np.float64), np.nan)
 
 
 def test_lambda_is_drawn_at_each_step_with_a_median_per_round(run: Path) -> None:

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from fedkd.data import ExperimentData
 
-FIGURES = ("accuracy", "lambda", "gradients", "decrease_curves", "taylor_fidelity")
-"""The figures of ``run_figures``, by the name of their file without its ending."""
+FIGURES = ("accuracy", "lambda", "gradients", "decrease_curves", "taylor_fidelity", "classes")
+"""The figures of ``run_figures``, by the name of their file without its ending; the last where classes are measured."""
 
 Notice = Callable[[str], None]
 """Takes a sentence that the user should read."""
@@ -40,9 +40,9 @@ def draw_figures(folder: Path, notice: Notice) -> None:
     attempt_figure("plots", draw, notice)
 
 
-def figure_files(folder: Path) -> list[Path]:
-    """Where ``draw_figures`` puts them."""
-    return [folder / "plots" / f"{name}.png" for name in FIGURES]
+def figure_files(folder: Path, *, by_class: bool) -> list[Path]:
+    """Where ``draw_figures`` puts them; ``by_class`` says whether ``distillation.measure_classes_every`` is set."""
+    return [folder / "plots" / f"{name}.png" for name in FIGURES if by_class or name != "classes"]
 
 
 def is_whole(path: Path) -> bool:

@@ -1,10 +1,11 @@
-"""What a run's distillation did, in five figures."""
+"""What a run's distillation did, in five figures or six."""
 
 from collections.abc import Callable
 from pathlib import Path
 
 from fedkd.results.report.figures import FIGURES, Notice, attempt_figure, figure_files
 from fedkd.results.report.figures._accuracy import draw_accuracy
+from fedkd.results.report.figures._classes import draw_classes
 from fedkd.results.report.figures._decrease import draw_decrease_curves
 from fedkd.results.report.figures._fidelity import draw_fidelity
 from fedkd.results.report.figures._gradients import draw_gradients
@@ -14,6 +15,7 @@ from fedkd.results.report.style import Figure, drawing, save
 
 __all__ = [
     "draw_accuracy",
+    "draw_classes",
     "draw_decrease_curves",
     "draw_fidelity",
     "draw_gradients",
@@ -22,7 +24,11 @@ __all__ = [
 ]
 
 _DRAWN_BY: dict[str, Callable[[RunLog], Figure]] = dict(
-    zip(FIGURES, (draw_accuracy, draw_lambda, draw_gradients, draw_decrease_curves, draw_fidelity), strict=True)
+    zip(
+        FIGURES,
+        (draw_accuracy, draw_lambda, draw_gradients, draw_decrease_curves, draw_fidelity, draw_classes),
+        strict=True,
+    )
 )
 
 
@@ -34,13 +40,13 @@ def save_figures(run_dir: Path, notice: Notice) -> list[Path]:
     """
     log = RunLog.read(run_dir)
     paths = []
-    for name, path in zip(FIGURES, figure_files(run_dir), strict=True):
+    for path in figure_files(run_dir, by_class=bool(log.at("distillation.measure_classes_every"))):
         path.unlink(missing_ok=True)
 
-        def draw(name: str = name, path: Path = path) -> None:
+        def draw(path: Path = path) -> None:
             with drawing():
-                save(_DRAWN_BY[name](log), path)
+                save(_DRAWN_BY[path.stem](log), path)
 
-        if attempt_figure(name, draw, notice):
+        if attempt_figure(path.stem, draw, notice):
             paths.append(path)
     return paths

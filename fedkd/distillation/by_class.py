@@ -1,0 +1,91 @@
+"""How the two losses get on with one another class by class: for whoever looks into one, and for no policy."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from fedkd.core.compute import laid_out_for, to_device
+from fedkd.core.messages import UNKNOWN_LABEL
+from fedkd.distillation.balanced_step import dot, gradients
+from fedkd.distillation.losses import classification_loss
+
+MOST = 64
+"""Samples of a class that are looked at, of each kind; the first ones there are."""
+
+DistillationLoss = Callable[[Tensor, Tensor, float, Tensor | None], Tensor]
+
+
+@dataclass(frozen=True)
+class ByClass:
+    """Per class, NaN where it has no sample of a kind that is needed.
+
+    ``cosine``: of ∇L_dist on public samples that the teacher puts into the class, and ∇L_cls on labelled samples of the
+    class, over all parameters: the stiffness of Fort et al. 2019 (arXiv 1901.09491, Eq. 4) between the two losses.
+    ``gap``: the mean of p_student − p_teacher for the class over the public samples looked at, at the temperature of
+    the step, which is the gradient of T²·KL(teacher ‖ student) by the class's logit, over T (Hinton et al. 2015, arXiv
+    1503.02531, Eq. 2).
+    """
+
+    cosine: tuple[float, ...]
+    gap: tuple[float, ...]
+
+
+class ClassMeter:
+    """Measures a student against one teacher, on the same samples at every call; the student's mode is put back."""
+
+    def __init__(
+        self,
+        student: nn.Module,
+        inputs: Float[Tensor, "samples ..."],
+        teacher: Float[Tensor, "samples classes"],
+        labels: Int[Tensor, " samples"],
+        public: Int[Tensor, " public"],
+        *,
+        loss: DistillationLoss,
+    ) -> None:
+        """``teacher`` holds log-probabilities; ``labels`` are −1 where unknown; ``public`` are the usable samples."""
+        named = teacher.argmax(dim=-1).to(labels.device)
+        self._student, self._inputs, self._teacher, self._labels, self._loss = student, inputs, teacher, labels, loss
+        self._parameters = [parameter for parameter in student.parameters() if parameter.requires_grad]
+        classes = range(teacher.shape[1])
+        self._taught = [public[named[public] == each][:MOST] for each in classes]
+        labelled = public[labels[public] != UNKNOWN_LABEL]
+        self._labelled = [labelled[labels[labelled] == each][:MOST] for each in classes]
+
+    def measure(self, temperature: float) -> ByClass:
+        """The student as it is now."""
+        training = self._student.training
+        self._student.eval()
+        try:
+            cosines = tuple(
+                self._cosine(taught, labelled, temperature)
+                for taught, labelled in zip(self._taught, self._labelled, strict=True)
+            )
+            with torch.no_grad():
+                gap = self._gap(torch.cat(self._taught), temperature)
+        finally:
+            self._student.train(training)
+        return ByClass(cosines, gap)
+
+    def _cosine(self, taught: Tensor, labelled: Tensor, temperature: float) -> float:
+        if not taught.numel() or not labelled.numel():
+            return math.nan
+        dist = gradients(self._loss(self._logits(taught), self._teacher[taught], temperature, None), self._parameters)
+        logits = self._logits(labelled)
+        task = gradients(classification_loss(logits, self._labels[labelled].to(logits.device)), self._parameters)
+        scale = (dot(dist, dist) * dot(task, task)) ** 0.5
+        return max(-1.0, min(1.0, dot(dist, task) / scale)) if scale > 0 else math.nan
+
+    def _gap(self, taught: Tensor, temperature: float) -> tuple[float, ...]:
+        student = (self._logits(taught) / temperature).softmax(dim=-1)
+        teacher = (self._teacher[taught] / temperature).softmax(dim=-1)
+        return tuple((student - teacher).double().mean(dim=0).tolist())
+
+    def _logits(self, chosen: Tensor) -> Tensor:
+        device = self._parameters[0].device
+        logits: Tensor = self._student(laid_out_for(self._student, to_device(self._inputs[chosen], device)))
+        return logits
