@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from fedkd.config.rounding import attacker_count, held_out_count, least_share
-from fedkd.config.schema import ExperimentConfig
+from fedkd.config.schema import DistillationConfig, ExperimentConfig
 
 
 def broken_rules(config: ExperimentConfig) -> Iterator[str]:
@@ -43,15 +43,25 @@ def broken_rules(config: ExperimentConfig) -> Iterator[str]:
             "controls: public_only trains on the labelled public samples and data.public.labelled is 0; "
             "leave it out or raise data.public.labelled"
         )
-    if config.distillation.geometry.mode == "logits" and not config.distillation.mixed:
-        yield (
-            "distillation.geometry.mode: logits compares gradients on the same samples, so both losses must see one "
-            "batch, got 'logits' with distillation.mixed = false; set distillation.mixed=true or another mode"
-        )
+    yield from _distillation(config.distillation)
     if config.engine.device == "cuda" and not _has_gpu():
         yield "engine.device: cuda needs a GPU that torch can see and there is none, got 'cuda'; set engine.device=cpu"
     if len(set(config.controls)) != len(config.controls):
         yield f"controls: each may be listed once, got {list(config.controls)}; remove the repetition"
+
+
+def _distillation(distillation: DistillationConfig) -> Iterator[str]:
+    if distillation.geometry.mode == "logits" and not distillation.mixed:
+        yield (
+            "distillation.geometry.mode: logits compares gradients on the same samples, so both losses must see one "
+            "batch, got 'logits' with distillation.mixed = false; set distillation.mixed=true or another mode"
+        )
+    if distillation.average > 0 and distillation.patience is not None:
+        yield (
+            "distillation.average: a round ends with the mean of the student's weights or, with distillation.patience, "
+            f"with the best of them, got average = {distillation.average:g} and patience = "
+            f"{distillation.patience}; set one of them to its default"
+        )
 
 
 def _shares_of_nothing(config: ExperimentConfig) -> Iterator[str]:

@@ -231,6 +231,9 @@ class DistillationConfig:
         Count | None,
         Field(description="stop after so many steps without gain in validation accuracy, keep the best (null: never)"),
     ] = None
+    average: Annotated[
+        Fraction, Field(description="share of the past in the mean of the student's weights that ends a round (0: off)")
+    ] = 0.0
     warmup: Annotated[Natural, Field(description="steps over which the learning rate rises at a round's start")] = 50
     clip_norm: Annotated[Positive | None, Field(description="bound on the combined gradient's norm (null: none)")] = (
         None

@@ -23,6 +23,7 @@ from fedkd.distillation.losses import DISTILLATION_LOSSES, classification_loss
 from fedkd.distillation.targets import consensus_target
 from fedkd.distillation.temperature import TemperatureSchedule
 from fedkd.distillation.validation import Validation, smoothed_error, student_error, validation_slope
+from fedkd.distillation.weight_average import WeightAverage
 from fedkd.models import batches, make_optimiser
 
 Progress = Callable[[int, int], None]
@@ -72,7 +73,8 @@ class Distiller:
     ``distillation.mixed`` the two together are one batch, of which only a part is labelled, and L_dist is over all of
     it. The learning rate rises linearly over the warm-up steps and falls to 0 at the end of the round, linearly or
     along half a cosine. ``distillation.patience`` ends a round early, with the student as it was best on the validation
-    samples. ``rounds`` is the length of the whole training, which temperature schedules refer to.
+    samples; ``distillation.average`` ends it with the mean of the student's weights. ``rounds`` is the length of the
+    whole training, which temperature schedules refer to.
     """
 
     def __init__(
@@ -142,6 +144,7 @@ class Distiller:
             sample_weight=to_device(teacher.sample_weight, self._device),
         )
         best = _best_student(self.student, inputs, validation, config.patience)
+        average = WeightAverage(self.student, config.average)
         meter = ClassMeter(
             self.student, inputs, teacher.log_probabilities, known, public, loss=DISTILLATION_LOSSES[config.loss]
         )
@@ -169,10 +172,12 @@ class Distiller:
                 if by_class is not None:
                     row = replace(row, cos_by_class=by_class.cosine, gap_by_class=by_class.gap)
                 rows.append(row)
+                average.update()
                 progress(step + 1, config.steps)
                 due = (step + 1) % config.validate_every == 0 or step + 1 == config.steps
                 if best is not None and due and best.given_up(step + 1):
                     break
+        average.settle()
         if best is not None:
             best.restore()
         return DistillationResult(tuple(rows))
@@ -193,6 +198,7 @@ class Distiller:
         labelled_batches = _endless(labelled, self._config.labelled_batch_size, self._draw(round, "labelled batches"))
         change = self._augmentation(round)
         count = self._config.steps if steps is None else steps
+        average = WeightAverage(self.student, self._config.average)
         self.student.train()
         with ambient_randomness(self._draw(round, "distillation layers")):
             for step in range(count):
@@ -202,7 +208,9 @@ class Distiller:
                 self._optimiser.zero_grad()
                 loss.backward()
                 self._optimiser.step()
+                average.update()
                 progress(step + 1, count)
+        average.settle()
 
     def state_dict(self) -> dict[str, Any]:
         """Student, optimiser and balancer."""
