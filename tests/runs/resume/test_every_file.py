@@ -78,7 +78,7 @@ def _without_figures() -> Any:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(running, "draw_figures", lambda *arguments: None)
         patch.setattr(running, "draw_label_distribution", lambda *arguments: None)
-        patch.setattr(running, "figure_files", lambda folder: [])
+        patch.setattr(running, "figure_files", lambda folder, *, by_class: [])
         patch.setattr(run_page, "save_figures", lambda *arguments: [])
         yield
 
