@@ -231,9 +231,7 @@ class DistillationConfig:
         Count | None,
         Field(description="stop after so many steps without gain in validation accuracy, keep the best (null: never)"),
     ] = None
-    average: Annotated[
-        Fraction, Field(description="share of the past in the mean of the student's weights that ends a round (0: off)")
-    ] = 0.0
+    average: Annotated[Fraction, Field(description="share of the past in a round's mean of weights (0: off)")] = 0.0
     warmup: Annotated[Natural, Field(description="steps over which the learning rate rises at a round's start")] = 50
     clip_norm: Annotated[Positive | None, Field(description="bound on the combined gradient's norm (null: none)")] = (
         None
@@ -250,9 +248,7 @@ class DistillationConfig:
     measure_every: Annotated[
         Natural, Field(description="steps between measured decreases in distillation.csv (0: never)")
     ] = 0
-    measure_classes_every: Annotated[
-        Natural, Field(description="steps between measurements by class in distillation.csv (0: never)")
-    ] = 0
+    measure_classes_every: Annotated[Natural, Field(description="steps between measurements by class (0: never)")] = 0
 
 
 @dataclass(frozen=True)

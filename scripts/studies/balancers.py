@@ -56,7 +56,6 @@ RULES: dict[str, dict[str, Policy]] = {
         "task_decrease power=0": {"name": "task_decrease", "power": 0.0},
         "task_decrease ema=0.98": {"name": "task_decrease", "ema": 0.98},
         "task_decrease conflict": {"name": "task_decrease", "agreement": False},
-        "task_decrease start=0.6": {"name": "task_decrease", "start": 0.6, "agreement": False},
     },
     "task_decrease without gradients": {WITHOUT_GRADIENTS: {"name": "task_decrease", "gradients": False}},
 }
