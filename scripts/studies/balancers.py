@@ -55,7 +55,6 @@ RULES: dict[str, dict[str, Policy]] = {
         "task_decrease power=4": {"name": "task_decrease", "power": 4.0},
         "task_decrease power=0": {"name": "task_decrease", "power": 0.0},
         "task_decrease ema=0.98": {"name": "task_decrease", "ema": 0.98},
-        "task_decrease conflict": {"name": "task_decrease", "agreement": False},
     },
     "task_decrease without gradients": {WITHOUT_GRADIENTS: {"name": "task_decrease", "gradients": False}},
 }
@@ -187,6 +186,7 @@ def tuned(preset: str, seeds: Sequence[int], results: Results) -> Report:
         "settings": SETTINGS,
         "chosen": {family: max(members, key=lambda each: overall[each]) for family, members in FAMILIES.items()},
         "best_fixed": {cell: max(FIXED, key=lambda policy: means[policy][cell]) for cell in names},
+        "statements": statements(means),
         "mean": overall,
         "values": values,
     }
@@ -200,6 +200,23 @@ def tuned(preset: str, seeds: Sequence[int], results: Results) -> Report:
         f"Tuning ({len(seeds)} seeds): points behind the best fixed λ of each cell; mean in brackets",
     )
     return Report(content, aligned(rows), figures={"": figure})
+
+
+def statements(means: Mapping[str, Mapping[str, float]]) -> dict[str, Any]:
+    """What fixed λ say about the importance analysis' premises: points are means over cells."""
+    cells = list(means["fixed 1"])
+    best = {cell: max(FIXED, key=lambda policy: means[policy][cell]) for cell in cells}
+    behind = {
+        policy: float(np.mean([means[best[cell]][cell] - means[policy][cell] for cell in cells])) for policy in FIXED
+    }
+    return {
+        "cells": len(cells),
+        "best_fixed_above_half": sum(float(best[cell].split()[1]) > 0.5 for cell in cells),
+        "teacher_alone_behind_best_fixed": behind["fixed 1"],
+        "labels_alone_behind_best_fixed": behind["fixed 0"],
+        "one_fixed_for_all": min(behind, key=lambda policy: behind[policy]),
+        "one_fixed_for_all_behind_best_fixed": min(behind.values()),
+    }
 
 
 def read_tuning(folder: Path, preset: str) -> dict[str, Any]:

@@ -63,6 +63,24 @@ def test_the_default_is_compared_on_other_seeds_with_what_was_tuned(
     assert capsys.readouterr().out == table
 
 
+def test_statements_by_hand() -> None:
+    means = {
+        "fixed 0": {"a": 70.0, "b": 80.0},
+        "fixed 0.25": {"a": 60.0, "b": 82.0},
+        "fixed 0.5": {"a": 60.0, "b": 81.0},
+        "fixed 0.75": {"a": 60.0, "b": 84.0},
+        "fixed 1": {"a": 50.0, "b": 83.0},
+    }
+    assert balancers.statements(means) == {
+        "cells": 2,
+        "best_fixed_above_half": 1,
+        "teacher_alone_behind_best_fixed": 10.5,
+        "labels_alone_behind_best_fixed": 2.0,
+        "one_fixed_for_all": "fixed 0",
+        "one_fixed_for_all_behind_best_fixed": 2.0,
+    }
+
+
 def test_without_its_tuning_there_is_no_comparison(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert balancers.main(["--out", str(tmp_path), "--runs", str(tmp_path / "runs")]) == 1
     assert "run --tune first" in capsys.readouterr().err

@@ -36,7 +36,6 @@ class TaskDecrease(LambdaBalancer):
     power: Annotated[float, Field(ge=0)] = 2.0
     prior: Annotated[float, Field(ge=2)] = 20.0
     gradients: bool = True
-    agreement: bool = True
     _trust: float = field(default=1.0, init=False, repr=False)
 
     asks_for: ClassVar[Literal["nothing", "slope", "errors"]] = "errors"
@@ -55,8 +54,6 @@ class TaskDecrease(LambdaBalancer):
         if not self.gradients:
             return share
         _, b, c = scaled(geometry)
-        if not self.agreement:
-            b = min(b, 0.0)
         return 1.0 if b >= (1.0 - share) * c else share * c / (c - b)
 
     def _shrunk(self, error: float, samples: int) -> float:
