@@ -49,13 +49,7 @@ CLOCKS: dict[str, Policy] = {
 DEFAULT, WITHOUT_GRADIENTS = "task_decrease", "task_decrease without gradients"
 """``DistillationConfig``'s default balancer, and the same with b = 0, under their names in this study."""
 RULES: dict[str, dict[str, Policy]] = {
-    "task_decrease": {
-        DEFAULT: {"name": "task_decrease"},
-        "task_decrease power=1": {"name": "task_decrease", "power": 1.0},
-        "task_decrease power=4": {"name": "task_decrease", "power": 4.0},
-        "task_decrease power=0": {"name": "task_decrease", "power": 0.0},
-        "task_decrease ema=0.98": {"name": "task_decrease", "ema": 0.98},
-    },
+    "task_decrease": {DEFAULT: {"name": "task_decrease"}},
     "task_decrease without gradients": {WITHOUT_GRADIENTS: {"name": "task_decrease", "gradients": False}},
 }
 FAMILIES: dict[str, dict[str, Policy]] = {"fixed λ": FIXED, "clocks": CLOCKS, **RULES}

@@ -1,4 +1,4 @@
-"""The largest λ that leaves the labels their scheduled share of a step, while the teacher is worth following."""
+"""A clock for λ that gives way where the gradients are at odds and where the student has outgrown its teacher."""
 
 import math
 from collections.abc import Mapping
@@ -13,12 +13,13 @@ from fedkd.distillation.geometry import GradientGeometry
 
 @dataclass(kw_only=True)
 class TaskDecrease(LambdaBalancer):
-    """The largest λ in [0, 1] with λb + (1−λ)c ≥ (1−s)·c, that is min(1, s·c/(c−b)), and 1 where b ≥ (1−s)·c.
+    """λ = min(s, s·c/(c−b)): the share s, or less where the two gradients are at odds (b < 0).
 
-    To first order, a step of size η lowers L_cls by η·(λb + (1−λ)c): by η·c with the labels alone. A step may give up
-    a share s of that for the sake of the teacher. Where the two gradients agree (b > 0) this allows more distillation
-    than s, where they conflict less. It is the importance analysis' "required degree of loss reduction" (Eqs. 7–14),
-    asked of the task loss.
+    To first order, a step of size η lowers L_cls by η·(λb + (1−λ)c): by η·c with the labels alone. A step may give up a
+    share s of that for the sake of the teacher, λb + (1−λ)c ≥ (1−s)·c, which bounds λ by s·c/(c−b) where b < 0. It is
+    the importance analysis' "required degree of loss reduction" (Eqs. 7–14), asked of the task loss. Where the
+    gradients agree, the bound would allow more than s, up to the teacher alone; that is not taken, because they agree
+    behind any teacher as long as the student knows nothing.
 
     s goes from ``start`` to ``end`` along half a cosine over a round: the teacher first, the labels last. It is
     multiplied by min(1, (e_S/e_T)^``power``), where e_S and e_T are the student's and the teacher's errors on server
@@ -54,7 +55,7 @@ class TaskDecrease(LambdaBalancer):
         if not self.gradients:
             return share
         _, b, c = scaled(geometry)
-        return 1.0 if b >= (1.0 - share) * c else share * c / (c - b)
+        return share * c / (c - b) if b < 0.0 else share
 
     def _shrunk(self, error: float, samples: int) -> float:
         """(wrong + prior/2)/(samples + prior) from (wrong + 1)/(samples + 2)."""

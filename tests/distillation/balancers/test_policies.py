@@ -255,21 +255,21 @@ def test_validation_guided_returns_from_a_huge_slope(slope: float) -> None:
 
 
 def test_task_decrease_by_hand() -> None:
-    # Half-way s = ½. b = 0: λ = ½. c = 4, b = −2: 2/6; b = 1: 2/3; from b = 2 on distillation alone does enough.
-    for cosine, expected in ((0.0, 0.5), (-1.0, 1 / 3), (0.5, 2 / 3), (1.0, 1.0)):
+    # Half-way s = ½, and no more where the gradients agree. c = 4, b = −2: 2/6; b = −1: 2/5.
+    for cosine, expected in ((0.0, 0.5), (1.0, 0.5), (-0.5, 2 / 5), (-1.0, 1 / 3)):
         seen = geometry(1.0, 2.0, cosine, step=5)
         assert build_balancer("task_decrease", ema=0.0).update(seen) == pytest.approx(expected)
         assert build_balancer("task_decrease", ema=0.0, gradients=False).update(seen) == pytest.approx(0.5)
 
 
 @given(norms, norms, angles, st.integers(0, 10))
-def test_task_decrease_is_the_largest_lambda_that_leaves_the_labels_their_share(
+def test_task_decrease_is_the_largest_share_up_to_the_clocks_that_leaves_the_labels_theirs(
     dist: float, task: float, cosine: float, step: int
 ) -> None:
     seen = geometry(dist, task, cosine, step=step)
     share = (1 + math.cos(math.pi * step / 10)) / 2
     found = build_balancer("task_decrease", ema=0.0).update(seen)
-    grid = np.linspace(0.0, 1.0, 4001)
+    grid = np.linspace(0.0, share, 4001)
     falls = (grid * seen.b + (1 - grid) * seen.c) / seen.c
     allowed = grid[falls >= 1 - share - 1e-9]
     assert found == pytest.approx(float(allowed.max()), abs=5e-4)
