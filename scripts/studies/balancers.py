@@ -332,10 +332,11 @@ def regrets(by_policy: Mapping[str, Mapping[str, float]], title: str) -> Figure:
     """A row per policy and a column per cell."""
     cells = list(next(iter(by_policy.values())))
     grid = np.array([[by_cell[cell] for cell in cells] for by_cell in by_policy.values()])
-    figure = new_figure(16, 2.5 + 0.35 * len(by_policy))
+    figure = new_figure(16, 3.5 + 0.35 * len(by_policy))
     axes = figure.add_subplot()
     names = [f"{policy}  ({np.mean(list(by_cell.values())):+.2f})" for policy, by_cell in by_policy.items()]
     image = heat_map(axes, grid, cells, names, cmap="RdYlGn_r", vmin=-4, vmax=4)
+    axes.set_xticks(range(len(cells)), cells, rotation=30, ha="right", fontsize=7)
     axes.set_title(title, fontsize=10)
     figure.colorbar(image, ax=axes, label="points behind (negative: ahead)")
     return figure
