@@ -3,13 +3,13 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from fedkd.core.compute import laid_out_for, to_device
-from fedkd.core.messages import UNKNOWN_LABEL
 from fedkd.distillation.balanced_step import dot, gradients
 from fedkd.distillation.losses import classification_loss
 
@@ -48,13 +48,21 @@ class ClassMeter:
         loss: DistillationLoss,
     ) -> None:
         """``teacher`` holds log-probabilities; ``labels`` are −1 where unknown; ``public`` are the usable samples."""
-        named = teacher.argmax(dim=-1).to(labels.device)
         self._student, self._inputs, self._teacher, self._labels, self._loss = student, inputs, teacher, labels, loss
+        self._public = public
         self._parameters = [parameter for parameter in student.parameters() if parameter.requires_grad]
-        classes = range(teacher.shape[1])
-        self._taught = [public[named[public] == each][:MOST] for each in classes]
-        labelled = public[labels[public] != UNKNOWN_LABEL]
-        self._labelled = [labelled[labels[labelled] == each][:MOST] for each in classes]
+
+    # Samples are sorted out when something is measured for the first time, which in most runs nothing is.
+    @cached_property
+    def _taught(self) -> list[Tensor]:
+        return self._of_each_class(self._teacher.argmax(dim=-1).to(self._labels.device))
+
+    @cached_property
+    def _labelled(self) -> list[Tensor]:
+        return self._of_each_class(self._labels)
+
+    def _of_each_class(self, named: Tensor) -> list[Tensor]:
+        return [self._public[named[self._public] == each][:MOST] for each in range(self._teacher.shape[1])]
 
     def measure(self, temperature: float) -> ByClass:
         """The student as it is now."""

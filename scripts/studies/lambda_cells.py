@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from fedkd.aggregation.types import ReportStack, Teacher
 from fedkd.client.training import train
@@ -55,15 +55,13 @@ class Cell:
         clients = "" if self.clients == 10 else f" clients={self.clients}"
         return f"alpha={self.alpha:g} labelled={self.labelled} {self.strategy}{clients} {self.twist}".strip()
 
+    @property
+    def unforeseeable(self) -> bool:
+        """Whether no schedule can know: a bad teacher, one that changes, and public samples from elsewhere."""
+        return self.twist in ("misled", "changing", "foreign")
+
 
 PLAIN = tuple(Cell(*each) for each in itertools.product((0.1, 1.0), (500, 2_000), (MEAN, STACKED)))
-UNFORESEEABLE = (
-    Cell(1.0, 500, MEAN, twist="misled"),
-    Cell(0.1, 500, MEAN, twist="changing"),
-    Cell(1.0, 500, STACKED, twist="changing"),
-    Cell(1.0, 500, MEAN, twist="foreign"),
-)
-"""What no schedule can know: a bad teacher, one that changes, and public samples from elsewhere."""
 HARD = (
     Cell(0.03, 500, MEAN),
     Cell(0.03, 200, STACKED),
@@ -73,7 +71,10 @@ HARD = (
     Cell(0.1, 500, STACKED, clients=3),
     Cell(0.1, 500, MEAN, clients=50),
     Cell(1.0, 500, MEAN, twist="noised"),
-    *UNFORESEEABLE,
+    Cell(1.0, 500, MEAN, twist="misled"),
+    Cell(0.1, 500, MEAN, twist="changing"),
+    Cell(1.0, 500, STACKED, twist="changing"),
+    Cell(1.0, 500, MEAN, twist="foreign"),
 )
 
 
@@ -105,23 +106,27 @@ class Setting:
         public = experiment.data.public
         if cell.twist != "foreign":
             return public
-        strange = self.strange_inputs(experiment)
-        kept = ((public.labels != UNKNOWN_LABEL) | public.validation).nonzero().squeeze(1)
-        unknown = torch.full((len(strange),), UNKNOWN_LABEL)
+        foreign, kept = self.foreign_inputs(experiment), labelled(public)
+        unknown = torch.full((len(foreign),), UNKNOWN_LABEL)
         return PublicSet(
-            torch.cat([public.inputs[kept], strange]),
+            torch.cat([public.inputs[kept], foreign]),
             torch.cat([public.labels[kept], unknown]),
             torch.cat([public.truth[kept], unknown]),
             torch.cat([public.validation[kept], unknown != UNKNOWN_LABEL]),
         )
 
-    def strange_inputs(self, experiment: Experiment) -> Tensor:
+    def foreign_inputs(self, experiment: Experiment) -> Tensor:
         """The samples from elsewhere in the experiment's shape, standardised by themselves; none without a data set."""
-        return _strange(self.foreign, experiment.data.shape)
+        return _foreign_inputs(self.foreign, experiment.data.shape)
+
+
+def labelled(public: PublicSet) -> Tensor:
+    """Positions of the samples whose label the server knows, its validation samples among them."""
+    return ((public.labels != UNKNOWN_LABEL) | public.validation).nonzero().squeeze(1)
 
 
 @lru_cache(maxsize=1)
-def _strange(name: str | None, shape: tuple[int, int, int]) -> Tensor:
+def _foreign_inputs(name: str | None, shape: tuple[int, int, int]) -> Tensor:
     if name is None:
         return torch.empty((0, *shape))
     source: DataSource = plugins.build(plugins.DATASET, name)
@@ -136,7 +141,7 @@ def answer(setting: Setting, cell: Cell, seed: int, client: int, file: Path) -> 
     own, model = data.clients[client].train, experiment.initial_model()
     draw = torch_generator(seed, client=client, round=1, purpose="local training")
     train(model, data.inputs[own], data.labels[own], config, epochs=config.epochs, generator=draw)
-    logits = [predict(model, inputs) for inputs in (data.public.inputs, setting.strange_inputs(experiment))]
+    logits = [predict(model, inputs) for inputs in (data.public.inputs, setting.foreign_inputs(experiment))]
     file.parent.mkdir(parents=True, exist_ok=True)
     np.savez(file, examples=np.array(len(own)), logits=torch.cat(logits).numpy())
 
@@ -151,8 +156,7 @@ def teachers(setting: Setting, cell: Cell, seed: int, files: list[Path]) -> list
     examples = torch.tensor([int(each["examples"]) for each in kept])
     public, here = experiment.data.public, experiment.data.public.labels.numel()
     if cell.twist == "foreign":
-        known = ((public.labels != UNKNOWN_LABEL) | public.validation).nonzero().squeeze(1)
-        logits = torch.cat([logits[:, known], logits[:, here:]], dim=1)
+        logits = torch.cat([logits[:, labelled(public)], logits[:, here:]], dim=1)
         public = setting.public(cell, experiment)
     else:
         logits = logits[:, :here]
@@ -176,7 +180,7 @@ def teachers(setting: Setting, cell: Cell, seed: int, files: list[Path]) -> list
 
 def student(
     setting: Setting, cell: Cell, seed: int, balancer: Mapping[str, Any], taught: list[Tensor]
-) -> tuple[Any, float]:
+) -> tuple[nn.Module, float]:
     """A student after all rounds under a policy, and the mean of its λ."""
     experiment = Experiment.of(setting.config(cell, seed, balancer))
     public = setting.public(cell, experiment)

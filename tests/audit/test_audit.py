@@ -44,11 +44,10 @@ def test_a_client_that_knows_its_data_by_heart_gives_its_members_away(found: Aud
 
 def test_models_that_never_saw_the_data_give_nothing_away(untrained: Path) -> None:
     report = audit_run(untrained, QUICK)
-    # Intervals of 95 %: of a dozen, one or two miss by chance, and by little.
-    assert len(report.attacks) >= 8
-    missed = [max(low - 0.5, 0.5 - high) for low, high in (result.auc_interval for result in report.attacks)]
-    assert sum(each > 0 for each in missed) <= 2
-    assert max(missed) < 0.05
+    assert report.attacks
+    for result in report.attacks:
+        low, high = result.auc_interval
+        assert low <= 0.5 <= high, (result.attack, result.observation)
 
 
 def test_the_report_says_who_saw_what(found: AuditReport, overfitted: Path) -> None:

@@ -53,6 +53,10 @@ def test_the_default_is_compared_on_other_seeds_with_what_was_tuned(
         assert found["mean"] == pytest.approx(float((values["default"] - values[rival]).mean()))
         assert found["low"] <= found["mean"] <= found["high"]
         assert (found["cells"], found["seeds"]) == (2, 2)
+    changing = next(name for name in report["default_regret"] if name.endswith("changing"))
+    lead = np.subtract(report["values"]["default"][changing], report["values"]["clock"][changing])
+    assert report["versus_clock_unforeseeable"]["mean"] == pytest.approx(float(lead.mean()))
+    assert report["versus_clock_unforeseeable"]["cells"] == 1
     assert sum(report["default_regret"].values()) / 2 == pytest.approx(
         float((values["best_fixed"] - values["default"]).mean())
     )
@@ -141,7 +145,24 @@ def test_public_samples_from_elsewhere_leave_only_the_labelled_ones_of_the_own_d
     experiment = Experiment.of(setting.config(cell, 0))
     public = setting.public(cell, experiment)
     # 1,437 images of the other set's train split behind 40 labelled ones, a fifth of them for validation.
-    assert len(public.inputs) == 40 + len(setting.strange_inputs(experiment))
+    assert len(public.inputs) == 40 + len(setting.foreign_inputs(experiment))
     assert int((public.labels >= 0).sum()) == 32
     assert int(public.validation.sum()) == 8
     assert bool((public.truth[40:] == -1).all())
+
+
+def test_clients_answer_on_samples_from_elsewhere_and_a_student_learns_from_them(tmp_path: Path) -> None:
+    setting, cell = Setting(SMALL, foreign="digits"), Cell(1.0, 40, "mean_probabilities", 2, "foreign")
+    files = [tmp_path / f"{client}.npz" for client in range(2)]
+    for client, file in enumerate(files):
+        lambda_cells.answer(setting, cell, 0, client, file)
+    own = Experiment.of(setting.config(cell, 0)).data.public
+    (taught,) = lambda_cells.teachers(setting, cell, 0, files)
+    # The teacher's first rows are those of the labelled samples, the others those of the foreign ones.
+    answers = torch.stack([torch.from_numpy(np.load(file)["logits"]) for file in files]).softmax(dim=-1).mean(dim=0)
+    places = torch.cat([lambda_cells.labelled(own), torch.arange(len(own.labels), len(answers))])
+    torch.testing.assert_close(taught.exp(), answers[places], atol=1e-5, rtol=1e-4)
+    model, mean = lambda_cells.student(setting, cell, 0, balancers.SETTINGS["cosine 1→0"], [taught])
+    assert mean == pytest.approx(0.5)
+    untrained = Experiment.of(setting.config(cell, 0)).initial_model()
+    assert not torch.equal(next(iter(model.parameters())), next(iter(untrained.parameters())))

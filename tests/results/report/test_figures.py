@@ -81,6 +81,16 @@ def test_classes_are_drawn_where_they_were_measured(run: Path) -> None:
     assert "measure_classes_every" in empty.axes[0].texts[0].get_text()
 
 
+def test_a_run_measures_classes_when_it_was_asked_to(run: Path) -> None:
+    log = RunLog.read(run)
+    # Two rounds of eight steps, measured at every fourth of them.
+    for name in ("cos_by_class", "gap_by_class"):
+        values = log.steps.by_class[name]
+        assert values.shape == (16, 10)
+        assert np.isfinite(values).any(axis=1).tolist() == [step % 4 == 0 for step in range(16)]
+        assert (np.abs(values[np.isfinite(values)]) <= 1).all()
+
+
 def pixels(axes: Axes) -> NDArray[np.float64]:
     return np.ma.filled(np.ma.asarray(axes.images[0].get_array(), dtype=np.float64), np.nan)
 
