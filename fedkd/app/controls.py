@@ -1,5 +1,6 @@
 """Controls: what the same data, model, local epochs and number of rounds give without federated distillation."""
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -7,13 +8,11 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from fedkd.client.training import train
 from fedkd.config.load import to_json
 from fedkd.config.schema import ExperimentConfig, Plugin
 from fedkd.core.compute import fixed_threads
 from fedkd.core.errors import RunError
 from fedkd.core.messages import UNKNOWN_LABEL, Job, Reply
-from fedkd.core.seeding import torch_generator
 from fedkd.distillation.balancer import build_balancer
 from fedkd.distillation.distiller import Distiller
 from fedkd.distillation.temperature import build_temperature
@@ -32,50 +31,53 @@ def public_only(experiment: Experiment, progress: Progress) -> tuple[list[float]
     Also its accuracy on the server's validation samples after the last round, where there are any.
     """
     config, data = experiment.config, experiment.resident
-    fixed = build_balancer("fixed", value=0.0)
-    constant = build_temperature("constant")
-    distiller = Distiller(
-        experiment.initial_model(),
-        fixed,
-        config.distillation,
-        temperature=constant,
-        seed=config.seed,
-        rounds=config.rounds,
-    )
+    trainer = _trainer_on_labels(experiment)
     history = []
     with fixed_threads(config.engine.server_threads):
         for round in range(1, config.rounds + 1):
-            distiller.fit_labels(data.public.inputs, data.public.labels, round=round)
-            history.append(accuracy(distiller.student, data.test_inputs, data.test_labels))
+            trainer.fit_labels(data.public.inputs, data.public.labels, round=round)
+            history.append(accuracy(trainer.student, data.test_inputs, data.test_labels))
             progress(round, config.rounds)
         held_out = data.public.validation
         if not bool(held_out.any()):
             return history, None
-        return history, accuracy(distiller.student, data.public.inputs[held_out], data.public.truth[held_out])
+        return history, accuracy(trainer.student, data.public.inputs[held_out], data.public.truth[held_out])
 
 
 def centralised(experiment: Experiment, progress: Progress) -> list[float]:
-    """Test accuracy after each round of one model trained on all private and all labelled public samples together."""
+    """Test accuracy after each round of one model trained on all private and all labelled public samples together.
+
+    It is trained as a student is, optimiser, changed images and averaged weights included: for as many steps in batches
+    of ``distillation.batch_size``, and for at least the passes over the samples that the clients make.
+    """
     config, data = experiment.config, experiment.resident
-    model = experiment.initial_model()
     labelled = (data.public.labels != UNKNOWN_LABEL).nonzero().squeeze(1)
     pooled = torch.cat([client.train for client in data.clients])
     inputs = torch.cat([data.inputs[pooled], data.public.inputs[labelled]])
     labels = torch.cat([data.labels[pooled], data.public.labels[labelled]])
+    size = min(config.distillation.batch_size, labels.numel())
+    steps = max(config.distillation.steps, math.ceil(config.clients.epochs * labels.numel() / size))
+    trainer = _trainer_on_labels(experiment)
     history = []
     with fixed_threads(config.engine.server_threads):
         for round in range(1, config.rounds + 1):
-            train(
-                model,
-                inputs,
-                labels,
-                config.clients,
-                epochs=config.clients.epochs,
-                generator=torch_generator(config.seed, round=round, purpose="centralised"),
-            )
-            history.append(accuracy(model, data.test_inputs, data.test_labels))
+            trainer.fit_labels(inputs, labels, round=round, steps=steps, batch_size=size)
+            history.append(accuracy(trainer.student, data.test_inputs, data.test_labels))
             progress(round, config.rounds)
     return history
+
+
+def _trainer_on_labels(experiment: Experiment) -> Distiller:
+    """What trains a new student without a teacher, as ``distillation`` says."""
+    config = experiment.config
+    return Distiller(
+        experiment.initial_model(),
+        build_balancer("fixed", value=0.0),
+        config.distillation,
+        temperature=build_temperature("constant"),
+        seed=config.seed,
+        rounds=config.rounds,
+    )
 
 
 def fedavg(experiment: Experiment, run: RunJob, progress: Progress) -> list[float]:

@@ -189,13 +189,18 @@ class Distiller:
         *,
         round: int,
         steps: int | None = None,
+        batch_size: int | None = None,
         progress: Progress = lambda done, total: None,
     ) -> None:
-        """A round without a teacher: as many steps, or ``steps``, on the labelled samples (label not −1) alone."""
+        """A round without a teacher: as many steps, or ``steps``, on the labelled samples (label not −1) alone.
+
+        In batches of ``distillation.labelled_batch_size``, or ``batch_size``.
+        """
         labelled = (labels != UNKNOWN_LABEL).nonzero().squeeze(1)
         if labelled.numel() == 0:
             raise ValueError("fit_labels needs labelled samples and got none; raise data.public.labelled")
-        labelled_batches = _endless(labelled, self._config.labelled_batch_size, self._draw(round, "labelled batches"))
+        size = self._config.labelled_batch_size if batch_size is None else batch_size
+        labelled_batches = _endless(labelled, size, self._draw(round, "labelled batches"))
         change = self._augmentation(round)
         count = self._config.steps if steps is None else steps
         average = WeightAverage(self.student, self._config.average)

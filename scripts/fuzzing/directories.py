@@ -27,7 +27,7 @@ _SETTINGS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "averaging": ("algorithms/fedavg", {}),
     "private": ("quickstart", {"privacy.mechanism": {"name": "gaussian_logits", "noise_multiplier": 1.0}}),
     "secure": ("privacy/secure_aggregation", {}),
-    "cached": ("algorithms/stacked_codistillation", {"communication.cache_rounds": 2}),
+    "cached": ("fashion_mnist", {"communication.cache_rounds": 2, "controls": []}),
 }
 _NO_RESULT = {".png", ".html"}
 _WHOLE = ("rounds.jsonl", "distillation.csv", "clients.csv")

@@ -1,8 +1,9 @@
-"""Every algorithm of configs/algorithms on the same data, rounds and local epochs: accuracy, bytes and time.
+"""Every shipped algorithm on the same data, rounds and local epochs: accuracy, bytes and time.
 
     python scripts/algorithm_study.py [--preset small|full] [--out docs/results] [--only fedavg,fedmd] [--seeds 0]
 
-The full preset is the experiment of configs/fashion_mnist.yaml over three seeds; the small one is on digits. Runs are
+They are those of configs/algorithms and that of configs/fashion_mnist.yaml, here called stacked_codistillation, whose
+controls are the table's. The full preset is on Fashion-MNIST over three seeds; the small one is on digits. Runs are
 done on the inline engine, one per core, each in a directory under --runs; finished ones are not repeated. What --only
 and --seeds leave out appears in the tables if it was done before, each row with the seeds it has. Writes
 algorithms.json, algorithms.csv and algorithms.png: accuracy after each round against the megabytes sent up by then.
@@ -45,19 +46,20 @@ PRESETS: dict[str, dict[str, Any]] = {
     },
 }
 BASELINES = ("public_only", "centralised")
-CONTROLS = "controls"
-"""The name under which the reference experiment's controls are run, without an algorithm of their own."""
+REFERENCE = "stacked_codistillation"
+"""What the algorithm of configs/fashion_mnist.yaml is called here; its run has the controls, too."""
 
 
 def algorithms() -> list[str]:
     """The names of the shipped algorithms, sorted."""
-    return [name.removeprefix("algorithms/") for name in config_names() if name.startswith("algorithms/")]
+    named = [name.removeprefix("algorithms/") for name in config_names() if name.startswith("algorithms/")]
+    return sorted([*named, REFERENCE])
 
 
 def configured(preset: str, name: str, seed: int) -> ExperimentConfig:
     """The configuration of one run."""
     overrides = [*PRESETS[preset]["overrides"], f"seed={seed}", "engine.kind=inline"]
-    if name != CONTROLS:
+    if name != REFERENCE:
         return load_config(f"configs/algorithms/{name}.yaml", overrides)
     return load_config("configs/fashion_mnist.yaml", [*overrides, f"controls=[{', '.join(BASELINES)}]"])
 
@@ -78,7 +80,7 @@ def run(runs: Path, preset: str, name: str, seed: int) -> dict[str, Any]:
 
 def seeds_of(preset: str, name: str, results: Results) -> list[int]:
     """The seeds for which an algorithm, and what it is compared with, have been run."""
-    needed = (name, "fedavg", CONTROLS)
+    needed = (name, "fedavg", REFERENCE)
     return [seed for seed in PRESETS[preset]["seeds"] if all((preset, each, seed) in results for each in needed)]
 
 
@@ -90,7 +92,7 @@ def summarise(preset: str, results: Results) -> list[dict[str, Any]]:
 
 def row_of(preset: str, name: str, seeds: Sequence[int], results: Results) -> dict[str, Any]:
     """An algorithm's row; one without a model on the server lacks the columns that are about it."""
-    found, fedavg, controls = ([results[preset, each, seed] for seed in seeds] for each in (name, "fedavg", CONTROLS))
+    found, fedavg, controls = ([results[preset, each, seed] for seed in seeds] for each in (name, "fedavg", REFERENCE))
     megabytes = {way: float(np.mean([run[f"bytes_{way}"] for run in found])) / 1e6 for way in ("up", "down")}
     row: dict[str, Any] = {"name": name, "seeds": list(seeds)}
     if all(run["student"] is not None for run in found):
@@ -173,15 +175,15 @@ def draw(preset: str, rows: list[dict[str, Any]], bars: dict[str, tuple[float, f
 
 def stages(asked: Namespace) -> list[Stage]:
     """The chosen algorithms, what they are compared with, and the controls, seed by seed."""
-    names = sorted({*asked.only.split(","), "fedavg"}) if asked.only else algorithms()
+    names = sorted({*asked.only.split(","), "fedavg", REFERENCE}) if asked.only else algorithms()
     seeds = asked.seeds or PRESETS[asked.preset]["seeds"]
-    return [Stage("runs", run, [(asked.preset, name, seed) for seed in seeds for name in [CONTROLS, *names]])]
+    return [Stage("runs", run, [(asked.preset, name, seed) for seed in seeds for name in names])]
 
 
 def reported(asked: Namespace, results: Results) -> Report:
     """Every algorithm that has been run with this preset."""
     preset, rows = asked.preset, summarise(asked.preset, results)
-    controls = [results[preset, CONTROLS, seed]["controls"] for seed in seeds_of(preset, "fedavg", results)]
+    controls = [results[preset, REFERENCE, seed]["controls"] for seed in seeds_of(preset, "fedavg", results)]
     bars = {name: _interval(_percent(controls, name)) for name in BASELINES}
     content = {
         "preset": preset,
@@ -199,5 +201,7 @@ STUDY = Study("algorithms", stages, reported)
 
 def main(argv: Sequence[str] | None = None) -> int:
     parser = study_parser(__doc__, STUDY.name, PRESETS)
-    parser.add_argument("--only", help="comma-separated names; fedavg, the baseline, is always run")
+    parser.add_argument(
+        "--only", help="comma-separated names; fedavg and stacked_codistillation, with the controls, are always run"
+    )
     return STUDY.carry_out(parser.parse_args(argv))

@@ -1,13 +1,17 @@
 """One experiment over several seeds: means with 95 % confidence intervals, and a plot of accuracy over rounds.
 
-    python scripts/repeat.py configs/fashion_mnist.yaml --seeds 0,1,2 --out docs/results/fashion_mnist
+    python scripts/repeat.py configs/fashion_mnist.yaml --seeds 0,1,2,3,4 --out docs/results/fashion_mnist \
+        --rival 'λ = 1: distillation.balancer={name: fixed, value: 1}'
 
 Every seed has a run directory under --runs, as in `fedkd sweep`; finished ones are not run again, and an interrupted
 one is resumed. Writes OUT.json, OUT.csv and OUT.png.
+
+A rival is the same experiment with other settings, over the same seeds. "gap_closed" is how far the student is on the
+way from public_only to centralised, in per cent seed by seed; "gap_closed_points" the same in points.
 """
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +29,11 @@ from studies.study import Report, aligned, decimals, plus_minus, seed_list
 COLOURS = {"student": "#0072b2", "fedavg": "#d55e00", "centralised": "#555555", "public_only": "#009e73"}
 
 
-def run_seeds(config: str, overrides: Sequence[str], seeds: Sequence[int], out: Path) -> dict[int, dict[str, Any]]:
+Runs = dict[int, dict[str, Any]]
+"""By seed, a run's summary, with the student's accuracy after every round."""
+
+
+def run_seeds(config: str, overrides: Sequence[str], seeds: Sequence[int], out: Path) -> Runs:
     """Every seed's summary, with the student's accuracy after every round; raises ``FedkdError`` when a run fails."""
     with SweepConsole() as console:
         result = run_sweep(config, {}, seeds, out, overrides, console)
@@ -41,7 +49,18 @@ def _summary(log: RunLog) -> dict[str, Any]:
     return summary | {"control_history": history, "round_seconds": sum(log.seconds.values())}
 
 
-def summarise(runs: dict[int, dict[str, Any]]) -> dict[str, Any]:
+def with_rival(runs: Runs, name: str, rivals: Runs) -> Runs:
+    """The runs with a rival's student among their controls."""
+    found = {}
+    for seed, run in runs.items():
+        rival = rivals[seed]
+        history = run["control_history"] | {name: rival["control_history"]["student"]}
+        controls = run["controls"] | {name: rival["student_accuracy"]}
+        found[seed] = run | {"controls": controls, "control_history": history}
+    return found
+
+
+def summarise(runs: Runs) -> dict[str, Any]:
     """Means and half-widths of 95 % intervals over seeds, in per cent.
 
     Raises ``RunError`` for an algorithm without a student.
@@ -68,12 +87,29 @@ def summarise(runs: dict[int, dict[str, Any]]) -> dict[str, Any]:
             name: [mean_and_ci(column) for column in zip(*rows, strict=True)] for name, rows in curves.items()
         },
         "curves": curves,
-        "megabytes_up": [run["bytes_up"] / 1e6 for run in runs.values()],
+        **_gap_closed(results),
+        **{f"megabytes_{way}": [run[f"bytes_{way}"] / 1e6 for run in runs.values()] for way in ("up", "down")},
         "round_seconds": [run["round_seconds"] for run in runs.values()],
         "wall_seconds": [run["wall_seconds"] for run in runs.values()],
         "student_sha256": {seed: run["student_sha256"] for seed, run in runs.items()},
         "seeds": list(runs),
     }
+
+
+def _gap_closed(results: Mapping[str, Sequence[float]]) -> dict[str, Any]:
+    """How far the student is on the way from public_only to centralised, where a run has both."""
+    if not {"public_only", "centralised"} <= results.keys():
+        return {}
+    student, low, high = (np.array(results[name]) for name in ("student", "public_only", "centralised"))
+    return {
+        "gap_closed": _interval((100 * (student - low) / (high - low)).tolist()),
+        "gap_closed_points": _interval((student - low).tolist()),
+    }
+
+
+def _interval(values: Sequence[float]) -> dict[str, float]:
+    mean, half = mean_and_ci(values)
+    return {"mean": mean, "low": mean - half, "high": mean + half, "seeds": len(values)}
 
 
 def tables(report: dict[str, Any]) -> str:
@@ -90,6 +126,11 @@ def tables(report: dict[str, Any]) -> str:
         pairs = [(round, student[round - 1], fedavg[round - 1]) for round in shown]
         rows = [{"round": str(at), "student": plus_minus(ours), "fedavg": plus_minus(its)} for at, ours, its in pairs]
         parts += ["", aligned(rows)]
+    if (gap := report.get("gap_closed")) is not None:
+        ends = f"{gap['low']:.1f} to {gap['high']:.1f}"
+        parts += ["", f"gap closed: {gap['mean']:.1f} % ({ends}) of the way from public_only to centralised"]
+    sent = " and ".join(f"{np.mean(report[f'megabytes_{way}']):.2f} {way}" for way in ("up", "down"))
+    parts += ["", f"megabytes: {sent}"]
     seconds = ", ".join(f"{value:.0f}" for value in report["round_seconds"])
     return "\n".join([*parts, "", f"seconds per run, without controls: {seconds}"])
 
@@ -129,11 +170,25 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("overrides", nargs="*", metavar="key.path=value")
     parser.add_argument("--seeds", type=seed_list, default=[0, 1, 2])
     parser.add_argument("--out", type=Path, required=True, help="where the tables and the plot go, without ending")
+    parser.add_argument(
+        "--rival",
+        action="append",
+        default=[],
+        type=_rival,
+        metavar="'NAME: key.path=value'",
+        help="the same with another setting, to compare with; may be given several times",
+    )
     parser.add_argument("--runs", type=Path, help="run directories (default: runs/NAME-repeated)")
     arguments = parser.parse_intermixed_args(argv)
     name, seeds = Path(arguments.config).stem, arguments.seeds
     runs = arguments.runs or Path("runs") / f"{name}-repeated"
-    content = summarise(run_seeds(arguments.config, arguments.overrides, seeds, runs))
+    found = run_seeds(arguments.config, arguments.overrides, seeds, runs)
+    kept = [override for override in arguments.overrides if not override.startswith("controls=")]
+    for rival, setting in arguments.rival:
+        changed = [*kept, setting, "controls=[]"]
+        found = with_rival(found, rival, run_seeds(arguments.config, changed, seeds, runs / f"rival {rival}"))
+    content = summarise(found)
+    content["rivals"] = dict(arguments.rival)
     content["config"] = to_mapping(load_config(arguments.config, arguments.overrides))
     with drawing():
         figures = {"": draw(content, f"{name}: {len(seeds)} seeds and their mean")}
@@ -141,3 +196,12 @@ def main(argv: Sequence[str] | None = None) -> int:
             arguments.out.parent, arguments.out.name
         )
     return 0
+
+
+def _rival(text: str) -> tuple[str, str]:
+    name, colon, setting = text.partition(":")
+    if not colon or "=" not in setting or not name.strip():
+        raise argparse.ArgumentTypeError(
+            f"must be a name, a colon and an override, such as 'plain: a.b=c', got {text!r}"
+        )
+    return name.strip(), setting.strip()

@@ -14,9 +14,10 @@ def test_the_algorithm_study_runs_small_and_adds_up(tmp_path: Path) -> None:
     table = run_script("scripts/algorithm_study.py", *where, "--only", "ds_fl,fed_distill")
     report = json.loads((tmp_path / "algorithms.json").read_text())
     rows = {row["name"]: row for row in report["rows"]}
-    assert set(rows) == {"fedavg", "ds_fl", "fed_distill"}
+    assert set(rows) == {"fedavg", "ds_fl", "fed_distill", "stacked_codistillation"}
     bars = {name: mean for name, (mean, _) in report["controls"].items()}
-    students = {name: 100 * report["runs"][f"{name}-0"]["student"] for name in ("fedavg", "ds_fl")}
+    with_student = ("fedavg", "ds_fl", "stacked_codistillation")
+    students = {name: 100 * report["runs"][f"{name}-0"]["student"] for name in with_student}
     for name, student in students.items():
         covered = (student - bars["public_only"]) / (bars["centralised"] - bars["public_only"])
         assert rows[name]["gap"][0] == pytest.approx(100 * covered)

@@ -10,12 +10,14 @@ from tests.support.scripts_run import run_script
 
 TINY = (
     *("engine.kind=inline", "rounds=2", "clients.count=2", "data.private_size=60", "data.public.size=40"),
-    *("data.public.labelled=20", "distillation.steps=3", "student.model=mlp", "controls=[fedavg,public_only]"),
+    *("data.public.labelled=20", "distillation.steps=3", "student.model=mlp"),
+    "controls=[fedavg,public_only,centralised]",
 )
 
 
 def test_a_configuration_is_repeated_over_seeds(tmp_path: Path) -> None:
     command = ("configs/quickstart.yaml", *TINY, "--seeds", "3,4", "--runs", str(tmp_path / "runs"))
+    command = (*command, "--rival", "no teacher: distillation.balancer={name: fixed, value: 0}")
     output = run_script("scripts/repeat.py", *command, "--out", str(tmp_path / "repeated"))
     report = json.loads((tmp_path / "repeated.json").read_text())
     summaries = [json.loads((tmp_path / f"runs/seed={seed}/summary.json").read_text()) for seed in (3, 4)]
@@ -24,14 +26,28 @@ def test_a_configuration_is_repeated_over_seeds(tmp_path: Path) -> None:
     lead = sum(100 * (each["student_accuracy"] - each["controls"]["fedavg"]) for each in summaries) / 2
     assert report["student_lead"]["fedavg"][0] == pytest.approx(lead)
     assert any(f"{-lead:+.2f}" in line for line in output.splitlines() if line.startswith("fedavg"))
+    rival = [json.loads((tmp_path / f"runs/rival no teacher/seed={seed}/summary.json").read_text()) for seed in (3, 4)]
+    assert report["accuracy"]["no teacher"]["values"] == [100 * summary["student_accuracy"] for summary in rival]
+    assert report["rivals"] == {"no teacher": "distillation.balancer={name: fixed, value: 0}"}
+    gained = [100 * (each["student_accuracy"] - each["controls"]["public_only"]) for each in summaries]
+    way = [100 * (each["controls"]["centralised"] - each["controls"]["public_only"]) for each in summaries]
+    shares = [100 * ours / whole for ours, whole in zip(gained, way, strict=True)]
+    for key, values in (("gap_closed", shares), ("gap_closed_points", gained)):
+        interval = report[key]
+        assert interval["mean"] == pytest.approx(sum(values) / 2)
+        # Student's t of one degree of freedom, over two values.
+        assert interval["high"] - interval["mean"] == pytest.approx(12.7062 * abs(values[0] - values[1]) / 2, rel=1e-4)
+        assert interval["low"] + interval["high"] == pytest.approx(2 * interval["mean"])
+        assert interval["seeds"] == 2
+    assert report["megabytes_down"] == [each["bytes_down"] / 1e6 for each in summaries]
     assert report["student_sha256"] == {
         str(seed): summary["student_sha256"] for seed, summary in zip((3, 4), summaries, strict=True)
     }
     assert len(set(report["student_sha256"].values())) == 2
     assert report["by_round"]["student"][1][0] == pytest.approx(report["accuracy"]["student"]["mean_ci95"][0])
     rows = (tmp_path / "repeated.csv").read_text().splitlines()
-    # Three curves of two rounds, and three final values.
-    assert len(rows) == 1 + 3 * 2 + 3
+    # Five curves of two rounds, and five final values.
+    assert len(rows) == 1 + 5 * 2 + 5
     assert (tmp_path / "repeated.png").stat().st_size > 10_000
     # Finished runs are not run again.
     times = [(tmp_path / f"runs/seed={seed}/summary.json").stat().st_mtime_ns for seed in (3, 4)]
