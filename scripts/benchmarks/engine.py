@@ -25,7 +25,7 @@ from fedkd.results.records import RoundRecord
 CLIENT_FN = "benchmarks.engine_load:reply_at_once"
 STUDENT_PARAMETERS = 20_000
 STARTS = 3
-REFERENCE = Path(__file__).parents[2] / "configs/fashion_mnist.yaml"
+REFERENCE = Path(__file__).parents[2] / "configs/algorithms/stacked.yaml"
 REFERENCE_ROUNDS = 3
 
 
@@ -34,7 +34,7 @@ def engine(repeats: int) -> dict[str, float]:
 
     ``overhead_N`` is the round's time with N clients. ``linearity`` is the power of the number of clients with which it
     grows from 100 to 10,000 (1: linear, 2: quadratic). ``node_per_client_1000`` is how many times longer 1,000 clients
-    take with a Flower node each than in cohorts. ``vs_bare_loop`` is a round of configs/fashion_mnist.yaml over one of
+    take with a Flower node each than in cohorts. ``vs_bare_loop`` is a round of configs/algorithms/stacked.yaml over one of
     the same work in a plain loop with two worker processes.
     """
     found: dict[str, float] = {}
