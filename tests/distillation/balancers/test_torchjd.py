@@ -62,7 +62,8 @@ def test_upgrad_is_the_direction_of_pcgrad(dist: float, task: float, cosine: flo
     seen = geometry(dist, task, cosine)
     # Made directly, for no configuration can hold a projector.
     upgrad = TorchJD(weighting="upgrad", weighting_options={"projector": ClosedFormProjector()})
-    assert upgrad.update(seen) == pytest.approx(build_balancer("pcgrad").update(seen))
+    # The projector takes a cosine of −1e-9 for none, which is 1e-6 of λ between norms that are 2,000 apart.
+    assert upgrad.update(seen) == pytest.approx(build_balancer("pcgrad").update(seen), abs=1e-5)
 
 
 @given(norms, norms, angles)
