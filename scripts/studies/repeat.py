@@ -127,8 +127,8 @@ def tables(report: dict[str, Any]) -> str:
         rows = [{"round": str(at), "student": plus_minus(ours), "fedavg": plus_minus(its)} for at, ours, its in pairs]
         parts += ["", aligned(rows)]
     if (gap := report.get("gap_closed")) is not None:
-        ends = f"{gap['low']:.1f} to {gap['high']:.1f}"
-        parts += ["", f"gap closed: {gap['mean']:.1f} % ({ends}) of the way from public_only to centralised"]
+        share = plus_minus((gap["mean"], gap["high"] - gap["mean"]), ".1f")
+        parts += ["", f"gap closed: {share} % of the way from public_only to centralised"]
     sent = " and ".join(f"{np.mean(report[f'megabytes_{way}']):.2f} {way}" for way in ("up", "down"))
     parts += ["", f"megabytes: {sent}"]
     seconds = ", ".join(f"{value:.0f}" for value in report["round_seconds"])
