@@ -34,8 +34,8 @@ def engine(repeats: int) -> dict[str, float]:
 
     ``overhead_N`` is the round's time with N clients. ``linearity`` is the power of the number of clients with which it
     grows from 100 to 10,000 (1: linear, 2: quadratic). ``node_per_client_1000`` is how many times longer 1,000 clients
-    take with a Flower node each than in cohorts. ``vs_bare_loop`` is a round of configs/algorithms/stacked.yaml over one
-    of the same work in a plain loop with two worker processes.
+    take with a Flower node each than in cohorts. ``vs_bare_loop`` is a round of configs/algorithms/stacked.yaml over
+    one of the same work in a plain loop with two worker processes.
     """
     found: dict[str, float] = {}
     with RayEngine(EngineConfig(), Workload(10_000, CLIENT_FN)) as running:
