@@ -16,8 +16,8 @@ TINY = (
 
 
 def test_a_configuration_is_repeated_over_seeds(tmp_path: Path) -> None:
-    command = ("configs/quickstart.yaml", *TINY, "--seeds", "3,4", "--runs", str(tmp_path / "runs"))
-    command = (*command, "--rival", "no teacher: distillation.balancer={name: fixed, value: 0}")
+    rival_setting = ("--rival", "no teacher: distillation.balancer={name: fixed, value: 0}")
+    command = ("configs/quickstart.yaml", *TINY, "--seeds", "3,4", "--runs", str(tmp_path / "runs"), *rival_setting)
     output = run_script("scripts/repeat.py", *command, "--out", str(tmp_path / "repeated"))
     report = json.loads((tmp_path / "repeated.json").read_text())
     summaries = [json.loads((tmp_path / f"runs/seed={seed}/summary.json").read_text()) for seed in (3, 4)]
