@@ -22,7 +22,7 @@ from fedkd.distillation.early_stopping import BestStudent
 from fedkd.distillation.losses import DISTILLATION_LOSSES, classification_loss
 from fedkd.distillation.targets import consensus_target
 from fedkd.distillation.temperature import TemperatureSchedule
-from fedkd.distillation.validation import Validation, smoothed_error, student_error, validation_slope
+from fedkd.distillation.validation import StudentError, Validation, smoothed_error, validation_slope
 from fedkd.distillation.weight_average import WeightAverage
 from fedkd.models import batches, make_optimiser
 
@@ -292,11 +292,12 @@ class Distiller:
         held_out, labels = inputs[validation.mask], validation.labels
         if self.balancer.asks_for == "errors":
             teacher_error = smoothed_error(teacher.log_probabilities[validation.mask], labels)
+            student = StudentError(self.student, held_out, labels)
 
             def errors(dist: Sequence[Tensor], task: Sequence[Tensor]) -> ValidationMeasurements:
                 return {
                     "teacher_error": teacher_error,
-                    "student_error": student_error(self.student, held_out, labels),
+                    "student_error": student.measure(),
                     "validation_samples": labels.numel(),
                 }
 

@@ -1,14 +1,20 @@
 """What balancing policies may know about the server's validation samples."""
 
+import math
 import warnings
 from dataclasses import dataclass
+from itertools import chain, cycle
 
+import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.func import jvp
 
 from fedkd.core.compute import call_with, laid_out_for
 from fedkd.models import predict
+
+PART = 128
+"""The most samples that a measurement looks at again."""
 
 
 @dataclass(frozen=True)
@@ -25,13 +31,34 @@ class Validation:
 
 def smoothed_error(scores: Float[Tensor, "held_out classes"], labels: Int[Tensor, " held_out"]) -> float:
     """(wrong + 1)/(samples + 2): Laplace's rule of succession, which keeps small samples away from 0 and 1."""
-    wrong = int((scores.argmax(dim=-1) != labels).sum())
-    return (wrong + 1) / (labels.numel() + 2)
+    return _smoothed(int((scores.argmax(dim=-1) != labels).sum()), labels.numel())
 
 
-def student_error(model: nn.Module, inputs: Float[Tensor, "held_out c h w"], labels: Int[Tensor, " held_out"]) -> float:
-    """The student's smoothed error; one forward pass in evaluation mode."""
-    return smoothed_error(predict(model, inputs), labels)
+def _smoothed(wrong: int, samples: int) -> float:
+    return (wrong + 1) / (samples + 2)
+
+
+class StudentError:
+    """The student's smoothed error during a round, measured again and again.
+
+    The first measurement looks at all samples, later ones at ``PART`` of them at most, in turn, and take of the others
+    what was seen last: the error changes slowly, and a pass over all samples costs as much as several steps.
+    """
+
+    def __init__(
+        self, model: nn.Module, inputs: Float[Tensor, "held_out c h w"], labels: Int[Tensor, " held_out"]
+    ) -> None:
+        self._model, self._inputs, self._labels = model, inputs, labels
+        count = labels.numel()
+        self._wrong = torch.zeros(count, dtype=torch.bool)
+        everything = torch.arange(count)
+        self._turns = chain([everything], cycle(everything.tensor_split(math.ceil(count / PART))))
+
+    def measure(self) -> float:
+        """One forward pass in evaluation mode over the samples whose turn it is."""
+        turn = next(self._turns)
+        self._wrong[turn] = predict(self._model, self._inputs[turn]).argmax(dim=-1) != self._labels[turn]
+        return _smoothed(int(self._wrong.sum()), self._labels.numel())
 
 
 def validation_slope(

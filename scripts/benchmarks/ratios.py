@@ -20,7 +20,7 @@ from fedkd.core.seeding import torch_generator
 from fedkd.distillation.balanced_step import BalancedStep, Losses
 from fedkd.distillation.balancer import build_balancer
 from fedkd.distillation.losses import classification_loss, distillation_loss
-from fedkd.distillation.validation import student_error
+from fedkd.distillation.validation import StudentError
 from fedkd.models import build_model
 
 BATCH, LABELLED, VALIDATION, TEMPERATURE = 32, 16, 400, 3.0
@@ -30,7 +30,7 @@ WARM_UP = 20
 def balancer(repeats: int) -> dict[str, float]:
     """A distillation step with the default balancer, and with exact geometry, over a plain step with a fixed λ.
 
-    Where the default balancer asks for validation passes, its share (400 samples every 25 steps) is added to its step.
+    Where the default balancer asks for validation passes, its share (400 samples, every 25 steps) is added to the step.
     The plain step is what one would write by hand: one forward pass over both batches together, one backward pass over
     λ·L_dist + (1−λ)·L_cls. ``mixed`` is exact geometry on one mixed batch, where both losses share one graph.
     """
@@ -103,7 +103,7 @@ def _validation_pass(name: str) -> Callable[[], object]:
     model, _, _, _ = _problem(name)
     inputs = torch.randn(VALIDATION, 1, 28, 28, generator=torch_generator(0, purpose="validation"))
     labels = torch.zeros(VALIDATION, dtype=torch.long)
-    return lambda: student_error(model, inputs, labels)
+    return StudentError(model, inputs, labels).measure
 
 
 BENCHMARKS = {
