@@ -11,6 +11,7 @@ way from public_only to centralised, in per cent seed by seed; "gap_closed_point
 """
 
 import argparse
+import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from fedkd.results.report.style import Figure, drawing, new_figure
 from studies.study import Report, aligned, decimals, plus_minus, seed_list
 
 COLOURS = {"student": "#0072b2", "fedavg": "#d55e00", "centralised": "#555555", "public_only": "#009e73"}
+OTHER_COLOURS = ("#aa4499", "#e69f00", "#56b4e9")
 
 
 Runs = dict[int, dict[str, Any]]
@@ -147,8 +149,9 @@ def draw(report: dict[str, Any], title: str) -> Figure:
     """Accuracy over rounds: a thin line per seed, a thick one for the mean."""
     figure = new_figure(8, 4.6)
     axes = figure.add_subplot()
+    others = itertools.cycle(OTHER_COLOURS)
     for name, curves in report["curves"].items():
-        colour = COLOURS.get(name)
+        colour = COLOURS.get(name) or next(others)
         rounds = np.arange(1, len(curves[0]) + 1)
         axes.plot(rounds, np.array(curves).T, linewidth=0.8, alpha=0.45, color=colour)
         axes.plot(rounds, np.mean(curves, axis=0), linewidth=2.2, marker="o", markersize=3.5, label=name, color=colour)
