@@ -13,7 +13,8 @@ from torch import nn
 
 from fedkd.config.load import parse_config, to_json
 from fedkd.config.rounding import attacker_count
-from fedkd.config.schema import ExperimentConfig, Plugin, ResourceConfig
+from fedkd.config.schema import ExperimentConfig, ResourceConfig
+from fedkd.config.values import Plugin
 from fedkd.core import plugin_files, plugins
 from fedkd.core.array_specs import ArraySpec
 from fedkd.core.coding.codec import LogitCodec

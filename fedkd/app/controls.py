@@ -9,7 +9,8 @@ import numpy as np
 import torch
 
 from fedkd.config.load import to_json
-from fedkd.config.schema import ExperimentConfig, Plugin
+from fedkd.config.schema import ExperimentConfig
+from fedkd.config.values import Plugin
 from fedkd.core.compute import fixed_threads
 from fedkd.core.errors import RunError
 from fedkd.core.messages import UNKNOWN_LABEL, Job, Reply

@@ -12,7 +12,7 @@ from flwr.serverapp.strategy import Strategy
 from fedkd.aggregation.strategy import LogitAggregator
 from fedkd.app.checks import faults_elsewhere
 from fedkd.client.performer import CLIENT_FN
-from fedkd.config.schema import Plugin
+from fedkd.config.values import Plugin
 from fedkd.core import plugins
 from fedkd.core.errors import ConfigError
 from fedkd.core.messages import Job, Reply, state_arrays

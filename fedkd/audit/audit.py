@@ -30,7 +30,8 @@ from fedkd.audit.shadows import ShadowRun, all_shadow_runs, inserted_places, wit
 from fedkd.audit.surrogates import SURROGATE
 from fedkd.client.setup import asked_positions, client_rule
 from fedkd.config.load import to_json, to_mapping
-from fedkd.config.schema import AuditConfig, Plugin
+from fedkd.config.schema import AuditConfig
+from fedkd.config.values import Plugin
 from fedkd.core import plugins
 from fedkd.core.errors import ConfigError, FolderError, RunError
 from fedkd.core.files import writing

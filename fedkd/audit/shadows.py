@@ -19,7 +19,7 @@ from fedkd.client.release import encoded_logits
 from fedkd.client.round import answer, consensus_of, prepare
 from fedkd.client.rule import ClientRule, Upload
 from fedkd.client.setup import asked_positions, behaviour_of, client_rule
-from fedkd.config.schema import Plugin
+from fedkd.config.values import Plugin
 from fedkd.core.messages import LOGITS, UNKNOWN_LABEL, Job
 from fedkd.data import ClientData
 from fedkd.experiment import Experiment

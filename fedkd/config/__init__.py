@@ -1,5 +1,6 @@
 """The configuration of an experiment."""
 
+from fedkd.config.data_schema import DataConfig, PartitionConfig, PublicConfig
 from fedkd.config.describe import KeyDoc, describe_keys
 from fedkd.config.load import load_config, parse_config, to_json, to_mapping
 from fedkd.config.plugin_sections import PLUGIN_SECTIONS, plugin_at
@@ -9,20 +10,17 @@ from fedkd.config.schema import (
     ClientsConfig,
     CommunicationConfig,
     Control,
-    DataConfig,
     DistillationConfig,
     EngineConfig,
     ExperimentConfig,
     GeometryConfig,
-    PartitionConfig,
-    Plugin,
     PrivacyConfig,
-    PublicConfig,
     ResourceConfig,
     SecureAggregationConfig,
     StudentConfig,
 )
 from fedkd.config.sweep import Cell, CellFaults, Grid, cells_of, parse_grid, parse_seeds, value_text
+from fedkd.config.values import Plugin
 
 __all__ = [
     "PLUGIN_SECTIONS",

@@ -7,7 +7,8 @@ from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 from pydantic.fields import FieldInfo
 
-from fedkd.config.schema import ExperimentConfig, Plugin
+from fedkd.config.schema import ExperimentConfig
+from fedkd.config.values import Plugin
 
 
 @dataclasses.dataclass(frozen=True)

@@ -14,9 +14,10 @@ from fedkd.config.constraints import broken_rules
 from fedkd.config.describe import describe_keys, optional_section
 from fedkd.config.overrides import parse_overrides, put
 from fedkd.config.plugin_sections import PLUGIN_PATHS, PLUGIN_SECTIONS, SEVERAL, plugin_at
-from fedkd.config.schema import ExperimentConfig, Plugin, spelt_out
+from fedkd.config.schema import ExperimentConfig
 from fedkd.config.shipped import config_names, config_path
 from fedkd.config.strict_yaml import DEEPEST, LARGEST, YamlDocument, YamlError, is_key, read_document
+from fedkd.config.values import Plugin, spelt_out
 from fedkd.core import plugins
 from fedkd.core.errors import ConfigError
 from fedkd.core.files import is_file

@@ -5,8 +5,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from fedkd.config.plugin_sections import PLUGIN_PATHS, SEVERAL
-from fedkd.config.schema import spelt_out
 from fedkd.config.strict_yaml import NOTHING, YamlError, parse_yaml
+from fedkd.config.values import spelt_out
 from fedkd.core.errors import ConfigError
 from fedkd.core.wording import shown
 

@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from fedkd.config.schema import ExperimentConfig, Plugin
+from fedkd.config.schema import ExperimentConfig
+from fedkd.config.values import Plugin
 from fedkd.core import plugins
 
 PLUGIN_SECTIONS: tuple[tuple[str, plugins.PluginKind], ...] = (

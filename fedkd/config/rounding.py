@@ -2,7 +2,8 @@
 
 from decimal import ROUND_CEILING, Decimal
 
-from fedkd.config.schema import ClientsConfig, PublicConfig
+from fedkd.config.data_schema import PublicConfig
+from fedkd.config.schema import ClientsConfig
 
 
 def attacker_count(clients: ClientsConfig) -> int:

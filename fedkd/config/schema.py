@@ -1,121 +1,28 @@
-"""The whole experiment as frozen dataclasses; every key is documented here and nowhere else."""
+"""The whole experiment as frozen dataclasses; every key is documented here, and those of data beside it."""
 
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
-Seed = Annotated[int, Field(ge=0, lt=2**63)]
-MOST = 1_000_000
-"""Of anything that is counted in rounds, clients, steps or epochs, for each of which something is kept in memory."""
-Count = Annotated[int, Field(ge=1, le=MOST)]
-Natural = Annotated[int, Field(ge=0, le=MOST)]
-# A hundred million of the smallest images fill the memory of a large machine.
-Samples = Annotated[int, Field(ge=1, le=100_000_000)]
-# More than any machine has cores; torch takes memory for every one of them.
-Threads = Annotated[int, Field(ge=1, le=1024)]
-# No more than float32, in which models are trained, can hold with room to multiply.
-Positive = Annotated[float, Field(gt=0, le=1e30)]
-NonNegative = Annotated[float, Field(ge=0, le=1e30)]
-Share = Annotated[float, Field(gt=0, le=1)]
-Entropy = Annotated[Literal["seed", "system"], Field(description="seed: it repeats; system: the real thing")]
-Fraction = Annotated[float, Field(ge=0, lt=1)]
+from fedkd.config.data_schema import DataConfig
+from fedkd.config.values import (
+    Count,
+    Entropy,
+    Fraction,
+    Natural,
+    NonNegative,
+    Plugin,
+    PluginValue,
+    Positive,
+    Seed,
+    Share,
+    Threads,
+    as_plugin,
+    spelt_out,
+)
 
 Control = Literal["public_only", "local_only", "fedavg", "centralised", "teacher_only"]
-
-
-@dataclass(frozen=True)
-class Plugin:
-    """A plug-in by name, with its options."""
-
-    name: str
-    options: dict[str, Any] = field(default_factory=dict)
-
-
-NUMBERS = {"distillation.temperature": ("constant", "value")}
-"""Where a number alone will do for a plug-in: which one it means, and which of its options."""
-
-
-def spelt_out(path: str, value: Any) -> Any:
-    """The plug-in at a path of the configuration with its name and options, if ``value`` is a short form of one."""
-    if isinstance(value, str):
-        return {"name": value}
-    if path in NUMBERS and isinstance(value, int | float) and not isinstance(value, bool):
-        name, option = NUMBERS[path]
-        return {"name": name, option: value}
-    return value
-
-
-def _as_plugin(value: Any) -> Any:
-    if isinstance(value, str):
-        return {"name": value}
-    if isinstance(value, dict):
-        if "name" not in value:
-            raise ValueError("needs a 'name' beside its options")
-        return {"name": value["name"], "options": {key: item for key, item in value.items() if key != "name"}}
-    return value
-
-
-PluginValue = Annotated[Plugin, BeforeValidator(_as_plugin)]
-
-
-@dataclass(frozen=True)
-class PartitionConfig:
-    """How the private samples are divided among the clients."""
-
-    scheme: Annotated[
-        Literal["iid", "dirichlet", "pathological", "shards", "quantity"],
-        Field(description="iid; dirichlet (label skew); pathological (few classes each); shards; quantity (sizes)"),
-    ] = "dirichlet"
-    alpha: Annotated[Positive, Field(description="concentration of dirichlet and quantity; smaller is more skewed")] = (
-        0.5
-    )
-    classes_per_client: Annotated[Count, Field(description="classes each client holds under pathological")] = 2
-    shards_per_client: Annotated[Count, Field(description="label-sorted shards each client holds under shards")] = 2
-    min_samples: Annotated[
-        Samples, Field(description="fewest private samples of a client; smaller ones are topped up from the largest")
-    ] = 2
-
-
-@dataclass(frozen=True)
-class PublicConfig:
-    """The public set, on which clients answer and the student is distilled."""
-
-    size: Annotated[Samples, Field(description="public samples in all, labelled and unlabelled")] = 400
-    labelled: Annotated[int, Field(ge=0, le=100_000_000, description="public samples whose label the server knows")] = (
-        100
-    )
-    validation: Annotated[
-        Fraction, Field(description="share of the labelled ones kept as server validation, never trained on")
-    ] = 0.2
-    dataset: Annotated[
-        PluginValue | None,
-        Field(description="another data set to take the public samples from (null: the private one's); unlabelled"),
-    ] = None
-    pseudo_labels: Annotated[
-        bool, Field(description="without labels, use the teacher's top class as label in L_cls (else λ is 1)")
-    ] = False
-    round_size: Annotated[
-        Samples | None, Field(description="public samples drawn per round beside the labelled ones (null: all)")
-    ] = None
-
-
-@dataclass(frozen=True)
-class DataConfig:
-    """Which data, and how much of it plays which role."""
-
-    dataset: Annotated[PluginValue, Field(description="see `fedkd list datasets`, or module:Class")] = field(
-        default_factory=lambda: Plugin("digits")
-    )
-    root: Annotated[str | None, Field(description="folder of downloaded data sets (null: ~/.cache/fedkd)")] = None
-    private_size: Annotated[Samples | None, Field(description="private samples over all clients (null: all left)")] = (
-        None
-    )
-    client_validation: Annotated[
-        Fraction, Field(description="share of each client's samples kept for its own validation")
-    ] = 0.1
-    partition: Annotated[PartitionConfig, Field(description="")] = field(default_factory=PartitionConfig)
-    public: Annotated[PublicConfig, Field(description="")] = field(default_factory=PublicConfig)
 
 
 @dataclass(frozen=True)
@@ -180,7 +87,7 @@ class StudentConfig:
 
 
 def _as_schedule(value: Any) -> Any:
-    return _as_plugin(spelt_out("distillation.temperature", value))
+    return as_plugin(spelt_out("distillation.temperature", value))
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from fedkd.config.schema import PartitionConfig
+from fedkd.config.data_schema import PartitionConfig
 from fedkd.core.errors import DataError
 from fedkd.core.seeding import numpy_generator
 from fedkd.data._schemes import Positions, TooFewSamplesError, dirichlet, iid, pathological, shards

@@ -8,8 +8,10 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from fedkd.config.constraints import broken_rules
+from fedkd.config.data_schema import DataConfig
 from fedkd.config.rounding import held_out_count
-from fedkd.config.schema import DataConfig, ExperimentConfig, Plugin
+from fedkd.config.schema import ExperimentConfig
+from fedkd.config.values import Plugin
 from fedkd.core import plugins
 from fedkd.core.errors import ConfigError
 from fedkd.core.messages import UNKNOWN_LABEL

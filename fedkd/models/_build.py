@@ -8,7 +8,7 @@ from torch.nn.modules.batchnorm import _NormBase  # noqa: PLC2701
 from torch.nn.modules.conv import _ConvNd  # noqa: PLC2701
 from torch.nn.parameter import is_lazy
 
-from fedkd.config.schema import Plugin
+from fedkd.config.values import Plugin
 from fedkd.core import plugins
 from fedkd.core.errors import PluginError
 from fedkd.core.faults import told_by_line

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
-from fedkd.config.schema import Plugin
+from fedkd.config.values import Plugin
 from fedkd.core import plugins
 from fedkd.core.errors import ConfigError
 from fedkd.experiment import Experiment

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.measuring import medians
-from fedkd.config.schema import Plugin
+from fedkd.config.values import Plugin
 from fedkd.core.seeding import torch_generator
 from fedkd.models import build_model
 from fedkd.privacy.dp_sgd import PrivateSchedule, train_privately

@@ -14,7 +14,8 @@ from benchmarks.engine import engine
 from benchmarks.measuring import medians
 from benchmarks.privacy import privacy
 from benchmarks.vectorised import vectorised
-from fedkd.config.schema import DistillationConfig, Plugin
+from fedkd.config.schema import DistillationConfig
+from fedkd.config.values import Plugin
 from fedkd.core.compute import fixed_threads
 from fedkd.core.seeding import torch_generator
 from fedkd.distillation.balanced_step import BalancedStep, Losses

@@ -9,7 +9,8 @@ import torch
 
 from fedkd.client.training import train
 from fedkd.client.vectorised import Training, train_vectorised
-from fedkd.config.schema import ClientsConfig, Plugin
+from fedkd.config.schema import ClientsConfig
+from fedkd.config.values import Plugin
 from fedkd.core.compute import fixed_arithmetic
 from fedkd.core.seeding import torch_generator
 from fedkd.models import build_model

@@ -23,7 +23,8 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
 from fedkd.app.checks import composition_faults
 from fedkd.config.load import load_config, read_yaml
-from fedkd.config.schema import ExperimentConfig, Plugin, Seed
+from fedkd.config.schema import ExperimentConfig
+from fedkd.config.values import Plugin, Seed
 from fedkd.core import plugins
 from fedkd.core.errors import ConfigError, RunError
 from fedkd.data.source import DataSource, resolve_root

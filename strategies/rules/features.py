@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from fedkd import StudentRule
 from fedkd.client.training import train
-from fedkd.config.schema import Plugin
+from fedkd.config.values import Plugin
 from fedkd.core.errors import RunError
 from fedkd.core.messages import FEATURE_LABELS, FEATURE_LOGITS, FEATURE_VALUES, Arrays, ClientReport
 from fedkd.core.seeding import torch_generator

@@ -10,7 +10,7 @@ import pytest
 from fedkd import LogitAggregator, ReportStack, Teacher
 from fedkd.app.checks import check, composition_faults, faults_elsewhere, notices
 from fedkd.config.load import load_config
-from fedkd.config.schema import Plugin
+from fedkd.config.values import Plugin
 from fedkd.core.errors import ConfigError
 from fedkd.experiment import Experiment
 from tests.support import SUPPORT

@@ -10,7 +10,7 @@ from flwr.app import Message
 from fedkd.app.checks import check
 from fedkd.app.flower_strategy import FederatedDistillation
 from fedkd.config.load import load_config
-from fedkd.config.schema import Plugin
+from fedkd.config.values import Plugin
 from fedkd.core.errors import RunError
 from fedkd.engines.inline import InlineEngine
 from fedkd.experiment import Experiment

@@ -13,7 +13,8 @@ from fedkd.app.run import run_experiment
 from fedkd.audit.attack import OBSERVATIONS
 from fedkd.audit.report import AuditReport
 from fedkd.config.load import load_config
-from fedkd.config.schema import AuditConfig, Plugin
+from fedkd.config.schema import AuditConfig
+from fedkd.config.values import Plugin
 from fedkd.core.errors import ConfigError, RunError
 from fedkd.results.directory import RunDirectory
 from tests.support.attack_runs import finished

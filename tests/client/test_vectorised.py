@@ -19,7 +19,8 @@ from fedkd.client.training import SampleLoss, adjusted_cross_entropy, cross_entr
 from fedkd.client.vectorised import Training, signature, train_vectorised, vectorisable
 from fedkd.config.identity import run_digest_of
 from fedkd.config.load import to_json
-from fedkd.config.schema import ClientsConfig, Plugin
+from fedkd.config.schema import ClientsConfig
+from fedkd.config.values import Plugin
 from fedkd.core.messages import Job, Reply
 from fedkd.core.seeding import torch_generator
 from fedkd.data import ExperimentData

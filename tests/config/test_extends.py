@@ -5,9 +5,10 @@ from pathlib import Path
 import pytest
 
 from fedkd.config.load import load_config, parse_config, to_json, to_mapping
-from fedkd.config.schema import ExperimentConfig, Plugin
+from fedkd.config.schema import ExperimentConfig
 from fedkd.config.shipped import config_path
 from fedkd.config.strict_yaml import dump_yaml, parse_yaml
+from fedkd.config.values import Plugin
 from fedkd.core.errors import ConfigError
 
 BASE = """

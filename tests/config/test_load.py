@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from fedkd.config.describe import describe_keys
 from fedkd.config.load import load_config, parse_config, to_json, to_mapping
-from fedkd.config.schema import ExperimentConfig, Plugin
+from fedkd.config.schema import ExperimentConfig
 from fedkd.config.strict_yaml import dump_yaml, parse_yaml
+from fedkd.config.values import Plugin
 from fedkd.core.errors import ConfigError
 from tests.support import ROOT
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from fedkd.config.load import load_config
 from fedkd.config.overrides import parse_overrides
-from fedkd.config.schema import Plugin
+from fedkd.config.values import Plugin
 from fedkd.core.errors import ConfigError
 
 CHANGES: dict[str, tuple[tuple[str, ...], dict[str, Any]]] = {

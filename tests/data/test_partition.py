@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fedkd.config.schema import PartitionConfig
+from fedkd.config.data_schema import PartitionConfig
 from fedkd.core.errors import DataError
 from fedkd.data.partition import partition
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from fedkd.config.schema import Plugin
+from fedkd.config.values import Plugin
 from fedkd.core.errors import PluginError
 from fedkd.core.plugins import MODEL, names
 from fedkd.models import Architecture, build_model, profile

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from fedkd.config.schema import Plugin
+from fedkd.config.values import Plugin
 from fedkd.core.errors import PluginError
 from fedkd.models import build_model
 from tests.support import own_models

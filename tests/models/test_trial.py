@@ -5,7 +5,7 @@ import copy
 import pytest
 import torch
 
-from fedkd.config.schema import Plugin
+from fedkd.config.values import Plugin
 from fedkd.core.compute import laid_out_for
 from fedkd.core.errors import PluginError
 from fedkd.models import Trial, build_model, placed, predict, try_model

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from torch import Tensor, nn
 
-from fedkd.config.schema import Plugin
+from fedkd.config.values import Plugin
 from fedkd.models import build_model
 from fedkd.privacy.dp_sgd import PrivateSchedule, poisson_batches, private_steps, sampling_rate, train_privately
 from fedkd.privacy.mechanism import PrivateTraining

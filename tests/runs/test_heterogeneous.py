@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from fedkd.config.load import load_config, to_json
-from fedkd.config.schema import Plugin
+from fedkd.config.values import Plugin
 from fedkd.engines.building import build_engine
 from fedkd.experiment import Experiment
 from fedkd.models import accuracy

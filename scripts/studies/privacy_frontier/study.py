@@ -29,7 +29,8 @@ import studies.privacy_frontier.tables as tables
 import studies.privacy_frontier.tuning as tuning
 from fedkd.app.audit import audit_run
 from fedkd.config.load import load_config, to_json, to_mapping
-from fedkd.config.schema import AuditConfig, ExperimentConfig, Plugin
+from fedkd.config.schema import AuditConfig, ExperimentConfig
+from fedkd.config.values import Plugin
 from studies.study import Report, Stage, Study, run_afresh, study_parser
 from studies.tasks import Results, Task
 

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from fedkd.app.audit import audit_run
-from fedkd.config.schema import AuditConfig, Plugin
+from fedkd.config.schema import AuditConfig
+from fedkd.config.values import Plugin
 from tests.support.attack_runs import finished
 
 ATTACKS = AuditConfig(

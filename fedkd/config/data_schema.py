@@ -1,0 +1,67 @@
+"""The section of the configuration that says which data there are, and who gets which."""
+
+from dataclasses import dataclass, field
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from fedkd.config.values import Count, Fraction, Plugin, PluginValue, Positive, Samples
+
+
+@dataclass(frozen=True)
+class PartitionConfig:
+    """How the private samples are divided among the clients."""
+
+    scheme: Annotated[
+        Literal["iid", "dirichlet", "pathological", "shards", "quantity"],
+        Field(description="iid; dirichlet (label skew); pathological (few classes each); shards; quantity (sizes)"),
+    ] = "dirichlet"
+    alpha: Annotated[Positive, Field(description="concentration of dirichlet and quantity; smaller is more skewed")] = (
+        0.5
+    )
+    classes_per_client: Annotated[Count, Field(description="classes each client holds under pathological")] = 2
+    shards_per_client: Annotated[Count, Field(description="label-sorted shards each client holds under shards")] = 2
+    min_samples: Annotated[
+        Samples, Field(description="fewest private samples of a client; smaller ones are topped up from the largest")
+    ] = 2
+
+
+@dataclass(frozen=True)
+class PublicConfig:
+    """The public set, on which clients answer and the student is distilled."""
+
+    size: Annotated[Samples, Field(description="public samples in all, labelled and unlabelled")] = 400
+    labelled: Annotated[int, Field(ge=0, le=100_000_000, description="public samples whose label the server knows")] = (
+        100
+    )
+    validation: Annotated[
+        Fraction, Field(description="share of the labelled ones kept as server validation, never trained on")
+    ] = 0.2
+    dataset: Annotated[
+        PluginValue | None,
+        Field(description="another data set to take the public samples from (null: the private one's); unlabelled"),
+    ] = None
+    pseudo_labels: Annotated[
+        bool, Field(description="without labels, use the teacher's top class as label in L_cls (else λ is 1)")
+    ] = False
+    round_size: Annotated[
+        Samples | None, Field(description="public samples drawn per round beside the labelled ones (null: all)")
+    ] = None
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Which data, and how much of it plays which role."""
+
+    dataset: Annotated[PluginValue, Field(description="see `fedkd list datasets`, or module:Class")] = field(
+        default_factory=lambda: Plugin("digits")
+    )
+    root: Annotated[str | None, Field(description="folder of downloaded data sets (null: ~/.cache/fedkd)")] = None
+    private_size: Annotated[Samples | None, Field(description="private samples over all clients (null: all left)")] = (
+        None
+    )
+    client_validation: Annotated[
+        Fraction, Field(description="share of each client's samples kept for its own validation")
+    ] = 0.1
+    partition: Annotated[PartitionConfig, Field(description="")] = field(default_factory=PartitionConfig)
+    public: Annotated[PublicConfig, Field(description="")] = field(default_factory=PublicConfig)
