@@ -107,7 +107,7 @@ class Experiment:
         clients = self.config.clients
         momenta = 2 if clients.optimiser == "adam" else 1
         models = [self.initial_model(index) for index in range(len(self.architectures))]
-        return tuple(training_bytes(model, self.data.shape, clients.batch_size, momenta) for model in models)
+        return tuple(training_bytes(model, self.data.spec, clients.batch_size, momenta) for model in models)
 
     @cached_property
     def mechanism(self) -> LogitMechanism:
@@ -181,12 +181,12 @@ class Experiment:
             purpose = "student initialisation" if architecture == STUDENT else f"initialisation of model {architecture}"
             model = build_model(
                 self.architectures[architecture],
-                self.data.shape,
+                self.data.spec,
                 self.data.classes,
                 torch_generator(self.config.seed, purpose=purpose),
             )
             name = self.architectures[architecture].name
-            self._skeletons[architecture] = placed(model, name, self.data.shape, self.device)
+            self._skeletons[architecture] = placed(model, name, self.data.spec, self.device)
         # A copy takes a fraction of the time that drawing the parameters does.
         return copy.deepcopy(self._skeletons[architecture])
 
@@ -194,7 +194,7 @@ class Experiment:
         """What trying out a model of the architecture shows; raises ``PluginError`` where it does not work."""
         if architecture not in self._trials:
             model, name = self.initial_model(architecture), self.architectures[architecture].name
-            self._trials[architecture] = try_model(model, name, self.data.shape, self.data.classes)
+            self._trials[architecture] = try_model(model, name, self.data.spec, self.data.classes)
         return self._trials[architecture]
 
     @cached_property

@@ -9,6 +9,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from fedkd.core.compute import to_device
+from fedkd.core.samples import SampleSpec
 from fedkd.core.seeding import torch_generator
 
 
@@ -70,7 +71,7 @@ class ExperimentData:
     channel with the mean and the standard deviation of the public ones.
     """
 
-    shape: tuple[int, int, int]
+    spec: SampleSpec
     class_names: tuple[str, ...]
     inputs: Float[Tensor, "private ..."]
     labels: Int[Tensor, " private"]
@@ -78,6 +79,11 @@ class ExperimentData:
     public: PublicSet
     test_inputs: Float[Tensor, "test ..."]
     test_labels: Int[Tensor, " test"]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of a sample."""
+        return self.spec.shape
 
     @property
     def classes(self) -> int:

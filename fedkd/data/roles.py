@@ -15,6 +15,7 @@ from fedkd.config.values import Plugin
 from fedkd.core import plugins
 from fedkd.core.errors import ConfigError
 from fedkd.core.messages import UNKNOWN_LABEL
+from fedkd.core.samples import SampleSpec
 from fedkd.core.seeding import torch_generator
 from fedkd.data._images import channel_statistics, fit_to_shape, standardise
 from fedkd.data._types import ClientData, ExperimentData, PublicSet
@@ -43,7 +44,7 @@ def prepare(config: ExperimentConfig) -> ExperimentData:
     images = standardise(pixels, *statistics)
     labels = source.train_labels[private]
     return ExperimentData(
-        shape=source.shape,
+        spec=SampleSpec(source.shape),
         class_names=source.class_names,
         inputs=standardise(source.train_images[private], *statistics),
         labels=labels,

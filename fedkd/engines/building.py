@@ -97,7 +97,7 @@ def _workload(
 def _costs(experiment: Experiment) -> dict[int, float]:
     config = experiment.config
     operations = [
-        profile(experiment.initial_model(index), experiment.data.shape).flops
+        profile(experiment.initial_model(index), experiment.data.spec).flops
         for index in range(len(experiment.architectures))
     ]
     costs = {}

@@ -19,7 +19,7 @@ class Architecture(ABC):
     smallest_side: ClassVar[int] = 1
 
     @abstractmethod
-    def build(self, shape: tuple[int, int, int], classes: int) -> nn.Module:
+    def build(self, shape: tuple[int, ...], classes: int) -> nn.Module:
         """A network from images ``[batch, *shape]`` (channels, height, width) to logits ``[batch, classes]``.
 
         Its initial weights do not matter where ``build_model`` draws them anew: in convolutions and linear layers. What

@@ -12,6 +12,7 @@ from fedkd.config.values import Plugin
 from fedkd.core import plugins
 from fedkd.core.errors import PluginError
 from fedkd.core.faults import told_by_line
+from fedkd.core.samples import SampleSpec
 from fedkd.core.seeding import ambient_randomness
 from fedkd.models._base import Architecture
 
@@ -19,7 +20,7 @@ SHOWN = 3
 """Most parameters that a message names."""
 
 
-def build_model(spec: Plugin, shape: tuple[int, int, int], classes: int, generator: torch.Generator) -> nn.Module:
+def build_model(spec: Plugin, sample: SampleSpec, classes: int, generator: torch.Generator) -> nn.Module:
     """The model that ``spec`` names, for images of ``shape`` (channels, height, width), with fresh parameters.
 
     Equal generators give equal models; torch's global generator is left as it was. Weights of convolutions and linear
@@ -32,6 +33,7 @@ def build_model(spec: Plugin, shape: tuple[int, int, int], classes: int, generat
     """
     architecture: Architecture = plugins.build(plugins.MODEL, spec.name, spec.options)
     least = architecture.smallest_side
+    shape = sample.shape
     if min(shape[1:]) < least:
         raise PluginError(
             f"model {spec.name!r}: images must be at least {least}×{least} pixels, got {shape[1]}×{shape[2]}; "
@@ -53,7 +55,7 @@ def some(names: Sequence[str]) -> str:
 
 
 def _built(
-    architecture: Architecture, name: str, shape: tuple[int, int, int], classes: int, seeds: torch.Generator
+    architecture: Architecture, name: str, shape: tuple[int, ...], classes: int, seeds: torch.Generator
 ) -> nn.Module:
     """What ``build`` returns, with everything that it draws taken from ``seeds``."""
     draw = torch.Generator().manual_seed(int(torch.randint(2**62, (), generator=seeds)))

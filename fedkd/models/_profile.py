@@ -5,6 +5,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from fedkd.core.samples import SampleSpec
+
 
 @dataclass(frozen=True)
 class ModelProfile:
@@ -17,17 +19,16 @@ class ModelProfile:
     megabytes: float
 
 
-def profile(model: nn.Module, shape: tuple[int, int, int]) -> ModelProfile:
-    """Count on an image of ``shape`` (channels, height, width); the model's state and mode are left as they were."""
+def profile(model: nn.Module, sample: SampleSpec) -> ModelProfile:
+    """Count on one sample; the model's state and mode are left as they were."""
     from torch.utils.flop_counter import FlopCounterMode
 
     modes = [(module, module.training) for module in model.modules()]
-    device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
     counter = FlopCounterMode(display=False)
     model.eval()
     try:
         with torch.no_grad(), counter:
-            model(torch.zeros(1, *shape, device=device))
+            model(sample.made_up(1, next(model.parameters(), None)))
     finally:
         for module, training in modes:
             module.training = training
@@ -38,7 +39,7 @@ def profile(model: nn.Module, shape: tuple[int, int, int]) -> ModelProfile:
     )
 
 
-def training_bytes(model: nn.Module, shape: tuple[int, int, int], batch_size: int, momenta: int) -> int:
+def training_bytes(model: nn.Module, sample: SampleSpec, batch_size: int, momenta: int) -> int:
     """About how much memory a client's part of a stack takes while it trains, in bytes, without its samples.
 
     Parameters are there as the client's own before and after, stacked, as they were at the start, as gradients and as
@@ -46,10 +47,10 @@ def training_bytes(model: nn.Module, shape: tuple[int, int, int], batch_size: in
     libraries' work space.
     """
     state = sum(parameter.numel() * parameter.element_size() for parameter in model.parameters())
-    return (5 + momenta) * state + 4 * batch_size * _activation_bytes(model, shape)
+    return (5 + momenta) * state + 4 * batch_size * _activation_bytes(model, sample)
 
 
-def _activation_bytes(model: nn.Module, shape: tuple[int, int, int]) -> int:
+def _activation_bytes(model: nn.Module, sample: SampleSpec) -> int:
     """Bytes of all layers' outputs for one sample."""
     found: list[int] = []
 
@@ -64,7 +65,7 @@ def _activation_bytes(model: nn.Module, shape: tuple[int, int, int]) -> int:
     model.eval()
     try:
         with torch.no_grad():
-            model(torch.zeros(1, *shape, device=parameter.device, dtype=parameter.dtype))
+            model(sample.made_up(1, parameter))
     finally:
         model.train(training)
         for handle in handles:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from fedkd.core.compute import failing_layer, laid_out_for
 from fedkd.core.errors import PluginError
 from fedkd.core.faults import described
+from fedkd.core.samples import SampleSpec
 from fedkd.core.seeding import ambient_randomness
 from fedkd.models._build import some
 
@@ -24,7 +25,7 @@ class Trial:
     trains_on_one: bool
 
 
-def placed(model: nn.Module, name: str, shape: tuple[int, int, int], device: torch.device) -> nn.Module:
+def placed(model: nn.Module, name: str, sample: SampleSpec, device: torch.device) -> nn.Module:
     """The model called ``name``, on ``device``, for images of ``shape`` (channels, height, width).
 
     With convolutions in the memory format channels_last, which is faster, if the model computes the same so, forward
@@ -42,21 +43,21 @@ def placed(model: nn.Module, name: str, shape: tuple[int, int, int], device: tor
         return model
     try:
         other = other.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        alike = _alike(model, other, shape)
+        alike = _alike(model, other, sample)
     except Exception:
         # Whatever such a model raises in the one format (view, as_strided), it need not raise in the other.
         return model
     return other if alike else model
 
 
-def try_model(model: nn.Module, name: str, shape: tuple[int, int, int], classes: int) -> Trial:
+def try_model(model: nn.Module, name: str, sample: SampleSpec, classes: int) -> Trial:
     """One training step and two predictions with a copy of the model, on random images of ``shape``.
 
     Raises ``PluginError`` where the output is not one finite tensor [batch, ``classes``], a gradient is missing or not
     finite, or the model raises anything, with the file and line.
     """
     tried = _Tried(copy.deepcopy(model), name, classes)
-    images = _images(model, shape)
+    images = _made_up(model, sample)
     unused = tried.unused(images)
     probabilities = False
     tried.model.eval()
@@ -155,10 +156,10 @@ class _Tried:
         )
 
 
-def _alike(one: nn.Module, other: nn.Module, shape: tuple[int, int, int]) -> bool:
+def _alike(one: nn.Module, other: nn.Module, sample: SampleSpec) -> bool:
     """Whether two models compute the same; raises what the other raises, in training too."""
     one, other = copy.deepcopy(one).eval(), copy.deepcopy(other).eval()
-    images = _images(one, shape)
+    images = _made_up(one, sample)
     for count in (2, 1):
         with torch.no_grad(), ambient_randomness(torch.Generator().manual_seed(0)):
             expected, found = (each(laid_out_for(each, images[:count].clone())) for each in (one, other))
@@ -169,6 +170,5 @@ def _alike(one: nn.Module, other: nn.Module, shape: tuple[int, int, int]) -> boo
     return True
 
 
-def _images(model: nn.Module, shape: tuple[int, int, int]) -> Tensor:
-    images = torch.rand(2, *shape, generator=torch.Generator().manual_seed(0))
-    return images.to(next(iter(model.parameters()), images).device)
+def _made_up(model: nn.Module, sample: SampleSpec) -> Tensor:
+    return sample.made_up(2, next(model.parameters(), None))

@@ -17,7 +17,7 @@ class Cnn(Architecture):
 
     smallest_side: ClassVar[int] = 4
 
-    def build(self, shape: tuple[int, int, int], classes: int) -> nn.Module:
+    def build(self, shape: tuple[int, ...], classes: int) -> nn.Module:
         channels, height, width = shape
         return nn.Sequential(
             # Pooling first gives the same function, and a quarter of the activations to rectify.

@@ -18,7 +18,7 @@ class EfficientNetB0(Architecture):
 
     norm: Norm = "group"
 
-    def build(self, shape: tuple[int, int, int], classes: int) -> nn.Module:
+    def build(self, shape: tuple[int, ...], classes: int) -> nn.Module:
         model = torchvision.models.efficientnet_b0(weights=None, num_classes=classes)
         model.features[0][0] = nn.Conv2d(shape[0], 32, 3, padding=1, bias=False)
         return replace_batch_norm(model, self.norm)

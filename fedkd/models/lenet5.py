@@ -17,7 +17,7 @@ class LeNet5(Architecture):
 
     smallest_side: ClassVar[int] = 4
 
-    def build(self, shape: tuple[int, int, int], classes: int) -> nn.Module:
+    def build(self, shape: tuple[int, ...], classes: int) -> nn.Module:
         channels, height, width = shape
         padding = 2 if min(height, width) < 14 else 0
         # The first convolution keeps the size, the second loses 4 pixels less its padding; each pooling halves it.

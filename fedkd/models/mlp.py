@@ -17,7 +17,7 @@ class Mlp(Architecture):
 
     hidden: Widths = (200, 200)
 
-    def build(self, shape: tuple[int, int, int], classes: int) -> nn.Module:
+    def build(self, shape: tuple[int, ...], classes: int) -> nn.Module:
         channels, height, width = shape
         layers: list[nn.Module] = [nn.Flatten()]
         for before, after in pairwise((channels * height * width, *self.hidden)):

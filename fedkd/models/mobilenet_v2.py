@@ -30,7 +30,7 @@ class MobileNetV2(Architecture):
 
     norm: Norm = "group"
 
-    def build(self, shape: tuple[int, int, int], classes: int) -> nn.Module:
+    def build(self, shape: tuple[int, ...], classes: int) -> nn.Module:
         model = torchvision.models.mobilenet_v2(
             weights=None, num_classes=classes, inverted_residual_setting=[list(stage) for stage in _STAGES]
         )

@@ -19,7 +19,7 @@ class ResNet18(Architecture):
 
     norm: Norm = "group"
 
-    def build(self, shape: tuple[int, int, int], classes: int) -> nn.Module:
+    def build(self, shape: tuple[int, ...], classes: int) -> nn.Module:
         model = torchvision.models.resnet18(weights=None, num_classes=classes)
         model.conv1 = nn.Conv2d(shape[0], 64, 3, padding=1, bias=False)
         model.maxpool = nn.Identity()

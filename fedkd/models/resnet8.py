@@ -17,7 +17,7 @@ class ResNet8(Architecture):
 
     norm: Norm = "group"
 
-    def build(self, shape: tuple[int, int, int], classes: int) -> nn.Module:
+    def build(self, shape: tuple[int, ...], classes: int) -> nn.Module:
         return nn.Sequential(
             nn.Conv2d(shape[0], 16, 3, padding=1, bias=False),
             norm_layer(self.norm, 16),

@@ -18,7 +18,7 @@ class ShuffleNet(Architecture):
 
     norm: Norm = "group"
 
-    def build(self, shape: tuple[int, int, int], classes: int) -> nn.Module:
+    def build(self, shape: tuple[int, ...], classes: int) -> nn.Module:
         model = torchvision.models.shufflenet_v2_x0_5(weights=None, num_classes=classes)
         model.conv1[0] = nn.Conv2d(shape[0], 24, 3, padding=1, bias=False)
         model.maxpool = nn.Identity()

@@ -147,7 +147,7 @@ class Overview:
 
     dataset: str
     classes: int
-    shape: tuple[int, int, int]
+    shape: tuple[int, ...]
     private_samples: int
     public_samples: int
     labelled_samples: int

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from benchmarks.measuring import medians
 from fedkd.config.values import Plugin
+from fedkd.core.samples import SampleSpec
 from fedkd.core.seeding import torch_generator
 from fedkd.models import build_model
 from fedkd.privacy.dp_sgd import PrivateSchedule, train_privately
@@ -41,7 +42,7 @@ def privacy(repeats: int) -> dict[str, float]:
 
 def _problem(name: str) -> Problem:
     draw = torch_generator(0, purpose="privacy benchmark")
-    model = build_model(Plugin(name), (1, 28, 28), 10, draw).to(memory_format=torch.channels_last)
+    model = build_model(Plugin(name), SampleSpec((1, 28, 28)), 10, draw).to(memory_format=torch.channels_last)
     inputs = torch.randn(SAMPLES, 1, 28, 28, generator=draw)
     labels = torch.randint(10, (SAMPLES,), generator=draw)
     model.train()

@@ -17,6 +17,7 @@ from benchmarks.vectorised import vectorised
 from fedkd.config.schema import DistillationConfig
 from fedkd.config.values import Plugin
 from fedkd.core.compute import fixed_threads
+from fedkd.core.samples import SampleSpec
 from fedkd.core.seeding import torch_generator
 from fedkd.distillation.balanced_step import BalancedStep, Losses
 from fedkd.distillation.balancer import build_balancer
@@ -59,7 +60,7 @@ def balancer(repeats: int) -> dict[str, float]:
 
 def _problem(name: str) -> tuple[nn.Module, torch.Tensor, torch.Tensor, torch.Tensor]:
     draw = torch_generator(0, purpose="benchmark")
-    model = build_model(Plugin(name), (1, 28, 28), 10, draw).to(memory_format=torch.channels_last)
+    model = build_model(Plugin(name), SampleSpec((1, 28, 28)), 10, draw).to(memory_format=torch.channels_last)
     inputs = torch.randn(BATCH + LABELLED, 1, 28, 28, generator=draw).contiguous(memory_format=torch.channels_last)
     target = torch.randn(BATCH + LABELLED, 10, generator=draw).log_softmax(1)
     return model, inputs, target, torch.arange(LABELLED) % 10

@@ -12,6 +12,7 @@ from fedkd.client.vectorised import Training, train_vectorised
 from fedkd.config.schema import ClientsConfig
 from fedkd.config.values import Plugin
 from fedkd.core.compute import fixed_arithmetic
+from fedkd.core.samples import SampleSpec
 from fedkd.core.seeding import torch_generator
 from fedkd.models import build_model
 
@@ -72,7 +73,7 @@ def _trainings(name: str, clients: int, device: torch.device) -> list[Training]:
     for client in range(clients):
         draw = torch_generator(0, client=client, purpose="benchmark")
         count = SAMPLES + 32 * (client % 3 - 1)
-        model = build_model(Plugin(name), SHAPE, CLASSES, torch_generator(0, purpose="model"))
+        model = build_model(Plugin(name), SampleSpec(SHAPE), CLASSES, torch_generator(0, purpose="model"))
         inputs = torch.randn(count, *SHAPE, generator=draw).to(device)
         labels = torch.randint(CLASSES, (count,), generator=draw)
         placed = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]

@@ -14,6 +14,7 @@ from fedkd.client.training import train
 from fedkd.config.values import Plugin
 from fedkd.core.errors import RunError
 from fedkd.core.messages import FEATURE_LABELS, FEATURE_LOGITS, FEATURE_VALUES, Arrays, ClientReport
+from fedkd.core.samples import SampleSpec
 from fedkd.core.seeding import torch_generator
 from fedkd.distillation.losses import distillation_loss
 from fedkd.experiment import Experiment
@@ -88,7 +89,7 @@ class Features(StudentRule):
     def _build(self, width: int) -> nn.Module:
         spec = Plugin("mlp", {"hidden": list(self.hidden)})
         generator = torch_generator(self._experiment.config.seed, purpose="student initialisation")
-        return build_model(spec, (width, 1, 1), self._experiment.data.classes, generator)
+        return build_model(spec, SampleSpec((width, 1, 1)), self._experiment.data.classes, generator)
 
     def _train(self, head: nn.Module, features: Tensor, logits: Tensor, labels: Tensor, round: int) -> None:
         config = self._experiment.config

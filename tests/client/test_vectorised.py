@@ -22,6 +22,7 @@ from fedkd.config.load import to_json
 from fedkd.config.schema import ClientsConfig
 from fedkd.config.values import Plugin
 from fedkd.core.messages import Job, Reply
+from fedkd.core.samples import SampleSpec
 from fedkd.core.seeding import torch_generator
 from fedkd.data import ExperimentData
 from fedkd.experiment import Experiment
@@ -46,7 +47,9 @@ def trainings(
     found = []
     for client, (count, passes) in enumerate(zip(sizes, epochs, strict=False)):
         draw = torch_generator(0, client=client, purpose="samples")
-        own = build_model(Plugin(model), (1, side, side), 4, torch_generator(0, client=client, purpose="model"))
+        own = build_model(
+            Plugin(model), SampleSpec((1, side, side)), 4, torch_generator(0, client=client, purpose="model")
+        )
         inputs = torch.randn(count, 1, side, side, generator=draw).to(dtype)
         labels = torch.randint(4, (count,), generator=draw)
         loss = adjusted_cross_entropy(labels, 4, config.logit_adjustment) if config.logit_adjustment else cross_entropy
@@ -186,9 +189,9 @@ def test_what_cannot_be_stacked_is_told_apart() -> None:
         nn.Sequential(nn.Flatten(), shared, nn.Tanh(), shared),
         nn.Sequential(nn.Flatten(), nn.BatchNorm1d(64, track_running_stats=False), nn.Linear(64, 4)),
         nn.Sequential(nn.Flatten(), nn.Dropout(0.5), nn.Linear(64, 4)),
-        build_model(Plugin("resnet8", {"norm": "batch"}), (1, 8, 8), 4, torch.Generator()),
-        build_model(Plugin("mobilenet_v2"), (1, 8, 8), 4, torch.Generator()),
-        build_model(Plugin("efficientnet_b0"), (1, 8, 8), 4, torch.Generator()),
+        build_model(Plugin("resnet8", {"norm": "batch"}), SampleSpec((1, 8, 8)), 4, torch.Generator()),
+        build_model(Plugin("mobilenet_v2"), SampleSpec((1, 8, 8)), 4, torch.Generator()),
+        build_model(Plugin("efficientnet_b0"), SampleSpec((1, 8, 8)), 4, torch.Generator()),
     ):
         assert not vectorisable(replace(plain, model=model))
     assert not vectorisable(replace(plain, loss=lambda model, inputs, labels: model(inputs).sum()))

@@ -9,6 +9,7 @@ from torch import nn
 from fedkd.config.values import Plugin
 from fedkd.core.errors import PluginError
 from fedkd.core.plugins import MODEL, names
+from fedkd.core.samples import SampleSpec
 from fedkd.models import Architecture, build_model, profile
 
 SHAPES = ((1, 8, 8), (1, 28, 28), (3, 32, 32))
@@ -16,12 +17,12 @@ NORMALISED = ("efficientnet_b0", "mobilenet_v2", "resnet18", "resnet8", "shuffle
 
 
 def build(
-    name: str, shape: tuple[int, int, int] = (1, 8, 8), classes: int = 10, seed: int = 0, **options: object
+    name: str, shape: tuple[int, ...] = (1, 8, 8), classes: int = 10, seed: int = 0, **options: object
 ) -> nn.Module:
-    return build_model(Plugin(name, dict(options)), shape, classes, torch.Generator().manual_seed(seed))
+    return build_model(Plugin(name, dict(options)), SampleSpec(shape), classes, torch.Generator().manual_seed(seed))
 
 
-def images_of(shape: tuple[int, int, int], count: int = 3) -> torch.Tensor:
+def images_of(shape: tuple[int, ...], count: int = 3) -> torch.Tensor:
     return torch.randn(count, *shape, generator=torch.Generator().manual_seed(1))
 
 
@@ -31,7 +32,7 @@ def test_the_shipped_models() -> None:
 
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("name", names(MODEL))
-def test_every_parameter_learns_on_every_image_shape(name: str, shape: tuple[int, int, int]) -> None:
+def test_every_parameter_learns_on_every_image_shape(name: str, shape: tuple[int, ...]) -> None:
     model = build(name, shape, classes=7).eval()
     logits = model(images_of(shape))
     assert logits.shape == (3, 7)
@@ -110,17 +111,17 @@ def test_batch_normalisation_is_an_option_with_fresh_statistics(name: str) -> No
         ("resnet18", (3, 32, 32), 11_173_962),
     ],
 )
-def test_parameter_counts(name: str, shape: tuple[int, int, int], parameters: int) -> None:
-    assert profile(build(name, shape), shape).parameters == parameters
+def test_parameter_counts(name: str, shape: tuple[int, ...], parameters: int) -> None:
+    assert profile(build(name, shape), SampleSpec(shape)).parameters == parameters
 
 
 def test_a_profile_by_hand_leaves_the_model_alone() -> None:
     model = build("resnet8", (1, 8, 8), norm="batch").train()
     state = {key: value.clone() for key, value in model.state_dict().items()}
-    profile(model, (1, 8, 8))
+    profile(model, SampleSpec((1, 8, 8)))
     assert all(module.training for module in model.modules())
     assert all(torch.equal(state[key], value) for key, value in model.state_dict().items())
-    logistic = profile(build("mlp", (1, 8, 8), hidden=[]), (1, 8, 8))
+    logistic = profile(build("mlp", (1, 8, 8), hidden=[]), SampleSpec((1, 8, 8)))
     assert (logistic.parameters, logistic.flops, logistic.megabytes) == (650, 2 * 640, 650 * 4 / 1e6)
 
 

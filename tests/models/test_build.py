@@ -9,6 +9,7 @@ from torch import nn
 
 from fedkd.config.values import Plugin
 from fedkd.core.errors import PluginError
+from fedkd.core.samples import SampleSpec
 from fedkd.models import build_model
 from tests.support import own_models
 
@@ -16,7 +17,7 @@ OWN = "tests.support.own_models:Own"
 
 
 def build(net: str, seed: int = 0) -> nn.Module:
-    return build_model(Plugin(OWN, {"net": net}), (1, 8, 8), 4, torch.Generator().manual_seed(seed))
+    return build_model(Plugin(OWN, {"net": net}), SampleSpec((1, 8, 8)), 4, torch.Generator().manual_seed(seed))
 
 
 @pytest.mark.parametrize("net", ["embedding", "attention", "lstm", "prelu", "weight_normed", "tied", "own_parameters"])

@@ -8,6 +8,7 @@ import torch
 from fedkd.config.values import Plugin
 from fedkd.core.compute import laid_out_for
 from fedkd.core.errors import PluginError
+from fedkd.core.samples import SampleSpec
 from fedkd.models import Trial, build_model, placed, predict, try_model
 from tests.support import own_models
 
@@ -30,7 +31,7 @@ FAULTY: dict[str, list[str]] = {
 
 
 def tried(net: str) -> Trial:
-    return try_model(getattr(own_models, net)(), net, SHAPE, 4)
+    return try_model(getattr(own_models, net)(), net, SampleSpec(SHAPE), 4)
 
 
 @pytest.mark.parametrize("net", FAULTY)
@@ -66,7 +67,7 @@ def test_batch_normalisation_of_features_does_not_train_on_one() -> None:
 def test_a_trial_leaves_the_model_and_all_randomness_alone() -> None:
     model = own_models.normalised()
     before, state = copy.deepcopy(model.state_dict()), torch.random.get_rng_state()
-    try_model(model, "normalised", SHAPE, 4)
+    try_model(model, "normalised", SampleSpec(SHAPE), 4)
     assert torch.equal(state, torch.random.get_rng_state())
     assert all(torch.equal(before[name], each) for name, each in model.state_dict().items())
     assert model.training
@@ -78,7 +79,7 @@ def test_a_model_that_depends_on_the_memory_format_keeps_its_own(net: str) -> No
     model = getattr(own_models, net)()
     images = torch.randn(3, *SHAPE)
     expected = model(images)
-    found = placed(copy.deepcopy(model), net, SHAPE, CPU)
+    found = placed(copy.deepcopy(model), net, SampleSpec(SHAPE), CPU)
     assert torch.equal(predict(found, images), expected)
     wide = torch.randn(2, 3, 4, 4)
     assert laid_out_for(found, wide).is_contiguous()
@@ -86,8 +87,8 @@ def test_a_model_that_depends_on_the_memory_format_keeps_its_own(net: str) -> No
 
 @pytest.mark.parametrize("name", ["cnn", "lenet5", "resnet8"])
 def test_shipped_models_are_held_with_channels_last(name: str) -> None:
-    model = build_model(Plugin(name), (3, 8, 8), 4, torch.Generator().manual_seed(0))
-    found = placed(copy.deepcopy(model), name, (3, 8, 8), CPU)
+    model = build_model(Plugin(name), SampleSpec((3, 8, 8)), 4, torch.Generator().manual_seed(0))
+    found = placed(copy.deepcopy(model), name, SampleSpec((3, 8, 8)), CPU)
     images = torch.randn(3, 3, 8, 8)
     assert laid_out_for(found, images).is_contiguous(memory_format=torch.channels_last)
     assert not laid_out_for(model, images).is_contiguous(memory_format=torch.channels_last)
@@ -97,4 +98,4 @@ def test_shipped_models_are_held_with_channels_last(name: str) -> None:
 
 def test_a_model_that_cannot_be_copied_is_refused_with_the_remedy() -> None:
     with pytest.raises(PluginError, match=r"model 'old': cannot be copied .*parametrizations.weight_norm"):
-        placed(own_models.old_weight_norm(), "old", SHAPE, CPU)
+        placed(own_models.old_weight_norm(), "old", SampleSpec(SHAPE), CPU)

@@ -13,6 +13,7 @@ from hypothesis.extra.numpy import arrays
 from torch import Tensor, nn
 
 from fedkd.config.values import Plugin
+from fedkd.core.samples import SampleSpec
 from fedkd.models import build_model
 from fedkd.privacy.dp_sgd import PrivateSchedule, poisson_batches, private_steps, sampling_rate, train_privately
 from fedkd.privacy.mechanism import PrivateTraining
@@ -99,7 +100,7 @@ def test_the_clipped_sum_is_that_of_one_sample_at_a_time(build: Callable[[], nn.
 @pytest.mark.parametrize("name", ["cnn", "resnet8", "lenet5", "mlp"])
 def test_shipped_models_can_be_trained_privately(name: str) -> None:
     shape = (1, 28, 28)
-    model = build_model(Plugin(name), shape, 10, draw()).to(memory_format=torch.channels_last)
+    model = build_model(Plugin(name), SampleSpec(shape), 10, draw()).to(memory_format=torch.channels_last)
     inputs, labels = problem(3, shape, 10)
     inputs = inputs.contiguous(memory_format=torch.channels_last)
     expected = plain_sum(model, inputs, labels, 1.0)

@@ -13,6 +13,7 @@ from studies.reference_results import ACCURACIES, ReferenceResult, absent_data, 
 from fedkd.app.checks import composition_faults
 from fedkd.config.load import load_config
 from fedkd.core.errors import ConfigError, RunError
+from fedkd.core.samples import SampleSpec
 from fedkd.experiment import Experiment
 from fedkd.models import build_model
 from tests.support import ROOT
@@ -72,7 +73,7 @@ def test_a_shipped_reference_result_is_sound(path: Path) -> None:
 
 def test_the_ds_fl_reference_result_is_about_as_many_bytes_as_it_says() -> None:
     reference, config = read_reference_result(ROOT / "configs/reproductions/ds_fl_ratio.yaml")
-    model = build_model(config.student.model, (1, 28, 28), 10, torch.Generator().manual_seed(0))
+    model = build_model(config.student.model, SampleSpec((1, 28, 28)), 10, torch.Generator().manual_seed(0))
     parameters = sum(parameter.numel() for parameter in model.parameters())
     assert reference.published == pytest.approx(4 * 10 * 1000 / (4 * 2_760_228), rel=1e-4)
     # One byte of each message says how it is coded.

@@ -20,7 +20,7 @@ class Own(Architecture):
 
     net: str = "view"
 
-    def build(self, shape: tuple[int, int, int], classes: int) -> nn.Module:
+    def build(self, shape: tuple[int, ...], classes: int) -> nn.Module:
         model: nn.Module = globals()[self.net](classes)
         return model
 

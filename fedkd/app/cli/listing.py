@@ -11,6 +11,7 @@ from rich.text import Text
 
 from fedkd.core import plugins
 from fedkd.core.errors import FedkdError, PluginError
+from fedkd.core.samples import SampleSpec
 from fedkd.data.source import DataSource, resolve_root
 from fedkd.models import profile
 
@@ -86,7 +87,7 @@ def _cost(name: str) -> str:
         model = plugins.build(plugins.MODEL, name).build(REFERENCE_SHAPE, REFERENCE_CLASSES)
     except FedkdError as error:
         return f"{at}: {error}"
-    cost = profile(model, REFERENCE_SHAPE)
+    cost = profile(model, SampleSpec(REFERENCE_SHAPE))
     return f"{at}: {cost.parameters:,} parameters, {cost.flops / 1e6:,.1f} MFLOPs per sample, {cost.megabytes:.2f} MB"
 
 
