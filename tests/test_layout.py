@@ -21,6 +21,7 @@ PLUGIN_FOLDERS = {
     "codecs": PACKAGE / "core/codecs",
     "attacks": PACKAGE / "audit/attacks",
     "datasets": PACKAGE / "data/datasets",
+    "transforms": PACKAGE / "data/transforms",
     "models": PACKAGE / "models",
 }
 NAMED_OTHERWISE = {"behaviours", "client-rules", "student-rules"}

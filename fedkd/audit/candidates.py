@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
 from fedkd.core.errors import ConfigError
@@ -21,7 +21,7 @@ class CandidatePool:
     """
 
     client: int
-    inputs: Float[Tensor, "candidates ..."]
+    inputs: Shaped[Tensor, "candidates ..."]
     labels: Int[Tensor, " candidates"]
     members: Bool[Tensor, " candidates"]
     known: Int[Tensor, " known"]
@@ -43,7 +43,7 @@ class CandidatePool:
 class HoldOut:
     """Samples of the private ones' distribution that no client trains on, handed out once each, class by class."""
 
-    def __init__(self, inputs: Float[Tensor, "samples ..."], labels: Int[Tensor, " samples"]) -> None:
+    def __init__(self, inputs: Shaped[Tensor, "samples ..."], labels: Int[Tensor, " samples"]) -> None:
         self._inputs = inputs
         self._left = {label: (labels == label).nonzero().flatten() for label in labels.unique().tolist()}
 

@@ -75,7 +75,8 @@ client_fn = LocalClientFn()
 def client_bytes(experiment: Experiment, client: int) -> int:
     """About how much memory a client takes while it is trained in a cohort; its samples are there twice."""
     inputs = experiment.data.inputs
-    samples = experiment.data.clients[client].train.numel() * inputs[:1].numel() * inputs.itemsize
+    one = inputs[:1]
+    samples = experiment.data.clients[client].train.numel() * one.numel() * one.itemsize
     return experiment.training_bytes[experiment.architecture_of(client)] + 2 * samples
 
 

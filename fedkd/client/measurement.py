@@ -33,7 +33,7 @@ def measure(
     if model is not None:
         found = replace(found, test_accuracy=accuracy(model, data.test_inputs, data.test_labels))
     # The consensus is about public samples, which these are not.
-    tests = replace(context, queries=data.test_inputs, memory=dict(context.memory), consensus=None)
+    tests = replace(context, queries=data.test_inputs[:], memory=dict(context.memory), consensus=None)
     again = behaviour.respond(tests, _Again(rule, upload))
     if again.logits is not None:
         # As many at a time as were asked about: the noise of some mechanisms grows with the number of answers.

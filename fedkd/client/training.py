@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Int, Shaped
 from torch import Tensor, nn
 
 from fedkd.config.schema import ClientsConfig
@@ -68,7 +68,7 @@ class Trainer(Protocol):
     def __call__(
         self,
         model: nn.Module,
-        inputs: Float[Tensor, "samples ..."],
+        inputs: Shaped[Tensor, "samples ..."],
         labels: Int[Tensor, " samples"],
         config: ClientsConfig,
         *,
@@ -81,7 +81,7 @@ class Trainer(Protocol):
 
 def train(
     model: nn.Module,
-    inputs: Float[Tensor, "samples ..."],
+    inputs: Shaped[Tensor, "samples ..."],
     labels: Int[Tensor, " samples"],
     config: ClientsConfig,
     *,

@@ -13,7 +13,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Shaped
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 from torch.nn.modules.batchnorm import _BatchNorm  # noqa: PLC2701
@@ -34,7 +34,7 @@ class Training:
     """What one client asks for: the arguments of ``fedkd.client.training.train``."""
 
     model: nn.Module
-    inputs: Float[Tensor, "samples ..."]
+    inputs: Shaped[Tensor, "samples ..."]
     labels: Int[Tensor, " samples"]
     config: ClientsConfig
     epochs: int

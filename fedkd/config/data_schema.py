@@ -56,6 +56,9 @@ class DataConfig:
     dataset: Annotated[PluginValue, Field(description="see `fedkd list datasets`, or module:Class")] = field(
         default_factory=lambda: Plugin("digits")
     )
+    transform: Annotated[
+        PluginValue, Field(description="what is made of the samples, by the public ones; see `fedkd list transforms`")
+    ] = field(default_factory=lambda: Plugin("standardise"))
     root: Annotated[str | None, Field(description="folder of downloaded data sets (null: ~/.cache/fedkd)")] = None
     private_size: Annotated[Samples | None, Field(description="private samples over all clients (null: all left)")] = (
         None

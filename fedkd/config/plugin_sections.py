@@ -8,6 +8,7 @@ from fedkd.core import plugins
 
 PLUGIN_SECTIONS: tuple[tuple[str, plugins.PluginKind], ...] = (
     ("data.dataset", plugins.DATASET),
+    ("data.transform", plugins.TRANSFORM),
     ("data.public.dataset", plugins.DATASET),
     ("clients.behaviour", plugins.BEHAVIOUR),
     ("clients.attackers.behaviour", plugins.BEHAVIOUR),

@@ -58,6 +58,7 @@ BALANCER = PluginKind(
 )
 MECHANISM = PluginKind("mechanism", "mechanisms", "fedkd.privacy.mechanisms", "fedkd.privacy.mechanism:LogitMechanism")
 DATASET = PluginKind("data set", "datasets", "fedkd.data.datasets", "fedkd.data.source:DataSource")
+TRANSFORM = PluginKind("transform", "transforms", "fedkd.data.transforms", "fedkd.data.transform:Transform")
 MODEL = PluginKind("model", "models", "fedkd.models", "fedkd.models:Architecture")
 TEMPERATURE = PluginKind(
     "temperature schedule",
@@ -75,6 +76,7 @@ KINDS = (
     BALANCER,
     MECHANISM,
     DATASET,
+    TRANSFORM,
     MODEL,
     TEMPERATURE,
     CODEC,

@@ -1,16 +1,25 @@
-"""Data: where images come from, and who gets which of them."""
+"""Data: where samples come from, what is made of them, and who gets which."""
 
 from fedkd.data._images import channel_statistics, fit_to_shape, standardise
-from fedkd.data._types import ClientData, ExperimentData, PublicSet
+from fedkd.data._mapped import MappedSamples
+from fedkd.data._types import ClientData, ExperimentData, PublicSet, TaskLabels
 from fedkd.data.roles import prepare, unused_samples
-from fedkd.data.source import DataSource, ImageSet, resolve_root
+from fedkd.data.source import DataSource, Encoder, Encoding, OtherLabels, SampleSet, resolve_root
+from fedkd.data.transform import Transform, Transformation
 
 __all__ = [
     "ClientData",
     "DataSource",
+    "Encoder",
+    "Encoding",
     "ExperimentData",
-    "ImageSet",
+    "MappedSamples",
+    "OtherLabels",
     "PublicSet",
+    "SampleSet",
+    "TaskLabels",
+    "Transform",
+    "Transformation",
     "channel_statistics",
     "fit_to_shape",
     "prepare",

@@ -1,15 +1,16 @@
 """The data of an experiment, divided into roles."""
 
 import hashlib
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Int, Shaped
 from torch import Tensor
 
 from fedkd.core.compute import to_device
-from fedkd.core.samples import SampleSpec
+from fedkd.core.samples import Inputs, LazySamples, SampleSpec
 from fedkd.core.seeding import torch_generator
 
 
@@ -30,7 +31,7 @@ class PublicSet:
     (``shared_label_space`` is False). ``validation`` marks the samples on which the server validates.
     """
 
-    inputs: Float[Tensor, "samples ..."]
+    inputs: Shaped[Tensor, "samples ..."]
     labels: Int[Tensor, " samples"]
     truth: Int[Tensor, " samples"]
     validation: Bool[Tensor, " samples"]
@@ -64,21 +65,33 @@ class PublicSet:
 
 
 @dataclass(frozen=True)
+class TaskLabels:
+    """The labels of a further task, int64, positions in ``class_names``; −1 where a public sample has none."""
+
+    private: Int[Tensor, " private"]
+    public: Int[Tensor, " samples"]
+    test: Int[Tensor, " test"]
+    class_names: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class ExperimentData:
     """Every sample of an experiment, in exactly one role.
 
-    ``inputs`` and ``labels`` are the private samples of all clients together. All inputs are float32, standardised per
-    channel with the mean and the standard deviation of the public ones.
+    ``inputs`` and ``labels`` are the private samples of all clients together, as ``data.transform`` makes them: float32
+    numbers or int64 tokens, read when they are asked for where the data set stays in its file. ``other_labels`` are
+    those of further tasks, by name.
     """
 
     spec: SampleSpec
     class_names: tuple[str, ...]
-    inputs: Float[Tensor, "private ..."]
+    inputs: Inputs
     labels: Int[Tensor, " private"]
     clients: tuple[ClientData, ...]
     public: PublicSet
-    test_inputs: Float[Tensor, "test ..."]
+    test_inputs: Inputs
     test_labels: Int[Tensor, " test"]
+    other_labels: Mapping[str, TaskLabels] = field(default_factory=dict)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -97,12 +110,16 @@ class ExperimentData:
         if device not in self._copies:
             self._copies[device] = replace(
                 self,
-                inputs=to_device(self.inputs, device),
+                inputs=_on(self.inputs, device),
                 public=replace(self.public, inputs=to_device(self.public.inputs, device)),
-                test_inputs=to_device(self.test_inputs, device),
+                test_inputs=_on(self.test_inputs, device),
             )
         return self._copies[device]
 
     @cached_property
     def _copies(self) -> "dict[torch.device, ExperimentData]":
         return {}
+
+
+def _on(inputs: Inputs, device: torch.device) -> Inputs:
+    return inputs.to(device) if isinstance(inputs, LazySamples) else to_device(inputs, device)

@@ -1,10 +1,11 @@
 """Which sample plays which role; roles never mix."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Int, Shaped
 from torch import Tensor
 
 from fedkd.config.constraints import broken_rules
@@ -13,14 +14,14 @@ from fedkd.config.rounding import held_out_count
 from fedkd.config.schema import ExperimentConfig
 from fedkd.config.values import Plugin
 from fedkd.core import plugins
-from fedkd.core.errors import ConfigError
+from fedkd.core.errors import ConfigError, PluginError
 from fedkd.core.messages import UNKNOWN_LABEL
-from fedkd.core.samples import SampleSpec
 from fedkd.core.seeding import torch_generator
-from fedkd.data._images import channel_statistics, fit_to_shape, standardise
-from fedkd.data._types import ClientData, ExperimentData, PublicSet
+from fedkd.data._images import fit_to_shape
+from fedkd.data._preparation import Preparation
+from fedkd.data._types import ClientData, ExperimentData, PublicSet, TaskLabels
 from fedkd.data.partition import partition
-from fedkd.data.source import DataSource, ImageSet, resolve_root
+from fedkd.data.source import DataSource, SampleSet, resolve_root
 
 
 def prepare(config: ExperimentConfig) -> ExperimentData:
@@ -37,57 +38,87 @@ def prepare(config: ExperimentConfig) -> ExperimentData:
     if problems := list(_problems(config, source, other)):
         raise ConfigError(problems)
 
-    public_order, available, pixels = _divided(config, source, other)
+    order, available = _divided(config, source, other)
     private = available[: config.data.private_size]
-
-    statistics = channel_statistics(pixels)
-    images = standardise(pixels, *statistics)
+    prepared = Preparation(config, source, _raw_public(config, source, other, order))
     labels = source.train_labels[private]
     return ExperimentData(
-        spec=SampleSpec(source.shape),
+        spec=prepared.spec,
         class_names=source.class_names,
-        inputs=standardise(source.train_images[private], *statistics),
+        inputs=prepared.of(source.train_inputs, private),
         labels=labels,
         clients=_clients(config, labels),
-        public=_unlabelled(images) if other is not None else _public(config, images, source.train_labels[public_order]),
-        test_inputs=standardise(source.test_images, *statistics),
+        public=_unlabelled(prepared.public)
+        if other is not None
+        else _public(config, prepared.public, source.train_labels[order]),
+        test_inputs=prepared.of(source.test_inputs),
         test_labels=source.test_labels,
+        other_labels={
+            name: TaskLabels(
+                private=task.train[private],
+                public=torch.full((len(prepared.public),), UNKNOWN_LABEL) if other is not None else task.train[order],
+                test=task.test,
+                class_names=task.class_names,
+            )
+            for name, task in source.other_labels.items()
+        },
     )
 
 
-def unused_samples(
-    config: ExperimentConfig,
-) -> tuple[Float[Tensor, "samples channels height width"], Int[Tensor, " samples"]]:
-    """Images, standardised as all others, and labels of the train split's samples that have no role.
+def unused_samples(config: ExperimentConfig) -> tuple[Shaped[Tensor, "samples ..."], Int[Tensor, " samples"]]:
+    """Inputs, made as all others, and labels of the train split's samples that have no role.
 
     They follow the private ones in the shuffled order, so that which samples are private and which are left over is a
     matter of chance alone; none where ``data.private_size`` is null. Raises as ``prepare`` does.
     """
     source, other = _sources(config)
-    _, available, pixels = _divided(config, source, other)
+    order, available = _divided(config, source, other)
     size = config.data.private_size
     left = available[len(available) if size is None else size :]
-    return standardise(source.train_images[left], *channel_statistics(pixels)), source.train_labels[left]
+    prepared = Preparation(config, source, _raw_public(config, source, other, order))
+    return prepared.of(source.train_inputs, left)[:], source.train_labels[left]
 
 
-def _divided(config: ExperimentConfig, source: ImageSet, other: ImageSet | None) -> tuple[Tensor, Tensor, Tensor]:
-    """Positions, in the train split, of the public samples and of what may be private, and the public pixels."""
+def _divided(config: ExperimentConfig, source: SampleSet, other: SampleSet | None) -> tuple[Tensor, Tensor]:
+    """Positions, in the train split, of the public samples and of what may be private."""
     order = _shuffled(len(source.train_labels), config.seed, "roles")
-    size = config.data.public.size
+    size = 0 if other is not None else config.data.public.size
+    return order[:size], order[size:]
+
+
+def _raw_public(config: ExperimentConfig, source: SampleSet, other: SampleSet | None, order: Tensor) -> Any:
+    """The public samples as their source has them; another data set's images in the shape of the task's."""
     if other is None:
-        return order[:size], order[size:], source.train_images[order[:size]]
-    chosen = _shuffled(len(other.train_labels), config.seed, "other_public_set")[:size]
-    return order[:0], order, fit_to_shape(other.train_images[chosen], source.shape)
+        return source.train_inputs[order]
+    chosen = _shuffled(len(other.train_labels), config.seed, "other_public_set")[: config.data.public.size]
+    samples = other.train_inputs[chosen]
+    task = source.train_inputs[:1] if isinstance(source.train_inputs, Tensor) else source.train_inputs[chosen[:1]]
+    if not isinstance(samples, Tensor) or not isinstance(task, Tensor):
+        return samples
+    if samples.dtype == task.dtype == torch.uint8 and samples.ndim == task.ndim == 4:
+        return fit_to_shape(samples, (task.shape[1], task.shape[2], task.shape[3]))
+    return samples
 
 
-def _sources(config: ExperimentConfig) -> tuple[ImageSet, ImageSet | None]:
+def _sources(config: ExperimentConfig) -> tuple[SampleSet, SampleSet | None]:
     """The data set, and the other one of the public samples, unless that has the same source with the same options."""
     root, public = resolve_root(config.data.root), config.data.public.dataset
     source = _source(config.data.dataset)
     other = None if public is None else _source(public)
     if other is not None and type(other) is type(source) and _options(other) == _options(source):
         other = None
-    return source.load(root), None if other is None else other.load(root)
+    return _loaded(source, root), None if other is None else _loaded(other, root)
+
+
+def _loaded(source: DataSource, root: Path) -> SampleSet:
+    found: object = source.load(root)
+    if not isinstance(found, SampleSet):
+        raise PluginError(
+            f"data set {type(source).__name__!r}: load() must return a fedkd.data.SampleSet, got a "
+            f"{type(found).__name__}; "
+            "return SampleSet(train_inputs, train_labels, test_inputs, test_labels, class_names)"
+        )
+    return found
 
 
 def _source(spec: Plugin) -> DataSource:
@@ -103,7 +134,7 @@ def _shuffled(count: int, seed: int, purpose: str) -> Int[Tensor, " samples"]:
     return torch.randperm(count, generator=torch_generator(seed, purpose=purpose))
 
 
-def _problems(config: ExperimentConfig, source: ImageSet, other: ImageSet | None) -> Iterator[str]:
+def _problems(config: ExperimentConfig, source: SampleSet, other: SampleSet | None) -> Iterator[str]:
     data, public, rule = config.data, config.data.public, config.data.partition
     yield from (problem for problem in broken_rules(config) if problem.startswith("data."))
     total, name = len(source.train_labels), data.dataset.name
@@ -113,6 +144,7 @@ def _problems(config: ExperimentConfig, source: ImageSet, other: ImageSet | None
             f"got {public.dataset.name!r}; set it to null to divide that split"
         )
         return
+    yield from _kinds_apart(data, source, other)
     if other is not None and public.dataset is not None and public.size > len(other.train_labels):
         yield (
             f"data.public.size: must not exceed the {len(other.train_labels)} train samples of "
@@ -157,6 +189,26 @@ def _problems(config: ExperimentConfig, source: ImageSet, other: ImageSet | None
         )
 
 
+def _kinds_apart(data: DataConfig, source: SampleSet, other: SampleSet | None) -> Iterator[str]:
+    """Why the other data set's samples cannot be made into the task's, but for images, which can."""
+    if other is None or data.public.dataset is None:
+        return
+    first = torch.arange(1)
+    task, public = source.train_inputs[first], other.train_inputs[first]
+    if type(source.encoder) is not type(other.encoder) or isinstance(task, Tensor) is not isinstance(public, Tensor):
+        yield (
+            f"data.public.dataset: must have samples of the kind of {data.dataset.name}, got "
+            f"{data.public.dataset.name!r}; choose a data set of that kind, or null to divide the task's own"
+        )
+    elif isinstance(task, Tensor) and isinstance(public, Tensor):
+        images = task.dtype == public.dtype == torch.uint8 and task.ndim == public.ndim == 4
+        if not images and (task.shape != public.shape or task.dtype != public.dtype):
+            yield (
+                f"data.public.dataset: must have samples as {data.dataset.name} has them, {task.dtype} "
+                f"{list(task.shape[1:])}, got {public.dtype} {list(public.shape[1:])}; only images are made alike"
+            )
+
+
 def _fitting_sizes(data: DataConfig, total: int) -> Iterator[str]:
     """Changes by which all sizes fit a train split: sizes that suit one data set are too large together for another."""
     size = total // 4
@@ -181,20 +233,20 @@ def _client(config: ExperimentConfig, client: int, share: Int[Tensor, " share"])
     return ClientData(train=mixed[held_out:].sort().values, validation=mixed[:held_out].sort().values)
 
 
-def _unlabelled(images: Tensor) -> PublicSet:
-    unknown = torch.full((len(images),), UNKNOWN_LABEL)
-    nowhere = torch.zeros(len(images), dtype=torch.bool)
-    return PublicSet(images, unknown, unknown.clone(), nowhere, shared_label_space=False)
+def _unlabelled(inputs: Tensor) -> PublicSet:
+    unknown = torch.full((len(inputs),), UNKNOWN_LABEL)
+    nowhere = torch.zeros(len(inputs), dtype=torch.bool)
+    return PublicSet(inputs, unknown, unknown.clone(), nowhere, shared_label_space=False)
 
 
-def _public(config: ExperimentConfig, images: Tensor, truth: Int[Tensor, " samples"]) -> PublicSet:
+def _public(config: ExperimentConfig, inputs: Tensor, truth: Int[Tensor, " samples"]) -> PublicSet:
     labelled = config.data.public.labelled
     validation = torch.zeros(len(truth), dtype=torch.bool)
     validation[:labelled] = _stratified(truth[:labelled], held_out_count(config.data.public))
     labels = truth.clone()
     labels[labelled:] = UNKNOWN_LABEL
     labels[validation] = UNKNOWN_LABEL
-    return PublicSet(images, labels, truth, validation)
+    return PublicSet(inputs, labels, truth, validation)
 
 
 def _stratified(labels: Int[Tensor, " samples"], count: int) -> Bool[Tensor, " samples"]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Shaped
 from torch import Tensor, nn
 
 from fedkd.core.compute import laid_out_for, to_device
@@ -40,7 +40,7 @@ class ClassMeter:
     def __init__(
         self,
         student: nn.Module,
-        inputs: Float[Tensor, "samples ..."],
+        inputs: Shaped[Tensor, "samples ..."],
         teacher: Float[Tensor, "samples classes"],
         labels: Int[Tensor, " samples"],
         public: Int[Tensor, " public"],

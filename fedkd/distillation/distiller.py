@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Int, Shaped
 from torch import Tensor, nn
 
 from fedkd.aggregation.types import Teacher
@@ -110,7 +110,7 @@ class Distiller:
     def distil(
         self,
         teacher: Teacher,
-        inputs: Float[Tensor, "samples ..."],
+        inputs: Shaped[Tensor, "samples ..."],
         labels: Int[Tensor, " samples"],
         *,
         round: int,
@@ -184,7 +184,7 @@ class Distiller:
 
     def fit_labels(
         self,
-        inputs: Float[Tensor, "samples ..."],
+        inputs: Shaped[Tensor, "samples ..."],
         labels: Int[Tensor, " samples"],
         *,
         round: int,

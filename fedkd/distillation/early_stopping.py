@@ -2,7 +2,7 @@
 
 import copy
 
-from jaxtyping import Float, Int
+from jaxtyping import Int, Shaped
 from torch import Tensor, nn
 
 from fedkd.models import accuracy
@@ -14,7 +14,7 @@ class BestStudent:
     def __init__(
         self,
         student: nn.Module,
-        inputs: Float[Tensor, "held_out c h w"],
+        inputs: Shaped[Tensor, "held_out ..."],
         labels: Int[Tensor, " held_out"],
         patience: int,
     ) -> None:

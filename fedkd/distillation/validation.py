@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from itertools import chain, cycle
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor, nn
 from torch.func import jvp
 
@@ -46,7 +46,7 @@ class StudentError:
     """
 
     def __init__(
-        self, model: nn.Module, inputs: Float[Tensor, "held_out c h w"], labels: Int[Tensor, " held_out"]
+        self, model: nn.Module, inputs: Shaped[Tensor, "held_out ..."], labels: Int[Tensor, " held_out"]
     ) -> None:
         self._model, self._inputs, self._labels = model, inputs, labels
         count = labels.numel()
@@ -63,7 +63,7 @@ class StudentError:
 
 def validation_slope(
     model: nn.Module,
-    inputs: Float[Tensor, "held_out c h w"],
+    inputs: Shaped[Tensor, "held_out ..."],
     labels: Int[Tensor, " held_out"],
     direction: dict[str, Tensor],
 ) -> float:

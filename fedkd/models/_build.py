@@ -34,7 +34,7 @@ def build_model(spec: Plugin, sample: SampleSpec, classes: int, generator: torch
     architecture: Architecture = plugins.build(plugins.MODEL, spec.name, spec.options)
     least = architecture.smallest_side
     shape = sample.shape
-    if min(shape[1:]) < least:
+    if min(shape[1:], default=least) < least:
         raise PluginError(
             f"model {spec.name!r}: images must be at least {least}×{least} pixels, got {shape[1]}×{shape[2]}; "
             "choose another model, such as mlp, or a data set with larger images"

@@ -1,7 +1,7 @@
 """What a model sees before it decides."""
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
 from fedkd.core.compute import laid_out_for, to_device
@@ -9,7 +9,7 @@ from fedkd.core.errors import PluginError
 
 
 def embed(
-    model: nn.Module, inputs: Float[Tensor, "batch ..."]
+    model: nn.Module, inputs: Shaped[Tensor, "batch ..."]
 ) -> tuple[Float[Tensor, "batch features"], Float[Tensor, "batch classes"]]:
     """The input of the model's last linear layer, its embedding of the inputs, and the logits; both differentiable.
 
@@ -31,7 +31,7 @@ def embed(
 
 @torch.no_grad()
 def embeddings(
-    model: nn.Module, inputs: Float[Tensor, "samples ..."], *, batch: int = 512
+    model: nn.Module, inputs: Shaped[Tensor, "samples ..."], *, batch: int = 512
 ) -> tuple[Float[Tensor, "samples features"], Float[Tensor, "samples classes"]]:
     """Embedding and logits in evaluation mode, on the CPU, batch by batch; the model's mode is put back afterwards."""
     device, training = next(model.parameters()).device, model.training

@@ -1,10 +1,11 @@
-"""Predictions of a model on a tensor of inputs."""
+"""Predictions of a model on samples."""
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from fedkd.core.compute import laid_out_for, to_device
+from fedkd.core.samples import Inputs
 
 BATCH = 512
 CPU_BATCH = 128
@@ -12,7 +13,7 @@ CPU_BATCH = 128
 
 
 @torch.no_grad()
-def predict(model: nn.Module, inputs: Float[Tensor, "samples ..."]) -> Float[Tensor, "samples classes"]:
+def predict(model: nn.Module, inputs: Inputs) -> Float[Tensor, "samples classes"]:
     """Logits in evaluation mode, on the CPU, batch by batch; the model's mode is put back afterwards."""
     device = next(model.parameters()).device
     training = model.training
@@ -28,7 +29,7 @@ def predict(model: nn.Module, inputs: Float[Tensor, "samples ..."]) -> Float[Ten
     return torch.cat(logits).cpu()
 
 
-def accuracy(model: nn.Module, inputs: Float[Tensor, "samples ..."], labels: Int[Tensor, " samples"]) -> float:
+def accuracy(model: nn.Module, inputs: Inputs, labels: Int[Tensor, " samples"]) -> float:
     """The share of samples, in [0, 1], whose top class is the label."""
     return hit_rate(predict(model, inputs), labels)
 

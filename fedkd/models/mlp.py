@@ -1,5 +1,6 @@
-"""A multilayer perceptron on the flattened image."""
+"""A multilayer perceptron on the flattened sample."""
 
+import math
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -18,8 +19,8 @@ class Mlp(Architecture):
     hidden: Widths = (200, 200)
 
     def build(self, shape: tuple[int, ...], classes: int) -> nn.Module:
-        channels, height, width = shape
+        inputs = math.prod(shape)
         layers: list[nn.Module] = [nn.Flatten()]
-        for before, after in pairwise((channels * height * width, *self.hidden)):
+        for before, after in pairwise((inputs, *self.hidden)):
             layers += [nn.Linear(before, after), nn.ReLU()]
-        return nn.Sequential(*layers, nn.Linear((channels * height * width, *self.hidden)[-1], classes))
+        return nn.Sequential(*layers, nn.Linear((inputs, *self.hidden)[-1], classes))

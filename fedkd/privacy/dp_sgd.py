@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Int, Shaped
 from torch import Tensor, nn
 
 from fedkd.core.compute import laid_out_for
@@ -40,7 +40,7 @@ class PrivateSchedule:
 
 def train_privately(
     model: nn.Module,
-    inputs: Float[Tensor, "samples ..."],
+    inputs: Shaped[Tensor, "samples ..."],
     labels: Int[Tensor, " samples"],
     optimiser: torch.optim.Optimizer,
     private: PrivateTraining,

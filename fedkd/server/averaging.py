@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from fedkd.core.messages import LOGIT_BOUND, Arrays, ClientReport, parameter_prefix
@@ -19,7 +19,7 @@ def parameters_of(report: ClientReport, architecture: int) -> Arrays:
 
 
 def answers_of(
-    experiment: Experiment, report: ClientReport, inputs: Float[Tensor, "samples ..."]
+    experiment: Experiment, report: ClientReport, inputs: Shaped[Tensor, "samples ..."]
 ) -> Float[Tensor, "samples classes"]:
     """The logits of the model whose parameters a client sent."""
     architecture = experiment.architecture_of(report.client)

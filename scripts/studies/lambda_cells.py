@@ -130,7 +130,9 @@ def _foreign_inputs(name: str | None, shape: tuple[int, int, int]) -> Tensor:
     if name is None:
         return torch.empty((0, *shape))
     source: DataSource = plugins.build(plugins.DATASET, name)
-    images = fit_to_shape(source.load(resolve_root(None)).train_images, shape)
+    found = source.load(resolve_root(None)).train_inputs
+    assert isinstance(found, Tensor)
+    images = fit_to_shape(found, shape)
     return standardise(images, *channel_statistics(images))
 
 

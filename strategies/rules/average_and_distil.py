@@ -77,7 +77,7 @@ class AverageAndDistil(StudentRule):
         labels = public.labels[chosen]
         inputs = public.inputs[chosen]
         if received.probe:
-            inputs = torch.cat([inputs, self._experiment.resident.test_inputs])
+            inputs = torch.cat([inputs, self._experiment.resident.test_inputs[:]])
         known, self._answers = {} if received.probe else self._answers, {}
         logits = torch.stack(
             [

@@ -28,7 +28,7 @@ def test_members_are_the_clients_and_others_are_nobodys() -> None:
     outside = rows(pool.inputs[~pool.members])
     assert not outside & rows(data.inputs[everybody])
     assert not outside & rows(data.public.inputs)
-    assert not outside & rows(data.test_inputs)
+    assert not outside & rows(data.test_inputs[:])
     # Its own validation samples come first, for they are of the client's own distribution.
     assert rows(data.inputs[own.validation]) & outside
     assert rows(pool.inputs[pool.members]) | rows(data.inputs[pool.known]) == rows(data.inputs[own.train])
@@ -72,11 +72,13 @@ def test_clients_share_no_others() -> None:
 def test_unused_samples_have_no_role_and_look_like_the_others() -> None:
     experiment = experiment_of("data.private_size=300")
     inputs, labels = unused_samples(experiment.config)
-    used = rows(experiment.data.inputs) | rows(experiment.data.public.inputs) | rows(experiment.data.test_inputs)
+    used = (
+        rows(experiment.data.inputs[:]) | rows(experiment.data.public.inputs[:]) | rows(experiment.data.test_inputs[:])
+    )
     assert len(inputs) == len(labels) > 100
     assert not rows(inputs) & used
-    assert inputs.dtype == experiment.data.inputs.dtype
-    assert abs(float(inputs.mean() - experiment.data.inputs.mean())) < 0.05
+    assert inputs.dtype == experiment.data.inputs[:].dtype
+    assert abs(float(inputs.mean() - experiment.data.inputs[:].mean())) < 0.05
     assert unused_samples(experiment_of("data.private_size=null").config)[0].shape[0] == 0
 
 

@@ -251,9 +251,9 @@ def in_float64(monkeypatch: pytest.MonkeyPatch) -> None:
         there = resident(data, device)
         return replace(
             there,
-            inputs=there.inputs.double(),
+            inputs=there.inputs[:].double(),
             public=replace(there.public, inputs=there.public.inputs.double()),
-            test_inputs=there.test_inputs.double(),
+            test_inputs=there.test_inputs[:].double(),
         )
 
     monkeypatch.setattr(Experiment, "initial_model", lambda experiment, index=0: initial(experiment, index).double())

@@ -264,7 +264,7 @@ def test_features_logits_and_labels_of_every_private_sample_are_sent() -> None:
     assert (upload.arrays[FEATURE_VALUES] == seen.numpy()).all()
     assert (upload.arrays[FEATURE_LOGITS] == logits.numpy()).all()
     assert upload.arrays[FEATURE_LABELS].tolist() == given.labels.tolist()
-    tests = replace(given, queries=experiment.data.test_inputs)
+    tests = replace(given, queries=experiment.data.test_inputs[:])
     again = rule("features").respond_again(tests, upload).arrays
     assert set(again) == {FEATURE_VALUES}
     assert (again[FEATURE_VALUES] == embeddings(upload.model, tests.queries)[0].numpy()).all()

@@ -35,7 +35,7 @@ def config_of(clients: dict[str, Any] | None = None, seed: int = 0, **data: Any)
 
 def public_pixels(data: ExperimentData) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """The statistics by which ``data`` was standardised, found from pixels the test knows: the test images."""
-    raw, seen = DIGITS.test_images.float(), data.test_inputs
+    raw, seen = DIGITS.test_inputs[:].float(), data.test_inputs[:]
     deviation = (raw.max() - raw.min()) / (seen.max() - seen.min())
     mean = -seen.min() * deviation + raw.min()
     return (float(mean),), (float(deviation),)
@@ -75,8 +75,8 @@ def test_every_train_sample_has_exactly_one_role(
     )
     assert len(data.inputs) == TRAIN - size
     assert len(data.public.inputs) == size
-    used = as_keys(data.inputs, data) + as_keys(data.public.inputs, data)
-    assert used == Counter(bytes(image.numpy().tobytes()) for image in DIGITS.train_images)
+    used = as_keys(data.inputs[:], data) + as_keys(data.public.inputs[:], data)
+    assert used == Counter(bytes(image.numpy().tobytes()) for image in DIGITS.train_inputs[:])
     assert torch.equal(as_labels(data), torch.bincount(DIGITS.train_labels, minlength=10))
 
     held = torch.cat([torch.cat([client.train, client.validation]) for client in data.clients])
@@ -101,10 +101,10 @@ def test_samples_keep_their_own_labels() -> None:
     data = prepare(config_of())
     label_of = {
         image.numpy().tobytes(): int(label)
-        for image, label in zip(DIGITS.train_images, DIGITS.train_labels, strict=True)
+        for image, label in zip(DIGITS.train_inputs[:], DIGITS.train_labels, strict=True)
     }
     mean, deviation = public_pixels(data)
-    for images, labels in ((data.inputs, data.labels), (data.public.inputs, data.public.truth)):
+    for images, labels in ((data.inputs[:], data.labels), (data.public.inputs, data.public.truth)):
         raw = (images * deviation[0] + mean[0]).round().to(torch.uint8)
         assert [label_of[image.numpy().tobytes()] for image in raw] == labels.tolist()
     assert torch.equal(data.test_labels, DIGITS.test_labels)
@@ -116,7 +116,7 @@ def test_the_seed_and_nothing_else_decides() -> None:
     assert torch.equal(before, torch.random.get_rng_state())
     assert np.array_equal(numpy_before, np.random.get_state(legacy=False)["state"]["key"])
     assert first.public.digest == again.public.digest != other.public.digest
-    assert torch.equal(first.inputs, again.inputs)
+    assert torch.equal(first.inputs[:], again.inputs[:])
     assert torch.equal(first.public.labels, again.public.labels)
     for mine, yours in zip(first.clients, again.clients, strict=True):
         assert torch.equal(mine.train, yours.train)
@@ -134,15 +134,15 @@ def test_results_do_not_depend_on_the_number_of_threads() -> None:
     finally:
         torch.set_num_threads(threads)
     assert one.public.digest == two.public.digest
-    assert torch.equal(one.inputs, two.inputs)
+    assert torch.equal(one.inputs[:], two.inputs[:])
 
 
 def test_public_images_alone_set_the_scale() -> None:
     data = prepare(config_of())
     assert data.public.inputs.mean().abs() < 1e-5
     assert (data.public.inputs.std(correction=0) - 1).abs() < 1e-5
-    assert data.inputs.mean().abs() > 1e-4, "the private images must not have been centred by themselves"
-    for images in (data.inputs, data.public.inputs, data.test_inputs):
+    assert data.inputs[:].mean().abs() > 1e-4, "the private images must not have been centred by themselves"
+    for images in (data.inputs[:], data.public.inputs, data.test_inputs[:]):
         assert images.dtype == torch.float32
         assert images.is_contiguous()
 
@@ -287,7 +287,7 @@ def test_one_source_with_other_options_is_another_data_set(tmp_path: Path, monke
         "    def available(self, root): return True\n"
         "    def load(self, root):\n"
         "        found = Digits().load(root)\n"
-        "        return replace(found, train_images=found.train_images.roll(self.by, -1))\n",
+        "        return replace(found, train_inputs=found.train_inputs.roll(self.by, -1))\n",
         encoding="utf-8",
     )
     monkeypatch.syspath_prepend(tmp_path)

@@ -151,7 +151,7 @@ def test_rounds_and_further_queries_change_no_vote(experiment: Experiment) -> No
     again.memory = context.memory
     assert torch.equal(mask_of(again), first)
     # Without the memory, in another round and with other queries behind: the same selector.
-    longer = torch.cat([experiment.data.public.inputs, experiment.data.test_inputs])
+    longer = torch.cat([experiment.data.public.inputs[:], experiment.data.test_inputs[:]])
     other = mask_of(work_of(experiment, 2, longer, round=3))
     assert other.shape == (len(longer),)
     assert torch.equal(other[: len(first)], first)

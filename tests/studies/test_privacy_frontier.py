@@ -40,16 +40,16 @@ def test_tuning_sees_no_private_and_no_test_sample_of_any_seed() -> None:
         pytest.skip("Fashion-MNIST is not on this machine")
     found = source.load(Path())
     assert len(found.test_labels) == 500
-    left = torch.cat([found.train_images, found.test_images]).flatten(1)
+    left = torch.cat([found.train_inputs[:], found.test_inputs[:]]).flatten(1)
     tuned_on = {row.numpy().tobytes() for row in left}
     whole = FashionMnist().load(Path())
-    assert not tuned_on & {row.numpy().tobytes() for row in whole.test_images.flatten(1)}
-    train = {row.numpy().tobytes() for row in whole.train_images.flatten(1)}
+    assert not tuned_on & {row.numpy().tobytes() for row in whole.test_inputs[:].flatten(1)}
+    train = {row.numpy().tobytes() for row in whole.train_inputs[:].flatten(1)}
     assert tuned_on <= train
     for seed in (0, 1):
         data = prepare(load_config(CONFIGS / "none.yaml", [f"seed={seed}"]))
         # Back from standardised to the bytes in the files.
-        raw = (data.inputs - data.inputs.amin()) / (data.inputs.amax() - data.inputs.amin()) * 255
+        raw = (data.inputs[:] - data.inputs[:].amin()) / (data.inputs[:].amax() - data.inputs[:].amin()) * 255
         of_clients = {row.numpy().tobytes() for row in raw.round().to(torch.uint8).flatten(1)}
         assert len(of_clients) > 3900
         assert of_clients <= train

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from fedkd.data.source import DataSource, ImageSet
+from fedkd.data.source import DataSource, SampleSet
 
 CLASSES = 8
 
@@ -16,11 +16,11 @@ class NoiseImages(DataSource):
 
     train: int = 400
 
-    def load(self, root: Path) -> ImageSet:
+    def load(self, root: Path) -> SampleSet:
         draw = torch.Generator().manual_seed(7)
         images = torch.randint(256, (self.train + 40, 1, 8, 8), generator=draw, dtype=torch.uint8)
         labels = torch.randint(CLASSES, (self.train + 40,), generator=draw)
-        return ImageSet(
+        return SampleSet(
             images[: self.train],
             labels[: self.train],
             images[self.train :],

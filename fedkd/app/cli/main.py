@@ -66,6 +66,7 @@ class Kind(enum.StrEnum):
     mechanisms = enum.auto()
     attacks = enum.auto()
     datasets = enum.auto()
+    transforms = enum.auto()
     models = enum.auto()
     temperatures = enum.auto()
     codecs = enum.auto()
@@ -266,7 +267,7 @@ def list_(kind: Annotated[Kind, typer.Argument(metavar="KIND", parser=kind_named
     """List what can be named in a configuration, with its options.
 
     KIND is one of strategies, balancers, temperatures, behaviours, client-rules, student-rules, mechanisms, attacks,
-    codecs, datasets, models.
+    codecs, datasets, transforms, models.
     """
     from fedkd.app.cli.listing import print_catalogue
 

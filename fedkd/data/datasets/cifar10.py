@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 
 from fedkd.data.datasets._torchvision import have, open_splits
-from fedkd.data.source import DataSource, ImageSet
+from fedkd.data.source import DataSource, SampleSet
 
 _FILES = (*(f"cifar-10-batches-py/data_batch_{number}" for number in range(1, 6)), "cifar-10-batches-py/test_batch")
 
@@ -15,11 +15,11 @@ _FILES = (*(f"cifar-10-batches-py/data_batch_{number}" for number in range(1, 6)
 class Cifar10(DataSource):
     """50,000 train and 10,000 test images in 10 classes (Krizhevsky 2009)."""
 
-    def load(self, root: Path) -> ImageSet:
+    def load(self, root: Path) -> SampleSet:
         train, test = open_splits("cifar10", "CIFAR10", root, _FILES, train={"train": True}, test={"train": False})
-        train_images, test_images = (torch.from_numpy(split.data).permute(0, 3, 1, 2) for split in (train, test))
+        train_inputs, test_inputs = (torch.from_numpy(split.data).permute(0, 3, 1, 2) for split in (train, test))
         train_labels, test_labels = (torch.tensor(split.targets) for split in (train, test))
-        return ImageSet(train_images, train_labels, test_images, test_labels, tuple(train.classes))
+        return SampleSet(train_inputs, train_labels, test_inputs, test_labels, tuple(train.classes))
 
     def available(self, root: Path) -> bool:
         return have(root, _FILES)

@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 
 from fedkd.data.datasets._torchvision import have, open_splits
-from fedkd.data.source import DataSource, ImageSet
+from fedkd.data.source import DataSource, SampleSet
 
 _FILES = ("cifar-100-python/train", "cifar-100-python/test")
 
@@ -15,11 +15,11 @@ _FILES = ("cifar-100-python/train", "cifar-100-python/test")
 class Cifar100(DataSource):
     """50,000 train and 10,000 test images in 100 classes (Krizhevsky 2009)."""
 
-    def load(self, root: Path) -> ImageSet:
+    def load(self, root: Path) -> SampleSet:
         train, test = open_splits("cifar100", "CIFAR100", root, _FILES, train={"train": True}, test={"train": False})
-        train_images, test_images = (torch.from_numpy(split.data).permute(0, 3, 1, 2) for split in (train, test))
+        train_inputs, test_inputs = (torch.from_numpy(split.data).permute(0, 3, 1, 2) for split in (train, test))
         train_labels, test_labels = (torch.tensor(split.targets) for split in (train, test))
-        return ImageSet(train_images, train_labels, test_images, test_labels, tuple(train.classes))
+        return SampleSet(train_inputs, train_labels, test_inputs, test_labels, tuple(train.classes))
 
     def available(self, root: Path) -> bool:
         return have(root, _FILES)

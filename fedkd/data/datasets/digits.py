@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fedkd.data.source import DataSource, ImageSet
+from fedkd.data.source import DataSource, SampleSet
 
 
 @dataclass(frozen=True)
@@ -19,14 +19,14 @@ class Digits(DataSource):
     It has no split of its own: every fifth sample of each class is a test sample.
     """
 
-    def load(self, root: Path) -> ImageSet:
+    def load(self, root: Path) -> SampleSet:
         pixels, labels = _read()
         # Intensities are whole numbers from 0 to 16.
         images = pixels.mul(255 / 16).round().to(torch.uint8).view(-1, 1, 8, 8)
         test = torch.zeros(len(labels), dtype=torch.bool)
         for digit in range(10):
             test[(labels == digit).nonzero().flatten()[4::5]] = True
-        return ImageSet(images[~test], labels[~test], images[test], labels[test], tuple("0123456789"))
+        return SampleSet(images[~test], labels[~test], images[test], labels[test], tuple("0123456789"))
 
     def available(self, root: Path) -> bool:
         return True

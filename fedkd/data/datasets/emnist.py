@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 from fedkd.data.datasets._torchvision import have, mnist_files, open_splits
-from fedkd.data.source import DataSource, ImageSet
+from fedkd.data.source import DataSource, SampleSet
 
 
 @dataclass(frozen=True)
@@ -17,7 +17,7 @@ class Emnist(DataSource):
 
     split: Literal["balanced", "byclass", "bymerge", "letters", "digits", "mnist"] = "balanced"
 
-    def load(self, root: Path) -> ImageSet:
+    def load(self, root: Path) -> SampleSet:
         train, test = open_splits(
             "emnist",
             "EMNIST",
@@ -29,7 +29,7 @@ class Emnist(DataSource):
         # The letters split numbers its classes from 1 and calls class 0 "N/A".
         first = 1 if self.split == "letters" else 0
         # The files hold the images with rows and columns exchanged.
-        return ImageSet(
+        return SampleSet(
             train.data.transpose(1, 2).unsqueeze(1),
             train.targets - first,
             test.data.transpose(1, 2).unsqueeze(1),

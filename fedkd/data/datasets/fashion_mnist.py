@@ -10,7 +10,7 @@ from torch import Tensor
 
 from fedkd.core.errors import DataError
 from fedkd.data.datasets._torchvision import have, mnist_files, open_splits
-from fedkd.data.source import DataSource, ImageSet
+from fedkd.data.source import DataSource, SampleSet
 
 _FILES = mnist_files("FashionMNIST")
 _PACKED = tuple(f"{Path(file).name}.gz" for file in _FILES)
@@ -38,9 +38,9 @@ class FashionMnist(DataSource):
 
     folder: str = "/usr/share/datasets/fashion-mnist"
 
-    def load(self, root: Path) -> ImageSet:
+    def load(self, root: Path) -> SampleSet:
         if have(Path(self.folder), _PACKED):
-            train_images, train_labels, test_images, test_labels = (_read(Path(self.folder) / name) for name in _PACKED)
+            train_inputs, train_labels, test_inputs, test_labels = (_read(Path(self.folder) / name) for name in _PACKED)
         else:
             train, test = open_splits(
                 "fashion_mnist",
@@ -51,9 +51,9 @@ class FashionMnist(DataSource):
                 test={"train": False},
                 hint="run `apt-get install dataset-fashion-mnist` (Debian, Ubuntu), ",
             )
-            train_images, train_labels, test_images, test_labels = train.data, train.targets, test.data, test.targets
-        return ImageSet(
-            train_images.unsqueeze(1), train_labels.long(), test_images.unsqueeze(1), test_labels.long(), _CLASSES
+            train_inputs, train_labels, test_inputs, test_labels = train.data, train.targets, test.data, test.targets
+        return SampleSet(
+            train_inputs.unsqueeze(1), train_labels.long(), test_inputs.unsqueeze(1), test_labels.long(), _CLASSES
         )
 
     def available(self, root: Path) -> bool:

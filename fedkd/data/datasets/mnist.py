@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fedkd.data.datasets._torchvision import have, mnist_files, open_splits
-from fedkd.data.source import DataSource, ImageSet
+from fedkd.data.source import DataSource, SampleSet
 
 _FILES = mnist_files("MNIST")
 
@@ -13,9 +13,9 @@ _FILES = mnist_files("MNIST")
 class Mnist(DataSource):
     """60,000 train and 10,000 test digits in 10 classes (LeCun et al. 1998)."""
 
-    def load(self, root: Path) -> ImageSet:
+    def load(self, root: Path) -> SampleSet:
         train, test = open_splits("mnist", "MNIST", root, _FILES, train={"train": True}, test={"train": False})
-        return ImageSet(
+        return SampleSet(
             train.data.unsqueeze(1), train.targets, test.data.unsqueeze(1), test.targets, tuple("0123456789")
         )
 

@@ -7,7 +7,7 @@ import torch
 
 from fedkd.core.seeding import torch_generator
 from fedkd.data.datasets.fashion_mnist import FashionMnist
-from fedkd.data.source import DataSource, ImageSet
+from fedkd.data.source import DataSource, SampleSet
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class UnusedFashionMnist(DataSource):
     private_size: int = 1
     test_size: int = 3000
 
-    def load(self, root: Path) -> ImageSet:
+    def load(self, root: Path) -> SampleSet:
         whole = FashionMnist().load(root)
         unused = torch.ones(len(whole.train_labels), dtype=torch.bool)
         for seed in self.seeds:
@@ -34,10 +34,10 @@ class UnusedFashionMnist(DataSource):
         # In an order of their own, lest the order of the data set decide which ones are held out.
         left = left[torch.randperm(len(left), generator=torch_generator(0, purpose="unused samples"))]
         train, test = left[: -self.test_size], left[-self.test_size :]
-        return ImageSet(
-            whole.train_images[train],
+        return SampleSet(
+            whole.train_inputs[train],
             whole.train_labels[train],
-            whole.train_images[test],
+            whole.train_inputs[test],
             whole.train_labels[test],
             whole.class_names,
         )

@@ -1,0 +1,112 @@
+"""From a source's samples to the tensors that models see."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fedkd.config.schema import ExperimentConfig
+from fedkd.core import plugins
+from fedkd.core.errors import ConfigError, DataError, PluginError
+from fedkd.core.faults import told_by_line
+from fedkd.core.samples import Inputs, LazySamples, RawSamples, SampleSpec
+from fedkd.data._mapped import MappedSamples
+from fedkd.data.source import Encoding, SampleSet
+from fedkd.data.transform import Transform, Transformation
+
+
+class _AsItIs(Encoding):
+    """Samples that are tensors already."""
+
+    def __call__(self, raw: Tensor) -> Tensor:
+        return raw
+
+
+class Preparation:
+    """Encoding and transform, fitted on the public samples alone; ``spec`` is what models see.
+
+    Raises ``ConfigError`` where they need public samples and there are none, ``DataError`` for samples that are not
+    finite numbers, ``PluginError`` where a transform's own code fails.
+    """
+
+    def __init__(self, config: ExperimentConfig, source: SampleSet, public: Any) -> None:
+        spec = config.data.transform
+        transform: Transform = plugins.build(plugins.TRANSFORM, spec.name, spec.options)
+        self._name, count = spec.name, len(public)
+        if source.encoder is not None and count == 0:
+            raise ConfigError(
+                [
+                    f"data.public.size: {config.data.dataset.name} learns its columns or words from public samples, "
+                    "and there are none; raise it"
+                ]
+            )
+        self._encode = _AsItIs() if source.encoder is None else source.encoder.fit(public)
+        encoded = self._encoded(public)
+        self._transform = self._fitted(transform, encoded)
+        self.public = self._transformed(encoded)
+        first = self(source.train_inputs[torch.arange(1)])
+        self.spec = SampleSpec(tuple(first.shape[1:]), self._vocabulary(source) if first.dtype == torch.int64 else None)
+
+    def __call__(self, raw: Any) -> Tensor:
+        """Raw samples as models see them."""
+        return self._transformed(self._encoded(raw))
+
+    def of(self, samples: Tensor | RawSamples, positions: Tensor | None = None) -> Inputs:
+        """The samples at ``positions`` (None: all), at once, or when they are asked for where they are in a file."""
+        rows = torch.arange(len(samples)) if positions is None else positions
+        if isinstance(samples, MappedSamples):
+            return LazySamples(samples, rows, self)
+        return self(samples[rows] if positions is not None or not isinstance(samples, Tensor) else samples)
+
+    def _fitted(self, transform: Transform, public: Tensor) -> Transformation:
+        with told_by_line(f"data.transform: {self._name!r}, fit() on {len(public)} samples", PluginError):
+            try:
+                return transform.fit(public)
+            except ValueError as error:
+                if len(public) > 0:
+                    raise
+                raise ConfigError(
+                    [f"data.transform: {self._name} {error}; raise data.public.size, or set data.transform=none"]
+                ) from error
+
+    def _encoded(self, raw: Any) -> Tensor:
+        samples = self._encode(raw)
+        if samples.is_floating_point():
+            _check_finite(samples)
+        return samples
+
+    def _transformed(self, samples: Tensor) -> Tensor:
+        with told_by_line(f"data.transform: {self._name!r}", PluginError):
+            found: object = self._transform(samples)
+        made = {torch.float32, torch.int64}
+        if not isinstance(found, Tensor) or len(found) != len(samples) or found.dtype not in made:
+            got = f"{found.dtype} {list(found.shape)}" if isinstance(found, Tensor) else f"a {type(found).__name__}"
+            raise PluginError(
+                f"data.transform: {self._name!r} must make float32 or int64 [{len(samples)}, ...] of "
+                f"{list(samples.shape)}, got {got}; convert it there"
+            )
+        # Padding: what is NaN in a series becomes 0.
+        return found.nan_to_num(nan=0.0) if found.is_floating_point() and found.ndim == 3 else found
+
+    def _vocabulary(self, source: SampleSet) -> int:
+        if self._encode.vocabulary is not None:
+            return self._encode.vocabulary
+        largest = max(_largest(source.train_inputs), _largest(source.test_inputs))
+        return max(largest, 1) + 1
+
+
+def _largest(tokens: Tensor | RawSamples) -> int:
+    return max(int(tokens[rows].max()) for rows in torch.arange(len(tokens)).split(4096))
+
+
+def _check_finite(samples: Tensor) -> None:
+    """Raise ``DataError`` for NaN and infinity, but for the steps of a series that are padding."""
+    wild = ~samples.isfinite()
+    if samples.ndim == 3:
+        wild &= ~samples.isnan().all(dim=1, keepdim=True)
+    if bool(wild.any()):
+        place = wild.nonzero()[0].tolist()
+        raise DataError(
+            f"data.dataset: samples must be finite numbers, got {float(samples[tuple(place)])} at {place[1:]} of a "
+            "sample; replace it in the file, or leave the sample out"
+        )
