@@ -54,6 +54,7 @@ class Selective(ClientRule):
 
     remembers: ClassVar[bool] = True
     abstains: ClassVar[bool] = True
+    measures_distances: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if problems := plugins.check(plugins.CLIENT_RULE, self.base, self.base_options):

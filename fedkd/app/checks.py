@@ -3,6 +3,7 @@
 import importlib.util
 from collections.abc import Iterator
 
+from fedkd.app.data_checks import sample_faults
 from fedkd.app.model_checks import model_faults
 from fedkd.app.secure_checks import check_secure_sum, secure_faults
 from fedkd.client.rule import ClientRule
@@ -35,7 +36,7 @@ def check(config: ExperimentConfig, *, own_engine: bool = True) -> Experiment:
         experiment.data  # noqa: B018  # loaded here, for its faults are the configuration's as well
     except ConfigError as error:
         raise ConfigError([*problems, *error.problems]) from error
-    if problems := [*problems, *model_faults(experiment)]:
+    if problems := [*problems, *sample_faults(experiment), *model_faults(experiment)]:
         raise ConfigError(problems)
     experiment = with_noise(experiment)
     check_secure_sum(experiment)

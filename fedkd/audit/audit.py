@@ -173,6 +173,13 @@ class _Audit:
 
     def _plan(self, folder: Path) -> Plan:
         experiment, options = self.experiment, self.options
+        if options.views > 1 and not experiment.data.spec.is_image:
+            raise ConfigError(
+                [
+                    "privacy.audit.views: views are mirrored and shifted images, and the samples are "
+                    f"{experiment.data.spec}, got {options.views}; set views=1"
+                ]
+            )
         jobs, server = jobs_to_observe(experiment, self.directory, folder, options.rounds, self.run, self.progress)
         room = min(
             len(inserted_places(experiment, asked_positions(experiment, job))) for job in jobs[-options.rounds :]

@@ -1,7 +1,7 @@
 """What a malicious server puts among the public samples."""
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 from torch import Tensor
 
 CRAFTED = 256
@@ -17,11 +17,15 @@ def views_of(
     return torch.stack(views[:count])
 
 
-def crafted_queries(
-    public: Float[Tensor, "samples channels height width"], generator: torch.Generator
-) -> Float[Tensor, "crafted channels height width"]:
-    """Images that show nothing in particular: standard normal noise, and means of eight public images each."""
+def crafted_queries(public: Shaped[Tensor, "samples ..."], generator: torch.Generator) -> Shaped[Tensor, "crafted ..."]:
+    """Samples that show nothing in particular: standard normal noise, and means of eight public samples each.
+
+    Tokens are drawn anew at every place, from those of all public samples there.
+    """
     half = CRAFTED // 2
+    if public.dtype == torch.int64:
+        rows = torch.randint(len(public), (CRAFTED, *public.shape[1:]), generator=generator)
+        return public.gather(0, rows)
     noise = torch.randn(half, *public.shape[1:], generator=generator)
     picks = torch.randint(len(public), (half, 8), generator=generator)
     return torch.cat([noise, public[picks].mean(dim=1)])

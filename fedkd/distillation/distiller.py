@@ -250,7 +250,7 @@ class Distiller:
 
     def _augmentation(self, round: int) -> Change:
         draw, changes = self._draw(round, "augmentation"), self._config.augment
-        return lambda inputs: augment(inputs, changes, draw)
+        return (lambda inputs: augment(inputs, changes, draw)) if changes else (lambda inputs: inputs)
 
     def _losses(self, teacher: Teacher, known: Tensor, batch: _Batch, temperature: float) -> Losses:
         config = self._config
