@@ -129,11 +129,18 @@ class DistillationConfig:
         Field(description="change the images of every batch: flip (left to right), shift (by up to 2 pixels)"),
     ] = ()
     optimiser: Annotated[Literal["sgd", "adam"], Field(description="sgd (with momentum) or adam")] = "sgd"
-    learning_rate: Annotated[Positive, Field(description="peak learning rate, decayed to 0 in a round")] = 0.03
+    learning_rate: Annotated[Positive, Field(description="peak learning rate, lowered in a round by schedule")] = 0.03
     schedule: Annotated[
-        Literal["linear", "cosine"],
-        Field(description="how the learning rate falls to 0 in a round: linear or cosine"),
+        Literal["linear", "cosine", "constant"],
+        Field(description="how the learning rate falls to 0 in a round: linear or cosine; constant: it stays"),
     ] = "linear"
+    fresh_optimiser: Annotated[
+        bool,
+        Field(
+            description="begin every round without the momenta of the round before, as clients always do (else the "
+            "student's go on)"
+        ),
+    ] = False
     patience: Annotated[
         Count | None,
         Field(description="stop after so many steps without gain in validation accuracy, keep the best (null: never)"),

@@ -29,6 +29,12 @@ from fedkd.models import batches, make_optimiser
 Progress = Callable[[int, int], None]
 Change = Callable[[Tensor], Tensor]
 NO_SAMPLES = torch.empty(0, dtype=torch.long)
+_FALL: Mapping[str, Callable[[float], float]] = {
+    "linear": lambda done: 1.0 - done,
+    "cosine": lambda done: 0.5 * (1.0 + math.cos(math.pi * done)),
+    "constant": lambda done: 1.0,
+}
+"""From the share of a round's steps that is done to the share of the learning rate that is left."""
 
 
 class _Batch:
@@ -72,9 +78,10 @@ class Distiller:
     Each step draws a batch of public samples for L_dist and, independently, a batch of labelled ones for L_cls; with
     ``distillation.mixed`` the two together are one batch, of which only a part is labelled, and L_dist is over all of
     it. The learning rate rises linearly over the warm-up steps and falls to 0 at the end of the round, linearly or
-    along half a cosine. ``distillation.patience`` ends a round early, with the student as it was best on the validation
-    samples; ``distillation.average`` ends it with the mean of the student's weights. ``rounds`` is the length of the
-    whole training, which temperature schedules refer to.
+    along half a cosine, or stays. The optimiser's momenta go on from round to round unless it is to be a fresh one.
+    ``distillation.patience`` ends a round early, with the student as it was best on the validation samples;
+    ``distillation.average`` ends it with the mean of the student's weights. ``rounds`` is the length of the whole
+    training, which temperature schedules refer to.
     """
 
     def __init__(
@@ -132,6 +139,7 @@ class Distiller:
         labelled = (usable & (known != UNKNOWN_LABEL)).nonzero().squeeze(1)
         public_batches = _endless(public, config.batch_size, self._draw(round, "distillation batches"))
         labelled_batches = _endless(labelled, config.labelled_batch_size, self._draw(round, "labelled batches"))
+        self._begin_round()
         self._descent.begin_round()
         # One tensor for the whole round: schedules that look at the teacher look once.
         targets = teacher.log_probabilities[public]
@@ -204,6 +212,7 @@ class Distiller:
         change = self._augmentation(round)
         count = self._config.steps if steps is None else steps
         average = WeightAverage(self.student, self._config.average)
+        self._begin_round()
         self.student.train()
         with ambient_randomness(self._draw(round, "distillation layers")):
             for step in range(count):
@@ -312,11 +321,14 @@ class Distiller:
 
         return slope
 
+    def _begin_round(self) -> None:
+        if self._config.fresh_optimiser:
+            self._optimiser.state.clear()
+
     def _set_rate(self, step: int, steps: int) -> None:
         config = self._config
         rise = min((step + 1) / config.warmup, 1.0) if config.warmup > 0 else 1.0
-        done = step / steps
-        fall = 1.0 - done if config.schedule == "linear" else 0.5 * (1.0 + math.cos(math.pi * done))
+        fall = _FALL[config.schedule](step / steps)
         for group in self._optimiser.param_groups:
             group["lr"] = config.learning_rate * rise * fall
 

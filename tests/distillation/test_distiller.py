@@ -300,6 +300,27 @@ def test_the_learning_rate_falls_as_the_schedule_says() -> None:
     assert second["cosine"] / second["linear"] == pytest.approx(0.5 * (1 + math.cos(math.pi / 4)) / 0.75, rel=1e-5)
 
 
+@pytest.mark.parametrize("optimiser", ["sgd", "adam"])
+def test_a_fresh_optimiser_makes_a_round_depend_on_the_student_alone(optimiser: str) -> None:
+    """A second round is what a new trainer makes of the same student; with the momenta of the first it is not."""
+    inputs, truth, labels = problem()
+    teacher = Teacher.from_probabilities(nn.functional.one_hot(truth, 2).float() * 0.8 + 0.1)
+
+    def second_round(fresh: bool) -> tuple[Tensor, Tensor]:
+        options: dict[str, Any] = {"fresh_optimiser": fresh, "optimiser": optimiser, "schedule": "constant", "steps": 5}
+        going_on, anew = distiller(value=0.5, **options), distiller(value=0.5, **options)
+        going_on.distil(teacher, inputs, labels, round=1)
+        going_on.fit_labels(inputs, labels, round=2)
+        anew.student.load_state_dict(going_on.student.state_dict())
+        for trainer in (going_on, anew):
+            trainer.fit_labels(inputs, labels, round=3)
+            trainer.distil(teacher, inputs, labels, round=4)
+        return going_on.student(inputs), anew.student(inputs)
+
+    assert torch.equal(*second_round(True))
+    assert not torch.equal(*second_round(False))
+
+
 @pytest.mark.parametrize("change", ["flip", "shift"])
 def test_the_student_sees_changed_images_with_a_teacher_and_without(change: str) -> None:
     inputs, truth, labels = problem()

@@ -117,6 +117,7 @@ def test_without_validation_samples_patience_has_nothing_to_go_by() -> None:
         ("linear", (1.0, 0.75, 0.5, 0.25)),
         # (1 + cos(π·k/4))/2
         ("cosine", (1.0, (1 + math.sqrt(0.5)) / 2, 0.5, (1 - math.sqrt(0.5)) / 2)),
+        ("constant", (1.0, 1.0, 1.0, 1.0)),
     ],
 )
 @pytest.mark.parametrize("warmup", [0, 2])
