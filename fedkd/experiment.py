@@ -11,20 +11,24 @@ from typing import Any
 import torch
 from torch import nn
 
+from fedkd.config.given import INIT, INIT_BYTES, INIT_REMEDY
 from fedkd.config.load import parse_config, to_json
 from fedkd.config.rounding import attacker_count
-from fedkd.config.schema import ExperimentConfig, ResourceConfig
+from fedkd.config.schema import ExperimentConfig, ResourceConfig, StudentConfig
 from fedkd.config.values import Plugin
 from fedkd.core import plugin_files, plugins
 from fedkd.core.array_specs import ArraySpec
 from fedkd.core.coding.codec import LogitCodec
+from fedkd.core.errors import ConfigError
+from fedkd.core.given_files import read_given
 from fedkd.core.messages import PARAMETER_BOUND, Arrays, state_arrays
 from fedkd.core.packing import NDArray
 from fedkd.core.plugins import PluginKind
 from fedkd.core.seeding import numpy_generator, torch_generator
+from fedkd.core.wording import cut
 from fedkd.data import ExperimentData
 from fedkd.data.roles import prepare
-from fedkd.models import Trial, build_model, embeddings, placed, training_bytes, try_model
+from fedkd.models import Trial, build_model, embeddings, load_given, placed, training_bytes, try_model
 from fedkd.privacy.mechanism import LogitMechanism
 
 STUDENT = 0
@@ -176,7 +180,10 @@ class Experiment:
         return tuple(sorted(int(client) for client in chosen))
 
     def initial_model(self, architecture: int = STUDENT) -> nn.Module:
-        """A model before the first round, on the experiment's device; the same for all who have the architecture."""
+        """A model before the first round, on the experiment's device; the same for all who have the architecture.
+
+        Raises ``ConfigError`` when ``student.init`` does not hold weights of the student's.
+        """
         if architecture not in self._skeletons:
             purpose = "student initialisation" if architecture == STUDENT else f"initialisation of model {architecture}"
             model = build_model(
@@ -185,6 +192,8 @@ class Experiment:
                 self.data.classes,
                 torch_generator(self.config.seed, purpose=purpose),
             )
+            if architecture == STUDENT:
+                _start_from(model, self.config.student)
             name = self.architectures[architecture].name
             self._skeletons[architecture] = placed(model, name, self.data.spec, self.device)
         # A copy takes a fraction of the time that drawing the parameters does.
@@ -212,6 +221,15 @@ class Experiment:
         if state:
             model.load_state_dict({name: torch.from_numpy(array.copy()) for name, array in state.items()})
         return model
+
+
+def _start_from(model: nn.Module, student: StudentConfig) -> None:
+    """Give the student the weights in ``student.init``, where there is one."""
+    if student.init is None:
+        return
+    content = read_given(INIT, student.init, most_bytes=INIT_BYTES, remedy=INIT_REMEDY, digest=student.init_sha256)
+    if (fault := load_given(model, content)) is not None:
+        raise ConfigError([f"{INIT}: {cut(student.init)} cannot be used: {fault}"])
 
 
 _MOST_STEPS = 2**40

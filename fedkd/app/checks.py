@@ -8,6 +8,7 @@ from fedkd.app.model_checks import model_faults
 from fedkd.app.secure_checks import check_secure_sum, secure_faults
 from fedkd.client.rule import ClientRule
 from fedkd.client.setup import attack_behaviour, client_rule, honest_behaviour
+from fedkd.config.given import pinned
 from fedkd.config.plugin_sections import PLUGIN_SECTIONS, plugin_at
 from fedkd.config.schema import ExperimentConfig
 from fedkd.core import plugins
@@ -27,17 +28,23 @@ def check(config: ExperimentConfig, *, own_engine: bool = True) -> Experiment:
 
     ``PluginError`` where a plug-in's own code fails.
 
-    In the configuration of what is returned, a mechanism's target ε is replaced by the noise that meets it. Without
-    ``own_engine`` that of ``engine.kind`` will not be started, and need not work.
+    In the configuration of what is returned, a mechanism's target ε is replaced by the noise that meets it, and the
+    files that it names are pinned. Without ``own_engine`` that of ``engine.kind`` will not be started, and need not
+    work.
     """
+    problems: list[str] = []
+    try:
+        config = pinned(config)
+    except ConfigError as error:
+        problems += error.problems
     experiment = Experiment.of(config)
-    problems = [*composition_faults(experiment), *_engine_faults(config, own_engine)]
+    problems += [*composition_faults(experiment), *_engine_faults(config, own_engine)]
     try:
         experiment.data  # noqa: B018  # loaded here, for its faults are the configuration's as well
     except ConfigError as error:
-        raise ConfigError([*problems, *error.problems]) from error
+        raise ConfigError(list(dict.fromkeys([*problems, *error.problems]))) from error
     if problems := [*problems, *sample_faults(experiment), *model_faults(experiment)]:
-        raise ConfigError(problems)
+        raise ConfigError(list(dict.fromkeys(problems)))
     experiment = with_noise(experiment)
     check_secure_sum(experiment)
     return experiment

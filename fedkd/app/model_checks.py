@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from fedkd.core.errors import PluginError
+from fedkd.core.errors import ConfigError, PluginError
 from fedkd.experiment import STUDENT, Experiment
 from fedkd.server.setup import new_student_rule
 
@@ -17,6 +17,9 @@ def model_faults(experiment: Experiment) -> Iterator[str]:
             trial = experiment.trial(index)
         except PluginError as error:
             yield f"{key}: {error}"
+            continue
+        except ConfigError as error:
+            yield from error.problems
             continue
         if not trial.trains_on_one:
             why = f"model {spec.name!r} cannot be trained on a single sample, of which there are no batch statistics"

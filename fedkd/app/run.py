@@ -16,6 +16,7 @@ from fedkd.app.resume import check_changes
 from fedkd.app.summary import overview_of, summarise, versions
 from fedkd.client.setup import keeps_memory, keeps_state
 from fedkd.client.state import check_states, require_state_here, state_digests
+from fedkd.config.given import pinned
 from fedkd.config.identity import run_digest_of
 from fedkd.config.load import parse_config, to_json
 from fedkd.config.schema import ExperimentConfig
@@ -89,9 +90,12 @@ def run_experiment(
         )
     out, observer = checked_path("out", Path(out)), observer or Silent()
     resume = resume and RunDirectory.holds_run(out)
-    if resume and (summary := _finished(directory_of(out, config), config, observer, verbose)) is not None:
-        return summary
+    if resume:
+        config = pinned(config)
+        if (summary := _finished(directory_of(out, config), config, observer, verbose)) is not None:
+            return summary
     experiment = check(config, own_engine=engine is None)
+    config = pinned(config)
     for notice in (*notices(config), *model_remarks(experiment)):
         observer.noticed(notice)
     memory = RunDirectory(out).client_state

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 from fedkd.app.checks import check
 from fedkd.app.resume import check_changes
 from fedkd.app.run import directory_of, run_experiment
+from fedkd.config.given import pinned
 from fedkd.config.schema import ExperimentConfig
 from fedkd.config.sweep import Cell, Grid, cells_of
 from fedkd.core.errors import ConfigError, FedkdError
@@ -130,6 +131,7 @@ def _taken_up(folder: Path, config: ExperimentConfig) -> bool:
         if not RunDirectory.is_free(folder):
             raise ConfigError([f"--out: {folder} holds no run and is not empty; name another folder or remove it"])
         return False
+    config = pinned(config)
     directory = directory_of(folder, config)
     check_changes(folder, directory.config, config, done=directory.rounds_done)
     # What is damaged and can be made again, the run itself will say.

@@ -93,6 +93,7 @@ def run_digest(experiment: Experiment) -> bytes:
         controls=(),
         clients=replace(config.clients, min_reports=1),
         data=replace(config.data, root=None),
+        student=replace(config.student, init=None),
         privacy=replace(config.privacy, audit=AuditConfig()),
         engine=replace(plain, device=config.engine.device, resources=config.engine.resources),
     )

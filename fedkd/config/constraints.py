@@ -43,6 +43,11 @@ def broken_rules(config: ExperimentConfig) -> Iterator[str]:
             "controls: public_only trains on the labelled public samples and data.public.labelled is 0; "
             "leave it out or raise data.public.labelled"
         )
+    if config.student.init is None and config.student.init_sha256 is not None:
+        yield (
+            "student.init_sha256: is the digest of student.init, which is null, got "
+            f"{config.student.init_sha256!r}; name the file, or set it to null"
+        )
     yield from _distillation(config.distillation)
     if config.engine.device == "cuda" and not _has_gpu():
         yield "engine.device: cuda needs a GPU that torch can see and there is none, got 'cuda'; set engine.device=cpu"

@@ -10,9 +10,11 @@ from fedkd.config.schema import EngineConfig, ExperimentConfig
 def configuration_digest(config: ExperimentConfig) -> str:
     """SHA-256 over everything that an experiment asks of clients, as 64 hexadecimal digits.
 
-    Where the data lie, what does the work and where noise comes from (``data.root``, ``engine``, ``privacy.entropy``)
-    are a machine's own affair, and not in it. The number of rounds is: what a client gives away grows with it.
+    Where data and files lie, what does the work and where noise comes from (``data.root``, ``student.init``,
+    ``engine``, ``privacy.entropy``) are a machine's own affair, and not in it; what is in the files is. The
+    number of rounds is, too: what a client gives away grows with it.
     """
     data, privacy = replace(config.data, root=None), replace(config.privacy, entropy="seed")
-    same = replace(config, data=data, privacy=privacy, engine=EngineConfig())
+    student = replace(config.student, init=None)
+    same = replace(config, data=data, student=student, privacy=privacy, engine=EngineConfig())
     return hashlib.sha256(to_json(same).encode()).hexdigest()

@@ -15,6 +15,7 @@ FREE_KEYS = frozenset(
         "engine.address",
         "engine.clients_per_node",
         "engine.timeout",
+        "student.init",
         "clients.min_reports",
         "controls",
         "privacy.audit.attacks",
@@ -28,7 +29,10 @@ FREE_KEYS = frozenset(
         "privacy.audit.level",
     }
 )
-"""Keys on which no round depends: where the work is done, when to stop, and what is computed after the last round."""
+"""Keys on which no round depends: where the work is done, when to stop, and what is computed after the last round.
+
+Of a file that belongs to the run they say where it lies; that it is the same is known by its digest, under another key.
+"""
 
 _PLACES = frozenset({"data.root"})
 """Keys that differ between machines on which the same run is at home."""

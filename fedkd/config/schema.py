@@ -8,6 +8,7 @@ from pydantic import BeforeValidator, Field
 from fedkd.config.data_schema import DataConfig
 from fedkd.config.values import (
     Count,
+    Digest,
     Entropy,
     Fraction,
     Natural,
@@ -84,6 +85,13 @@ class StudentConfig:
     rule: Annotated[
         PluginValue, Field(description="what the server makes of the answers; see `fedkd list student-rules`")
     ] = field(default_factory=lambda: Plugin("distil"))
+    init: Annotated[
+        str | None,
+        Field(description="file of weights to start from, a state dict of model (null: drawn from the seed)"),
+    ] = None
+    init_sha256: Annotated[
+        Digest | None, Field(description="SHA-256 of that file; a run fills it in (null: whatever is in it)")
+    ] = None
 
 
 def _as_schedule(value: Any) -> Any:

@@ -20,6 +20,7 @@ NonNegative = Annotated[float, Field(ge=0, le=1e30)]
 Share = Annotated[float, Field(gt=0, le=1)]
 Entropy = Annotated[Literal["seed", "system"], Field(description="seed: it repeats; system: the real thing")]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
+Digest = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from fedkd.models._base import Architecture, Widths
 from fedkd.models._build import build_model
 from fedkd.models._embedding import embed, embeddings
+from fedkd.models._given import load_given
 from fedkd.models._optimise import batch_sizes, batches, make_optimiser
 from fedkd.models._predict import accuracy, hit_rate, predict
 from fedkd.models._profile import ModelProfile, profile, training_bytes
@@ -20,6 +21,7 @@ __all__ = [
     "embed",
     "embeddings",
     "hit_rate",
+    "load_given",
     "make_optimiser",
     "placed",
     "predict",
