@@ -1,11 +1,13 @@
 """The secure sum of an experiment's round: its terms, how reports are written as words, and a client's steps in it."""
 
 import hashlib
+import json
 from dataclasses import replace
 from pathlib import Path
 
 from fedkd.aggregation.strategy import LogitAggregator
-from fedkd.config.load import to_json
+from fedkd.config.identity import settled
+from fedkd.config.load import to_mapping
 from fedkd.config.schema import AuditConfig, EngineConfig, ExperimentConfig, SecureAggregationConfig
 from fedkd.core import plugins
 from fedkd.core.errors import RunError
@@ -97,7 +99,8 @@ def run_digest(experiment: Experiment) -> bytes:
         privacy=replace(config.privacy, audit=AuditConfig()),
         engine=replace(plain, device=config.engine.device, resources=config.engine.resources),
     )
-    return hashlib.sha256(f"{to_json(same)}\n{experiment.data.public.digest}".encode()).digest()
+    content = json.dumps(settled(to_mapping(same)), sort_keys=True)
+    return hashlib.sha256(f"{content}\n{experiment.data.public.digest}".encode()).digest()
 
 
 def summing_strategy(experiment: Experiment) -> LogitAggregator:

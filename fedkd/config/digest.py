@@ -1,9 +1,11 @@
 """The digest by which the operator of a node says which experiment it is there for."""
 
 import hashlib
+import json
 from dataclasses import replace
 
-from fedkd.config.load import to_json
+from fedkd.config.identity import settled
+from fedkd.config.load import to_mapping
 from fedkd.config.schema import EngineConfig, ExperimentConfig
 
 
@@ -17,4 +19,5 @@ def configuration_digest(config: ExperimentConfig) -> str:
     data, privacy = replace(config.data, root=None), replace(config.privacy, entropy="seed")
     student = replace(config.student, init=None)
     same = replace(config, data=data, student=student, privacy=privacy, engine=EngineConfig())
-    return hashlib.sha256(to_json(same).encode()).hexdigest()
+    content = json.dumps(settled(to_mapping(same)), sort_keys=True)
+    return hashlib.sha256(content.encode()).hexdigest()

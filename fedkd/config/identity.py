@@ -37,6 +37,14 @@ Of a file that belongs to the run they say where it lies; that it is the same is
 _PLACES = frozenset({"data.root"})
 """Keys that differ between machines on which the same run is at home."""
 
+_USUAL: Mapping[str, Any] = {
+    "data.transform.name": "standardise",
+    "student.init": None,
+    "student.init_sha256": None,
+    "distillation.fresh_optimiser": False,
+}
+"""Keys that count only when they hold something else: who does not use one has the run, and its noise, without it."""
+
 NOT_SET = object()
 """Stands for the value of a key that a configuration lacks."""
 
@@ -55,8 +63,19 @@ def divided_budgets(config: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
 
 def run_digest(config: Mapping[str, Any]) -> str:
     """A digest, in hexadecimal, of a resolved configuration without what may change while the run goes on."""
-    fixed = {path: value for path, value in leaves(config) if path not in FREE_KEYS | _PLACES | {ROUNDS}}
+    fixed = {path: value for path, value in leaves(settled(config)) if path not in FREE_KEYS | _PLACES | {ROUNDS}}
     return hashlib.sha256(json.dumps(fixed, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def settled(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """A resolved configuration without the keys that need not be named, for they hold what is usual."""
+    kept: dict[str, Any] = {}
+    for key, value in config.items():
+        path = f"{prefix}{key}"
+        inner = settled(value, f"{path}.") if isinstance(value, Mapping) else value
+        if not (path in _USUAL and value == _USUAL[path]) and (inner != {} or value == {}):
+            kept[key] = inner
+    return kept
 
 
 @lru_cache(maxsize=4)

@@ -1,0 +1,22 @@
+"""What makes a run the same run."""
+
+import pytest
+
+from fedkd.config.digest import configuration_digest
+from fedkd.config.identity import run_digest, settled
+from fedkd.config.load import load_config, to_mapping
+
+
+def test_keys_that_hold_what_is_usual_do_not_change_a_run() -> None:
+    usual = to_mapping(load_config({}))
+    without = to_mapping(load_config({}))
+    del without["data"]["transform"], without["student"]["init"], without["student"]["init_sha256"]
+    assert run_digest(usual) == run_digest(without)
+    assert settled(usual)["data"].keys() == without["data"].keys()
+
+
+@pytest.mark.parametrize("override", ["data.transform=scale", "distillation.fresh_optimiser=true", "seed=1"])
+def test_other_values_make_another_run(override: str) -> None:
+    usual, other = load_config({}), load_config({}, [override])
+    assert run_digest(to_mapping(usual)) != run_digest(to_mapping(other))
+    assert configuration_digest(usual) != configuration_digest(other)
