@@ -22,6 +22,7 @@ from torch.nn.modules.dropout import _DropoutNd  # noqa: PLC2701
 from fedkd.client.training import Loss, SampleLoss, cross_entropy
 from fedkd.config.schema import ClientsConfig
 from fedkd.core.compute import to_device
+from fedkd.core.samples import unlike
 from fedkd.models import batch_sizes, batches, make_optimiser
 from fedkd.privacy.mechanism import NoisyTraining
 
@@ -126,7 +127,7 @@ def _sizes(training: Training) -> list[int]:
 def _check_samples_apart(model: nn.Module, sample: Tensor) -> None:
     """Short batches are filled up with samples of weight 0, which must not matter to the others."""
     alone = model(torch.cat([sample, sample]))[0]
-    beside = model(torch.cat([sample, 1 - 2 * sample]))[0]
+    beside = model(torch.cat([sample, unlike(sample)]))[0]
     # A client whose training has diverged says nothing about that.
     if not torch.allclose(alone, beside, rtol=1e-4, atol=1e-5, equal_nan=True):
         raise ValueError("the model's output for a sample depends on the other samples of its batch")

@@ -2,7 +2,8 @@
 
 ``stacked`` means the one public subclass of the kind's base class in the file ``stacked.py``: of a folder where the
 user works, then of the shipped one (``fedkd.core.plugin_files``); for kinds whose files are in fedkd, of their package.
-``my_pkg.my_mod:MyClass`` means that class, from anywhere importable. Options are the class's own dataclass fields.
+``my_pkg.my_mod:MyClass`` means that class, from anywhere importable. Options are the class's own dataclass fields. Of
+some kinds other things will do, of which a function makes such a class.
 """
 
 import dataclasses
@@ -31,13 +32,17 @@ class PluginKind:
     """One family of plug-ins.
 
     ``source`` is where files are looked up: a package of fedkd, or one of ``plugin_files.FOLDERS``. ``base``
-    (``module:Class``) is what they must subclass, ``plural`` is the word of ``fedkd list``.
+    (``module:Class``) is what they must subclass, ``plural`` is the word of ``fedkd list``. ``adapter``
+    (``module:function``) makes a subclass of what else ``module:name`` may stand for, which ``adapted`` says in words:
+    it is given module, name and what is found there, and returns None where it makes nothing of it.
     """
 
     noun: str
     plural: str
     source: str
     base: str
+    adapter: str = ""
+    adapted: str = ""
 
     @property
     def by_path(self) -> bool:
@@ -45,8 +50,18 @@ class PluginKind:
         return self.source in plugin_files.FOLDERS
 
     def base_class(self) -> type:
-        module, _, name = self.base.partition(":")
-        return getattr(importlib.import_module(module), name)  # type: ignore[no-any-return]
+        found: type = _found_at(self.base)
+        return found
+
+    def adapt(self, module: str, name: str, found: object) -> type | None:
+        """The plug-in class that ``adapter`` makes of it, if it does."""
+        made: type | None = _found_at(self.adapter)(module, name, found) if self.adapter else None
+        return made
+
+
+def _found_at(path: str) -> Any:
+    module, _, name = path.partition(":")
+    return getattr(importlib.import_module(module), name)
 
 
 STRATEGY = PluginKind("strategy", "strategies", "strategies", "fedkd.aggregation.strategy:LogitAggregator")
@@ -59,7 +74,14 @@ BALANCER = PluginKind(
 MECHANISM = PluginKind("mechanism", "mechanisms", "fedkd.privacy.mechanisms", "fedkd.privacy.mechanism:LogitMechanism")
 DATASET = PluginKind("data set", "datasets", "fedkd.data.datasets", "fedkd.data.source:DataSource")
 TRANSFORM = PluginKind("transform", "transforms", "fedkd.data.transforms", "fedkd.data.transform:Transform")
-MODEL = PluginKind("model", "models", "fedkd.models", "fedkd.models:Architecture")
+MODEL = PluginKind(
+    "model",
+    "models",
+    "fedkd.models",
+    "fedkd.models:Architecture",
+    "fedkd.models:architecture_of",
+    "a subclass of torch.nn.Module or a function that returns a module",
+)
 TEMPERATURE = PluginKind(
     "temperature schedule",
     "temperatures",
@@ -307,15 +329,24 @@ def _resolve_import(kind: PluginKind, name: str) -> type:
         raise PluginError(f"{kind.noun} {name!r}: cannot import {module_name!r} ({what}); {remedy}") from error
     base = kind.base_class()
     if not (inspect.isclass(cls) and issubclass(cls, base)):
-        meant = nearest(class_name, (each.__name__ for each in _subclasses(kind, module)))
+        if (made := kind.adapt(module_name, class_name, cls)) is not None:
+            return made
+        meant = nearest(class_name, _candidates(kind, module))
         known = meant is not None and meant != class_name
         hint = f"did you mean {meant!r}?" if known else "name one, or derive it from that class"
-        raise PluginError(
-            f"{kind.noun} {name!r}: {class_name} must be a subclass of {base.__name__} in {module_name}; {hint}"
-        )
+        what = ", ".join(filter(None, (f"a subclass of {base.__name__}", kind.adapted)))
+        raise PluginError(f"{kind.noun} {name!r}: {class_name} must be {what} in {module_name}; {hint}")
     if missing := sorted(getattr(cls, "__abstractmethods__", ())):
         raise PluginError(f"{kind.noun} {name!r}: {class_name} lacks {', '.join(missing)}; write what is missing")
     return cls
+
+
+def _candidates(kind: PluginKind, module: ModuleType) -> list[str]:
+    """The names in a module that may have been meant."""
+    found = [each.__name__ for each in _subclasses(kind, module)]
+    if kind.adapter:
+        found += [name for name, each in vars(module).items() if inspect.isfunction(each) or inspect.isclass(each)]
+    return found
 
 
 def _did_you_mean(name: str, choices: list[str], *others: str) -> str:

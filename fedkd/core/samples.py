@@ -88,3 +88,12 @@ class LazySamples:
 
 Inputs = Shaped[Tensor, "..."] | LazySamples
 """Samples of one kind: a tensor, or what makes one of those that are asked for."""
+
+
+def unlike(inputs: Tensor) -> Tensor:
+    """Other samples in place of each: numbers turned round and stretched, tokens exchanged for others of the batch."""
+    if inputs.is_floating_point():
+        return 1.0 - 2.0 * inputs
+    least, most = inputs.aminmax()
+    # Where all tokens are the same one, padding is another.
+    return torch.where(inputs == least, most if bool(most > least) else torch.full_like(least, PADDING), least)

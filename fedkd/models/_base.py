@@ -1,7 +1,7 @@
-"""The base class of every architecture."""
+"""The base classes of architectures."""
 
 from abc import ABC, abstractmethod
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 from torch import nn
@@ -13,15 +13,29 @@ Widths = Annotated[tuple[Annotated[int, Field(ge=1, le=16_384)], ...], Field(max
 class Architecture(ABC):
     """Builds one kind of network; its dataclass fields are its options.
 
-    ``smallest_side`` is the smallest image height and width, in pixels, that it takes.
+    ``takes`` are the samples that it takes: ``numbers`` of any shape, ``images`` [channels, height, width] of at least
+    ``smallest_side`` pixels a side, or ``sequences``: series [channels, time] and tokens [tokens].
+
+    ``draws_itself`` says where initial weights come from: its layers draw them (true), or fedkd draws those of
+    convolutions and linear layers, as ``build_model`` says.
     """
 
+    takes: ClassVar[Literal["anything", "numbers", "images", "sequences"]] = "anything"
     smallest_side: ClassVar[int] = 1
+    draws_itself: ClassVar[bool] = True
 
     @abstractmethod
     def build(self, shape: tuple[int, ...], classes: int) -> nn.Module:
-        """A network from images ``[batch, *shape]`` (channels, height, width) to logits ``[batch, classes]``.
+        """A network from samples ``[batch, *shape]`` to logits ``[batch, classes]``, with its initial weights.
 
-        Its initial weights do not matter where ``build_model`` draws them anew: in convolutions and linear layers. What
-        else it draws from torch's global generator, or sets to one number, is kept. Loaded weights are refused.
+        A third parameter ``vocabulary: int | None`` gets the number of tokens, where samples are tokens. Whatever it
+        draws from torch's global generator follows from the seed alone; loaded weights are kept, and what requires no
+        gradient stays as it is.
         """
+
+
+class ImageArchitecture(Architecture):
+    """A network for images, whose weights fedkd draws."""
+
+    takes = "images"
+    draws_itself = False

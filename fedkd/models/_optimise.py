@@ -13,7 +13,8 @@ from fedkd.core.compute import to_device
 def make_optimiser(
     parameters: Iterable[nn.Parameter], config: ClientsConfig | DistillationConfig
 ) -> torch.optim.Optimizer:
-    """The optimiser that a section of the configuration asks for."""
+    """The optimiser that a section of the configuration asks for, of those parameters that require gradients."""
+    parameters = [parameter for parameter in parameters if parameter.requires_grad]
     if config.optimiser == "adam":
         return torch.optim.Adam(parameters, lr=config.learning_rate, weight_decay=config.weight_decay)
     return torch.optim.SGD(

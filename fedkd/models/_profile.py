@@ -33,7 +33,7 @@ def profile(model: nn.Module, sample: SampleSpec) -> ModelProfile:
         for module, training in modes:
             module.training = training
     return ModelProfile(
-        parameters=sum(parameter.numel() for parameter in model.parameters()),
+        parameters=sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad),
         flops=int(counter.get_total_flops()),
         megabytes=sum(tensor.numel() * tensor.element_size() for tensor in model.state_dict().values()) / 1e6,
     )

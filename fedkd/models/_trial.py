@@ -1,4 +1,4 @@
-"""Trying a model out on made-up images before anything depends on it."""
+"""Trying a model out on made-up samples before anything depends on it."""
 
 import copy
 from dataclasses import dataclass
@@ -26,10 +26,11 @@ class Trial:
 
 
 def placed(model: nn.Module, name: str, sample: SampleSpec, device: torch.device) -> nn.Module:
-    """The model called ``name``, on ``device``, for images of ``shape`` (channels, height, width).
+    """The model called ``name``, on ``device``, for such samples.
 
-    With convolutions in the memory format channels_last, which is faster, if the model computes the same so, forward
-    and backward. ``laid_out_for`` lays images out alike. Raises ``PluginError`` for a model that cannot be copied.
+    For images with convolutions in the memory format channels_last, which is faster, if the model computes the same so,
+    forward and backward. ``laid_out_for`` lays images out alike. Raises ``PluginError`` for a model that cannot be
+    copied.
     """
     try:
         other = copy.deepcopy(model)
@@ -39,7 +40,7 @@ def placed(model: nn.Module, name: str, sample: SampleSpec, device: torch.device
             "attributes (take torch.nn.utils.parametrizations.weight_norm for torch.nn.utils.weight_norm)"
         ) from error
     model = model.to(device)
-    if not any(parameter.ndim == 4 for parameter in model.parameters()):
+    if len(sample.shape) != 3 or not any(parameter.ndim == 4 for parameter in model.parameters()):
         return model
     try:
         other = other.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -51,19 +52,19 @@ def placed(model: nn.Module, name: str, sample: SampleSpec, device: torch.device
 
 
 def try_model(model: nn.Module, name: str, sample: SampleSpec, classes: int) -> Trial:
-    """One training step and two predictions with a copy of the model, on random images of ``shape``.
+    """One training step and two predictions with a copy of the model, on random samples.
 
     Raises ``PluginError`` where the output is not one finite tensor [batch, ``classes``], a gradient is missing or not
     finite, or the model raises anything, with the file and line.
     """
-    tried = _Tried(copy.deepcopy(model), name, classes)
-    images = _made_up(model, sample)
-    unused = tried.unused(images)
+    tried = _Tried(copy.deepcopy(model), name, classes, _word(sample))
+    inputs = _made_up(model, sample)
+    unused = tried.unused(inputs)
     probabilities = False
     tried.model.eval()
     with torch.no_grad():
         for count in (2, 1):
-            logits = tried.logits(images[:count])
+            logits = tried.logits(inputs[:count])
             probabilities = bool((logits >= 0).all()) and torch.allclose(
                 logits.sum(dim=1), torch.ones(count).to(logits)
             )
@@ -78,7 +79,7 @@ def try_model(model: nn.Module, name: str, sample: SampleSpec, classes: int) -> 
         )
     try:
         with torch.no_grad():
-            tried.logits(images[:1])
+            tried.logits(inputs[:1])
     except PluginError:
         return Trial(tuple(remarks), trains_on_one=False)
     return Trial(tuple(remarks), trains_on_one=True)
@@ -91,15 +92,16 @@ class _Tried:
     model: nn.Module
     name: str
     classes: int
+    word: str
 
-    def logits(self, images: Tensor) -> Tensor:
+    def logits(self, inputs: Tensor) -> Tensor:
         """The checked output."""
         with ambient_randomness(torch.Generator().manual_seed(0)):
             try:
-                found: object = self.model(laid_out_for(self.model, images.clone()))
+                found: object = self.model(laid_out_for(self.model, inputs.clone()))
             except (Exception, SystemExit) as error:
-                raise self._fails("forward", images, error) from error
-        expected = [len(images), self.classes]
+                raise self._fails("forward", inputs, error) from error
+        expected = [len(inputs), self.classes]
         if not isinstance(found, Tensor):
             raise PluginError(
                 f"model {self.name!r}: must return one tensor of logits {expected}, got a {type(found).__name__}; "
@@ -107,9 +109,9 @@ class _Tried:
             )
         if list(found.shape) != expected:
             raise PluginError(
-                f"model {self.name!r}: must return logits {expected} for {len(images)} images and {self.classes} "
-                f"classes, got {list(found.shape)}; let build() take the number of classes, and forward() keep the "
-                "first axis"
+                f"model {self.name!r}: must return logits {expected} for {len(inputs)} {self.word} and {self.classes} "
+                f"classes, got {list(found.shape)}; let it take the number of classes, and forward() keep the first "
+                "axis"
             )
         if not found.is_floating_point():
             raise PluginError(
@@ -123,23 +125,26 @@ class _Tried:
             )
         return found
 
-    def unused(self, images: Tensor) -> list[str]:
+    def unused(self, inputs: Tensor) -> list[str]:
         """The parameters without a gradient after a pass forward and backward in training mode."""
-        named = dict(self.model.named_parameters())
+        named = {key: each for key, each in self.model.named_parameters() if each.requires_grad}
         if not named:
-            raise PluginError(f"model {self.name!r}: must have parameters, and has none to train; choose another model")
+            raise PluginError(
+                f"model {self.name!r}: must have parameters, and has none to train; choose another model, or let some "
+                "require gradients"
+            )
         self.model.train()
-        logits = self.logits(images)
+        logits = self.logits(inputs)
         if not logits.requires_grad:
             raise PluginError(
                 f"model {self.name!r}: no gradient reaches its parameters; leave out detach() and no_grad() between "
                 "them and the output"
             )
-        loss = nn.functional.cross_entropy(logits, torch.arange(len(images), device=images.device) % self.classes)
+        loss = nn.functional.cross_entropy(logits, torch.arange(len(inputs), device=inputs.device) % self.classes)
         try:
             gradients = torch.autograd.grad(loss, list(named.values()), allow_unused=True)
         except (Exception, SystemExit) as error:
-            raise self._fails("backward", images, error) from error
+            raise self._fails("backward", inputs, error) from error
         found = dict(zip(named, gradients, strict=True))
         if wild := [key for key, each in found.items() if each is not None and not bool(each.isfinite().all())]:
             raise PluginError(
@@ -148,10 +153,10 @@ class _Tried:
             )
         return [key for key, each in found.items() if each is None]
 
-    def _fails(self, way: str, images: Tensor, error: BaseException) -> PluginError:
+    def _fails(self, way: str, inputs: Tensor, error: BaseException) -> PluginError:
         mode = "training" if self.model.training else "evaluation"
         return PluginError(
-            f"model {self.name!r}: its {way} pass in {mode} mode fails on images {list(images.shape)}, in "
+            f"model {self.name!r}: its {way} pass in {mode} mode fails on {self.word} {list(inputs.shape)}, in "
             f"{failing_layer(self.model, error)}: {described(error)}; mend it there, or choose another model"
         )
 
@@ -159,15 +164,19 @@ class _Tried:
 def _alike(one: nn.Module, other: nn.Module, sample: SampleSpec) -> bool:
     """Whether two models compute the same; raises what the other raises, in training too."""
     one, other = copy.deepcopy(one).eval(), copy.deepcopy(other).eval()
-    images = _made_up(one, sample)
+    inputs = _made_up(one, sample)
     for count in (2, 1):
         with torch.no_grad(), ambient_randomness(torch.Generator().manual_seed(0)):
-            expected, found = (each(laid_out_for(each, images[:count].clone())) for each in (one, other))
+            expected, found = (each(laid_out_for(each, inputs[:count].clone())) for each in (one, other))
         if not torch.allclose(found, expected, rtol=1e-3, atol=1e-4 * float(expected.abs().max())):
             return False
     with ambient_randomness(torch.Generator().manual_seed(0)):
-        other.train()(laid_out_for(other, images)).sum().backward()
+        other.train()(laid_out_for(other, inputs)).sum().backward()
     return True
+
+
+def _word(sample: SampleSpec) -> str:
+    return "images" if sample.vocabulary is None and len(sample.shape) == 3 else "samples"
 
 
 def _made_up(model: nn.Module, sample: SampleSpec) -> Tensor:

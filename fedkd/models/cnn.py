@@ -5,11 +5,11 @@ from typing import ClassVar
 
 from torch import nn
 
-from fedkd.models import Architecture
+from fedkd.models import ImageArchitecture
 
 
 @dataclass(frozen=True)
-class Cnn(Architecture):
+class Cnn(ImageArchitecture):
     """Two 3×3 convolutions (16 and 32 channels), each with ReLU and max pooling, and 64 hidden units.
 
     Without normalisation; 105,866 parameters for 1×28×28 images and 10 classes.

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 import torchvision
 from torch import nn
 
-from fedkd.models import Architecture
+from fedkd.models import ImageArchitecture
 from fedkd.models._norm import Norm, replace_batch_norm
 
 
 @dataclass(frozen=True)
-class EfficientNetB0(Architecture):
+class EfficientNetB0(ImageArchitecture):
     """torchvision's EfficientNet-B0 (Tan and Le 2019, arXiv:1905.11946), not pretrained.
 
     For small images, the stem has stride 1. ``norm`` is group or batch normalisation.

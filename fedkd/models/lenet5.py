@@ -5,11 +5,11 @@ from typing import ClassVar
 
 from torch import nn
 
-from fedkd.models import Architecture
+from fedkd.models import ImageArchitecture
 
 
 @dataclass(frozen=True)
-class LeNet5(Architecture):
+class LeNet5(ImageArchitecture):
     """LeNet-5 (LeCun et al. 1998) as it is built today: ReLU and max pooling; 61,706 parameters at 1×28×28.
 
     Images of less than 14 pixels a side, too small for two unpadded 5×5 convolutions, are padded before the second.

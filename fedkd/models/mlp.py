@@ -16,11 +16,13 @@ class Mlp(Architecture):
     ``hidden`` are the widths of the hidden layers; none gives logistic regression.
     """
 
+    takes = "numbers"
+    draws_itself = False
     hidden: Widths = (200, 200)
 
     def build(self, shape: tuple[int, ...], classes: int) -> nn.Module:
-        inputs = math.prod(shape)
+        widths = (math.prod(shape), *self.hidden)
         layers: list[nn.Module] = [nn.Flatten()]
-        for before, after in pairwise((inputs, *self.hidden)):
+        for before, after in pairwise(widths):
             layers += [nn.Linear(before, after), nn.ReLU()]
-        return nn.Sequential(*layers, nn.Linear((inputs, *self.hidden)[-1], classes))
+        return nn.Sequential(*layers, nn.Linear(widths[-1], classes))

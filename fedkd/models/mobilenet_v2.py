@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torchvision
 from torch import nn
 
-from fedkd.models import Architecture
+from fedkd.models import ImageArchitecture
 from fedkd.models._norm import Norm, replace_batch_norm
 
 # Expansion, channels, blocks and first stride of each stage; the second stage's stride is 1 instead of 2.
@@ -21,7 +21,7 @@ _STAGES = (
 
 
 @dataclass(frozen=True)
-class MobileNetV2(Architecture):
+class MobileNetV2(ImageArchitecture):
     """torchvision's MobileNetV2 (Sandler et al. 2018, arXiv:1801.04381), not pretrained.
 
     For small images, the stem and the second stage have stride 1, so that the last feature map is an eighth of the

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 import torchvision
 from torch import nn
 
-from fedkd.models import Architecture
+from fedkd.models import ImageArchitecture
 from fedkd.models._norm import Norm, replace_batch_norm
 
 
 @dataclass(frozen=True)
-class ResNet18(Architecture):
+class ResNet18(ImageArchitecture):
     """torchvision's ResNet-18 (He et al. 2016, arXiv:1512.03385), not pretrained.
 
     As usual for small images, the stem is a 3×3 convolution of stride 1 without max pooling. ``norm`` is group or batch

@@ -4,12 +4,12 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from fedkd.models import Architecture
+from fedkd.models import ImageArchitecture
 from fedkd.models._norm import Norm, norm_layer
 
 
 @dataclass(frozen=True)
-class ResNet8(Architecture):
+class ResNet8(ImageArchitecture):
     """One residual block at each of 16, 32 and 64 channels (He et al. 2016, arXiv:1512.03385, section 4.2, n = 1).
 
     ``norm`` is group or batch normalisation; where the size changes, the shortcut is a 1×1 convolution.

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 import torchvision
 from torch import nn
 
-from fedkd.models import Architecture
+from fedkd.models import ImageArchitecture
 from fedkd.models._norm import Norm, replace_batch_norm
 
 
 @dataclass(frozen=True)
-class ShuffleNet(Architecture):
+class ShuffleNet(ImageArchitecture):
     """torchvision's ShuffleNet V2 of half width (Ma et al. 2018, arXiv:1807.11164), not pretrained.
 
     For small images, the stem has stride 1 and no max pooling. ``norm`` is group or batch normalisation.

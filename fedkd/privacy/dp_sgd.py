@@ -59,7 +59,7 @@ def train_privately(
     """
     if labels.numel() == 0:
         raise ValueError("labels must hold at least one sample; leave a client without samples out")
-    clipped_sum = clipped_sum_of(model, inputs.shape[1:])
+    clipped_sum = clipped_sum_of(model, inputs.shape[1:], inputs.dtype)
     device = next(model.parameters()).device
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     anchor = [parameter.detach().clone() for parameter in parameters] if schedule.proximal else []

@@ -101,7 +101,8 @@ def _untrainable(experiment: Experiment, mechanism: LogitMechanism) -> Iterator[
         return
     for index in sorted({experiment.architecture_of(client) for client in range(experiment.config.clients.count)}):
         try:
-            clipped_sum_of(experiment.initial_model(index), experiment.data.shape)
+            made_up = experiment.data.spec.made_up(1)
+            clipped_sum_of(experiment.initial_model(index), experiment.data.spec.shape, made_up.dtype)
         except ValueError as error:
             key = "clients.models" if experiment.config.clients.models else "student.model"
             yield f"{key}: {experiment.architectures[index].name}: {error}"

@@ -14,6 +14,8 @@ from fedkd.models import Architecture, build_model, profile
 
 SHAPES = ((1, 8, 8), (1, 28, 28), (3, 32, 32))
 NORMALISED = ("efficientnet_b0", "mobilenet_v2", "resnet18", "resnet8", "shufflenet")
+IMAGES = (*NORMALISED, "cnn", "lenet5", "mlp")
+SEQUENCES = ("gru", "transformer")
 
 
 def build(
@@ -27,11 +29,11 @@ def images_of(shape: tuple[int, ...], count: int = 3) -> torch.Tensor:
 
 
 def test_the_shipped_models() -> None:
-    assert names(MODEL) == sorted((*NORMALISED, "cnn", "lenet5", "mlp"))
+    assert names(MODEL) == sorted((*IMAGES, *SEQUENCES))
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize("name", names(MODEL))
+@pytest.mark.parametrize("name", IMAGES)
 def test_every_parameter_learns_on_every_image_shape(name: str, shape: tuple[int, ...]) -> None:
     model = build(name, shape, classes=7).eval()
     logits = model(images_of(shape))
@@ -42,7 +44,7 @@ def test_every_parameter_learns_on_every_image_shape(name: str, shape: tuple[int
     assert [key for key, gradient in zip(keys, gradients, strict=True) if not gradient.any()] == []
 
 
-@pytest.mark.parametrize("name", names(MODEL))
+@pytest.mark.parametrize("name", IMAGES)
 def test_the_generator_alone_sets_the_parameters(name: str) -> None:
     torch.manual_seed(5)
     before = torch.random.get_rng_state()
@@ -73,7 +75,7 @@ def test_initialisation_is_he_with_zero_biases() -> None:
     assert all((norm.weight == 1).all() and not norm.bias.any() for norm in norms)
 
 
-@pytest.mark.parametrize("name", names(MODEL))
+@pytest.mark.parametrize("name", IMAGES)
 def test_by_default_a_sample_does_not_depend_on_its_batch(name: str) -> None:
     model = build(name, (3, 32, 32))
     for module in model.modules():

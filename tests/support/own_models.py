@@ -293,31 +293,17 @@ def old_weight_norm(classes: int = 4) -> nn.Module:
         return nn.Sequential(nn.Flatten(), nn.utils.weight_norm(nn.Linear(PIXELS, classes)))
 
 
-def _with_backbone(classes: int, value: Tensor | float, *, frozen: bool = False) -> nn.Module:
-    body = nn.Sequential(nn.Flatten(), nn.Linear(PIXELS, 8))
-    with torch.no_grad():
-        body.get_parameter("1.weight").copy_(torch.as_tensor(value).expand(8, PIXELS))
-    body.requires_grad_(not frozen)
-    return nn.Sequential(body, nn.ReLU(), nn.Linear(8, classes))
-
-
 def loaded(classes: int = 4) -> nn.Module:
     """Weights from somewhere else."""
-    return _with_backbone(classes, torch.linspace(-1, 1, PIXELS))
-
-
-def filled(classes: int = 4) -> nn.Module:
-    return _with_backbone(classes, 0.125)
+    body = nn.Sequential(nn.Flatten(), nn.Linear(PIXELS, 8))
+    with torch.no_grad():
+        body.get_parameter("1.weight").copy_(torch.linspace(-1, 1, PIXELS).expand(8, PIXELS))
+    return nn.Sequential(body, nn.ReLU(), nn.Linear(8, classes))
 
 
 def frozen(classes: int = 4) -> nn.Module:
     body = nn.Sequential(nn.Flatten(), nn.Linear(PIXELS, 8)).requires_grad_(False)
     return nn.Sequential(body, nn.ReLU(), nn.Linear(8, classes))
-
-
-def seeded(classes: int = 4) -> nn.Module:
-    torch.manual_seed(0)
-    return nn.Sequential(nn.Flatten(), nn.Linear(PIXELS, classes))
 
 
 def loaded_table(classes: int = 4) -> nn.Module:

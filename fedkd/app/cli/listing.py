@@ -5,19 +5,21 @@ import inspect
 import sys
 from typing import Any, get_type_hints
 
+import torch
 from rich.console import Console as RichConsole
 from rich.padding import Padding
 from rich.text import Text
 
+from fedkd.config.values import Plugin
 from fedkd.core import plugins
 from fedkd.core.errors import FedkdError, PluginError
 from fedkd.core.samples import SampleSpec
 from fedkd.data.source import DataSource, resolve_root
-from fedkd.models import profile
+from fedkd.models import build_model, profile
 
-REFERENCE_SHAPE = (1, 28, 28)
+REFERENCES = {"1×28×28": SampleSpec((1, 28, 28)), "64 tokens of 10,000": SampleSpec((64,), 10_000)}
 REFERENCE_CLASSES = 10
-"""At these a model's size and cost are stated."""
+"""At the first of these samples that a model takes its size and cost are stated."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,13 +84,18 @@ def _note(kind: plugins.PluginKind, name: str, root: str | None) -> str:
 
 
 def _cost(name: str) -> str:
-    at = f"at {'×'.join(map(str, REFERENCE_SHAPE))} and {REFERENCE_CLASSES} classes"
-    try:
-        model = plugins.build(plugins.MODEL, name).build(REFERENCE_SHAPE, REFERENCE_CLASSES)
-    except FedkdError as error:
-        return f"{at}: {error}"
-    cost = profile(model, SampleSpec(REFERENCE_SHAPE))
-    return f"{at}: {cost.parameters:,} parameters, {cost.flops / 1e6:,.1f} MFLOPs per sample, {cost.megabytes:.2f} MB"
+    told = []
+    for words, sample in REFERENCES.items():
+        at = f"at {words} and {REFERENCE_CLASSES} classes"
+        try:
+            model = build_model(Plugin(name), sample, REFERENCE_CLASSES, torch.Generator())
+        except FedkdError as error:
+            told.append(f"{at}: {error}")
+            continue
+        cost = profile(model, sample)
+        size = f"{cost.parameters:,} parameters, {cost.flops / 1e6:,.1f} MFLOPs per sample, {cost.megabytes:.2f} MB"
+        return f"{at}: {size}"
+    return told[0]
 
 
 def _first_line(cls: type) -> str:

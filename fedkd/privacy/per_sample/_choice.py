@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm  # noqa: PLC2701
 
 from fedkd.core.compute import failing_layer, laid_out_for
+from fedkd.core.samples import unlike
 from fedkd.core.seeding import ambient_randomness
 from fedkd.privacy.per_sample._book_keeping import book_kept_sum, covers
 from fedkd.privacy.per_sample._functional import vectorised_sum
@@ -26,9 +27,10 @@ _remembered: dict[Hashable, ClippedSum] = {}
 
 
 def check_trainable_privately(model: nn.Module) -> None:
-    """Raises ``ValueError`` for layers that mix the samples of a batch by their nature."""
+    """Raises ``ValueError`` for layers that mix the samples of a batch by their nature, in the model's mode."""
     for name, module in model.named_modules():
-        if isinstance(module, _BatchNorm):
+        # In evaluation mode its statistics are constants.
+        if isinstance(module, _BatchNorm) and (module.training or not module.track_running_stats):
             raise ValueError(
                 f"DP-SGD cannot train {type(module).__name__} ({name or 'the model'}): its statistics mix the samples "
                 "of a batch, so that no sample has a gradient of its own, and they leave the client without noise; "
@@ -43,21 +45,21 @@ def clipped_gradient_sum(
     clip_norm: float,
 ) -> list[Tensor]:
     """Σ_i g_i·min(1, C/‖g_i‖) per trainable parameter, by what ``clipped_sum_of`` finds, whose errors it raises."""
-    return clipped_sum_of(model, inputs.shape[1:])(model, inputs, labels, clip_norm)
+    return clipped_sum_of(model, inputs.shape[1:], inputs.dtype)(model, inputs, labels, clip_norm)
 
 
-def clipped_sum_of(model: nn.Module, shape: tuple[int, ...]) -> ClippedSum:
-    """What computes the clipped sums of such a model, for samples of ``shape``, exactly.
+def clipped_sum_of(model: nn.Module, shape: tuple[int, ...], kind: torch.dtype = torch.float32) -> ClippedSum:
+    """What computes the clipped sums of such a model, for samples of ``shape``, numbers or tokens by ``kind``, exactly.
 
     Whatever it is, it was compared with one backward pass per sample, on random samples and near the model's
     parameters, once per architecture and process. Raises ``ValueError`` where a sample has no gradient of its own, a
     parameter is not used, or torch cannot compute gradients sample by sample. The model is left as it was.
     """
-    key = _structure(model), tuple(shape)
+    key = _structure(model), tuple(shape), kind.is_floating_point
     if key not in _remembered:
         if len(_remembered) >= MOST_REMEMBERED:
             _remembered.clear()
-        _remembered[key] = _Probe(model, tuple(shape)).choice()
+        _remembered[key] = _Probe(model, tuple(shape), tokens=not kind.is_floating_point).choice()
     return _remembered[key]
 
 
@@ -79,17 +81,19 @@ def _structure(model: nn.Module) -> Hashable:
 class _Probe:
     """A copy of a model near its parameters, where none is 0 by its initialisation, and a few made-up samples."""
 
-    def __init__(self, model: nn.Module, shape: tuple[int, ...]) -> None:
-        check_trainable_privately(model)
+    def __init__(self, model: nn.Module, shape: tuple[int, ...], *, tokens: bool) -> None:
         draw = torch.Generator().manual_seed(0)
         self._model = copy.deepcopy(model).train()
+        check_trainable_privately(self._model)
         named = [(name, each) for name, each in self._model.named_parameters() if each.requires_grad]
         self._names, self._parameters = [name for name, _ in named], [each for _, each in named]
         like = self._parameters[0]
         with torch.no_grad():
             for each in self._parameters:
                 each.add_(torch.randn(each.shape, generator=draw).to(each), alpha=0.05)
-        self._inputs = laid_out_for(self._model, torch.rand(SAMPLES, *shape, generator=draw).to(like))
+        numbers = torch.rand(SAMPLES, *shape, generator=draw)
+        made_up = _made_up_tokens(numbers).to(like.device) if tokens else numbers.to(like)
+        self._inputs = laid_out_for(self._model, made_up)
         with torch.no_grad():
             classes = self._logits(self._inputs).shape[1]
         self._labels = (torch.arange(SAMPLES) % classes).to(like.device)
@@ -110,7 +114,7 @@ class _Probe:
         """No sample's output, and no buffer, may depend on what the other samples are."""
         output, kept = self._seeing(self._inputs)
         for row in (0, SAMPLES - 1):
-            others = 1.0 - 2.0 * self._inputs
+            others = unlike(self._inputs)
             others[row] = self._inputs[row]
             beside, kept_then = self._seeing(others)
             if changed := [name for name in kept if not torch.equal(kept[name], kept_then[name])]:
@@ -213,6 +217,13 @@ class _Probe:
                 f"({type(error).__name__}: {reason[:200]}); let the forward pass neither branch on values nor change "
                 "outer tensors in place, or exchange that layer"
             ) from error
+
+
+def _made_up_tokens(numbers: Tensor) -> Tensor:
+    """Tokens that every vocabulary has, 0, which is padding, and 1: texts of different lengths, with gaps."""
+    tokens = (numbers < 0.7).long()
+    tokens[..., -1], tokens[..., 0] = 0, 1
+    return tokens
 
 
 @contextmanager
