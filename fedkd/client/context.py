@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Shaped
 from torch import Tensor, nn
 
 from fedkd.client.training import Loss, Trainer, adjusted_cross_entropy, cross_entropy, train
@@ -36,7 +36,7 @@ class ClientContext:
     client: int
     round: int
     received: Arrays
-    queries: Float[Tensor, "queries ..."]
+    queries: Shaped[Tensor, "queries ..."]
     labels: Int[Tensor, " train"]
     consensus: Consensus | None = None
     memory: dict[str, Tensor] = field(default_factory=dict)
@@ -46,7 +46,7 @@ class ClientContext:
     system_noise: bool = False
 
     @property
-    def inputs(self) -> Float[Tensor, "train ..."]:
+    def inputs(self) -> Shaped[Tensor, "train ..."]:
         """The client's private training inputs."""
         return self.experiment.resident.inputs[self.experiment.data.clients[self.client].train]
 

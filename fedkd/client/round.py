@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Shaped
 from torch import Tensor
 
 from fedkd.client.behaviour import ClientBehaviour
@@ -47,7 +47,7 @@ def prepare(
     experiment: Experiment,
     job: Job,
     client: int,
-    queries: Float[Tensor, "queries ..."],
+    queries: Shaped[Tensor, "queries ..."],
     *,
     memory: Memory,
     consensus: Consensus | None,

@@ -14,13 +14,13 @@ class Architecture(ABC):
     """Builds one kind of network; its dataclass fields are its options.
 
     ``takes`` are the samples that it takes: ``numbers`` of any shape, ``images`` [channels, height, width] of at least
-    ``smallest_side`` pixels a side, or ``sequences``: series [channels, time] and tokens [tokens].
+    ``smallest_side`` pixels a side, ``tokens``, or ``sequences``: series [channels, time] and tokens [tokens].
 
     ``draws_itself`` says where initial weights come from: its layers draw them (true), or fedkd draws those of
     convolutions and linear layers, as ``build_model`` says.
     """
 
-    takes: ClassVar[Literal["anything", "numbers", "images", "sequences"]] = "anything"
+    takes: ClassVar[Literal["anything", "numbers", "images", "tokens", "sequences"]] = "anything"
     smallest_side: ClassVar[int] = 1
     draws_itself: ClassVar[bool] = True
 

@@ -23,6 +23,7 @@ SHOWN = 3
 _TAKES = {
     "numbers": "numbers",
     "images": "images [channels, height, width]",
+    "tokens": "tokens",
     "sequences": "series [channels, time] or tokens [tokens]",
 }
 
@@ -63,6 +64,7 @@ def _check_taken(architecture: Architecture, name: str, sample: SampleSpec) -> N
         "anything": True,
         "numbers": numbers,
         "images": numbers and axes == 3,
+        "tokens": not numbers,
         "sequences": axes == (2 if numbers else 1),
     }
     if not taken[architecture.takes]:

@@ -41,11 +41,10 @@ class _Made(Architecture):
     maker: ClassVar[Callable[..., Any]]
     known: ClassVar[frozenset[str]]
 
-    def build(self, shape: tuple[int, ...], classes: int, vocabulary: int | None = None) -> nn.Module:
+    def build(self, shape: tuple[int, ...], classes: int, vocabulary: int | None = None) -> Any:
         facts = dict(zip(KNOWN, (shape, classes, classes, vocabulary), strict=True))
         options = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}  # type: ignore[arg-type]
-        model: nn.Module = type(self).maker(**options, **{key: facts[key] for key in self.known})
-        return model
+        return type(self).maker(**options, **{key: facts[key] for key in self.known})
 
 
 @lru_cache(maxsize=64)
@@ -70,6 +69,7 @@ def _made_by(maker: Callable[..., Any]) -> type[Architecture]:
             "__doc__": maker.__doc__,
             "__module__": maker.__module__,
             "maker": staticmethod(maker),
+            "takes": "tokens" if hints.get("vocabulary") is int else "anything",
             "known": frozenset(each.name for each in named if each.name in KNOWN),
         },
         frozen=True,

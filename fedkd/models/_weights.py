@@ -2,6 +2,7 @@
 
 import importlib
 import pickle
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -69,7 +70,10 @@ def _read(path: Path, what: str) -> Mapping[str, Tensor]:
 
 
 def _torch_file(path: Path) -> object:
-    found: object = torch.load(path, map_location="cpu", weights_only=True)
+    with warnings.catch_warnings():
+        # What it finds odd about a file that it then refuses.
+        warnings.simplefilter("ignore")
+        found: object = torch.load(path, map_location="cpu", weights_only=True)
     return found
 
 

@@ -115,6 +115,10 @@ def nothing(shape: tuple[int, ...]) -> dict[str, int]:
     return {"channels": shape[0]}
 
 
+def breaks(shape: tuple[int, ...]) -> nn.Module:
+    return {3: nn.Flatten()}[shape[0]]
+
+
 def reserved(shape: tuple[int, ...], classes: int, build: int = 3) -> nn.Module:
     return nn.Sequential(nn.Flatten(), nn.Linear(shape[0] * build, classes))
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int
+from jaxtyping import Int, Shaped
 from torch import Tensor, nn
 
 
@@ -38,7 +38,7 @@ def covers(model: nn.Module) -> bool:
 
 def book_kept_sum(
     model: nn.Module,
-    inputs: Float[Tensor, "samples ..."],
+    inputs: Shaped[Tensor, "samples ..."],
     labels: Int[Tensor, " samples"],
     clip_norm: float,
 ) -> list[Tensor]:

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int
+from jaxtyping import Int, Shaped
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm  # noqa: PLC2701
 
@@ -40,7 +40,7 @@ def check_trainable_privately(model: nn.Module) -> None:
 
 def clipped_gradient_sum(
     model: nn.Module,
-    inputs: Float[Tensor, "samples ..."],
+    inputs: Shaped[Tensor, "samples ..."],
     labels: Int[Tensor, " samples"],
     clip_norm: float,
 ) -> list[Tensor]:

@@ -4,7 +4,7 @@ import warnings
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int
+from jaxtyping import Int, Shaped
 from torch import Tensor, nn
 from torch.func import grad, vmap
 
@@ -16,7 +16,7 @@ MOST_NUMBERS = 2**26
 
 def vectorised_sum(
     model: nn.Module,
-    inputs: Float[Tensor, "samples ..."],
+    inputs: Shaped[Tensor, "samples ..."],
     labels: Int[Tensor, " samples"],
     clip_norm: float,
 ) -> list[Tensor]:
