@@ -160,7 +160,8 @@ class Experiment:
     def embedding_width(self, architecture: int) -> int:
         """How many values an architecture's embedding of a sample has; raises ``PluginError`` where it has none."""
         if architecture not in self._embedding_widths:
-            seen, _ = embeddings(self.initial_model(architecture), self.resident.public.inputs[:1])
+            model = self.initial_model(architecture)
+            seen, _ = embeddings(model, self.data.spec.made_up(1, next(model.parameters(), None)))
             self._embedding_widths[architecture] = seen.shape[1]
         return self._embedding_widths[architecture]
 

@@ -14,7 +14,7 @@ from fedkd.config.schema import ExperimentConfig
 from fedkd.core import plugins
 from fedkd.core.errors import ConfigError, PluginError
 from fedkd.core.faults import told_by_line
-from fedkd.core.messages import LOGITS, PARAMETERS
+from fedkd.core.messages import CONSENSUS, LABELS, LOGITS, PARAMETERS
 from fedkd.experiment import Experiment
 from fedkd.privacy.private import EXAMPLES, Private, discloses
 from fedkd.server.privacy_budget import with_noise
@@ -56,6 +56,7 @@ def composition_faults(experiment: Experiment) -> list[str]:
     return [
         *_rule_faults(experiment, client, student),
         *_label_faults(experiment, student),
+        *_public_faults(experiment, client, student),
         *_behaviour_faults(experiment, client),
         *_privacy_faults(experiment, client, student),
         *secure_faults(experiment),
@@ -122,6 +123,28 @@ def _label_faults(experiment: Experiment, student: StudentRule) -> Iterator[str]
         yield (
             f"student.rule: {config.student.rule.name} trains on labelled public samples before the first round and "
             "data.public.labelled is 0; raise it, or set student.rule.pretrain_steps=0"
+        )
+
+
+def _public_faults(experiment: Experiment, client: ClientRule, student: StudentRule) -> Iterator[str]:
+    """What needs public samples where there are none."""
+    config = experiment.config
+    if config.data.public.size > 0:
+        return
+    if student.teaches:
+        yield (
+            f"data.public.size: student.rule {config.student.rule.name} teaches on public samples, got 0; raise it, or "
+            "choose a rule without a teacher, such as student.rule=average with clients.rule=parameters"
+        )
+    if client.sends == LOGITS or client.receives & {CONSENSUS, LABELS}:
+        yield (
+            f"data.public.size: clients.rule {config.clients.rule.name} answers on public samples, got 0; raise it, or "
+            "choose a rule that does not, such as clients.rule=parameters with student.rule=average"
+        )
+    if attacks := config.privacy.audit.attacks:
+        yield (
+            "privacy.audit.attacks: attacks put their candidates among the public samples, and data.public.size is 0, "
+            f"got {', '.join(attack.name for attack in attacks)}; leave them out, or raise data.public.size"
         )
 
 

@@ -131,6 +131,11 @@ class _Audit:
                 f"clients.rule: attacks need answers on chosen inputs, and {name} sends {rule.sends}; "
                 "audit a run whose clients send logits or parameters"
             )
+        if self.experiment.config.data.public.size == 0:
+            problems.append(
+                "data.public.size: attacks put their candidates among the public samples, got 0; audit a run that has "
+                "public samples"
+            )
         for name, attack in attacks.items():
             if isinstance(attack, MembershipAttack) and attack.needs_shadows and self.options.shadows < 4:
                 problems.append(

@@ -8,24 +8,8 @@ from fedkd.config.schema import DistillationConfig, ExperimentConfig
 
 def broken_rules(config: ExperimentConfig) -> Iterator[str]:
     """One message for each rule between keys that ``config`` breaks, checkable without loading data."""
-    data, public, clients = config.data, config.data.public, config.clients
-    if public.labelled > public.size:
-        yield (
-            f"data.public.labelled: must not exceed data.public.size = {public.size}, got {public.labelled}; "
-            "lower it or raise data.public.size"
-        )
-    if public.dataset is not None and public.labelled > 0:
-        yield (
-            "data.public.labelled: must be 0 when data.public.dataset names another data set (its classes are not the "
-            f"task's), got {public.labelled}; set it to 0, and data.public.pseudo_labels: true to train on the "
-            "teacher's classes"
-        )
-    if data.private_size is not None and data.private_size < clients.count * data.partition.min_samples:
-        yield (
-            f"clients.count: {clients.count} clients of at least data.partition.min_samples = "
-            f"{data.partition.min_samples} need {clients.count * data.partition.min_samples} private samples, "
-            f"got data.private_size = {data.private_size}; use fewer clients or more samples"
-        )
+    public, clients = config.data.public, config.clients
+    yield from _data(config)
     if clients.min_reports > clients.per_round:
         yield (
             f"clients.min_reports: must not exceed the {clients.per_round} clients sampled "
@@ -53,6 +37,32 @@ def broken_rules(config: ExperimentConfig) -> Iterator[str]:
         yield "engine.device: cuda needs a GPU that torch can see and there is none, got 'cuda'; set engine.device=cpu"
     if len(set(config.controls)) != len(config.controls):
         yield f"controls: each may be listed once, got {list(config.controls)}; remove the repetition"
+
+
+def _data(config: ExperimentConfig) -> Iterator[str]:
+    data, public, clients = config.data, config.data.public, config.clients
+    if public.labelled > public.size:
+        yield (
+            f"data.public.labelled: must not exceed data.public.size = {public.size}, got {public.labelled}; "
+            "lower it or raise data.public.size"
+        )
+    if public.dataset is not None and public.size == 0:
+        yield (
+            f"data.public.dataset: names where public samples come from, and data.public.size is 0, got "
+            f"{public.dataset.name!r}; set it to null, or raise data.public.size"
+        )
+    if public.dataset is not None and public.labelled > 0:
+        yield (
+            "data.public.labelled: must be 0 when data.public.dataset names another data set (its classes are not the "
+            f"task's), got {public.labelled}; set it to 0, and data.public.pseudo_labels: true to train on the "
+            "teacher's classes"
+        )
+    if data.private_size is not None and data.private_size < clients.count * data.partition.min_samples:
+        yield (
+            f"clients.count: {clients.count} clients of at least data.partition.min_samples = "
+            f"{data.partition.min_samples} need {clients.count * data.partition.min_samples} private samples, "
+            f"got data.private_size = {data.private_size}; use fewer clients or more samples"
+        )
 
 
 def _distillation(distillation: DistillationConfig) -> Iterator[str]:

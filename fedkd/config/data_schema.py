@@ -30,7 +30,14 @@ class PartitionConfig:
 class PublicConfig:
     """The public set, on which clients answer and the student is distilled."""
 
-    size: Annotated[Samples, Field(description="public samples in all, labelled and unlabelled")] = 400
+    size: Annotated[
+        int,
+        Field(
+            ge=0,
+            le=100_000_000,
+            description="public samples in all, labelled and unlabelled (0: none, for algorithms that use none)",
+        ),
+    ] = 400
     labelled: Annotated[int, Field(ge=0, le=100_000_000, description="public samples whose label the server knows")] = (
         100
     )

@@ -31,7 +31,7 @@ def answer_fault(logits: Float[Tensor, "samples classes"]) -> str | None:
     # Compared so that NaN fails.
     if bool((logits.abs() <= LOGIT_BOUND).all()):
         return None
-    return f"the logits of its model on public samples must lie within ±{LOGIT_BOUND:g}, got others"
+    return f"the logits of its model must lie within ±{LOGIT_BOUND:g}, got others"
 
 
 def average_states(states: Sequence[Arrays], examples: Sequence[int]) -> Arrays:

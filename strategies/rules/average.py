@@ -15,15 +15,16 @@ from fedkd.server.averaging import answer_fault, answers_of, average_states, par
 from fedkd.server.student_rule import RoundReports, ServerUpdate
 
 TRIED = 32
-"""Public samples on which a client's model is tried before it is averaged."""
+"""Samples on which a client's model is tried before it is averaged."""
 
 
 @dataclass
 class Average(StudentRule):
     """The student is the example-weighted mean of the clients' models (McMahan et al. 2017, arXiv 1602.05629, Alg. 1).
 
-    No teacher and no distillation; of the public samples a few serve to try a client's model, which is left out of the
-    average where its logits are beyond all bounds. All clients need the student's architecture.
+    No teacher and no distillation; of the public samples a few serve to try a client's model, or made-up ones where
+    there are none; it is left out of the average where its logits are beyond all bounds. All clients need the student's
+    architecture.
     """
 
     needs: ClassVar[str] = "parameters"
@@ -45,8 +46,12 @@ class Average(StudentRule):
         return {prefix + name: array for name, array in state_arrays(self._student.state_dict()).items()}
 
     def fault(self, report: ClientReport) -> str | None:
-        with fixed_threads(self._experiment.config.engine.server_threads):
-            return answer_fault(answers_of(self._experiment, report, self._experiment.resident.public.inputs[:TRIED]))
+        experiment = self._experiment
+        samples = experiment.resident.public.inputs[:TRIED]
+        if len(samples) == 0:
+            samples = experiment.data.spec.made_up(TRIED)
+        with fixed_threads(experiment.config.engine.server_threads):
+            return answer_fault(answers_of(experiment, report, samples))
 
     def update(self, received: RoundReports) -> ServerUpdate:
         states = [parameters_of(report, STUDENT) for report in received.reports]

@@ -19,8 +19,8 @@ class CodeHistory:
     """
 
     def __init__(self, samples: int) -> None:
-        if samples < 1:
-            raise ValueError(f"samples must be at least 1, the size of the public set; got {samples}")
+        if samples < 0:
+            raise ValueError(f"samples must be at least 0, the size of the public set; got {samples}")
         self._samples = samples
         self._codes: Codes | None = None
         self._known = np.zeros(samples, np.bool_)
