@@ -18,6 +18,7 @@ from fedkd.data.datasets.digits import Digits
 from fedkd.data.datasets.fashion_mnist import FashionMnist
 from fedkd.data.source import DataSource, resolve_root
 
+OF_FILES = ("csv", "huggingface", "image_folder", "npz", "text", "torchvision")
 DOWNLOADED = ("mnist", "kmnist", "emnist", "cifar10", "cifar100", "svhn")
 
 
@@ -54,7 +55,7 @@ def write_idx(folder: Path, prefix: str, images: np.ndarray, labels: list[int], 
 
 
 def test_the_shipped_sources() -> None:
-    assert names(DATASET) == sorted((*DOWNLOADED, "digits", "fashion_mnist"))
+    assert names(DATASET) == sorted((*DOWNLOADED, *OF_FILES, "digits", "fashion_mnist"))
 
 
 @pytest.mark.parametrize("installed_as_usual", [True, False])

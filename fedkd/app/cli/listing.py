@@ -3,7 +3,8 @@
 import dataclasses
 import inspect
 import sys
-from typing import Any, get_type_hints
+from types import UnionType
+from typing import Any, Union, get_args, get_origin, get_type_hints
 
 import torch
 from rich.console import Console as RichConsole
@@ -74,6 +75,8 @@ def _entry(kind: plugins.PluginKind, name: str, found: type | PluginError, root:
 def _note(kind: plugins.PluginKind, name: str, root: str | None) -> str:
     if (files := plugins.hidden(kind, name)) is not None:
         return f"{files[0]}, in place of the shipped one"
+    if kind is plugins.DATASET and _takes_what_is_named(plugins.resolve(kind, name)):
+        return "reads what its options name"
     if kind is plugins.DATASET:
         source: DataSource = plugins.build(kind, name)
         folder = resolve_root(root)
@@ -81,6 +84,12 @@ def _note(kind: plugins.PluginKind, name: str, root: str | None) -> str:
     if kind is plugins.MODEL:
         return _cost(name)
     return ""
+
+
+def _takes_what_is_named(cls: type) -> bool:
+    """Whether there are options without a default."""
+    missing = dataclasses.MISSING
+    return any(field.default is missing is field.default_factory for field in plugins.options_of(cls))
 
 
 def _cost(name: str) -> str:
@@ -112,4 +121,5 @@ def _default(cls: type, field: "dataclasses.Field[Any]") -> str:
     if field.default_factory is not dataclasses.MISSING:
         return str(field.default_factory())
     hint = get_type_hints(cls)[field.name]
-    return f"({getattr(hint, '__name__', hint)}, required)"
+    kinds = get_args(hint) if get_origin(hint) in {Union, UnionType} else (hint,)
+    return f"({' | '.join(getattr(kind, '__name__', str(kind)) for kind in kinds)}, required)"
