@@ -11,6 +11,7 @@ from torch import Tensor
 from fedkd.aggregation.report_buffer import release_pages
 from fedkd.aggregation.types import ReportStack, ReportSum, Teacher
 from fedkd.core.messages import UNKNOWN_LABEL
+from fedkd.core.returned import returned
 
 
 class LogitAggregator(ABC):
@@ -66,7 +67,7 @@ class LogitAggregator(ABC):
             )
         if self.needs_label_counts and stack.label_counts is None:
             raise ValueError(f"{type(self).__name__} needs the clients' label counts; give the stack label_counts")
-        teacher = self.aggregate(stack)
+        teacher = returned(self.aggregate(stack), Teacher, self, "aggregate")
         _check_teacher(type(self).__name__, teacher, stack.logits)
         return teacher
 
@@ -76,7 +77,7 @@ class LogitAggregator(ABC):
         if not sums(type(self)):
             raise ValueError(f"{type(self).__name__} makes no teacher of a sum; choose a strategy that does")
         _check_sum(reports)
-        teacher = self.aggregate_sum(reports)
+        teacher = returned(self.aggregate_sum(reports), Teacher, self, "aggregate_sum")
         _check_teacher(type(self).__name__, teacher, reports.total.unsqueeze(0))
         return teacher
 

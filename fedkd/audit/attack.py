@@ -12,6 +12,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from fedkd.audit.metrics import Scores
+from fedkd.core.returned import returned_tensor
 
 Observation = Literal["queried", "transcript", "consensus", "student"]
 """Where an attacker stands; see ``OBSERVATIONS``."""
@@ -77,9 +78,12 @@ class MembershipAttack(Attack, ABC):
             raise ValueError(f"{name} needs at least 4 shadows, got {evidence.shadows.shape[0]}; raise shadows")
         if self.needs_others and evidence.others.shape[0] < 2:
             raise ValueError(f"{name} needs at least 2 other clients, got {evidence.others.shape[0]}; leave it out")
-        found = self.score(evidence).double().numpy()
-        if found.shape != evidence.labels.shape or np.isnan(found).any():
-            raise ValueError(f"{name} must give every candidate a number, got shape {found.shape} or NaN")
+        shape = tuple(evidence.labels.shape)
+        found = returned_tensor(self.score(evidence), self, "score", "scores [candidates]", shape).double().numpy()
+        if np.isnan(found).any():
+            raise ValueError(
+                f"{name} must give every candidate a number, got NaN; give one it knows nothing about the least"
+            )
         return np.asarray(found, dtype=np.float64)
 
 

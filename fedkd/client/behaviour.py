@@ -9,6 +9,7 @@ from torch import Tensor
 
 from fedkd.client.context import ClientContext
 from fedkd.client.rule import ClientRule, Upload
+from fedkd.core.returned import returned, returned_tensor
 
 
 @dataclass(frozen=True)
@@ -48,3 +49,28 @@ class ClientBehaviour:
     def collude(self, view: AdversaryView) -> Float[Tensor, "samples classes"]:
         """The logits that replace those the client sent."""
         return view.own
+
+
+def labels_of(behaviour: ClientBehaviour, context: ClientContext) -> Int[Tensor, " train"]:
+    """The labels that a client of that behaviour trains on; raises ``ValueError`` where it gives no such."""
+    found, wanted = behaviour.labels(context), context.labels
+    return returned_tensor(found, behaviour, "labels", "labels [train]", tuple(wanted.shape), wanted.dtype)
+
+
+def answer_of(behaviour: ClientBehaviour, context: ClientContext, rule: ClientRule) -> Upload:
+    """What a client of that behaviour sends; raises ``ValueError`` where that is no upload about the queries."""
+    author = rule if type(behaviour).respond is ClientBehaviour.respond else behaviour
+    upload = returned(behaviour.respond(context, rule), Upload, author, "respond")
+    queries = len(context.queries)
+    if upload.logits is not None:
+        shape = queries, context.experiment.data.classes
+        returned_tensor(upload.logits, author, "respond", "logits [queries, classes]", shape)
+    if upload.mask is not None:
+        returned_tensor(upload.mask, author, "respond", "a mask [queries]", (queries,), torch.bool)
+    return upload
+
+
+def forged_by(behaviour: ClientBehaviour, view: AdversaryView) -> Float[Tensor, "samples classes"]:
+    """The logits that an attacker of that behaviour replaces its own by; raises ``ValueError`` for none."""
+    shape = tuple(view.own.shape)
+    return returned_tensor(behaviour.collude(view), behaviour, "collude", "logits [samples, classes]", shape)

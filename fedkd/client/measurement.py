@@ -8,8 +8,10 @@ from torch import Tensor
 
 from fedkd.client.behaviour import ClientBehaviour
 from fedkd.client.context import ClientContext
+from fedkd.client.release import privatised
 from fedkd.client.rule import ClientRule, Upload
 from fedkd.core.messages import FEATURE_VALUES, Job, Measurement
+from fedkd.core.returned import returned
 from fedkd.models import accuracy
 
 
@@ -48,7 +50,7 @@ def _as_released(
 ) -> Float[Tensor, "tests classes"]:
     generator = context.noise("privacy mechanism on test images")
     mechanism = context.experiment.mechanism
-    return torch.cat([mechanism.privatise(part, generator) for part in logits.split(at_once)])
+    return torch.cat([privatised(mechanism, part, generator) for part in logits.split(at_once)])
 
 
 class _Again(ClientRule):
@@ -59,4 +61,4 @@ class _Again(ClientRule):
         self.sends = rule.sends  # type: ignore[misc]
 
     def respond(self, context: ClientContext) -> Upload:
-        return self._rule.respond_again(context, self._upload)
+        return returned(self._rule.respond_again(context, self._upload), Upload, self._rule, "respond_again")

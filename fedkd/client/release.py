@@ -13,6 +13,7 @@ from fedkd.client.setup import asked_positions
 from fedkd.client.state import Notes
 from fedkd.core.coding.types import Encoded, Previous
 from fedkd.core.messages import LABEL_COUNTS, LOGITS, Consensus, Job, Reply
+from fedkd.core.returned import returned_tensor
 from fedkd.experiment import Experiment
 from fedkd.privacy.attempts import name_of
 from fedkd.privacy.mechanism import LogitMechanism
@@ -72,7 +73,15 @@ def encoded_logits(
 
 def private_logits(context: ClientContext, logits: Float[Tensor, "asked classes"]) -> Float[Tensor, "asked classes"]:
     """A round's logits after the mechanism."""
-    return context.experiment.mechanism.privatise(logits, context.noise("privacy mechanism"))
+    return privatised(context.experiment.mechanism, logits, context.noise("privacy mechanism"))
+
+
+def privatised(
+    mechanism: LogitMechanism, logits: Float[Tensor, "samples classes"], generator: np.random.Generator
+) -> Float[Tensor, "samples classes"]:
+    """Logits after a mechanism, as float32; raises ``ValueError`` where it gives something else than logits."""
+    found = mechanism.privatise(logits, generator)
+    return returned_tensor(found, mechanism, "privatise", "logits [samples, classes]", tuple(logits.shape)).float()
 
 
 def check_covered(mechanism: LogitMechanism, upload: Upload) -> None:

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Shaped
 from torch import Tensor
 
-from fedkd.client.behaviour import ClientBehaviour
+from fedkd.client.behaviour import ClientBehaviour, answer_of, labels_of
 from fedkd.client.context import ClientContext
 from fedkd.client.measurement import measure
 from fedkd.client.release import attempt_of, check_covered, private_logits, release
@@ -76,9 +76,9 @@ def prepare(
 
 
 def answer(context: ClientContext, rule: ClientRule, behaviour: ClientBehaviour) -> Upload:
-    """What the client makes of the round, as it behaves."""
-    context.labels = behaviour.labels(context)
-    return behaviour.respond(context, rule)
+    """What the client makes of the round, as it behaves; raises ``ValueError`` where that is no answer."""
+    context.labels = labels_of(behaviour, context)
+    return answer_of(behaviour, context, rule)
 
 
 def consensus_of(

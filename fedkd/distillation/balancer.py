@@ -10,6 +10,7 @@ from pydantic import Field
 
 from fedkd.core import plugins
 from fedkd.core.errors import DivergedError
+from fedkd.core.returned import returned_number
 from fedkd.distillation.geometry import GradientGeometry
 
 
@@ -53,7 +54,7 @@ class LambdaBalancer(ABC):
     def update(self, geometry: GradientGeometry) -> float:
         """λ in [minimum, maximum] for this step; raises ``ValueError`` for an impossible geometry."""
         _check(geometry)
-        weight = self.propose(self._smooth(geometry))
+        weight = returned_number(self.propose(self._smooth(geometry)), self, "propose")
         if not math.isfinite(weight):
             raise ValueError(f"{type(self).__name__} proposed λ = {weight} for {geometry}")
         return min(max(weight, self.minimum), self.maximum)

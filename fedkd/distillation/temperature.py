@@ -9,6 +9,7 @@ from pydantic import Field
 from torch import Tensor
 
 from fedkd.core import plugins
+from fedkd.core.returned import returned_number
 
 LOWEST, HIGHEST = 1e-3, 1e4
 """Temperatures between which the loss, which is multiplied by T², can be computed in float32."""
@@ -38,7 +39,7 @@ class TemperatureSchedule(ABC):
         """
         if not 0.0 <= progress <= 1.0:
             raise ValueError(f"progress must lie in [0, 1], got {progress}; it is the share of all steps")
-        temperature = self.at(progress, teacher)
+        temperature = returned_number(self.at(progress, teacher), self, "at")
         if not (math.isfinite(temperature) and temperature > 0):
             raise ValueError(
                 f"{type(self).__name__} set the temperature {temperature} at progress {progress}; "

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import torch
 
-from fedkd.client.behaviour import AdversaryView
+from fedkd.client.behaviour import AdversaryView, forged_by
 from fedkd.client.setup import behaviour_of
 from fedkd.core.errors import RunError
 from fedkd.core.messages import ClientReport
@@ -43,8 +43,8 @@ def _forge(experiment: Experiment, round: int, reports: list[ClientReport], atta
         if report.client in attackers:
             generator = torch_generator(experiment.config.seed, round=round, client=report.client, purpose="collusion")
             view = AdversaryView(known, report.logits, generator, report.client, len(attackers))
-            forged = behaviour_of(experiment, report.client).collude(view)
             try:
+                forged = forged_by(behaviour_of(experiment, report.client), view)
                 report = replace(report, logits=experiment.uplink.recode(forged, report.mask))
             except ValueError as error:
                 name = experiment.config.clients.attackers.behaviour.name

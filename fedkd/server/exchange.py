@@ -29,7 +29,7 @@ from fedkd.core.messages import (
     traffic_of,
 )
 from fedkd.experiment import Experiment
-from fedkd.server.student_rule import StudentRule
+from fedkd.server.student_rule import StudentRule, sent_by
 
 SEED_BYTES = 8
 """What telling a client the seed of a round's public subset costs."""
@@ -71,9 +71,9 @@ class Exchange:
     ) -> tuple[Arrays, dict[int, Arrays]]:
         """What all clients are sent in a round, and what single ones are sent besides."""
         receives = self._rule.receives
-        shared = {name: array for name, array in rule.broadcast().items() if name.partition("/")[0] in receives}
+        shared = {name: array for name, array in sent_by(rule).items() if name.partition("/")[0] in receives}
         personal: dict[int, Arrays] = {
-            client: {name: array for name, array in rule.personal(client).items() if name.partition("/")[0] in receives}
+            client: {name: array for name, array in sent_by(rule, client).items() if name.partition("/")[0] in receives}
             for client in clients
         }
         if not bool(asked.all()):

@@ -31,7 +31,7 @@ from fedkd.server.reports import Expectation, collect_reports
 from fedkd.server.round_records import client_records, round_record
 from fedkd.server.secure_round import RunJob, secure_bytes, sum_once
 from fedkd.server.setup import new_strategy, new_student_rule, parts_of, strategy_generator, strategy_noise
-from fedkd.server.student_rule import RoundReports, StudentRule
+from fedkd.server.student_rule import RoundReports, StudentRule, update_of
 
 Progress = Callable[[int, int], None]
 
@@ -232,7 +232,7 @@ class Server:
         """Have the student rule take in a round's reports, evaluate, and note what came of it."""
         experiment = self.experiment
         with fixed_threads(experiment.config.engine.server_threads):
-            update, student = self.rule.update(received), self.rule.student
+            update, student = update_of(self.rule, received), self.rule.student
             tested, validation = update.student_accuracy, None
             if student is not None:
                 tested = accuracy_on_test(experiment, student)

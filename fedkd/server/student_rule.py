@@ -11,7 +11,9 @@ from torch import Tensor, nn
 
 from fedkd.aggregation.strategy import LogitAggregator
 from fedkd.aggregation.types import ReportSum
+from fedkd.core.array_specs import plain_arrays
 from fedkd.core.messages import Arrays, ClientReport, Consensus
+from fedkd.core.returned import returned
 from fedkd.distillation.distiller import DistillationResult
 from fedkd.experiment import Experiment
 from fedkd.server.target_cache import Targets
@@ -123,3 +125,17 @@ class StudentRule(ABC):
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take up what ``state_dict`` returned."""
+
+
+def update_of(rule: StudentRule, received: RoundReports) -> ServerUpdate:
+    """What a rule makes of a round; raises ``ValueError`` where its ``update`` gives something else."""
+    return returned(rule.update(received), ServerUpdate, rule, "update")
+
+
+def sent_by(rule: StudentRule, client: int | None = None) -> Arrays:
+    """What a rule sends every client, or one alone; raises ``ValueError`` for anything but arrays by name."""
+    try:
+        return plain_arrays(rule.broadcast() if client is None else rule.personal(client))
+    except ValueError as error:
+        method = "broadcast" if client is None else "personal"
+        raise ValueError(f"{type(rule).__name__}.{method}: {error}; return {{name: tensor.numpy()}}") from error
