@@ -16,16 +16,26 @@ if TYPE_CHECKING:
     from fedkd.app.cli.console import ConsoleObserver as ConsoleObserver
     from fedkd.app.run import run_experiment as run_experiment
     from fedkd.app.sweep import run_sweep as run_sweep
+    from fedkd.audit.attack import Evidence as Evidence
+    from fedkd.audit.attack import MembershipAttack as MembershipAttack
+    from fedkd.client.behaviour import AdversaryView as AdversaryView
     from fedkd.client.behaviour import ClientBehaviour as ClientBehaviour
     from fedkd.client.context import ClientContext as ClientContext
     from fedkd.client.rule import ClientRule as ClientRule
     from fedkd.client.rule import Upload as Upload
     from fedkd.config.load import load_config as load_config
+    from fedkd.core.array_specs import ArraySpec as ArraySpec
+    from fedkd.core.coding import LogitCodec as LogitCodec
     from fedkd.core.errors import FedkdError as FedkdError
     from fedkd.distillation.balancer import LambdaBalancer as LambdaBalancer
     from fedkd.distillation.balancer import build_balancer as build_balancer
     from fedkd.distillation.geometry import GradientGeometry as GradientGeometry
+    from fedkd.distillation.temperature import TemperatureSchedule as TemperatureSchedule
+    from fedkd.experiment import Experiment as Experiment
     from fedkd.privacy.accounting import gaussian_epsilon as gaussian_epsilon
+    from fedkd.privacy.mechanism import LogitMechanism as LogitMechanism
+    from fedkd.server.student_rule import RoundReports as RoundReports
+    from fedkd.server.student_rule import ServerUpdate as ServerUpdate
     from fedkd.server.student_rule import StudentRule as StudentRule
 
 __version__ = "0.1.0"
@@ -45,7 +55,17 @@ _HOMES = {
     "ClientBehaviour": "fedkd.client.behaviour",
     "ClientContext": "fedkd.client.context",
     "Upload": "fedkd.client.rule",
+    "ArraySpec": "fedkd.core.array_specs",
+    "AdversaryView": "fedkd.client.behaviour",
     "StudentRule": "fedkd.server.student_rule",
+    "RoundReports": "fedkd.server.student_rule",
+    "ServerUpdate": "fedkd.server.student_rule",
+    "Experiment": "fedkd.experiment",
+    "LogitMechanism": "fedkd.privacy.mechanism",
+    "MembershipAttack": "fedkd.audit.attack",
+    "Evidence": "fedkd.audit.attack",
+    "LogitCodec": "fedkd.core.coding",
+    "TemperatureSchedule": "fedkd.distillation.temperature",
     "LambdaBalancer": "fedkd.distillation.balancer",
     "GradientGeometry": "fedkd.distillation.geometry",
     "build_balancer": "fedkd.distillation.balancer",
