@@ -33,7 +33,7 @@ class Preparation:
         spec = config.data.transform
         transform: Transform = plugins.build(plugins.TRANSFORM, spec.name, spec.options)
         self._name, count = spec.name, len(public)
-        if source.encoder is not None and count == 0:
+        if source.encoder is not None and source.encoder.learns and count == 0:
             raise ConfigError(
                 [
                     f"data.public.size: {config.data.dataset.name} learns its columns or words from public samples, "

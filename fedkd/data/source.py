@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -29,7 +29,12 @@ class Encoding(ABC):
 
 
 class Encoder(ABC):
-    """Knows how raw samples become tensors once it has seen some of them."""
+    """Knows how raw samples become tensors once it has seen some of them.
+
+    One that ``learns`` nothing of them does without, too.
+    """
+
+    learns: ClassVar[bool] = True
 
     @abstractmethod
     def fit(self, public: Any) -> Encoding:

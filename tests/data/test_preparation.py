@@ -141,6 +141,23 @@ def test_an_encoder_sees_public_samples_alone() -> None:
         prepared(Words(["ab", "ba"]), public=[], encoder=FirstLetters())
 
 
+class Lengths(Encoder):
+    learns = False
+
+    def fit(self, public: list[str]) -> Encoding:
+        return _Lengths()
+
+
+class _Lengths(Encoding):
+    def __call__(self, raw: list[str]) -> Tensor:
+        return torch.tensor([[float(len(each))] for each in raw]).reshape(-1, 1)
+
+
+def test_an_encoder_that_learns_nothing_does_without_public_samples() -> None:
+    found = prepared(Words(["ab", "b"]), public=[], encoder=Lengths(), transform="none")
+    assert found(["abc", ""]).tolist() == [[3], [0]]
+
+
 def test_samples_in_a_file_are_those_of_the_array(tmp_path: Path) -> None:
     table = np.random.default_rng(0).normal(size=(50, 4)).astype(np.float32)
     np.save(tmp_path / "x.npy", table)

@@ -29,9 +29,13 @@ SMALL = {
 }
 
 
-def command(folder: Path, dataset: Mapping[str, Any], **data: Any) -> tuple[int, str]:
+def command(folder: Path, dataset: Mapping[str, Any], *, model: str = "mlp", **data: Any) -> tuple[int, str]:
     """The status of ``fedkd run`` on a data set, called in ``folder``, and what it says of errors."""
-    config = SMALL | {"data": {"dataset": dict(dataset), "public": {"size": 12, "labelled": 6}, **data}}
+    config = (
+        SMALL
+        | {"student": {"model": model}}
+        | {"data": {"dataset": dict(dataset), "public": {"size": 12, "labelled": 6}, **data}}
+    )
     (folder / "config.yaml").write_text(json.dumps(config), encoding="utf-8")
     said = io.StringIO()
     # A process that runs an experiment again does not read its files again.
@@ -52,9 +56,9 @@ def command(folder: Path, dataset: Mapping[str, Any], **data: Any) -> tuple[int,
     return 0, said.getvalue()
 
 
-def finished(folder: Path, dataset: Mapping[str, Any], **data: Any) -> dict[str, Any]:
+def finished(folder: Path, dataset: Mapping[str, Any], *, model: str = "mlp", **data: Any) -> dict[str, Any]:
     """The summary of a run on a data set."""
-    status, said = command(folder, dataset, **data)
+    status, said = command(folder, dataset, model=model, **data)
     assert status == 0, said
     summary: dict[str, Any] = json.loads((folder / "out/summary.json").read_text(encoding="utf-8"))
     return summary

@@ -4,7 +4,7 @@ import zipfile
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -118,6 +118,8 @@ class Folder(Arrays):
 @dataclass(frozen=True)
 class Form(Encoder, Encoding):
     """How rows of arrays become samples; it is known from their type and shape."""
+
+    learns: ClassVar[bool] = False
 
     kind: Literal["images", "numbers", "tokens"]
     last: bool = False

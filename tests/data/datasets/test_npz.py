@@ -48,6 +48,18 @@ def test_arrays_run(kind: str, tmp_path: Path) -> None:
     assert 0 <= summary["student_accuracy"] <= 1
 
 
+@pytest.mark.parametrize("kind", ["npz", "npy"])
+def test_tokens_and_series_run(kind: str, tmp_path: Path) -> None:
+    source = write(tmp_path, kind, x=np.arange(200).reshape(40, 5) % 11, y=LABELS)
+    assert finished(tmp_path, source | {"tokens": True}, model="gru")["rounds"] == 1
+    series = numbers(40, 2, 5)
+    series[::2, :, 3:] = np.nan
+    np.save(tmp_path / "series.npy", series)
+    np.save(tmp_path / "y.npy", LABELS)
+    (tmp_path / "out").rename(tmp_path / "before")
+    assert finished(tmp_path, SOURCE | {"path": "series.npy"}, model="gru")["rounds"] == 1
+
+
 FORMS: dict[str, tuple[np.ndarray, dict[str, Any], tuple[int, ...], torch.dtype]] = {
     "grey images": (pixels(40, 5, 6), {}, (1, 5, 6), torch.uint8),
     "images": (pixels(40, 3, 5, 6), {}, (3, 5, 6), torch.uint8),

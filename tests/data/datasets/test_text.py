@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from fedkd.data.source import Encoding, SampleSet
-from tests.support.data_files import loaded, refusal, write_table
+from tests.support.data_files import finished, loaded, refusal, write_table
 
 SOURCE = {"name": "text", "path": "mails.csv", "text": "body", "label": "kind"}
 TEXTS = ["Buy now, buy!", "see you at 8", "NA", ""] * 5
@@ -30,6 +30,11 @@ def write(folder: Path, name: str, texts: list[Any], kinds: list[Any], senders: 
 def encoding(data: SampleSet, public: list[str]) -> Encoding:
     assert data.encoder is not None
     return data.encoder.fit(public)
+
+
+def test_texts_run(tmp_path: Path) -> None:
+    write(tmp_path, "mails.csv", TEXTS * 2, KINDS * 2, SENDERS * 2)
+    assert finished(tmp_path, SOURCE | {"length": 5}, model="gru")["rounds"] == 1
 
 
 @pytest.mark.parametrize("name", ["mails.csv", "mails.tsv", "mails.jsonl", "mails.ndjson"])
