@@ -25,6 +25,7 @@ from fedkd.core.errors import ConfigError, FedkdError, FolderError, RunError
 from fedkd.core.faults import told_by_line
 from fedkd.core.files import checked_path, replace_file, writing
 from fedkd.core.messages import Job, Reply
+from fedkd.data import partition_file
 from fedkd.engines import Engine
 from fedkd.engines.building import EngineBuilder, build_engine, over_grid, ray_size
 from fedkd.engines.ray.shared import RaySize, SharedRay
@@ -45,6 +46,9 @@ from fedkd.server.server import Server
 
 TRACEBACK = "traceback.txt"
 """In the run's folder: where the code was, of a plug-in, say, that ended the run with an error of its own."""
+
+PARTITION = "partition.json"
+"""In the run's folder: who has which samples, for other runs to be given; nothing reads it in this one."""
 
 __all__ = [
     "EngineBuilder",
@@ -211,6 +215,8 @@ class _Run:
         directory, experiment, observer = self._directory, self._experiment, self._observer
         overview = replace(overview_of(experiment, directory.path), engine=kind)
         observer.started(overview)
+        if (partition := partition_file(experiment.data)) is not None:
+            replace_file(directory.path / PARTITION, partition.encode())
         if self._totals.rounds == 0:
             if self._server.private is not None:
                 # From now on it is known to be there.

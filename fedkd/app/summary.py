@@ -24,6 +24,8 @@ def overview_of(experiment: Experiment, out: Path) -> Overview:
     sizes = [client.train.numel() + client.validation.numel() for client in data.clients]
     partition = config.data.partition
     detail = f"{partition.scheme}({partition.alpha:g})" if partition.scheme in {"dirichlet", "quantity"} else None
+    if partition.path is not None:
+        detail = f"{partition.scheme}({Path(partition.path).name})"
     return Overview(
         dataset=config.data.dataset.name,
         classes=data.classes,

@@ -94,7 +94,7 @@ def run_digest(experiment: Experiment) -> bytes:
         rounds=1,
         controls=(),
         clients=replace(config.clients, min_reports=1),
-        data=replace(config.data, root=None),
+        data=replace(config.data, root=None, partition=replace(config.data.partition, path=None)),
         student=replace(config.student, init=None),
         privacy=replace(config.privacy, audit=AuditConfig()),
         engine=replace(plain, device=config.engine.device, resources=config.engine.resources),

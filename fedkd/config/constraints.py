@@ -2,8 +2,10 @@
 
 from collections.abc import Iterator
 
+from fedkd.config.data_schema import PartitionConfig
 from fedkd.config.rounding import attacker_count, held_out_count, least_share
 from fedkd.config.schema import DistillationConfig, ExperimentConfig
+from fedkd.core.wording import shown
 
 
 def broken_rules(config: ExperimentConfig) -> Iterator[str]:
@@ -57,11 +59,30 @@ def _data(config: ExperimentConfig) -> Iterator[str]:
             f"task's), got {public.labelled}; set it to 0, and data.public.pseudo_labels: true to train on the "
             "teacher's classes"
         )
+    yield from _partition(data.partition)
     if data.private_size is not None and data.private_size < clients.count * data.partition.min_samples:
         yield (
             f"clients.count: {clients.count} clients of at least data.partition.min_samples = "
             f"{data.partition.min_samples} need {clients.count * data.partition.min_samples} private samples, "
             f"got data.private_size = {data.private_size}; use fewer clients or more samples"
+        )
+
+
+def _partition(rule: PartitionConfig) -> Iterator[str]:
+    if rule.scheme == "given" and rule.path is None:
+        yield (
+            "data.partition.path: names the file of a given partition, got null; name one, such as a run's "
+            "partition.json, or choose another data.partition.scheme"
+        )
+    if rule.scheme != "given" and rule.path is not None:
+        yield (
+            f"data.partition.path: is for data.partition.scheme=given, got {shown(rule.path)} with {rule.scheme}; set "
+            "it to null, or the scheme to given"
+        )
+    if rule.path is None and rule.sha256 is not None:
+        yield (
+            "data.partition.sha256: is the digest of data.partition.path, which is null, got "
+            f"{rule.sha256!r}; name the file, or set it to null"
         )
 
 

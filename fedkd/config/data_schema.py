@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from fedkd.config.values import Count, Fraction, Plugin, PluginValue, Positive, Samples
+from fedkd.config.values import Count, Digest, Fraction, Plugin, PluginValue, Positive, Samples
 
 
 @dataclass(frozen=True)
@@ -13,8 +13,11 @@ class PartitionConfig:
     """How the private samples are divided among the clients."""
 
     scheme: Annotated[
-        Literal["iid", "dirichlet", "pathological", "shards", "quantity"],
-        Field(description="iid; dirichlet (label skew); pathological (few classes each); shards; quantity (sizes)"),
+        Literal["iid", "dirichlet", "pathological", "shards", "quantity", "natural", "given"],
+        Field(
+            description="iid; dirichlet (label skew); pathological (few classes each); shards; quantity (sizes); "
+            "natural (whose samples they are); given (by the file path)"
+        ),
     ] = "dirichlet"
     alpha: Annotated[Positive, Field(description="concentration of dirichlet and quantity; smaller is more skewed")] = (
         0.5
@@ -22,8 +25,21 @@ class PartitionConfig:
     classes_per_client: Annotated[Count, Field(description="classes each client holds under pathological")] = 2
     shards_per_client: Annotated[Count, Field(description="label-sorted shards each client holds under shards")] = 2
     min_samples: Annotated[
-        Samples, Field(description="fewest private samples of a client; smaller ones are topped up from the largest")
+        Samples,
+        Field(
+            description="fewest private samples of a client; smaller ones are topped up from the largest, or refused "
+            "under natural and given"
+        ),
     ] = 2
+    path: Annotated[
+        str | None,
+        Field(
+            description="the file under given: the clients' positions, as in a run's partition.json, or class counts"
+        ),
+    ] = None
+    sha256: Annotated[
+        Digest | None, Field(description="SHA-256 of that file; a run fills it in (null: whatever is in it)")
+    ] = None
 
 
 @dataclass(frozen=True)

@@ -12,11 +12,12 @@ from fedkd.config.schema import EngineConfig, ExperimentConfig
 def configuration_digest(config: ExperimentConfig) -> str:
     """SHA-256 over everything that an experiment asks of clients, as 64 hexadecimal digits.
 
-    Where data and files lie, what does the work and where noise comes from (``data.root``, ``student.init``,
-    ``engine``, ``privacy.entropy``) are a machine's own affair, and not in it; what is in the files is. The
-    number of rounds is, too: what a client gives away grows with it.
+    Where data and files lie, what does the work and where noise comes from (``data.root``, ``data.partition.path``,
+    ``student.init``, ``engine``, ``privacy.entropy``) are a machine's own affair, and not in it; what is in the files
+    is. The number of rounds is, too: what a client gives away grows with it.
     """
-    data, privacy = replace(config.data, root=None), replace(config.privacy, entropy="seed")
+    partition = replace(config.data.partition, path=None)
+    data, privacy = replace(config.data, root=None, partition=partition), replace(config.privacy, entropy="seed")
     student = replace(config.student, init=None)
     same = replace(config, data=data, student=student, privacy=privacy, engine=EngineConfig())
     content = json.dumps(settled(to_mapping(same)), sort_keys=True)

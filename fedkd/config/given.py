@@ -9,6 +9,10 @@ INIT = "student.init"
 INIT_BYTES = 2**32
 INIT_REMEDY = "name a file that torch.save(model.state_dict(), FILE) wrote"
 
+PARTITION = "data.partition.path"
+PARTITION_BYTES = 2**28
+PARTITION_REMEDY = 'name a file of JSON, {"clients": [[positions], ...]}, or of class counts'
+
 
 def pinned(config: ExperimentConfig) -> ExperimentConfig:
     """The configuration with the whole path and the SHA-256 of every file that it names.
@@ -17,7 +21,10 @@ def pinned(config: ExperimentConfig) -> ExperimentConfig:
     same files. Raises ``ConfigError`` when one without a digest cannot be read; whoever uses a file compares its
     content with the digest.
     """
-    student = config.student
+    student, rule = config.student, config.data.partition
+    if rule.path is not None:
+        path, digest = _pinned(PARTITION, rule.path, PARTITION_BYTES, PARTITION_REMEDY, rule.sha256)
+        config = replace(config, data=replace(config.data, partition=replace(rule, path=path, sha256=digest)))
     if student.init is not None:
         path, digest = _pinned(INIT, student.init, INIT_BYTES, INIT_REMEDY, student.init_sha256)
         config = replace(config, student=replace(student, init=path, init_sha256=digest))

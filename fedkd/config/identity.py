@@ -16,6 +16,7 @@ FREE_KEYS = frozenset(
         "engine.clients_per_node",
         "engine.timeout",
         "student.init",
+        "data.partition.path",
         "clients.min_reports",
         "controls",
         "privacy.audit.attacks",
@@ -39,6 +40,8 @@ _PLACES = frozenset({"data.root"})
 
 _USUAL: Mapping[str, Any] = {
     "data.transform.name": "standardise",
+    "data.partition.path": None,
+    "data.partition.sha256": None,
     "student.init": None,
     "student.init_sha256": None,
     "distillation.fresh_optimiser": False,

@@ -2,8 +2,8 @@
 
 from fedkd.data._images import channel_statistics, fit_to_shape, standardise
 from fedkd.data._mapped import MappedSamples
-from fedkd.data._types import ClientData, ExperimentData, PublicSet, TaskLabels
-from fedkd.data.roles import prepare, unused_samples
+from fedkd.data._types import ClientData, ExperimentData, Places, PublicSet, TaskLabels
+from fedkd.data.roles import partition_file, prepare, unused_samples
 from fedkd.data.source import DataSource, Encoder, Encoding, OtherLabels, SampleSet, resolve_root
 from fedkd.data.transform import Transform, Transformation
 
@@ -15,6 +15,7 @@ __all__ = [
     "ExperimentData",
     "MappedSamples",
     "OtherLabels",
+    "Places",
     "PublicSet",
     "SampleSet",
     "TaskLabels",
@@ -22,6 +23,7 @@ __all__ = [
     "Transformation",
     "channel_statistics",
     "fit_to_shape",
+    "partition_file",
     "prepare",
     "resolve_root",
     "standardise",

@@ -75,12 +75,20 @@ class TaskLabels:
 
 
 @dataclass(frozen=True)
+class Places:
+    """Where samples were in the data set's train split; ``public`` is None where they are of another data set."""
+
+    private: Int[Tensor, " private"]
+    public: Int[Tensor, " public"] | None
+
+
+@dataclass(frozen=True)
 class ExperimentData:
     """Every sample of an experiment, in exactly one role.
 
     ``inputs`` and ``labels`` are the private samples of all clients together, as ``data.transform`` makes them: float32
     numbers or int64 tokens, read when they are asked for where the data set stays in its file. ``other_labels`` are
-    those of further tasks, by name.
+    those of further tasks, by name; ``places`` say where the samples were before they had a role, where it is known.
     """
 
     spec: SampleSpec
@@ -92,6 +100,7 @@ class ExperimentData:
     test_inputs: Inputs
     test_labels: Int[Tensor, " test"]
     other_labels: Mapping[str, TaskLabels] = field(default_factory=dict)
+    places: Places | None = None
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -17,10 +17,11 @@ from fedkd.core import plugins
 from fedkd.core.errors import ConfigError, PluginError
 from fedkd.core.messages import UNKNOWN_LABEL
 from fedkd.core.seeding import torch_generator
+from fedkd.data._division import divide, shuffled
+from fedkd.data._given import partition_text
 from fedkd.data._images import fit_to_shape
 from fedkd.data._preparation import Preparation
-from fedkd.data._types import ClientData, ExperimentData, PublicSet, TaskLabels
-from fedkd.data.partition import partition
+from fedkd.data._types import ClientData, ExperimentData, Places, PublicSet, TaskLabels
 from fedkd.data.source import DataSource, SampleSet, resolve_root
 
 
@@ -28,9 +29,9 @@ def prepare(config: ExperimentConfig) -> ExperimentData:
     """Load the data and give every sample its role; the same configuration gives the same roles in every process.
 
     The train split is shuffled by the seed. Its first ``data.public.size`` samples are public, the next
-    ``data.private_size`` private; the first ``data.public.labelled`` public ones are labelled, and a share
-    ``data.public.validation`` of these, stratified by class, validates the server's work (at least one stays for
-    training). The test split is the test set.
+    ``data.private_size`` private, unless a partition is given; the first ``data.public.labelled`` public ones are
+    labelled, and a share ``data.public.validation`` of these, stratified by class, validates the server's work (at
+    least one stays for training). The test split is the test set.
 
     Raises ``ConfigError`` with every size that the data do not allow, ``DataError`` when data are missing.
     """
@@ -38,8 +39,8 @@ def prepare(config: ExperimentConfig) -> ExperimentData:
     if problems := list(_problems(config, source, other)):
         raise ConfigError(problems)
 
-    order, available = _divided(config, source, other)
-    private = available[: config.data.private_size]
+    division = divide(config, source, _public_size(config, other))
+    order, private = division.public, division.private
     prepared = Preparation(config, source, _raw_public(config, source, other, order))
     labels = source.train_labels[private]
     return ExperimentData(
@@ -47,7 +48,7 @@ def prepare(config: ExperimentConfig) -> ExperimentData:
         class_names=source.class_names,
         inputs=prepared.of(source.train_inputs, private),
         labels=labels,
-        clients=_clients(config, labels),
+        clients=tuple(_client(config, client, share) for client, share in enumerate(division.shares)),
         public=_unlabelled(prepared.public)
         if other is not None
         else _public(config, prepared.public, source.train_labels[order]),
@@ -62,35 +63,43 @@ def prepare(config: ExperimentConfig) -> ExperimentData:
             )
             for name, task in source.other_labels.items()
         },
+        places=Places(private, order if other is None else None),
     )
+
+
+def partition_file(data: ExperimentData) -> str | None:
+    """Who has which samples, as ``data.partition.scheme=given`` reads it; None where nobody knows where they were."""
+    if data.places is None:
+        return None
+    held = [torch.cat([client.train, client.validation]) for client in data.clients]
+    public = None if data.places.public is None else data.places.public.tolist()
+    return partition_text([data.places.private[each].sort().values.tolist() for each in held], public)
 
 
 def unused_samples(config: ExperimentConfig) -> tuple[Shaped[Tensor, "samples ..."], Int[Tensor, " samples"]]:
     """Inputs, made as all others, and labels of the train split's samples that have no role.
 
     They follow the private ones in the shuffled order, so that which samples are private and which are left over is a
-    matter of chance alone; none where ``data.private_size`` is null. Raises as ``prepare`` does.
+    matter of chance alone, or of the file under a given partition; none where ``data.private_size`` is null, or the
+    partition natural. Raises as ``prepare`` does.
     """
     source, other = _sources(config)
-    order, available = _divided(config, source, other)
-    size = config.data.private_size
-    left = available[len(available) if size is None else size :]
-    prepared = Preparation(config, source, _raw_public(config, source, other, order))
+    division = divide(config, source, _public_size(config, other))
+    left = division.unused
+    prepared = Preparation(config, source, _raw_public(config, source, other, division.public))
     return prepared.of(source.train_inputs, left)[:], source.train_labels[left]
 
 
-def _divided(config: ExperimentConfig, source: SampleSet, other: SampleSet | None) -> tuple[Tensor, Tensor]:
-    """Positions, in the train split, of the public samples and of what may be private."""
-    order = _shuffled(len(source.train_labels), config.seed, "roles")
-    size = 0 if other is not None else config.data.public.size
-    return order[:size], order[size:]
+def _public_size(config: ExperimentConfig, other: SampleSet | None) -> int:
+    """How many samples of the train split are public."""
+    return 0 if other is not None else config.data.public.size
 
 
 def _raw_public(config: ExperimentConfig, source: SampleSet, other: SampleSet | None, order: Tensor) -> Any:
     """The public samples as their source has them; another data set's images in the shape of the task's."""
     if other is None:
         return source.train_inputs[order]
-    chosen = _shuffled(len(other.train_labels), config.seed, "other_public_set")[: config.data.public.size]
+    chosen = shuffled(len(other.train_labels), config.seed, "other_public_set")[: config.data.public.size]
     samples = other.train_inputs[chosen]
     task = source.train_inputs[:1] if isinstance(source.train_inputs, Tensor) else source.train_inputs[chosen[:1]]
     if not isinstance(samples, Tensor) or not isinstance(task, Tensor):
@@ -130,10 +139,6 @@ def _options(source: DataSource) -> list[Any]:
     return [getattr(source, field.name) for field in plugins.options_of(type(source))]
 
 
-def _shuffled(count: int, seed: int, purpose: str) -> Int[Tensor, " samples"]:
-    return torch.randperm(count, generator=torch_generator(seed, purpose=purpose))
-
-
 def _problems(config: ExperimentConfig, source: SampleSet, other: SampleSet | None) -> Iterator[str]:
     data, public, rule = config.data, config.data.public, config.data.partition
     yield from (problem for problem in broken_rules(config) if problem.startswith("data."))
@@ -160,7 +165,9 @@ def _problems(config: ExperimentConfig, source: SampleSet, other: SampleSet | No
             f"data.partition.classes_per_client: must not exceed the {len(source.class_names)} classes of {name}, "
             f"got {rule.classes_per_client}; lower it"
         )
-    left = total if other is not None else total - public.size
+    left = total - _public_size(config, other)
+    if rule.scheme == "given":
+        return
     if left < 1:
         yield (
             f"data.public.size: must leave private samples of the {total} train samples of {name}, got {public.size}; "
@@ -219,11 +226,6 @@ def _fitting_sizes(data: DataConfig, total: int) -> Iterator[str]:
         yield "data.public.round_size=null"
     if data.private_size is not None:
         yield "data.private_size=null"
-
-
-def _clients(config: ExperimentConfig, labels: Int[Tensor, " private"]) -> tuple[ClientData, ...]:
-    shares = partition(labels, config.clients.count, config.data.partition, config.seed)
-    return tuple(_client(config, client, share) for client, share in enumerate(shares))
 
 
 def _client(config: ExperimentConfig, client: int, share: Int[Tensor, " share"]) -> ClientData:
