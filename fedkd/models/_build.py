@@ -63,7 +63,7 @@ def _check_taken(architecture: Architecture, name: str, sample: SampleSpec) -> N
     taken = {
         "anything": True,
         "numbers": numbers,
-        "images": numbers and axes == 3,
+        "images": sample.is_image,
         "tokens": not numbers,
         "sequences": axes == (2 if numbers else 1),
     }

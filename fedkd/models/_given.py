@@ -1,6 +1,7 @@
 """Weights that the user gives a model to start from."""
 
 import io
+import warnings
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -18,8 +19,22 @@ def load_given(model: nn.Module, content: bytes) -> str | None:
 
     Numbers of another precision become those of the model. What is returned says why it cannot be; None where it could.
     """
+    given = read_state(content)
+    if isinstance(given, str):
+        return given
+    if faults := list(state_faults(model.state_dict(), given)):
+        return f"{'; '.join(faults)}; give the weights of student.model, no more and no less"
+    model.load_state_dict(given)
+    return None
+
+
+def read_state(content: bytes) -> Mapping[str, Tensor] | str:
+    """The tensors by name in what ``torch.save`` wrote, or why there are none; nothing is executed."""
     try:
-        given = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            # What torch finds odd about a file that it then refuses.
+            warnings.simplefilter("ignore")
+            given = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except Exception:  # torch raises what it likes
         return (
             "torch.load(weights_only=True) cannot read it: it is damaged, or holds objects and code beside tensors; "
@@ -29,10 +44,7 @@ def load_given(model: nn.Module, content: bytes) -> str | None:
         isinstance(name, str) and isinstance(each, Tensor) for name, each in given.items()
     ):
         return f"it holds {_described(given)} and no state dict, which is tensors by name; {_WRITE}"
-    if faults := list(_faults(model.state_dict(), given)):
-        return f"{'; '.join(faults)}; give the weights of student.model, no more and no less"
-    model.load_state_dict(given)
-    return None
+    return given
 
 
 def _described(given: Any) -> str:
@@ -42,7 +54,8 @@ def _described(given: Any) -> str:
     return f"a {type(given).__name__}"
 
 
-def _faults(own: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> Iterator[str]:
+def state_faults(own: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> Iterator[str]:
+    """Why a state cannot take the place of a model's own."""
     if missing := [name for name in own if name not in given]:
         yield f"it lacks {some(missing)}"
     if unknown := [name for name in given if name not in own]:
@@ -54,7 +67,6 @@ def _faults(own: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> Iterator[
     rest = [name for name in both if name not in other]
     if odd := [name for name in rest if not _is_alike(given[name], own[name])]:
         yield f"it has another kind of numbers in {some([f'{name} ({given[name].dtype})' for name in odd])}"
-    same = {name: given[name].to(own[name].dtype) for name in rest if name not in odd}
     same = {name: given[name].to(own[name].dtype) for name in rest if name not in odd}
     if wild := [name for name, each in same.items() if not bool(each.isfinite().all())]:
         yield f"numbers are not finite in {some(wild)}"

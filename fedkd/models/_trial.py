@@ -40,7 +40,7 @@ def placed(model: nn.Module, name: str, sample: SampleSpec, device: torch.device
             "attributes (take torch.nn.utils.parametrizations.weight_norm for torch.nn.utils.weight_norm)"
         ) from error
     model = model.to(device)
-    if len(sample.shape) != 3 or not any(parameter.ndim == 4 for parameter in model.parameters()):
+    if not sample.is_image or not any(parameter.ndim == 4 for parameter in model.parameters()):
         return model
     try:
         other = other.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -57,7 +57,7 @@ def try_model(model: nn.Module, name: str, sample: SampleSpec, classes: int) -> 
     Raises ``PluginError`` where the output is not one finite tensor [batch, ``classes``], a gradient is missing or not
     finite, or the model raises anything, with the file and line.
     """
-    tried = _Tried(copy.deepcopy(model), name, classes, _word(sample))
+    tried = _Tried(copy.deepcopy(model), name, classes, "images" if sample.is_image else "samples")
     inputs = _made_up(model, sample)
     unused = tried.unused(inputs)
     probabilities = False
@@ -173,10 +173,6 @@ def _alike(one: nn.Module, other: nn.Module, sample: SampleSpec) -> bool:
     with ambient_randomness(torch.Generator().manual_seed(0)):
         other.train()(laid_out_for(other, inputs)).sum().backward()
     return True
-
-
-def _word(sample: SampleSpec) -> str:
-    return "images" if sample.vocabulary is None and len(sample.shape) == 3 else "samples"
 
 
 def _made_up(model: nn.Module, sample: SampleSpec) -> Tensor:

@@ -123,14 +123,14 @@ def _wider_network(path: Path) -> None:
 
 BAD_FILES: dict[str, tuple[Any, list[str]]] = {
     "absent": (lambda path: None, ["there is no file", "weights are not downloaded"]),
-    "pickled": (partial(_malicious, plain=True), ["holds more than tensors"]),
-    "malicious": (_malicious, ["holds more than tensors", "not executed", "torch.save(network.state_dict(), FILE)"]),
-    "whole": (_whole_network, ["holds more than tensors"]),
-    "torn": (lambda path: path.write_bytes(b"PK\x03\x04 and no more"), ["cannot be read"]),
-    "list": (lambda path: torch.save([torch.ones(3)], path), ["must hold a state dict, names and tensors, got a list"]),
-    "nested": (lambda path: torch.save({"model": {"w": torch.ones(3)}}, path), ["must hold a state dict"]),
-    "other": (_other_network, ["must hold the state dict of this network", "lacks conv1.0.weight", "besides"]),
-    "wider": (_wider_network, ["are of another network", "size mismatch"]),
+    "pickled": (partial(_malicious, plain=True), ["objects and code beside tensors"]),
+    "malicious": (_malicious, ["objects and code beside tensors", "torch.save(model.state_dict(), FILE)"]),
+    "whole": (_whole_network, ["objects and code beside tensors"]),
+    "torn": (lambda path: path.write_bytes(b"PK\x03\x04 and no more"), ["it is damaged"]),
+    "list": (lambda path: torch.save([torch.ones(3)], path), ["it holds a list and no state dict"]),
+    "nested": (lambda path: torch.save({"model": {"w": torch.ones(3)}}, path), ["'model', a dict, and no state dict"]),
+    "other": (_other_network, ["it lacks conv1.0.weight", "the model has no features.0.weight"]),
+    "wider": (_wider_network, ["another shape of", "options that it was made with"]),
 }
 
 
