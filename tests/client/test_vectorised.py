@@ -42,15 +42,18 @@ def trainings(
     epochs: Sequence[int] = (2, 2, 2, 2),
     dtype: torch.dtype = torch.float64,
     side: int = 8,
+    sample: SampleSpec | None = None,
 ) -> list[Training]:
     """Clients with models, samples and randomness of their own; equal at every call."""
     found = []
     for client, (count, passes) in enumerate(zip(sizes, epochs, strict=False)):
         draw = torch_generator(0, client=client, purpose="samples")
-        own = build_model(
-            Plugin(model), SampleSpec((1, side, side)), 4, torch_generator(0, client=client, purpose="model")
-        )
-        inputs = torch.randn(count, 1, side, side, generator=draw).to(dtype)
+        kind = sample or SampleSpec((1, side, side))
+        own = build_model(Plugin(model), kind, 4, torch_generator(0, client=client, purpose="model"))
+        if kind.vocabulary is None:
+            inputs = torch.randn(count, *kind.shape, generator=draw).to(dtype)
+        else:
+            inputs = torch.randint(kind.vocabulary, (count, *kind.shape), generator=draw)
         labels = torch.randint(4, (count,), generator=draw)
         loss = adjusted_cross_entropy(labels, 4, config.logit_adjustment) if config.logit_adjustment else cross_entropy
         loss = SampleLoss(loss.terms, tuple(tensor.to(dtype) for tensor in loss.tensors))
@@ -97,6 +100,30 @@ def test_every_large_model_ends_where_it_would_alone(model: str, side: int) -> N
     config = replace(CONFIG, batch_size=2, learning_rate=0.01)
     alone, stacked = both_ways(model, config, sizes=(2, 1), epochs=(1, 1), side=side)
     assert largest_difference(alone, stacked) < 1e-11
+
+
+@pytest.mark.parametrize("model", ["gru", "transformer"])
+@pytest.mark.parametrize("sample", [SampleSpec((7,), 20), SampleSpec((3, 7))], ids=str)
+def test_networks_for_sequences_end_where_they_would_alone(model: str, sample: SampleSpec) -> None:
+    alone, stacked = both_ways(model, sizes=(5, 9, 3), sample=sample)
+    assert largest_difference(alone, stacked) < 1e-10
+    assert largest_difference(trainings(model, sizes=(5, 9, 3), sample=sample), stacked) > 0.01
+
+
+@pytest.mark.parametrize("name", ["Attention", "transfer"])
+def test_networks_of_others_end_where_they_would_alone(name: str) -> None:
+    alone, stacked = both_ways(f"tests.support.own_networks:{name}", sizes=(5, 9, 3))
+    assert largest_difference(alone, stacked) < 1e-10
+
+
+def test_texts_that_are_compared_with_others_are_trained_one_by_one() -> None:
+    texts = SampleSpec((7,), 20)
+    mixed = trainings("tests.support.own_networks:mixed_words", sizes=(5, 9), sample=texts)
+    with pytest.raises(ValueError, match="other samples of its batch"):
+        train_vectorised(mixed)
+    # Of a tied table a stack would have two; torchvision's transformer has layers for dropout, if of nothing.
+    for name, sample in (("Tied", texts), ("patches", None)):
+        assert not any(map(vectorisable, trainings(f"tests.support.own_networks:{name}", sizes=(5,), sample=sample)))
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from fedkd.config.values import Plugin
+from fedkd.core.samples import SampleSpec
+from fedkd.models import build_model
 from fedkd.privacy.per_sample import check_trainable_privately, clipped_gradient_sum, clipped_sum_of
 from fedkd.privacy.per_sample._book_keeping import book_kept_sum
 from fedkd.privacy.per_sample._functional import vectorised_sum
@@ -58,7 +61,7 @@ def samples(count: int = 5) -> tuple[Tensor, Tensor]:
 
 def by_definition(model: nn.Module, inputs: Tensor, labels: Tensor, bound: float) -> list[Tensor]:
     """One backward pass per sample."""
-    parameters = list(model.parameters())
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     total = [torch.zeros_like(parameter) for parameter in parameters]
     for image, label in zip(inputs, labels, strict=True):
         gradients = torch.autograd.grad(F.cross_entropy(model(image[None].clone()), label[None]), parameters)
@@ -77,6 +80,63 @@ def test_every_use_of_every_parameter_counts(build: Build) -> None:
         found = clipped_gradient_sum(model, inputs.clone(), labels, bound)
         for one, other in zip(found, by_definition(model, inputs, labels, bound), strict=True):
             torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-5)
+
+
+TEXTS, SERIES, IMAGES = SampleSpec((9,), 40), SampleSpec((3, 9)), SampleSpec((1, 8, 8))
+
+BROUGHT: list[tuple[str, dict[str, Any], SampleSpec]] = [
+    ("gru", {"width": 6, "depth": 2}, TEXTS),
+    ("gru", {"width": 6}, SERIES),
+    ("transformer", {"width": 8}, TEXTS),
+    ("transformer", {"width": 8}, SERIES),
+    ("tests.support.own_networks:Tied", {}, TEXTS),
+    ("tests.support.own_networks:Attention", {}, IMAGES),
+    ("tests.support.own_networks:Lstm", {}, IMAGES),
+    ("tests.support.own_networks:transfer", {}, IMAGES),
+    ("tests.support.own_networks:patches", {}, IMAGES),
+    # Batch statistics that stay as they are.
+    ("torchvision:shufflenet_v2_x0_5", {"freeze": True}, SampleSpec((1, 32, 32))),
+]
+
+
+def brought(name: str, options: dict[str, Any], sample: SampleSpec) -> nn.Module:
+    return build_model(Plugin(name, options), sample, 4, torch.Generator().manual_seed(3))
+
+
+@pytest.mark.parametrize(("name", "options", "sample"), BROUGHT, ids=str)
+def test_networks_of_every_kind_are_trained_exactly(name: str, options: dict[str, Any], sample: SampleSpec) -> None:
+    model = brought(name, options, sample).train()
+    inputs, labels = sample.made_up(5), samples()[1]
+    if sample != IMAGES:
+        inputs[1, ..., 6:] = 0
+    for bound in (0.1, 1e6):
+        found = clipped_gradient_sum(model, inputs.clone(), labels, bound)
+        expected = by_definition(model, inputs, labels, bound)
+        assert len(found) == len(expected)
+        for one, other in zip(found, expected, strict=True):
+            torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-5)
+
+
+def test_of_a_frozen_backbone_only_the_head_costs_something() -> None:
+    for name, _, sample in BROUGHT:
+        if name.endswith(("transfer", "shufflenet_v2_x0_5")):
+            found = clipped_sum_of(brought(name, {"freeze": True} if "torch" in name else {}, sample), sample.shape)
+            assert found is book_kept_sum
+
+
+@pytest.mark.parametrize(
+    ("name", "sample", "words"),
+    [
+        ("tests.support.own_networks:Words", TEXTS, ["GRU (states)", "sample by sample"]),
+        ("torchvision:shufflenet_v2_x0_5", SampleSpec((1, 32, 32)), ["BatchNorm2d", "statistics mix the samples"]),
+        ("tests.support.own_networks:mixed_words", TEXTS, ["depends on the other samples of its batch"]),
+    ],
+)
+def test_networks_of_others_are_refused_with_the_reason(name: str, sample: SampleSpec, words: list[str]) -> None:
+    with pytest.raises(ValueError, match="DP-SGD") as caught:
+        clipped_sum_of(brought(name, {}, sample), sample.shape, sample.made_up(1).dtype)
+    for word in words:
+        assert word in str(caught.value)
 
 
 @pytest.mark.parametrize("build", REFUSED, ids=lambda build: build.__name__)

@@ -1,11 +1,15 @@
 """Networks as users write them without fedkd: classes and functions, for images, series and texts."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
+from torchvision import models
+
+from tests.support.federations import SMALL
 
 
 class Attention(nn.Module):
@@ -53,6 +57,22 @@ class Tied(nn.Module):
         return logits
 
 
+class TiedRows(nn.Module):
+    """One table reads the rows of an image and writes them."""
+
+    def __init__(self, shape: tuple[int, ...], classes: int) -> None:
+        super().__init__()
+        width = shape[-1]
+        self.read, self.write = nn.Linear(width, width, bias=False), nn.Linear(width, width, bias=False)
+        self.write.weight = self.read.weight
+        self.head = nn.Linear(width, classes)
+
+    def forward(self, images: Tensor) -> Tensor:
+        rows = self.write(torch.relu(self.read(images.flatten(1, 2))))
+        logits: Tensor = self.head(rows.mean(dim=1))
+        return logits
+
+
 class Words(nn.Module):
     """A table of words and torch's GRU."""
 
@@ -64,6 +84,22 @@ class Words(nn.Module):
     def forward(self, tokens: Tensor) -> Tensor:
         logits: Tensor = self.head(self.states(self.table(tokens))[0][:, -1])
         return logits
+
+
+class _Mixed(nn.Module):
+    def __init__(self, vocabulary: int, classes: int) -> None:
+        super().__init__()
+        self.table, self.head = nn.Embedding(vocabulary, 6), nn.Linear(6, classes)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        words = self.table(tokens).mean(dim=1)
+        logits: Tensor = self.head(words - words.mean(dim=0))
+        return logits
+
+
+def mixed_words(vocabulary: int, classes: int) -> nn.Module:
+    """Texts that are compared with the others of their batch."""
+    return _Mixed(vocabulary, classes)
 
 
 class Options(nn.Module):
@@ -102,9 +138,7 @@ def transfer(shape: tuple[int, ...], classes: int, value: float = 0.125) -> nn.M
 
 def patches(shape: tuple[int, ...], classes: int) -> nn.Module:
     """A small vision transformer of torchvision, after a grey image is made a coloured one."""
-    from torchvision.models.vision_transformer import VisionTransformer
-
-    vit: nn.Module = VisionTransformer(
+    vit: nn.Module = models.VisionTransformer(
         image_size=shape[1], patch_size=4, num_layers=1, num_heads=2, hidden_dim=8, mlp_dim=16, num_classes=classes
     )
     vit.conv_proj = nn.Conv2d(shape[0], 8, 4, 4)
@@ -129,3 +163,23 @@ def unreadable(classes: "Unknown") -> nn.Module:  # type: ignore[name-defined]
 
 NUMBER = 3
 """No network at all."""
+
+PRETRAINED = "torchvision:shufflenet_v2_x0_5"
+
+
+def pretrained(folder: Path) -> Path:
+    """A file with the weights of ``PRETRAINED`` for a thousand other classes."""
+    with torch.random.fork_rng():
+        torch.manual_seed(5)
+        network = models.get_model_builder(PRETRAINED.partition(":")[2])(num_classes=1000)
+    torch.save(network.state_dict(), folder / "pretrained.pt")
+    return folder / "pretrained.pt"
+
+
+def zoo(weights: Path) -> dict[str, Any]:
+    """The configuration of a run with a frozen pretrained student, and clients with networks of every kind."""
+    student = {"name": PRETRAINED, "weights": str(weights), "freeze": True}
+    own = ("patches", "Lstm", "Attention", "transfer", "TiedRows")
+    networks = [student, *(f"{__name__}:{name}" for name in own)]
+    clients = {"count": 6, "rule": "own_model", "models": networks}
+    return SMALL | {"rounds": 2, "student": {"model": student}, "clients": clients}
