@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from fedkd.core.errors import DataError
-from fedkd.data.datasets._files import no_column
+from fedkd.data.reading.files import no_column
 
 _SILENCE_LIMIT = 30.0
 

@@ -11,9 +11,9 @@ from pydantic import Field
 
 from fedkd.core.errors import DataError
 from fedkd.core.wording import shown
-from fedkd.data.datasets._columns import TableEncoder, TableRows
-from fedkd.data.datasets._files import file_at, no_column, place
-from fedkd.data.datasets._labels import (
+from fedkd.data.reading.columns import TableEncoder, TableRows
+from fedkd.data.reading.files import file_at, no_column, place
+from fedkd.data.reading.labels import (
     TestShare,
     Values,
     class_numbers,
@@ -23,7 +23,7 @@ from fedkd.data.datasets._labels import (
     one_after_the_other,
     sample_set,
 )
-from fedkd.data.datasets._tables import TABLES, columns_of, read_table, written
+from fedkd.data.reading.tables import TABLES, columns_of, read_table, written
 from fedkd.data.source import DataSource, SampleSet
 
 if TYPE_CHECKING:

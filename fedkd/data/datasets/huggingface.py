@@ -12,9 +12,9 @@ from torch import Tensor
 
 from fedkd.core.errors import DataError
 from fedkd.core.wording import cut, nearest, shown
-from fedkd.data.datasets._arrays import form_of, in_memory
-from fedkd.data.datasets._files import check_memory, no_column, place
-from fedkd.data.datasets._labels import (
+from fedkd.data.reading.arrays import form_of, in_memory
+from fedkd.data.reading.files import check_memory, no_column, place
+from fedkd.data.reading.labels import (
     TestShare,
     Values,
     class_numbers,
@@ -24,9 +24,9 @@ from fedkd.data.datasets._labels import (
     one_after_the_other,
     sample_set,
 )
-from fedkd.data.datasets._pictures import Channels, Pictures, Size, reading_image
-from fedkd.data.datasets._tables import as_text
-from fedkd.data.datasets._texts import Length, MostTokens, TextEncoder, Texts, Unit
+from fedkd.data.reading.pictures import Channels, Pictures, Size, reading_image
+from fedkd.data.reading.tables import as_text
+from fedkd.data.reading.texts import Length, MostTokens, TextEncoder, Texts, Unit
 from fedkd.data.source import DataSource, SampleSet
 
 _INSTALL = "pip install 'fedkd[huggingface]'"

@@ -9,9 +9,9 @@ import torch
 
 from fedkd.core.errors import DataError
 from fedkd.core.wording import cut
-from fedkd.data.datasets._files import folder_at, place
-from fedkd.data.datasets._labels import TestShare, class_numbers, divide, one_after_the_other, sample_set
-from fedkd.data.datasets._pictures import Channels, Size, read_pictures
+from fedkd.data.reading.files import folder_at, place
+from fedkd.data.reading.labels import TestShare, class_numbers, divide, one_after_the_other, sample_set
+from fedkd.data.reading.pictures import Channels, Size, read_pictures
 from fedkd.data.source import DataSource, SampleSet
 
 

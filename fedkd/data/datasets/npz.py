@@ -10,7 +10,7 @@ from fedkd.core.errors import DataError
 from fedkd.core.files import is_file
 from fedkd.core.samples import RawSamples
 from fedkd.data._mapped import MappedSamples
-from fedkd.data.datasets._arrays import (
+from fedkd.data.reading.arrays import (
     Archive,
     Array,
     Arrays,
@@ -22,8 +22,8 @@ from fedkd.data.datasets._arrays import (
     mapped,
     vocabulary_of,
 )
-from fedkd.data.datasets._files import missing, place
-from fedkd.data.datasets._labels import TestShare, class_numbers, divide, one_after_the_other, sample_set
+from fedkd.data.reading.files import missing, place
+from fedkd.data.reading.labels import TestShare, class_numbers, divide, one_after_the_other, sample_set
 from fedkd.data.source import DataSource, SampleSet
 
 

@@ -6,7 +6,7 @@ from typing import Literal
 
 import torch
 
-from fedkd.data.datasets._labels import divide
+from fedkd.data.reading.labels import divide
 from fedkd.data.source import DataSource, SampleSet
 
 TEST_SHARE = 0.2

@@ -8,8 +8,8 @@ import torch
 
 from fedkd.core.errors import DataError
 from fedkd.core.wording import shown
-from fedkd.data.datasets._files import file_at, no_column, place
-from fedkd.data.datasets._labels import (
+from fedkd.data.reading.files import file_at, no_column, place
+from fedkd.data.reading.labels import (
     TestShare,
     Values,
     class_numbers,
@@ -19,8 +19,8 @@ from fedkd.data.datasets._labels import (
     one_after_the_other,
     sample_set,
 )
-from fedkd.data.datasets._tables import JSON_LINES, TABLES, as_text, columns_of, read_lines, read_table, written
-from fedkd.data.datasets._texts import Length, MostTokens, TextEncoder, Texts, Unit
+from fedkd.data.reading.tables import JSON_LINES, TABLES, as_text, columns_of, read_lines, read_table, written
+from fedkd.data.reading.texts import Length, MostTokens, TextEncoder, Texts, Unit
 from fedkd.data.source import DataSource, SampleSet
 
 

@@ -10,9 +10,9 @@ import torch
 
 from fedkd.core.errors import DataError
 from fedkd.core.wording import shown
-from fedkd.data.datasets._labels import TestShare, check_classes, divide, one_after_the_other, sample_set
-from fedkd.data.datasets._pictures import Channels, Pictures, Size, reading_image
 from fedkd.data.datasets._torchvision import class_of, open_any, parameters_of
+from fedkd.data.reading.labels import TestShare, check_classes, divide, one_after_the_other, sample_set
+from fedkd.data.reading.pictures import Channels, Pictures, Size, reading_image
 from fedkd.data.source import DataSource, SampleSet
 
 

@@ -9,8 +9,8 @@ import torch
 from pydantic import Field
 
 from fedkd.core.errors import DataError
-from fedkd.data.datasets._labels import divide
-from fedkd.data.datasets._texts import TextEncoder, Texts
+from fedkd.data.reading.labels import divide
+from fedkd.data.reading.texts import TextEncoder, Texts
 from fedkd.data.source import DataSource, SampleSet
 
 _LISTS = {
@@ -51,9 +51,13 @@ class WordLists(DataSource):
             labels += [label] * len(spread)
         numbers, all_texts = torch.tensor(labels), Texts(texts)
         train, test = divide(numbers, TEST_SHARE)
-        encoder = TextEncoder("char", 256, _LENGTHS.stop - 1)
         return SampleSet(
-            Texts(all_texts[train]), numbers[train], Texts(all_texts[test]), numbers[test], tuple(found), encoder=encoder
+            Texts(all_texts[train]),
+            numbers[train],
+            Texts(all_texts[test]),
+            numbers[test],
+            tuple(found),
+            encoder=TextEncoder("char", vocabulary=256, length=_LENGTHS.stop - 1),
         )
 
     def available(self, root: Path) -> bool:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from fedkd.core.errors import DataError
 from fedkd.core.wording import shown
-from fedkd.data.datasets._files import check_memory, no_column
+from fedkd.data.reading.files import check_memory, no_column
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -14,7 +14,7 @@ from torch import Tensor
 from fedkd.core.errors import DataError
 from fedkd.core.files import is_file
 from fedkd.data._mapped import MappedSamples
-from fedkd.data.datasets._files import check_memory, no_column, place
+from fedkd.data.reading.files import check_memory, no_column, place
 from fedkd.data.source import Encoder, Encoding
 
 Array = npt.NDArray[Any]

@@ -14,7 +14,7 @@ from pydantic import Field
 from torch import Tensor
 
 from fedkd.core.errors import DataError
-from fedkd.data.datasets._files import check_memory
+from fedkd.data.reading.files import check_memory
 
 if TYPE_CHECKING:
     from PIL import Image

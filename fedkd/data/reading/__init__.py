@@ -1,0 +1,1 @@
+"""What the data sources share: files read safely, labels and splits, tables, texts, pictures, arrays."""
