@@ -1,8 +1,10 @@
 """Every shipped configuration runs from its first round to its summary, on the digits and with little of everything."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from studies.given_work import write_files
 
 from fedkd.app.run import run_experiment
 from fedkd.config.load import load_config
@@ -26,7 +28,10 @@ def test_it_runs(path: Path, tmp_path: Path) -> None:
         less.append(f"clients.count={min(4, shipped.clients.count)}")
     if shipped.data.public.round_size is not None:
         less.append("data.public.round_size=20")
-    config = load_config(path, [*LITTLE, *less])
+    if shipped.data.public.size == 0:
+        less.append("data.public.size=0")
+    less += given_files(path, less, tmp_path)
+    config = load_config(path, [*without_repetition(LITTLE, less), *less])
     summary = run_experiment(config, tmp_path / "run")
     rule: type[StudentRule] = plugins.resolve(plugins.STUDENT_RULE, config.student.rule.name)
     assert (summary.rounds, summary.failures) == (2, 0)
@@ -36,5 +41,20 @@ def test_it_runs(path: Path, tmp_path: Path) -> None:
     assert (tmp_path / "run" / "summary.json").is_file()
 
 
+def without_repetition(words: Sequence[str], others: Sequence[str]) -> list[str]:
+    set_elsewhere = {word.partition("=")[0] for word in others}
+    return [word for word in words if word.partition("=")[0] not in set_elsewhere]
+
+
+def given_files(path: Path, less: Sequence[str], folder: Path) -> list[str]:
+    """Where the files are that a configuration is given, of a size that fits."""
+    changes = [*without_repetition(LITTLE, less), *less]
+    if load_config(path).data.partition.scheme != "given":
+        return []
+    files = [f"data.partition.path={folder / 'partition.json'}", f"student.init={folder / 'init.pt'}"]
+    write_files(load_config(path, [*changes, *files]), samples=160, alpha=0.5, seed=0)
+    return files
+
+
 def test_there_are_configurations() -> None:
-    assert {path.parent.name for path in FILES} >= {"configs", "algorithms", "reproductions"}
+    assert {path.parent.name for path in FILES} >= {"configs", "algorithms", "reproductions", "benchmarks"}
