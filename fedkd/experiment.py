@@ -27,7 +27,7 @@ from fedkd.core.plugins import PluginKind
 from fedkd.core.seeding import numpy_generator, torch_generator
 from fedkd.core.wording import cut
 from fedkd.data import ExperimentData
-from fedkd.data.roles import prepare
+from fedkd.data.roles import files_state, prepare
 from fedkd.models import Trial, build_model, embeddings, load_given, placed, training_bytes, try_model
 from fedkd.privacy.mechanism import LogitMechanism
 
@@ -56,7 +56,9 @@ class Experiment:
     @cached_property
     def data(self) -> ExperimentData:
         """The samples and their roles; raises ``ConfigError`` or ``DataError`` when they cannot be had."""
-        return _data(to_json(_only_data(self.config))) if self.given is None else self.given
+        if self.given is not None:
+            return self.given
+        return _data(to_json(_only_data(self.config)), plugin_files.working_folder())
 
     @property
     def device(self) -> torch.device:
@@ -260,5 +262,20 @@ def _only_data(config: ExperimentConfig) -> ExperimentConfig:
 
 
 @lru_cache(maxsize=2)
-def _data(config_json: str) -> ExperimentData:
-    return prepare(parse_config(json.loads(config_json)))
+def _data(config_json: str, paths_from: Path | None) -> ExperimentData:
+    config = parse_config(json.loads(config_json))
+    _read[config_json, paths_from] = files_state(config)
+    return prepare(config)
+
+
+_read: dict[tuple[str, Path | None], object] = {}
+"""What the files of the data that are kept were like when they were read."""
+
+
+def forget_changed_files(config: ExperimentConfig) -> None:
+    """Let the data of an experiment be read again when their files have changed since this process read them."""
+    key = to_json(_only_data(config)), plugin_files.working_folder()
+    if key in _read and _read[key] != files_state(config):
+        _data.cache_clear()
+        _experiment.cache_clear()
+        _read.clear()

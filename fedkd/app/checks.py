@@ -15,7 +15,7 @@ from fedkd.core import plugins
 from fedkd.core.errors import ConfigError, PluginError
 from fedkd.core.faults import told_by_line
 from fedkd.core.messages import CONSENSUS, LABELS, LOGITS, PARAMETERS
-from fedkd.experiment import Experiment
+from fedkd.experiment import Experiment, forget_changed_files
 from fedkd.privacy.private import EXAMPLES, Private, discloses
 from fedkd.server.privacy_budget import with_noise
 from fedkd.server.setup import new_strategy, new_student_rule, private_part_of
@@ -37,6 +37,7 @@ def check(config: ExperimentConfig, *, own_engine: bool = True) -> Experiment:
         config = pinned(config)
     except ConfigError as error:
         problems += error.problems
+    forget_changed_files(config)
     experiment = Experiment.of(config)
     problems += [*composition_faults(experiment), *_engine_faults(config, own_engine)]
     try:

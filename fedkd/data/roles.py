@@ -1,6 +1,7 @@
 """Which sample plays which role; roles never mix."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -128,6 +129,17 @@ def _loaded(source: DataSource, root: Path) -> SampleSet:
             "return SampleSet(train_inputs, train_labels, test_inputs, test_labels, class_names)"
         )
     return found
+
+
+def files_state(config: ExperimentConfig) -> tuple[tuple[str, int, int], ...]:
+    """Name, time and size of all files of the user's own that the data are read from."""
+    found = []
+    for spec in (config.data.dataset, config.data.public.dataset):
+        for file in () if spec is None else _source(spec).files():
+            with suppress(OSError):
+                status = file.stat()
+                found.append((str(file), status.st_mtime_ns, status.st_size))
+    return tuple(found)
 
 
 def _source(spec: Plugin) -> DataSource:

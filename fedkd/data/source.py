@@ -1,7 +1,7 @@
 """The base class of every data source, and what it returns."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -192,6 +192,10 @@ class DataSource(ABC):
     def available(self, root: Path) -> bool:
         """Whether ``load`` can do without a download."""
         return True
+
+    def files(self) -> Iterable[Path]:
+        """Files of the user's own that ``load`` reads: when they have changed, so have the data."""
+        return ()
 
 
 def resolve_root(root: str | None) -> Path:

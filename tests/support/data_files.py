@@ -14,7 +14,6 @@ import numpy.typing as npt
 from PIL import Image
 
 import fedkd.app.run
-import fedkd.experiment
 from fedkd.app.cli import main as cli
 from fedkd.core.plugins import DATASET, build
 from fedkd.data.source import DataSource, SampleSet
@@ -38,9 +37,6 @@ def command(folder: Path, dataset: Mapping[str, Any], *, model: str = "mlp", **d
     )
     (folder / "config.yaml").write_text(json.dumps(config), encoding="utf-8")
     said = io.StringIO()
-    # A process that runs an experiment again does not read its files again.
-    fedkd.experiment._data.cache_clear()
-    fedkd.experiment._experiment.cache_clear()
     with (
         contextlib.chdir(folder),
         mock.patch.object(fedkd.app.run, "draw_figures", return_value=None),

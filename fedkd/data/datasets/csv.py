@@ -1,6 +1,6 @@
 """A table with one sample a row."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -88,6 +88,9 @@ class Csv(DataSource):
 
     def available(self, root: Path) -> bool:
         return place("path", self.path).is_file()
+
+    def files(self) -> Iterable[Path]:
+        return [place(option, path) for option, path in (("path", self.path), ("test", self.test)) if path is not None]
 
     @property
     def _labels(self) -> tuple[str, ...]:

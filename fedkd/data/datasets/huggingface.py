@@ -1,7 +1,7 @@
 """Data sets of the Hugging Face hub, or in a folder, by the library ``datasets``."""
 
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -90,6 +90,9 @@ class Huggingface(DataSource):
     def available(self, root: Path) -> bool:
         # Of what is on the hub the library alone knows whether it has been fetched.
         return place("dataset", self.dataset).is_dir()
+
+    def files(self) -> Iterable[Path]:
+        return sorted(place("dataset", self.dataset).rglob("*"))
 
     def _open(self, root: Path) -> dict[str, Any]:
         """All splits by name."""

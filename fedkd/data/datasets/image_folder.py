@@ -1,6 +1,6 @@
 """Images in folders, one folder for each class."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -53,6 +53,12 @@ class ImageFolder(DataSource):
 
     def available(self, root: Path) -> bool:
         return place("path", self.path).is_dir()
+
+    def files(self) -> Iterable[Path]:
+        folders = [
+            place(option, path) for option, path in (("path", self.path), ("test", self.test)) if path is not None
+        ]
+        return [path for folder in folders for path in sorted(folder.rglob("*"))]
 
 
 def _files(folder: Path, option: str, clients: bool) -> Iterator[tuple[Path, str, str]]:

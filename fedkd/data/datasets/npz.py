@@ -1,5 +1,6 @@
 """Arrays in an .npz file, or in .npy files that are never read as a whole."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -73,6 +74,13 @@ class Npz(DataSource):
 
     def available(self, root: Path) -> bool:
         return place("path", self.path).exists()
+
+    def files(self) -> Iterable[Path]:
+        path = place("path", self.path)
+        beside = path if path.is_dir() else path.parent
+        named = [name for name in (self.labels, self.test_inputs, self.test_labels, self.client) if name is not None]
+        elsewhere = [place("path", name) for name in named if name.endswith(".npy")]
+        return [path] if path.suffix == ".npz" else [path, *sorted(beside.glob("*.npy")), *elsewhere]
 
     def _open(self) -> tuple[Arrays, str]:
         """The arrays, and the name of the inputs among them."""

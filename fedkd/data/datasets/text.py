@@ -1,6 +1,6 @@
 """Texts in a table or in lines of JSON."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -73,6 +73,9 @@ class Text(DataSource):
 
     def available(self, root: Path) -> bool:
         return place("path", self.path).is_file()
+
+    def files(self) -> Iterable[Path]:
+        return [place(option, path) for option, path in (("path", self.path), ("test", self.test)) if path is not None]
 
     def _read(self, option: str, path: str, client: str | None) -> "_Part":
         file = file_at(option, path, (*TABLES, *JSON_LINES), "save it as such")

@@ -48,6 +48,17 @@ def test_a_table_runs_with_clients_and_several_labels(tmp_path: Path) -> None:
     assert data.test_labels.tolist() == [0, 1] * 4
 
 
+def test_a_table_that_has_changed_is_read_again(tmp_path: Path) -> None:
+    write_table(tmp_path / "table.csv", columns())
+    before = finished(tmp_path, SOURCE)["student_sha256"]
+    (tmp_path / "out").rename(tmp_path / "before")
+    write_table(tmp_path / "table.csv", columns() | {"age": range(50, 50 + 3 * ROWS, 3)})
+    assert finished(tmp_path, SOURCE)["student_sha256"] != before
+    (tmp_path / "table.csv").write_text("age,ill", encoding="utf-8")
+    (tmp_path / "out").rename(tmp_path / "after")
+    assert "table.csv has no rows" in refusal(tmp_path, SOURCE)
+
+
 def test_numbers_stay_numbers_and_names_become_features(tmp_path: Path) -> None:
     write_table(tmp_path / "table.csv", columns())
     found = encoded(loaded(tmp_path, SOURCE | {"drop": ["clinic"]}))
