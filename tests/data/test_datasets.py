@@ -19,6 +19,7 @@ from fedkd.data.datasets.fashion_mnist import FashionMnist
 from fedkd.data.source import DataSource, resolve_root
 
 OF_FILES = ("csv", "huggingface", "image_folder", "npz", "text", "torchvision")
+PACKAGED = ("digits", "fashion_mnist", "scikit_learn", "watch", "word_lists")
 DOWNLOADED = ("mnist", "kmnist", "emnist", "cifar10", "cifar100", "svhn")
 
 
@@ -55,7 +56,7 @@ def write_idx(folder: Path, prefix: str, images: np.ndarray, labels: list[int], 
 
 
 def test_the_shipped_sources() -> None:
-    assert names(DATASET) == sorted((*DOWNLOADED, *OF_FILES, "digits", "fashion_mnist"))
+    assert names(DATASET) == sorted((*DOWNLOADED, *OF_FILES, *PACKAGED))
 
 
 @pytest.mark.parametrize("installed_as_usual", [True, False])

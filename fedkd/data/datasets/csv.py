@@ -12,7 +12,7 @@ from pydantic import Field
 from fedkd.core.errors import DataError
 from fedkd.core.wording import shown
 from fedkd.data.reading.columns import TableEncoder, TableRows
-from fedkd.data.reading.files import file_at, no_column, place
+from fedkd.data.reading.files import file_at, no_column, place, places
 from fedkd.data.reading.labels import (
     TestShare,
     Values,
@@ -90,7 +90,7 @@ class Csv(DataSource):
         return place("path", self.path).is_file()
 
     def files(self) -> Iterable[Path]:
-        return [place(option, path) for option, path in (("path", self.path), ("test", self.test)) if path is not None]
+        return places(path=self.path, test=self.test)
 
     @property
     def _labels(self) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ import torch
 
 from fedkd.core.errors import DataError
 from fedkd.core.wording import cut
-from fedkd.data.reading.files import folder_at, place
+from fedkd.data.reading.files import folder_at, place, places
 from fedkd.data.reading.labels import TestShare, class_numbers, divide, one_after_the_other, sample_set
 from fedkd.data.reading.pictures import Channels, Size, read_pictures
 from fedkd.data.source import DataSource, SampleSet
@@ -55,10 +55,7 @@ class ImageFolder(DataSource):
         return place("path", self.path).is_dir()
 
     def files(self) -> Iterable[Path]:
-        folders = [
-            place(option, path) for option, path in (("path", self.path), ("test", self.test)) if path is not None
-        ]
-        return [path for folder in folders for path in sorted(folder.rglob("*"))]
+        return [path for folder in places(path=self.path, test=self.test) for path in sorted(folder.rglob("*"))]
 
 
 def _files(folder: Path, option: str, clients: bool) -> Iterator[tuple[Path, str, str]]:

@@ -8,7 +8,7 @@ import torch
 
 from fedkd.core.errors import DataError
 from fedkd.core.wording import shown
-from fedkd.data.reading.files import file_at, no_column, place
+from fedkd.data.reading.files import file_at, no_column, place, places
 from fedkd.data.reading.labels import (
     TestShare,
     Values,
@@ -75,7 +75,7 @@ class Text(DataSource):
         return place("path", self.path).is_file()
 
     def files(self) -> Iterable[Path]:
-        return [place(option, path) for option, path in (("path", self.path), ("test", self.test)) if path is not None]
+        return places(path=self.path, test=self.test)
 
     def _read(self, option: str, path: str, client: str | None) -> "_Part":
         file = file_at(option, path, (*TABLES, *JSON_LINES), "save it as such")

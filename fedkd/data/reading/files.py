@@ -21,6 +21,11 @@ def place(option: str, path: str) -> Path:
         raise ConfigError([f"data.dataset.{option}: {error}, got {shown(path)}; give the whole path"]) from error
 
 
+def places(**paths: str | None) -> list[Path]:
+    """The places of those options that give a path."""
+    return [place(option, path) for option, path in paths.items() if path is not None]
+
+
 def file_at(option: str, path: str, endings: Sequence[str], remedy: str) -> Path:
     """The file, whose name must have one of ``endings``; raises ``DataError``, with ``remedy`` for another ending."""
     found = place(option, path)
