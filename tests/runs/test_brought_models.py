@@ -9,10 +9,12 @@ from torch import Tensor
 
 from fedkd.app.run import run_experiment
 from fedkd.config.load import load_config
+from fedkd.core.errors import ConfigError
 from fedkd.experiment import Experiment
 from fedkd.results.records import Summary
+from tests.support import own_networks
 from tests.support.federations import SMALL, federation
-from tests.support.own_networks import PRETRAINED, pretrained, zoo
+from tests.support.own_networks import PRETRAINED, letters, pretrained, zoo
 
 
 @pytest.fixture(scope="module")
@@ -79,3 +81,30 @@ def test_dp_sgd_trains_the_head_of_a_pretrained_network(weights: Path, tmp_path:
     assert summary.epsilon is not None
     assert 5.9 < summary.epsilon <= 6.0
     assert summary.failures == 0
+
+
+def test_networks_for_texts_learn_and_are_trained_privately(tmp_path: Path) -> None:
+    summary = run(letters(tmp_path), tmp_path / "run")
+    assert summary.failures == 0
+    assert summary.student_accuracy is not None
+    assert summary.student_accuracy > 0.9
+    gru = "clients.models=[{name: gru, width: 8}, {name: transformer, width: 8, depth: 1}]"
+    private = (gru, "rounds=1", "clients.epochs=1", "privacy.mechanism={name: dp_sgd, noise_multiplier: 1}")
+    noisy = run(letters(tmp_path), tmp_path / "noisy", *private)
+    assert noisy.epsilon is not None
+    assert noisy.failures == 0
+    with pytest.raises(ConfigError, match=r"clients\.models: .*Words: DP-SGD cannot train GRU \(states\)"):
+        run(letters(tmp_path), tmp_path / "refused", *private[1:])
+
+
+@pytest.mark.parametrize("name", ["gru", "transformer", f"{own_networks.__name__}:Tied"])
+def test_networks_for_texts_are_averaged_and_trained_as_one_stack(name: str, tmp_path: Path) -> None:
+    averaged = (
+        "student.rule=average",
+        "clients={count: 4, rule: parameters}",
+        f"student.model={{name: '{name}', width: 8}}",
+    )
+    alone = run(letters(tmp_path), tmp_path / "alone", *averaged, "engine.vectorise=never")
+    stacked = run(letters(tmp_path), tmp_path / "stacked", *averaged, "engine.vectorise=always")
+    assert (alone.failures, stacked.failures) == (0, 0)
+    assert stacked.student_accuracy == pytest.approx(alone.student_accuracy, abs=0.05)

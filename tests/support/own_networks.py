@@ -9,6 +9,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torchvision import models
 
+from tests.support.data_files import write_table
 from tests.support.federations import SMALL
 
 
@@ -183,3 +184,25 @@ def zoo(weights: Path) -> dict[str, Any]:
     networks = [student, *(f"{__name__}:{name}" for name in own)]
     clients = {"count": 6, "rule": "own_model", "models": networks}
     return SMALL | {"rounds": 2, "student": {"model": student}, "clients": clients}
+
+
+def letters(folder: Path) -> dict[str, Any]:
+    """The configuration of a run on texts, which are friendly or not by a word, with networks for texts."""
+    draw = torch.Generator().manual_seed(0)
+    rows = []
+    for number in range(260):
+        words = [f"word{int(word)}" for word in torch.randint(9, (3 + number % 5,), generator=draw)]
+        words[number % 3] = ("dear", "oi")[number % 2]
+        rows.append((" ".join(words), ("kind", "rude")[number % 2]))
+    write_table(folder / "letters.csv", {"text": [row[0] for row in rows], "tone": [row[1] for row in rows]})
+    dataset = {"name": "text", "path": str(folder / "letters.csv"), "text": "text", "label": "tone", "length": 8}
+    student, adam = {"name": "transformer", "width": 16, "depth": 1}, {"optimiser": "adam", "learning_rate": 0.01}
+    networks = [student, {"name": "gru", "width": 16}, f"{__name__}:Tied", f"{__name__}:Words"]
+    return SMALL | {
+        "rounds": 2,
+        "data": {"dataset": dataset, "private_size": 120, "public": {"size": 60, "labelled": 30}},
+        "clients": {"count": 4, "rule": "own_model", "models": networks, "epochs": 4, **adam},
+        "student": {"model": student},
+        "distillation": {"steps": 40, **adam},
+        "controls": ["public_only"],
+    }
