@@ -3,11 +3,12 @@
 from pathlib import Path
 
 import pytest
+from flwr.app.user_config import UserConfig
 
 from fedkd.app.audit import audit_run
 from fedkd.app.checks import check
 from fedkd.app.run import run_experiment
-from fedkd.config.load import load_config
+from fedkd.config.load import load_config, to_mapping
 from fedkd.config.schema import AuditConfig
 from fedkd.config.values import Plugin
 from fedkd.core.errors import ConfigError
@@ -63,13 +64,17 @@ def test_ray_and_flower_give_the_inline_engines_student(tmp_path: Path) -> None:
     inline = run(tmp_path / "inline", *AVERAGING, "rounds=1")
     ray = run(tmp_path / "ray", *AVERAGING, "rounds=1", "engine.kind=ray", "engine.workers=2")
     config = load_config(SMALL, [*NONE, *AVERAGING, "rounds=1"])
-    flower = run_experiment(config, tmp_path / "flower", engine=over_grid(LocalGrid(2), join=5.0))
+    nodes: list[UserConfig] = [
+        {"partition-id": node, "num-partitions": 2, "state-dir": str(tmp_path / str(node))} for node in range(2)
+    ]
+    grid = LocalGrid(2, node_configs=nodes)
+    flower = run_experiment(config, tmp_path / "flower", engine=over_grid(grid, join=5.0))
     assert ray.student_sha256 == flower.student_sha256 == inline.student_sha256
 
 
 def problems(*overrides: str) -> tuple[str, ...]:
     with pytest.raises(ConfigError) as caught:
-        check(load_config(SMALL, [*NONE, *overrides]))
+        check(load_config(to_mapping(load_config(SMALL, [*NONE, *AVERAGING])), overrides))
     return caught.value.problems
 
 
@@ -81,17 +86,17 @@ def problems(*overrides: str) -> tuple[str, ...]:
             ["data.public.size: student.rule average_and"],
         ),
         (
-            (),
+            ("clients.rule=broadcast", "student.rule=distil"),
             ["data.public.size: student.rule distil teaches", "data.public.size: clients.rule broadcast answers"],
         ),
-        ((*AVERAGING, "data.public.labelled=5"), ["data.public.labelled: must not exceed data.public.size = 0"]),
-        ((*AVERAGING, "controls=[public_only]"), ["controls: public_only"]),
-        ((*AVERAGING, "controls=[teacher_only]"), ["controls: student.rule average has no teacher"]),
-        ((*AVERAGING, "data.transform=standardise"), ["data.transform: standardise takes mean and deviation"]),
-        ((*AVERAGING, "data.public.round_size=3"), ["data.public.round_size: must not exceed the 0"]),
-        ((*AVERAGING, "data.public.dataset=fashion_mnist"), ["data.public.dataset: names where public samples"]),
-        ((*AVERAGING, "privacy.mechanism=label_only"), ["privacy.mechanism: it protects logits"]),
-        ((*AVERAGING, "privacy.audit.attacks=[loss_threshold]"), ["privacy.audit.attacks: attacks put"]),
+        (("data.public.labelled=5",), ["data.public.labelled: must not exceed data.public.size = 0"]),
+        (("controls=[public_only]",), ["controls: public_only"]),
+        (("controls=[teacher_only]",), ["controls: student.rule average has no teacher"]),
+        (("data.transform=standardise",), ["data.transform: standardise takes mean and deviation"]),
+        (("data.public.round_size=3",), ["data.public.round_size: must not exceed the 0"]),
+        (("data.public.dataset=fashion_mnist",), ["data.public.dataset: names where public samples"]),
+        (("privacy.mechanism=label_only",), ["privacy.mechanism: it protects logits"]),
+        (("privacy.audit.attacks=[loss_threshold]",), ["privacy.audit.attacks: attacks put"]),
     ],
 )
 def test_what_needs_public_samples_says_so(overrides: tuple[str, ...], starts: list[str]) -> None:
