@@ -10,9 +10,12 @@ from fedkd.core import plugins
 from fedkd.core.errors import ConfigError, DataError, PluginError
 from fedkd.core.faults import told_by_line
 from fedkd.core.samples import Inputs, LazySamples, RawSamples, SampleSpec
+from fedkd.data._images import fit_to_shape
 from fedkd.data._mapped import MappedSamples
 from fedkd.data.source import Encoding, SampleSet
 from fedkd.data.transform import Transform, Transformation
+
+_FIRST = torch.arange(1)
 
 
 class _AsItIs(Encoding):
@@ -22,14 +25,26 @@ class _AsItIs(Encoding):
         return raw
 
 
+def plain_encoding(samples: SampleSet) -> Encoding | None:
+    """The encoding of a data set whose samples say by themselves what they are; None for one that has to be learned."""
+    if samples.encoder is None:
+        return _AsItIs()
+    return None if samples.encoder.learns else samples.encoder.fit(samples.train_inputs[_FIRST])
+
+
 class Preparation:
     """Encoding and transform, fitted on the public samples alone; ``spec`` is what models see.
+
+    ``public`` are these samples as their source has them, which is ``other`` where that is not ``source``: its images
+    get the shape of the task's.
 
     Raises ``ConfigError`` where they need public samples and there are none, ``DataError`` for samples that are not
     finite numbers, ``PluginError`` where a transform's own code fails.
     """
 
-    def __init__(self, config: ExperimentConfig, source: SampleSet, public: Any) -> None:
+    def __init__(
+        self, config: ExperimentConfig, source: SampleSet, public: Any, other: SampleSet | None = None
+    ) -> None:
         spec = config.data.transform
         transform: Transform = plugins.build(plugins.TRANSFORM, spec.name, spec.options)
         self._name, count = spec.name, len(public)
@@ -41,10 +56,10 @@ class Preparation:
                 ]
             )
         self._encode = _AsItIs() if source.encoder is None else source.encoder.fit(public)
-        encoded = self._encoded(public)
+        encoded = self._encoded(public) if other is None else self._alike(source, other, public)
         self._transform = self._fitted(transform, encoded)
         self.public = self._transformed(encoded)
-        first = self(source.train_inputs[torch.arange(1)])
+        first = self(source.train_inputs[_FIRST])
         self.spec = SampleSpec(tuple(first.shape[1:]), self._vocabulary(source) if first.dtype == torch.int64 else None)
 
     def __call__(self, raw: Any) -> Tensor:
@@ -71,8 +86,16 @@ class Preparation:
 
     def _encoded(self, raw: Any) -> Tensor:
         samples = self._encode(raw)
-        if samples.is_floating_point():
-            _check_finite(samples)
+        _check_finite(samples)
+        return samples
+
+    def _alike(self, source: SampleSet, other: SampleSet, public: Any) -> Tensor:
+        """Public samples of another data set, encoded as they are there where that is nothing that is learned."""
+        plain = plain_encoding(other)
+        samples, task = (self._encode if plain is None else plain)(public), self._encoded(source.train_inputs[_FIRST])
+        _check_finite(samples)
+        if samples.dtype == task.dtype == torch.uint8 and samples.ndim == task.ndim == 4:
+            return fit_to_shape(samples, (task.shape[1], task.shape[2], task.shape[3]))
         return samples
 
     def _transformed(self, samples: Tensor) -> Tensor:
@@ -101,6 +124,8 @@ def _largest(tokens: Tensor | RawSamples) -> int:
 
 def _check_finite(samples: Tensor) -> None:
     """Raise ``DataError`` for NaN and infinity, but for the steps of a series that are padding."""
+    if not samples.is_floating_point():
+        return
     wild = ~samples.isfinite()
     if samples.ndim == 3:
         wild &= ~samples.isnan().all(dim=1, keepdim=True)

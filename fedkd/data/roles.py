@@ -20,8 +20,7 @@ from fedkd.core.messages import UNKNOWN_LABEL
 from fedkd.core.seeding import torch_generator
 from fedkd.data._division import divide, shuffled
 from fedkd.data._given import partition_text
-from fedkd.data._images import fit_to_shape
-from fedkd.data._preparation import Preparation
+from fedkd.data._preparation import Preparation, plain_encoding
 from fedkd.data._types import ClientData, ExperimentData, Places, PublicSet, TaskLabels
 from fedkd.data.source import DataSource, SampleSet, resolve_root
 
@@ -42,7 +41,7 @@ def prepare(config: ExperimentConfig) -> ExperimentData:
 
     division = divide(config, source, _public_size(config, other))
     order, private = division.public, division.private
-    prepared = Preparation(config, source, _raw_public(config, source, other, order))
+    prepared = Preparation(config, source, _raw_public(config, source, other, order), other)
     labels = source.train_labels[private]
     return ExperimentData(
         spec=prepared.spec,
@@ -87,7 +86,7 @@ def unused_samples(config: ExperimentConfig) -> tuple[Shaped[Tensor, "samples ..
     source, other = _sources(config)
     division = divide(config, source, _public_size(config, other))
     left = division.unused
-    prepared = Preparation(config, source, _raw_public(config, source, other, division.public))
+    prepared = Preparation(config, source, _raw_public(config, source, other, division.public), other)
     return prepared.of(source.train_inputs, left)[:], source.train_labels[left]
 
 
@@ -97,17 +96,11 @@ def _public_size(config: ExperimentConfig, other: SampleSet | None) -> int:
 
 
 def _raw_public(config: ExperimentConfig, source: SampleSet, other: SampleSet | None, order: Tensor) -> Any:
-    """The public samples as their source has them; another data set's images in the shape of the task's."""
+    """The public samples as their source has them."""
     if other is None:
         return source.train_inputs[order]
     chosen = shuffled(len(other.train_labels), config.seed, "other_public_set")[: config.data.public.size]
-    samples = other.train_inputs[chosen]
-    task = source.train_inputs[:1] if isinstance(source.train_inputs, Tensor) else source.train_inputs[chosen[:1]]
-    if not isinstance(samples, Tensor) or not isinstance(task, Tensor):
-        return samples
-    if samples.dtype == task.dtype == torch.uint8 and samples.ndim == task.ndim == 4:
-        return fit_to_shape(samples, (task.shape[1], task.shape[2], task.shape[3]))
-    return samples
+    return other.train_inputs[chosen]
 
 
 def _sources(config: ExperimentConfig) -> tuple[SampleSet, SampleSet | None]:
@@ -212,20 +205,26 @@ def _kinds_apart(data: DataConfig, source: SampleSet, other: SampleSet | None) -
     """Why the other data set's samples cannot be made into the task's, but for images, which can."""
     if other is None or data.public.dataset is None:
         return
-    first = torch.arange(1)
-    task, public = source.train_inputs[first], other.train_inputs[first]
-    if type(source.encoder) is not type(other.encoder) or isinstance(task, Tensor) is not isinstance(public, Tensor):
-        yield (
-            f"data.public.dataset: must have samples of the kind of {data.dataset.name}, got "
-            f"{data.public.dataset.name!r}; choose a data set of that kind, or null to divide the task's own"
-        )
-    elif isinstance(task, Tensor) and isinstance(public, Tensor):
-        images = task.dtype == public.dtype == torch.uint8 and task.ndim == public.ndim == 4
-        if not images and (task.shape != public.shape or task.dtype != public.dtype):
+    task, public = (_first_of(each) for each in (source, other))
+    if task is None or public is None:
+        if type(source.encoder) is not type(other.encoder):
             yield (
-                f"data.public.dataset: must have samples as {data.dataset.name} has them, {task.dtype} "
-                f"{list(task.shape[1:])}, got {public.dtype} {list(public.shape[1:])}; only images are made alike"
+                f"data.public.dataset: must have samples of the kind of {data.dataset.name}, got "
+                f"{data.public.dataset.name!r}; choose a data set of that kind, or null to divide the task's own"
             )
+        return
+    images = task.dtype == public.dtype == torch.uint8 and task.ndim == public.ndim == 4
+    if not images and (task.shape != public.shape or task.dtype != public.dtype):
+        yield (
+            f"data.public.dataset: must have samples as {data.dataset.name} has them, {task.dtype} "
+            f"{list(task.shape[1:])}, got {public.dtype} {list(public.shape[1:])}; only images are made alike"
+        )
+
+
+def _first_of(samples: SampleSet) -> Tensor | None:
+    """Its first sample as a tensor; None where that takes an encoding that has to be learned."""
+    encoding = plain_encoding(samples)
+    return None if encoding is None else encoding(samples.train_inputs[torch.arange(1)])
 
 
 def _fitting_sizes(data: DataConfig, total: int) -> Iterator[str]:

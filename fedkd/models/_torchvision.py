@@ -9,7 +9,6 @@ import torch
 from pydantic import ConfigDict, TypeAdapter
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd  # noqa: PLC2701
-from torchvision import models
 
 from fedkd.core.errors import PluginError
 from fedkd.core.wording import nearest
@@ -47,6 +46,8 @@ class _Torchvision(Architecture):
         given = {key: sizes[key] for key in self.sized} | {
             key: each for key, each in options.items() if each is not None
         }
+        from torchvision import models
+
         made: nn.Module = models.get_model_builder(self.network)(num_classes=classes, **given)
         _check_size(self.network, made, height, width)
         head = _head(made)
@@ -82,6 +83,9 @@ class _Images(nn.Module):
 @lru_cache(maxsize=64)
 def torchvision_architecture(name: str) -> type[Architecture]:
     """The architecture of ``torchvision:name``; raises ``PluginError`` for a name that is none of its classifiers."""
+    # Here, for its import takes a second.
+    from torchvision import models
+
     choices = models.list_models(module=models)
     if name not in choices:
         close = nearest(name, choices)

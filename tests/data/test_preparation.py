@@ -13,6 +13,7 @@ from fedkd.core.errors import ConfigError, DataError, PluginError
 from fedkd.core.samples import LazySamples, SampleSpec
 from fedkd.data import MappedSamples, Transform, Transformation
 from fedkd.data._preparation import Preparation
+from fedkd.data.roles import prepare
 from fedkd.data.source import Encoder, Encoding, SampleSet
 from fedkd.data.transforms.none import Nothing
 from fedkd.data.transforms.scale import Scale
@@ -182,3 +183,15 @@ def test_a_pickled_array_is_never_unpickled(tmp_path: Path) -> None:
     np.save(tmp_path / "x.npy", np.array([{"a": 1}], dtype=object), allow_pickle=True)
     with pytest.raises(DataError, match=r"x\.npy cannot be read as an array of numbers"):
         len(MappedSamples(tmp_path / "x.npy"))
+
+
+def test_public_arrays_are_made_as_their_own_source_says(tmp_path: Path) -> None:
+    """Channels last in the public set alone: images all the same, in the task's shape."""
+    pixels = np.random.default_rng(0).integers(0, 256, (60, 8, 8, 1), dtype=np.uint8)
+    np.savez(tmp_path / "public.npz", x=pixels, y=np.arange(60) % 3)
+    public = {"name": "npz", "path": str(tmp_path / "public.npz")}
+    overrides = {"dataset": public, "size": 40, "labelled": 0}
+    found = prepare(load_config({"data": {"dataset": "digits", "transform": "scale", "public": overrides}}))
+    assert found.public.inputs.shape == (40, 1, 8, 8)
+    rows = {each.numpy().tobytes() for each in torch.from_numpy(pixels[..., 0]).float().div_(255)}
+    assert all(each[0].numpy().tobytes() in rows for each in found.public.inputs)
