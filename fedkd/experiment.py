@@ -273,9 +273,9 @@ _read: dict[tuple[str, Path | None], object] = {}
 
 
 def forget_changed_files(config: ExperimentConfig) -> None:
-    """Let the data of an experiment be read again when their files have changed since this process read them."""
+    """Let models be made again, and data be read again when their files have changed since this process read them."""
+    _experiment.cache_clear()
     key = to_json(_only_data(config)), plugin_files.working_folder()
     if key in _read and _read[key] != files_state(config):
         _data.cache_clear()
-        _experiment.cache_clear()
         _read.clear()

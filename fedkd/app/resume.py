@@ -1,6 +1,6 @@
 """What may change when a run is resumed, and what the user should know about it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import torch
@@ -8,8 +8,11 @@ import torch
 from fedkd.config.identity import FREE_KEYS, ROUNDS, differences, divided_budgets, shown
 from fedkd.config.load import to_mapping
 from fedkd.config.schema import ExperimentConfig
-from fedkd.core.errors import ConfigError
+from fedkd.core.errors import ConfigError, FolderError
+from fedkd.core.messages import parameter_digest
 from fedkd.distillation.temperature import build_temperature
+from fedkd.experiment import Experiment
+from fedkd.privacy.attempts import name_of
 
 
 def check_changes(folder: Path, before: ExperimentConfig, after: ExperimentConfig, *, done: int) -> list[str]:
@@ -36,6 +39,26 @@ def check_changes(folder: Path, before: ExperimentConfig, after: ExperimentConfi
     if problems:
         raise ConfigError(problems)
     return remarks
+
+
+def contents_of(experiment: Experiment) -> dict[str, str]:
+    """SHA-256 of what a configuration only names, and files or code outside it make: initial weights and data."""
+    data = experiment.data
+    found = {
+        f"data of {experiment.config.data.dataset.name}": name_of(data.labels, data.test_labels, data.public.digest)
+    }
+    for index, model in enumerate(experiment.architectures):
+        state = experiment.initial_model(index).state_dict()
+        found[f"initial weights of {model.name} ({index})"] = parameter_digest(state)
+    return found
+
+
+def check_contents(before: Mapping[str, str], now: Mapping[str, str]) -> None:
+    """Raise ``FolderError`` where a run would go on with other data or weights than it began with."""
+    if other := [name for name, digest in before.items() if now.get(name) != digest]:
+        raise FolderError(
+            f"it was begun with other {' and '.join(other)}: files or code that the configuration names have changed"
+        )
 
 
 def _round_faults(folder: Path, before: ExperimentConfig, after: ExperimentConfig, done: int) -> Iterator[str]:

@@ -12,7 +12,7 @@ from fedkd.app import controls
 from fedkd.app.audit import _audit, audit_run
 from fedkd.app.checks import check, notices
 from fedkd.app.model_checks import model_remarks
-from fedkd.app.resume import check_changes
+from fedkd.app.resume import check_changes, check_contents, contents_of
 from fedkd.app.summary import overview_of, summarise, versions
 from fedkd.client.setup import keeps_memory, keeps_state
 from fedkd.client.state import check_states, require_state_here, state_digests
@@ -32,7 +32,7 @@ from fedkd.engines.ray.shared import RaySize, SharedRay
 from fedkd.experiment import Experiment
 from fedkd.privacy.private import Private
 from fedkd.privacy.secure_sum.identities import Directory
-from fedkd.results.checkpoint import Checkpoint
+from fedkd.results.checkpoint import Checkpoint, Origin
 from fedkd.results.directory import AUDIT, ControlResult, RunDirectory
 from fedkd.results.lock import locked
 from fedkd.results.logs import round_lines
@@ -175,6 +175,7 @@ class _Run:
         self._spent_before = 0.0
         self._labels_drawn = False
         self._tracebacks = Tracebacks(directory.path)
+        self._origin = Origin(versions(), contents_of(experiment))
 
     def resume_from(self, config: ExperimentConfig) -> None:
         """Go on from the newest checkpoint that can be used; raises ``RunError`` or ``ConfigError``."""
@@ -221,7 +222,7 @@ class _Run:
             if self._server.private is not None:
                 # From now on it is known to be there.
                 directory.save_ledger(self._server.ledger.state_dict())
-            directory.commit(self._server.state_dict(), self._totals, versions())
+            directory.commit(self._server.state_dict(), self._totals, self._origin)
         with build(experiment) as engine:
             for round in range(self._totals.rounds + 1, experiment.config.rounds + 1):
                 self._round(engine, round)
@@ -243,7 +244,8 @@ class _Run:
         self._labels_drawn = True
 
     def _fits(self, checkpoint: Checkpoint) -> None:
-        """Take up a checkpoint; raises ``FolderError`` where the code, the ledger or the clients' files do not fit."""
+        """Take up a checkpoint; raises ``FolderError`` where code, data, weights or the clients' files do not fit."""
+        check_contents(checkpoint.record.origin.contents, self._origin.contents)
         try:
             self._server.load_state_dict(checkpoint.server)
         except Exception as error:  # a plug-in of the user's own raises what it likes
@@ -260,8 +262,8 @@ class _Run:
         record = checkpoint.record
         self._totals, self._states = record.totals, dict(record.states)
         self._spent_before = record.totals.seconds
-        now = versions()
-        for package, version in record.versions.items():
+        now = self._origin.versions
+        for package, version in record.origin.versions.items():
             if now.get(package) != version:
                 self._observer.noticed(
                     f"{package}: {version} until now, {now.get(package)} from here; the result may differ in its last "
@@ -293,7 +295,7 @@ class _Run:
         )
         lines = round_lines(result.record, result.clients, result.rows, seconds)
         self._states |= state_digests(self._directory.client_state, server.accepted, round)
-        self._directory.commit(server.state_dict(), self._totals, versions(), lines, self._states)
+        self._directory.commit(server.state_dict(), self._totals, self._origin, lines, self._states)
         observer.round_ended(result.record, seconds)
         if kept:
             observer.noticed(f"  {self._where(kept)}")

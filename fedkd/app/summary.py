@@ -8,10 +8,11 @@ from platform import python_version
 from fedkd import __version__
 from fedkd.app.secure_checks import secure_lines
 from fedkd.core.errors import RunError
+from fedkd.core.messages import parameter_digest
 from fedkd.distillation.diagnosis import diagnose
-from fedkd.experiment import Experiment
+from fedkd.experiment import STUDENT, Experiment
 from fedkd.privacy.preview import smallest_release
-from fedkd.results.directory import ControlResult, parameter_digest
+from fedkd.results.directory import ControlResult
 from fedkd.results.records import Overview, Summary
 from fedkd.results.totals import Totals
 from fedkd.server.privacy_budget import plan_of, privacy_lines
@@ -41,7 +42,7 @@ def overview_of(experiment: Experiment, out: Path) -> Overview:
         largest_client=max(sizes),
         partition=detail or partition.scheme,
         student=config.student.model.name,
-        student_parameters=sum(parameter.numel() for parameter in experiment.initial_model().parameters()),
+        student_parameters=experiment.parameter_counts[STUDENT],
         teacher=config.strategy.name,
         balancer=config.distillation.balancer.name,
         engine=config.engine.kind,

@@ -13,12 +13,11 @@ from fedkd.audit.plan import ACTUAL, Plan, load_plan, load_tensors, save_tensors
 from fedkd.audit.queries import views_of
 from fedkd.audit.shadows import ShadowRun, inserted_places, load_shadow_run
 from fedkd.client.setup import asked_positions
-from fedkd.core.messages import LOGITS, ClientReport, Job, Reply
+from fedkd.core.messages import LOGITS, ClientReport, Job, Reply, parameter_digest
 from fedkd.core.seeding import seed_sequence
 from fedkd.experiment import Experiment
 from fedkd.models import predict
 from fedkd.results.checkpoint import load_checkpoint
-from fedkd.results.directory import parameter_digest
 from fedkd.server.colluding_attackers import collude
 from fedkd.server.server import Server
 from fedkd.server.setup import teacher_of

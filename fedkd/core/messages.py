@@ -1,5 +1,6 @@
 """The types that travel between the parts of fedkd."""
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -196,3 +197,13 @@ def traffic_of(arrays: Arrays) -> Traffic:
 def parameter_prefix(architecture: int) -> str:
     """What the names of an architecture's parameters begin with, among what is sent."""
     return f"{PARAMETERS}/{architecture}/"
+
+
+def parameter_digest(state: Mapping[str, Tensor]) -> str:
+    """SHA-256 over the names, types, shapes and bytes of a model's state, sorted by name."""
+    digest = hashlib.sha256()
+    for name in sorted(state):
+        array = state[name].detach().cpu().contiguous().numpy()
+        digest.update(f"{name}:{array.dtype}:{array.shape};".encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()

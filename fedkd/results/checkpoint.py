@@ -19,7 +19,7 @@ from fedkd.core.sealed import load_sealed, save_sealed
 from fedkd.results.logs import LogName, LogState
 from fedkd.results.totals import Totals
 
-FORMAT = 2
+FORMAT = 3
 """Version of the format; a checkpoint of another one is refused."""
 
 _NAME = re.compile(r"round_(\d{5,9})\.pt")
@@ -27,18 +27,29 @@ _ARRAY, _SCALAR = "numpy array", "numpy scalar"
 
 
 @dataclass(frozen=True)
+class Origin:
+    """What a round was computed with, beside the configuration.
+
+    The ``versions`` of packages, and the SHA-256 of what the configuration only names: initial weights and data.
+    """
+
+    versions: dict[str, str] = field(default_factory=dict)
+    contents: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Record:
     """What a run goes on from, but for the server's state.
 
     ``logs`` are the logs as they were before the last round's lines were added, and ``lines`` are these lines.
-    ``versions`` are those of the packages that computed it, ``config`` the resolved configuration. ``states`` are the
-    digests of what clients go on from, by client, where their files lie in the run directory.
+    ``config`` is the resolved configuration. ``states`` are the digests of what clients go on from, by client, where
+    their files lie in the run directory.
     """
 
     totals: Totals = field(default_factory=Totals)
     logs: dict[LogName, LogState] = field(default_factory=dict)
     lines: dict[LogName, str] = field(default_factory=dict)
-    versions: dict[str, str] = field(default_factory=dict)
+    origin: Origin = field(default_factory=Origin)
     config: dict[str, Any] = field(default_factory=dict)
     states: dict[int, str] = field(default_factory=dict)
 

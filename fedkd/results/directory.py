@@ -24,7 +24,6 @@ client that does a round again ignores what is not older than it (``fedkd.client
 Names that are read from files are never paths: every file that is opened has a name that stands here.
 """
 
-import hashlib
 import json
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -34,7 +33,6 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import TypeAdapter
-from torch import Tensor
 
 from fedkd.config.identity import differences, run_digest, shown
 from fedkd.config.load import parse_config, read_yaml, to_mapping
@@ -47,6 +45,7 @@ from fedkd.core.sealed import seal_of
 from fedkd.privacy.ledger import PrivacyLedger
 from fedkd.results.checkpoint import (
     Checkpoint,
+    Origin,
     Record,
     check_config,
     checkpoint_label,
@@ -262,7 +261,7 @@ class RunDirectory:
             self._prune(round)
             return checkpoint
         if faults or self._logs.begun or (self.path / _CONTROLS).exists():
-            reasons = "; ".join(fault.removesuffix(_GOING_BACK) for fault in faults)
+            reasons = "; ".join(dict.fromkeys(fault.removesuffix(_GOING_BACK) for fault in faults))
             raise FolderError(
                 f"{self.path} cannot be resumed: {reasons or 'its checkpoints are missing'}; put what is damaged or "
                 "missing back from a copy, or start a new run with another --out"
@@ -282,13 +281,13 @@ class RunDirectory:
         self,
         server: Mapping[str, Any],
         totals: Totals,
-        versions: Mapping[str, str],
+        origin: Origin,
         lines: Mapping[LogName, str] | None = None,
         states: Mapping[int, str] | None = None,
     ) -> None:
         """Make a round final: its checkpoint first, then its ``lines`` in the logs (none before the first round)."""
         record = Record(
-            totals, self._logs.states, dict(lines or {}), dict(versions), to_mapping(self.config), dict(states or {})
+            totals, self._logs.states, dict(lines or {}), origin, to_mapping(self.config), dict(states or {})
         )
         save_checkpoint(checkpoint_path(self.path, totals.rounds), Checkpoint(server, record))
         self._logs.add(record.lines)
@@ -388,13 +387,3 @@ class RunDirectory:
             path = checkpoint_path(self.path, old)
             with writing(path):
                 path.unlink()
-
-
-def parameter_digest(state: Mapping[str, Tensor]) -> str:
-    """SHA-256 over the names, types, shapes and bytes of a model's state, sorted by name."""
-    digest = hashlib.sha256()
-    for name in sorted(state):
-        array = state[name].detach().cpu().contiguous().numpy()
-        digest.update(f"{name}:{array.dtype}:{array.shape};".encode())
-        digest.update(array.tobytes())
-    return digest.hexdigest()

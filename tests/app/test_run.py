@@ -12,7 +12,7 @@ import yaml
 from fedkd.app.run import run_experiment
 from fedkd.config.load import load_config
 from fedkd.core.errors import ConfigError, RunError
-from fedkd.results.directory import parameter_digest
+from fedkd.core.messages import parameter_digest
 from fedkd.results.observer import Silent
 from fedkd.results.records import Overview, RoundRecord, Summary
 from fedkd.results.report.figures import run_figures

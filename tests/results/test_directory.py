@@ -21,7 +21,7 @@ from fedkd.core.errors import FolderError, RunError
 from fedkd.core.files import replace_file
 from fedkd.core.messages import Traffic
 from fedkd.distillation.diagnosis import Diagnosis, ValidationReport, Verdict
-from fedkd.results.checkpoint import Checkpoint, Record, load_checkpoint, save_checkpoint
+from fedkd.results.checkpoint import Checkpoint, Origin, Record, load_checkpoint, save_checkpoint
 from fedkd.results.directory import ControlResult, RunDirectory
 from fedkd.results.lock import locked
 from fedkd.results.logs import LogName, LogState, round_lines
@@ -53,7 +53,7 @@ CLIENTS = (
 
 def checkpoint(server: dict[str, Any] | None = None, totals: Totals | None = None) -> Checkpoint:
     logs: dict[LogName, LogState] = {"clients.csv": LogState.of(b"abc")}
-    record = Record(totals or Totals(), logs, {"clients.csv": "λ\r\n"}, {"torch": "2"}, {"seed": 1}, {3: "ab"})
+    record = Record(totals or Totals(), logs, {"clients.csv": "λ\r\n"}, Origin({"torch": "2"}), {"seed": 1}, {3: "ab"})
     return Checkpoint(server or {}, record)
 
 
@@ -127,10 +127,10 @@ def test_any_damage_is_noticed(tmp_path: Path) -> None:
 def test_a_checkpoint_of_another_round_or_format_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "c.pt"
     save_checkpoint(path, checkpoint())
-    with pytest.raises(FolderError, match=r"it is the checkpoint of round 0, format 2, not the checkpoint of round 3"):
+    with pytest.raises(FolderError, match=r"it is the checkpoint of round 0, format 3, not the checkpoint of round 3"):
         load_checkpoint(path, 3)
-    monkeypatch.setattr("fedkd.results.checkpoint.FORMAT", 3)
-    with pytest.raises(FolderError, match=r"of round 0, format 2, not the checkpoint of round 0, format 3"):
+    monkeypatch.setattr("fedkd.results.checkpoint.FORMAT", 4)
+    with pytest.raises(FolderError, match=r"of round 0, format 3, not the checkpoint of round 0, format 4"):
         load_checkpoint(path, 0)
 
 
@@ -155,11 +155,11 @@ def contents(out: Path) -> dict[str, bytes]:
 def committed(out: Path, rounds: int) -> RunDirectory:
     """A run directory with so many rounds, all alike."""
     directory, totals = RunDirectory.create(out, load_config({})), Totals()
-    directory.commit({}, totals, {})
+    directory.commit({}, totals, Origin())
     for round in range(1, rounds + 1):
         record, rows = replace(RECORD, round=round), [replace(row, round=round) for row in CLIENTS]
         totals = totals.after(record, rows, ensemble_accuracy=None, probed=round == rounds, seconds=float(round))
-        directory.commit({"round": round}, totals, {}, round_lines(record, rows, (), 1.0))
+        directory.commit({"round": round}, totals, Origin(), round_lines(record, rows, (), 1.0))
     return directory
 
 
@@ -199,7 +199,7 @@ def test_lines_of_the_newest_round_that_never_came_are_added(tmp_path: Path) -> 
 def test_two_checkpoints_are_kept_beyond_five_digits(tmp_path: Path) -> None:
     directory = committed(tmp_path / "run", 3)
     for round in (99_999, 100_000):
-        directory.commit({}, Totals(rounds=round), {})
+        directory.commit({}, Totals(rounds=round), Origin())
     names = sorted(path.name for path in (tmp_path / "run" / "checkpoints").iterdir())
     assert names == ["round_100000.pt", "round_99999.pt"]
     assert directory.rounds_done == 100_000
@@ -248,7 +248,7 @@ def test_a_checkpoint_that_cannot_be_written_takes_no_log_line_with_it(
 
     monkeypatch.setattr(os, "replace", fail)
     with pytest.raises(RunError, match=r"round_00002\.pt cannot be written"):
-        directory.commit({}, Totals(rounds=2), {}, round_lines(RECORD, CLIENTS, (), 1.0))
+        directory.commit({}, Totals(rounds=2), Origin(), round_lines(RECORD, CLIENTS, (), 1.0))
     monkeypatch.undo()
     assert contents(tmp_path / "run") == before
     assert directory.rounds_done == 1

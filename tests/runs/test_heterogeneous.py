@@ -8,10 +8,10 @@ import torch
 
 from fedkd.config.load import load_config, to_json
 from fedkd.config.values import Plugin
+from fedkd.core.messages import parameter_digest
 from fedkd.engines.building import build_engine
 from fedkd.experiment import Experiment
 from fedkd.models import accuracy
-from fedkd.results.directory import parameter_digest
 from fedkd.server.server import RoundResult, Server
 from tests.support.federations import SMALL, experiment_of, federation
 

@@ -9,9 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fedkd.core.messages import Job, Reply
+from fedkd.core.messages import Job, Reply, parameter_digest
 from fedkd.engines.inline import InlineEngine
-from fedkd.results.directory import parameter_digest
 from fedkd.results.logs import round_lines
 from fedkd.server.server import RoundResult, Server
 from tests.support.federations import experiment_of

@@ -10,9 +10,8 @@ import pytest
 import torch
 
 from fedkd.aggregation.types import Teacher
-from fedkd.core.messages import Job, Reply, Traffic
+from fedkd.core.messages import Job, Reply, Traffic, parameter_digest
 from fedkd.experiment import Experiment
-from fedkd.results.directory import parameter_digest
 from fedkd.server.exchange import ACCEPTED_BYTES, SEED_BYTES
 from fedkd.server.server import RoundResult, Server
 from fedkd.server.target_cache import TargetCache

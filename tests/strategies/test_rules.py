@@ -22,13 +22,13 @@ from fedkd.core.messages import (
     Arrays,
     ClientReport,
     Traffic,
+    parameter_digest,
     parameter_prefix,
     state_arrays,
 )
 from fedkd.engines.inline import InlineEngine
 from fedkd.experiment import Experiment
 from fedkd.models import hit_rate, predict
-from fedkd.results.directory import parameter_digest
 from fedkd.server.averaging import average_states
 from fedkd.server.student_rule import RoundReports, StudentRule
 from tests.support.federations import SMALL, experiment_of, federation
