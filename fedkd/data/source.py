@@ -180,7 +180,12 @@ def _same_length(name: str, labels: Tensor, of: str, count: int) -> None:
 
 
 class DataSource(ABC):
-    """Knows where a data set comes from; its dataclass fields are its options."""
+    """Knows where a data set comes from; its dataclass fields are its options.
+
+    ``installed_by`` is the command that installs one that is never downloaded.
+    """
+
+    installed_by: ClassVar[str | None] = None
 
     @abstractmethod
     def load(self, root: Path) -> SampleSet:

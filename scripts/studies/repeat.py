@@ -7,7 +7,8 @@ Every seed has a run directory under --runs, as in `fedkd sweep`; finished ones 
 one is resumed. Writes OUT.json, OUT.csv and OUT.png.
 
 A rival is the same experiment with other settings, over the same seeds. "gap_closed" is how far the student is on the
-way from public_only to centralised, in per cent seed by seed; "gap_closed_points" the same in points.
+way from public_only to centralised, in per cent seed by seed, where that is a way up in every seed;
+"gap_closed_points" is the same in points.
 """
 
 import argparse
@@ -103,10 +104,11 @@ def _gap_closed(results: Mapping[str, Sequence[float]]) -> dict[str, Any]:
     if not {"public_only", "centralised"} <= results.keys():
         return {}
     student, low, high = (np.array(results[name]) for name in ("student", "public_only", "centralised"))
-    return {
-        "gap_closed": _interval((100 * (student - low) / (high - low)).tolist()),
-        "gap_closed_points": _interval((student - low).tolist()),
-    }
+    points = {"gap_closed_points": _interval((student - low).tolist())}
+    if (high <= low).any():
+        # A seed without a way has no share of it.
+        return points
+    return {"gap_closed": _interval((100 * (student - low) / (high - low)).tolist()), **points}
 
 
 def _interval(values: Sequence[float]) -> dict[str, float]:

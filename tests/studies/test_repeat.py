@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from studies import repeat
+from studies.repeat import _gap_closed
 
 from tests.support.scripts_run import run_script
 
@@ -67,3 +68,10 @@ def test_taylors_prediction_holds_at_small_rates_and_ends_at_large_ones(tmp_path
     assert 3e-4 < report["holds_to"] < 6e-3
     assert f"up to a learning rate of {report['holds_to']:.2g}" in output
     assert (tmp_path / "taylor_fidelity.png").stat().st_size > 10_000
+
+
+def test_there_is_no_share_of_a_way_that_does_not_lead_up() -> None:
+    results = {"student": [80.0, 90.0], "public_only": [70.0, 85.0], "centralised": [90.0, 85.0]}
+    found = _gap_closed(results)
+    assert "gap_closed" not in found
+    assert found["gap_closed_points"]["mean"] == pytest.approx(7.5)

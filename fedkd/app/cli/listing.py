@@ -80,7 +80,9 @@ def _note(kind: plugins.PluginKind, name: str, root: str | None) -> str:
     if kind is plugins.DATASET:
         source: DataSource = plugins.build(kind, name)
         folder = resolve_root(root)
-        return "found here" if source.available(folder) else f"not here; downloaded into {folder} on first use"
+        if source.available(folder):
+            return "found here"
+        return f"not here; {source.installed_by or f'downloaded into {folder} on first use'}"
     if kind is plugins.MODEL:
         return _cost(name)
     return ""

@@ -21,6 +21,7 @@ class Watch(DataSource):
     package seglearn.
     """
 
+    installed_by = "pip install 'fedkd[watch]'"
     steps: Annotated[int, Field(ge=10, le=900)] = 100
     test_people: Annotated[tuple[Annotated[int, Field(ge=1, le=10)], ...], Field(min_length=1, max_length=9)] = (9, 10)
 
@@ -30,7 +31,7 @@ class Watch(DataSource):
         except ImportError as error:
             raise DataError(
                 f"data.dataset: watch needs the package seglearn, which is not installed ({error}); run "
-                "`pip install 'fedkd[watch]'`"
+                f"`{self.installed_by}`"
             ) from error
         found = load_watch()
         samples, labels, people = [], [], []

@@ -31,12 +31,13 @@ TEST_SHARE = 0.2
 
 @dataclass(frozen=True)
 class WordLists(DataSource):
-    """Of which of eight languages is a word? ``words`` of each, letter by letter; from Debian's word lists.
+    """Words of eight languages, letter by letter, from Debian's word lists: which language is it?
 
-    Words of 3 to 20 letters that are in one list alone, in lower case, evenly spread over the alphabet; every fifth one
-    is a test sample. ``folder`` is where the packages put the lists.
+    ``words`` of each, of 3 to 20 letters and in one list alone, in lower case, evenly spread over the alphabet; every
+    fifth one is a test sample. ``folder`` is where the packages put the lists.
     """
 
+    installed_by = f"apt-get install {' '.join(package for _, package, _ in _LISTS.values())}"
     folder: str = "/usr/share/dict"
     words: Annotated[int, Field(ge=10, le=50_000)] = 2000
 
@@ -68,9 +69,8 @@ class WordLists(DataSource):
         try:
             words = path.read_text(encoding=encoding).split("\n")
         except (OSError, UnicodeDecodeError) as error:
-            packages = " ".join(each for _, each, _ in _LISTS.values())
             raise DataError(
-                f"data.dataset: word_lists needs {path}, which cannot be read ({error}); run `apt-get install "
-                f"{packages}` (Debian, Ubuntu), or set data.dataset.folder to where {package} keeps it"
+                f"data.dataset: word_lists needs {path}, which cannot be read ({error}); run "
+                f"`{self.installed_by}` (Debian, Ubuntu), or set data.dataset.folder to where {package} keeps it"
             ) from error
         return {word for word in (each.strip().lower() for each in words) if word.isalpha() and len(word) in _LENGTHS}
