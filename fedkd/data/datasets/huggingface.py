@@ -1,8 +1,8 @@
 """Data sets of the Hugging Face hub, or in a folder, by the library ``datasets``."""
 
 import importlib
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,8 @@ from fedkd.data.reading.tables import as_text
 from fedkd.data.reading.texts import Length, MostTokens, TextEncoder, Texts, Unit
 from fedkd.data.source import DataSource, SampleSet
 
+_LABELS = ("label", "labels", "target", "class")
+_INPUTS = ("image", "img", "text", "sentence", "content")
 _INSTALL = "pip install 'fedkd[huggingface]'"
 
 
@@ -36,14 +38,15 @@ _INSTALL = "pip install 'fedkd[huggingface]'"
 class Huggingface(DataSource):
     """A data set of the Hugging Face hub, kept in data.root, or in a folder (pip install 'fedkd[huggingface]').
 
-    ``inputs`` (images, texts or numbers), ``label`` and ``client`` are columns; ``subset`` is the configuration's name.
+    ``inputs`` (images, texts or numbers), ``label`` and ``client`` are columns; the first two are found where their
+    types or names say which they are. ``subset`` is the configuration's name.
     Without a split ``test_split``, ``test_share`` of each class is for testing. ``size`` and ``channels`` are as in
     image_folder, ``tokens``, ``vocabulary`` and ``length`` as in text. No code of the data set is run.
     """
 
     dataset: str
-    inputs: str
-    label: str
+    inputs: str | None = None
+    label: str | None = None
     client: str | None = None
     subset: str | None = None
     train_split: str = "train"
@@ -56,9 +59,9 @@ class Huggingface(DataSource):
     length: Length = 128
 
     def __post_init__(self) -> None:
-        if self.inputs == self.label:
+        if self.inputs is not None and self.inputs == self.label:
             raise ValueError(f"label: must not be the column of inputs, got {self.label!r}; name another column")
-        if self.client in {self.inputs, self.label}:
+        if self.client is not None and self.client in {self.inputs, self.label}:
             raise ValueError(
                 f"client: must not be the column of inputs or labels, got {self.client!r}; name another column"
             )
@@ -66,6 +69,24 @@ class Huggingface(DataSource):
     def load(self, root: Path) -> SampleSet:
         splits = self._open(root)
         train = self._split(splits, "train_split", self.train_split)
+        label = self.label or self._found("label", train, _LABELS, "ClassLabel", set())
+        inputs = self.inputs or self._found("inputs", train, _INPUTS, "Image", {label, self.client})
+        return replace(self, inputs=inputs, label=label)._load(splits, train)
+
+    def _found(self, option: str, part: Any, usual: Sequence[str], kind: str, taken: Collection[str | None]) -> str:
+        """The column that is the only one of its kind, has a usual name, or is alone."""
+        left = [name for name in part.column_names if name not in taken]
+        typed = [name for name in left if type(part.features[name]).__name__ == kind]
+        named = [name for name in usual if name in left]
+        for found in (typed, named[:1], left):
+            if len(found) == 1:
+                return found[0]
+        raise DataError(
+            f"data.dataset.{option}: {self.dataset} does not say which column it is, of "
+            f"{cut(', '.join(map(str, part.column_names)))}; name it"
+        )
+
+    def _load(self, splits: dict[str, Any], train: Any) -> SampleSet:
         test = None
         if self.test_split is not None or "test" in splits:
             test = self._split(splits, "test_split", self.test_split or "test")
@@ -136,7 +157,7 @@ class Huggingface(DataSource):
         if hasattr(feature, "int2str"):
             # The hub's mark for a label that is not given.
             values = [None if value is None or value < 0 else feature.int2str(value) for value in values]
-        where = _places(self.dataset, self.label)
+        where = _places(self.dataset, str(self.label))
         return labels_of("label", [as_text("label", value, where(row)) for row, value in enumerate(values)], where)
 
     def _clients(self, part: Any) -> Values:

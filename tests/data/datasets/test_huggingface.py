@@ -103,3 +103,20 @@ def test_without_the_library_the_command_that_installs_it_is_told(
     write_csv(tmp_path, "train", body=["a", "b"] * 20, kind=LABELS)
     monkeypatch.setitem(sys.modules, "datasets", None)
     assert "pip install 'fedkd[huggingface]'" in refusal(tmp_path, TABLE)
+
+
+def test_columns_are_found_by_type_or_name(tmp_path: Path) -> None:
+    for kind in ("cat", "dog"):
+        for number in range(10):
+            write_image(tmp_path / f"things/train/{kind}/{number:02}.png", pixels(6, 5, seed=number))
+    found = loaded(tmp_path, {"name": "huggingface", "dataset": "things"})
+    assert (found.class_names, found.train_inputs[:].shape[1:]) == (("cat", "dog"), (1, 6, 5))
+
+
+def test_columns_that_nothing_tells_apart_have_to_be_named(tmp_path: Path) -> None:
+    write_csv(tmp_path, "train", body=["a b", "c"] * 20, title=["p", "q"] * 20, label=["x", "y"] * 20)
+    source = {"name": "huggingface", "dataset": "things"}
+    assert refusal(tmp_path, source) == (
+        "Error: data.dataset.inputs: things does not say which column it is, of body, title, label; name it"
+    )
+    assert loaded(tmp_path, source | {"inputs": "title"}).class_names == ("x", "y")
