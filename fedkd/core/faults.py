@@ -70,6 +70,9 @@ def told_by_line(what: str, raised: type[FedkdError] = RunError) -> Iterator[Non
     except (FedkdError, BrokenPipeError):
         raise
     except (Exception, SystemExit) as error:
+        if isinstance(error.__context__, BrokenPipeError):
+            # Nobody reads any more what is written, as after `| head`.
+            raise
         raise raised(f"{what} ended with an error: {described(error)}") from error
 
 

@@ -1,5 +1,6 @@
 """What code of a user's own does wrong is told with its line, and what fedkd refuses in its own words."""
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -55,3 +56,17 @@ def test_what_is_one_stays_itself_and_so_does_an_interruption() -> None:
         with pytest.raises(type(error)) as refusal, told_by_line("the run"):
             raise error
         assert refusal.value is error
+
+
+def test_nobody_reading_any_more_is_no_error_of_what_was_going_on() -> None:
+    """As rich does it, which writes most of what a command says."""
+
+    def write() -> None:
+        try:
+            raise BrokenPipeError
+        except BrokenPipeError:
+            sys.exit(1)
+
+    with pytest.raises(SystemExit) as left, told_by_line("the list"):
+        write()
+    assert left.value.code == 1
