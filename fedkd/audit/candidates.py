@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float, Int, Shaped
+from jaxtyping import Bool, Int, Shaped
 from torch import Tensor
 
 from fedkd.core.errors import ConfigError
@@ -47,7 +47,7 @@ class HoldOut:
         self._inputs = inputs
         self._left = {label: (labels == label).nonzero().flatten() for label in labels.unique().tolist()}
 
-    def take(self, label: int, count: int) -> Float[Tensor, "taken ..."]:
+    def take(self, label: int, count: int) -> Shaped[Tensor, "taken ..."]:
         """Up to ``count`` inputs of a class."""
         positions = self._left.get(label, torch.zeros(0, dtype=torch.long))
         self._left[label] = positions[count:]

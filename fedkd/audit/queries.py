@@ -1,19 +1,19 @@
 """What a malicious server puts among the public samples."""
 
 import torch
-from jaxtyping import Float, Shaped
+from jaxtyping import Shaped
 from torch import Tensor
 
 CRAFTED = 256
 """Crafted queries, half of them noise and half blends."""
 
 
-def views_of(
-    images: Float[Tensor, "samples channels height width"], count: int
-) -> Float[Tensor, "views samples channels height width"]:
-    """The first ``count`` of: the images, mirrored, and shifted by one pixel left, right, up and down."""
+def views_of(samples: Shaped[Tensor, "samples ..."], count: int) -> Shaped[Tensor, "views samples ..."]:
+    """The first ``count`` of: the samples and, of images, mirrored, and shifted by a pixel left, right, up and down."""
+    if count == 1:
+        return samples.unsqueeze(0)
     shifts = ((-1, 3), (1, 3), (-1, 2), (1, 2))
-    views = [images, images.flip(3), *(torch.roll(images, step, dims=axis) for step, axis in shifts)]
+    views = [samples, samples.flip(3), *(torch.roll(samples, step, dims=axis) for step, axis in shifts)]
     return torch.stack(views[:count])
 
 
