@@ -115,7 +115,7 @@ def test_what_does_not_fit_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # shapes are checked at run time in tests only
     history = CodeHistory(3)
     history.update(torch.tensor([0]), np.zeros((1, 2), np.uint8))
-    with pytest.raises(ValueError, match="samples must be at least 1"):
+    with pytest.raises(ValueError, match="samples must be at least 0"):
         CodeHistory(-1)
     for positions in ([3], [-1]):
         with pytest.raises(ValueError, match="positions must lie in"):
