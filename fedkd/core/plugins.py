@@ -12,6 +12,7 @@ import importlib.util
 import inspect
 import json
 import pkgutil
+import re
 from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
@@ -25,6 +26,9 @@ from fedkd.core.errors import PluginError, first_of
 from fedkd.core.faults import described
 from fedkd.core.files import is_file
 from fedkd.core.wording import cut, explain, nearest, shown
+
+_MODULES = re.compile(r"\b(?:[a-z_]\w*\.)+(?=[A-Z])")
+"""What comes before the name of a class: ``pathlib.``."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -291,7 +295,7 @@ def _only_class(kind: PluginKind, name: str, module: ModuleType) -> type:
     if usable:
         some = " and ".join(cls.__name__ for cls in usable)
         raise PluginError(f"{rule}, got {some}; let the names of all but one begin with an underscore")
-    missing = sorted(str(each) for cls in found for each in getattr(cls, "__abstractmethods__", ()))
+    missing = [each for cls in found for each in _unwritten(cls)]
     got = " and ".join(cls.__name__ for cls in found) or "none"
     if missing:
         raise PluginError(f"{rule}, got {got} without {', '.join(missing)}; write what is missing")
@@ -336,7 +340,7 @@ def _resolve_import(kind: PluginKind, name: str) -> type:
         hint = f"did you mean {meant!r}?" if known else "name one, or derive it from that class"
         what = ", ".join(filter(None, (f"a subclass of {base.__name__}", kind.adapted)))
         raise PluginError(f"{kind.noun} {name!r}: {class_name} must be {what} in {module_name}; {hint}")
-    if missing := sorted(getattr(cls, "__abstractmethods__", ())):
+    if missing := _unwritten(cls):
         raise PluginError(f"{kind.noun} {name!r}: {class_name} lacks {', '.join(missing)}; write what is missing")
     return cls
 
@@ -347,6 +351,16 @@ def _candidates(kind: PluginKind, module: ModuleType) -> list[str]:
     if kind.adapter:
         found += [name for name, each in vars(module).items() if inspect.isfunction(each) or inspect.isclass(each)]
     return found
+
+
+def _unwritten(cls: type) -> list[str]:
+    """The methods that a class has to have and has not, as they are written."""
+    names = sorted(getattr(cls, "__abstractmethods__", ()))
+    return [f"{name}{_MODULES.sub('', str(_signature(getattr(cls, name))))}" for name in names]
+
+
+def _signature(method: Any) -> inspect.Signature | str:
+    return inspect.signature(method) if callable(method) else ""
 
 
 def _did_you_mean(name: str, choices: list[str], *others: str) -> str:

@@ -1,5 +1,6 @@
 """Which sample plays which role; roles never mix."""
 
+import inspect
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -114,6 +115,13 @@ def _sources(config: ExperimentConfig) -> tuple[SampleSet, SampleSet | None]:
 
 
 def _loaded(source: DataSource, root: Path) -> SampleSet:
+    try:
+        inspect.signature(source.load).bind(root)
+    except TypeError as error:
+        raise PluginError(
+            f"data set {type(source).__name__!r}: load() is given the folder data.root, and takes something else "
+            f"({error}); write load(self, root: Path) -> SampleSet"
+        ) from error
     found: object = source.load(root)
     if not isinstance(found, SampleSet):
         raise PluginError(

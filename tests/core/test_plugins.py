@@ -88,7 +88,7 @@ def test_names_that_stand_for_nothing_are_refused(outside: str, name: str) -> No
         ("outside_plugin:Nothing", "Nothing must be a subclass of LogitAggregator in outside_plugin"),
         ("outside_plugin:Frist", "did you mean 'First'?"),
         ("outside_plugin:made", "made must be a subclass of LogitAggregator"),
-        ("outside_plugin:Base", "Base lacks aggregate; write what is missing"),
+        ("outside_plugin:Base", "Base lacks aggregate(self, stack: ReportStack) -> Teacher; write what is missing"),
         ("os:path", "path must be a subclass of LogitAggregator in os; name one, or derive it from that class"),
         ("outside_plugin.below:Y", "cannot import 'outside_plugin.below'"),
         ("absent:Y", "run from its folder, install it"),

@@ -85,6 +85,10 @@ class Mine(DataSource):
 
 class Empty(DataSource):
     pass
+
+class Rootless(DataSource):
+    def load(self):
+        return None
 """
 
 
@@ -109,8 +113,12 @@ def test_a_source_of_ones_own_needs_one_method(tmp_path: Path, monkeypatch: pyte
     found = run_experiment(config, tmp_path / "run").student_accuracy
     assert found is not None
     assert found > 0.8
-    with pytest.raises(Exception, match=r"Empty lacks load; write what is missing"):
+    with pytest.raises(Exception, match=r"Empty lacks load\(self, root: Path\) -> SampleSet; write what"):
         load_config({"data": {"dataset": "my_source:Empty"}})
+    with pytest.raises(
+        PluginError, match=r"'Rootless': load\(\) is given the folder.*write load\(self, root"
+    ):
+        prepare(load_config({"data": {"dataset": "my_source:Rootless"}}))
 
 
 def test_a_source_that_returns_something_else_is_told_what_to_return(
