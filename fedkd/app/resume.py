@@ -1,6 +1,6 @@
 """What may change when a run is resumed, and what the user should know about it."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -13,6 +13,7 @@ from fedkd.core.messages import parameter_digest
 from fedkd.distillation.temperature import build_temperature
 from fedkd.experiment import Experiment
 from fedkd.privacy.attempts import name_of
+from fedkd.results.checkpoint import Origin
 
 
 def check_changes(folder: Path, before: ExperimentConfig, after: ExperimentConfig, *, done: int) -> list[str]:
@@ -44,18 +45,24 @@ def check_changes(folder: Path, before: ExperimentConfig, after: ExperimentConfi
 def contents_of(experiment: Experiment) -> dict[str, str]:
     """SHA-256 of what a configuration only names, and files or code outside it make: initial weights and data."""
     data = experiment.data
-    found = {
-        f"data of {experiment.config.data.dataset.name}": name_of(data.labels, data.test_labels, data.public.digest)
-    }
+    # What stays in its file would be read as a whole.
+    samples = [each if isinstance(each, torch.Tensor) else len(each) for each in (data.inputs, data.test_inputs)]
+    digest = name_of(data.labels, data.test_labels, data.public.digest, samples)
+    found = {f"data of {experiment.config.data.dataset.name}": digest}
     for index, model in enumerate(experiment.architectures):
         state = experiment.initial_model(index).state_dict()
         found[f"initial weights of {model.name} ({index})"] = parameter_digest(state)
     return found
 
 
-def check_contents(before: Mapping[str, str], now: Mapping[str, str]) -> None:
-    """Raise ``FolderError`` where a run would go on with other data or weights than it began with."""
-    if other := [name for name, digest in before.items() if now.get(name) != digest]:
+def check_contents(before: Origin, now: Origin) -> None:
+    """Raise ``FolderError`` where a run would go on with other data or weights than it began with.
+
+    Not with other versions or on another type of machine, where their last digits may differ.
+    """
+    if (before.versions, before.cpu) != (now.versions, now.cpu):
+        return
+    if other := [name for name, digest in before.contents.items() if now.contents.get(name) != digest]:
         raise FolderError(
             f"it was begun with other {' and '.join(other)}: files or code that the configuration names have changed"
         )

@@ -8,6 +8,8 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+import torch
+
 from fedkd.app import controls
 from fedkd.app.audit import _audit, audit_run
 from fedkd.app.checks import check, notices
@@ -175,7 +177,7 @@ class _Run:
         self._spent_before = 0.0
         self._labels_drawn = False
         self._tracebacks = Tracebacks(directory.path)
-        self._origin = Origin(versions(), contents_of(experiment))
+        self._origin = Origin(versions(), torch.backends.cpu.get_cpu_capability(), contents_of(experiment))
 
     def resume_from(self, config: ExperimentConfig) -> None:
         """Go on from the newest checkpoint that can be used; raises ``RunError`` or ``ConfigError``."""
@@ -245,7 +247,7 @@ class _Run:
 
     def _fits(self, checkpoint: Checkpoint) -> None:
         """Take up a checkpoint; raises ``FolderError`` where code, data, weights or the clients' files do not fit."""
-        check_contents(checkpoint.record.origin.contents, self._origin.contents)
+        check_contents(checkpoint.record.origin, self._origin)
         try:
             self._server.load_state_dict(checkpoint.server)
         except Exception as error:  # a plug-in of the user's own raises what it likes

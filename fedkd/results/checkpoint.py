@@ -30,10 +30,12 @@ _ARRAY, _SCALAR = "numpy array", "numpy scalar"
 class Origin:
     """What a round was computed with, beside the configuration.
 
-    The ``versions`` of packages, and the SHA-256 of what the configuration only names: initial weights and data.
+    The ``versions`` of packages, the type of ``cpu`` (the instructions that torch uses), and the SHA-256 of what the
+    configuration only names: initial weights and data.
     """
 
     versions: dict[str, str] = field(default_factory=dict)
+    cpu: str = ""
     contents: dict[str, str] = field(default_factory=dict)
 
 

@@ -115,9 +115,7 @@ def test_a_source_of_ones_own_needs_one_method(tmp_path: Path, monkeypatch: pyte
     assert found > 0.8
     with pytest.raises(Exception, match=r"Empty lacks load\(self, root: Path\) -> SampleSet; write what"):
         load_config({"data": {"dataset": "my_source:Empty"}})
-    with pytest.raises(
-        PluginError, match=r"'Rootless': load\(\) is given the folder.*write load\(self, root"
-    ):
+    with pytest.raises(PluginError, match=r"'Rootless': load\(\) is given the folder.*write load\(self, root"):
         prepare(load_config({"data": {"dataset": "my_source:Rootless"}}))
 
 

@@ -12,6 +12,7 @@ from torchvision.models import shufflenet_v2_x0_5
 from fedkd.app.run import run_experiment
 from fedkd.config.load import load_config
 from fedkd.core.errors import FolderError
+from fedkd.data import prepare
 
 
 def config_of(**sections: Any) -> dict[str, Any]:
@@ -34,6 +35,25 @@ def write_weights(path: Path, seed: int) -> None:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         torch.save(shufflenet_v2_x0_5(num_classes=7).state_dict(), path)
+
+
+def test_a_changed_private_sample_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file, out = tmp_path / "digits.npz", tmp_path / "run"
+    config = config_of(data={"dataset": {"name": "npz", "path": str(file)}})
+    write_digits(file, 0)
+    run_experiment(load_config(config), out)
+    arrays, public = dict(np.load(file)), prepare(load_config(config)).public.digest
+    for changed in range(20):
+        images = arrays["x"].copy()
+        images[changed, 3, 3] ^= 128
+        np.savez(file, x=images, y=arrays["y"])
+        if prepare(load_config(config)).public.digest == public:
+            break
+    with pytest.raises(FolderError, match="it was begun with other data of npz"):
+        run_experiment(load_config(config | {"rounds": 2}), out, resume=True)
+    # Elsewhere the last digits may differ, and the files need not have changed.
+    monkeypatch.setattr("torch.backends.cpu.get_cpu_capability", lambda: "another")
+    assert run_experiment(load_config(config | {"rounds": 2}), out, resume=True).rounds == 2
 
 
 @pytest.mark.parametrize("what", ["data of npz", "initial weights of torchvision:shufflenet_v2_x0_5"])
