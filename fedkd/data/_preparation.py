@@ -108,8 +108,14 @@ class Preparation:
                 f"data.transform: {self._name!r} must make float32 or int64 [{len(samples)}, ...] of "
                 f"{list(samples.shape)}, got {got}; convert it there"
             )
-        # Padding: what is NaN in a series becomes 0.
-        return found.nan_to_num(nan=0.0) if found.is_floating_point() and found.ndim == 3 else found
+        found = _padded(found, samples)
+        if found.is_floating_point() and not bool(found.isfinite().all()):
+            wild = float(found[~found.isfinite()][0])
+            raise PluginError(
+                f"data.transform: {self._name!r} must make finite numbers, got {wild}; look for divisions by 0, "
+                "logarithms of 0, and numbers beyond float32"
+            )
+        return found
 
     def _vocabulary(self, source: SampleSet) -> int:
         if self._encode.vocabulary is not None:
@@ -122,13 +128,28 @@ def _largest(tokens: Tensor | RawSamples) -> int:
     return max(int(tokens[rows].max()) for rows in torch.arange(len(tokens)).split(4096))
 
 
+def _padding(samples: Tensor) -> Tensor | None:
+    """Where all channels of a series are NaN, [samples, 1, time]; None for samples of another kind."""
+    if samples.ndim != 3 or not samples.is_floating_point():
+        return None
+    return samples.isnan().all(dim=1, keepdim=True)
+
+
+def _padded(made: Tensor, samples: Tensor) -> Tensor:
+    """What was made of samples, 0 where a series is padding."""
+    padding = _padding(samples)
+    if padding is None or made.ndim != 3 or made.shape[2] != samples.shape[2]:
+        return made
+    return made.masked_fill(padding, 0.0)
+
+
 def _check_finite(samples: Tensor) -> None:
     """Raise ``DataError`` for NaN and infinity, but for the steps of a series that are padding."""
     if not samples.is_floating_point():
         return
     wild = ~samples.isfinite()
-    if samples.ndim == 3:
-        wild &= ~samples.isnan().all(dim=1, keepdim=True)
+    if (padding := _padding(samples)) is not None:
+        wild &= ~padding
     if bool(wild.any()):
         place = wild.nonzero()[0].tolist()
         raise DataError(

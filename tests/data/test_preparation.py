@@ -11,7 +11,7 @@ from torch import Tensor
 from fedkd.config.load import load_config
 from fedkd.core.errors import ConfigError, DataError, PluginError
 from fedkd.core.samples import LazySamples, SampleSpec
-from fedkd.data import MappedSamples, Transform, Transformation
+from fedkd.data import DataSource, MappedSamples, OtherLabels, Transform, Transformation
 from fedkd.data._preparation import Preparation
 from fedkd.data.roles import prepare
 from fedkd.data.source import Encoder, Encoding, SampleSet
@@ -70,6 +70,11 @@ def test_what_learns_from_public_samples_asks_for_some(transform: str) -> None:
     assert prepared(table, public=table[:0], transform="none").public.shape == (0, 3)
 
 
+def test_numbers_beyond_float32_are_refused() -> None:
+    with pytest.raises(PluginError, match=r"'none' must make finite numbers, got inf"):
+        prepared(torch.tensor([[1e300], [1.0]], dtype=torch.float64), transform="none")
+
+
 @pytest.mark.parametrize(
     ("inputs", "place"),
     [
@@ -95,6 +100,11 @@ class Wrong(Transform):
         return lambda samples: samples.double()
 
 
+class Logarithms(Transform):
+    def fit(self, public: Tensor) -> Transformation:
+        return lambda samples: samples.log()
+
+
 class Broken(Transform):
     def fit(self, public: Tensor) -> Transformation:
         raise KeyError("no such column")
@@ -104,6 +114,9 @@ def test_a_transform_of_ones_own() -> None:
     assert prepared(torch.rand(4, 3), transform=f"{__name__}:Doubling").spec.shape == (6,)
     with pytest.raises(PluginError, match=r"must make float32 or int64 \[4, \.\.\.\] of \[4, 3\], got torch\.float64"):
         prepared(torch.rand(4, 3), transform=f"{__name__}:Wrong")
+    for zeros in (torch.zeros(4, 3), torch.zeros(4, 3, 2)):
+        with pytest.raises(PluginError, match=r"'.*:Logarithms' must make finite numbers, got -inf; look for"):
+            prepared(zeros, transform=f"{__name__}:Logarithms")
     with pytest.raises(PluginError, match=r"fit\(\) on 4 samples ended with an error: .*line \d+: KeyError"):
         prepared(torch.rand(4, 3), transform=f"{__name__}:Broken")
 
@@ -195,3 +208,28 @@ def test_public_arrays_are_made_as_their_own_source_says(tmp_path: Path) -> None
     assert found.public.inputs.shape == (40, 1, 8, 8)
     rows = {each.numpy().tobytes() for each in torch.from_numpy(pixels[..., 0]).float().div_(255)}
     assert all(each[0].numpy().tobytes() in rows for each in found.public.inputs)
+
+
+class TwoTasks(DataSource):
+    """Each sample is its number; its class is whether that is odd, and its other label the last digit."""
+
+    def load(self, root: Path) -> SampleSet:
+        numbers = torch.arange(100)
+        tasks = {"digit": OtherLabels(numbers[:80] % 10, numbers[80:] % 10, tuple("0123456789"))}
+        inputs = numbers.float().unsqueeze(1)
+        return SampleSet(
+            inputs[:80], numbers[:80] % 2, inputs[80:], numbers[80:] % 2, ("even", "odd"), other_labels=tasks
+        )
+
+
+def test_other_labels_go_with_their_samples_into_every_role() -> None:
+    raw = {"dataset": f"{__name__}:TwoTasks", "transform": "none", "public": {"size": 30, "labelled": 10}}
+    data = prepare(load_config({"data": raw, "clients": {"count": 2}}))
+    task = data.other_labels["digit"]
+    for inputs, labels in (
+        (data.inputs[:], task.private),
+        (data.public.inputs, task.public),
+        (data.test_inputs[:], task.test),
+    ):
+        assert (inputs[:, 0].long() % 10).tolist() == labels.tolist()
+    assert task.class_names == tuple("0123456789")
