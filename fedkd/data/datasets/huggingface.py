@@ -17,6 +17,7 @@ from fedkd.data.reading.files import check_memory, no_column, place
 from fedkd.data.reading.labels import (
     TestShare,
     Values,
+    check_columns,
     class_numbers,
     clients_of,
     divide,
@@ -59,12 +60,7 @@ class Huggingface(DataSource):
     length: Length = 128
 
     def __post_init__(self) -> None:
-        if self.inputs is not None and self.inputs == self.label:
-            raise ValueError(f"label: must not be the column of inputs, got {self.label!r}; name another column")
-        if self.client is not None and self.client in {self.inputs, self.label}:
-            raise ValueError(
-                f"client: must not be the column of inputs or labels, got {self.client!r}; name another column"
-            )
+        check_columns("inputs", self.inputs, self.label, self.client)
 
     def load(self, root: Path) -> SampleSet:
         splits = self._open(root)

@@ -12,6 +12,7 @@ from fedkd.data.reading.files import file_at, no_column, place, places
 from fedkd.data.reading.labels import (
     TestShare,
     Values,
+    check_columns,
     class_numbers,
     clients_of,
     divide,
@@ -44,12 +45,7 @@ class Text(DataSource):
     length: Length = 128
 
     def __post_init__(self) -> None:
-        if self.text == self.label:
-            raise ValueError(f"label: must not be the column of texts, got {self.label!r}; name another column")
-        if self.client in {self.text, self.label}:
-            raise ValueError(
-                f"client: must not be the column of texts or labels, got {self.client!r}; name another column"
-            )
+        check_columns("texts", self.text, self.label, self.client)
 
     def load(self, root: Path) -> SampleSet:
         train = self._read("path", self.path, self.client)

@@ -14,11 +14,11 @@ from fedkd.data.source import DataSource, SampleSet
 
 @dataclass(frozen=True)
 class Watch(DataSource):
-    """Which of seven exercises? Acceleration and rotation, 50 times a second (Burns et al. 2018, arXiv:1802.01489).
+    """A smartwatch in shoulder exercises (Burns et al. 2018, arXiv:1802.01489): which of seven is it?
 
-    ``steps`` of a recording, one after another, are a sample [6, steps]; ten people's 140 recordings are cut so. Each
-    person is a client by nature; those of ``test_people`` are the test set and nobody's client. The data are in the
-    package seglearn.
+    ``steps`` of acceleration and rotation, 50 a second, are a sample [6, steps]; ten people's 140 recordings are cut
+    so. Each person is a client by nature; those of ``test_people`` are the test set and nobody's client. The data are
+    in the package seglearn.
     """
 
     installed_by = "pip install 'fedkd[watch]'"

@@ -28,6 +28,14 @@ _WHOLE = re.compile(r"-?(0|[1-9][0-9]{0,17})")
 _DECIMAL = re.compile(r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?")
 
 
+def check_columns(what: str, samples: str | None, label: str | None, client: str | None) -> None:
+    """Raise ``ValueError`` where one column is named for two of them; ``what`` the samples are (None: not named)."""
+    if label is not None and label == samples:
+        raise ValueError(f"label: must not be the column of {what}, got {label!r}; name another column")
+    if client is not None and client in {samples, label}:
+        raise ValueError(f"client: must not be the column of {what} or labels, got {client!r}; name another column")
+
+
 def labels_of(option: str, values: Sequence[str | None], where: Callable[[int], str]) -> Values:
     """Labels as they were written, whole numbers without a point; ``where`` tells the place of the n-th.
 
