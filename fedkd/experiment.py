@@ -11,10 +11,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from fedkd.config.given import INIT, INIT_BYTES, INIT_REMEDY
+from fedkd.config.given import INIT, INIT_BYTES, INIT_REMEDY, TEACHER_INIT
 from fedkd.config.load import parse_config, to_json
 from fedkd.config.rounding import attacker_count
-from fedkd.config.schema import ExperimentConfig, ResourceConfig, StudentConfig
+from fedkd.config.schema import ExperimentConfig, ResourceConfig, StudentConfig, TeacherConfig
 from fedkd.config.values import Plugin
 from fedkd.core import plugin_files, plugins
 from fedkd.core.array_specs import ArraySpec
@@ -196,11 +196,23 @@ class Experiment:
                 torch_generator(self.config.seed, purpose=purpose),
             )
             if architecture == STUDENT:
-                _start_from(model, self.config.student)
+                _start_from(model, INIT, self.config.student)
             name = self.architectures[architecture].name
             self._skeletons[architecture] = placed(model, name, self.data.spec, self.device)
         # A copy takes a fraction of the time that drawing the parameters does.
         return copy.deepcopy(self._skeletons[architecture])
+
+    def initial_teacher(self, teacher: TeacherConfig) -> nn.Module:
+        """The one network that teaches, before it is trained; on the experiment's device.
+
+        Raises ``PluginError`` where the architecture does not work, ``ConfigError`` for weights that are not its own.
+        """
+        draw = torch_generator(self.config.seed, purpose="teacher initialisation")
+        model = build_model(teacher.model, self.data.spec, self.data.classes, draw)
+        _start_from(model, TEACHER_INIT, teacher)
+        model = placed(model, teacher.model.name, self.data.spec, self.device)
+        try_model(model, teacher.model.name, self.data.spec, self.data.classes)
+        return model
 
     def trial(self, architecture: int) -> Trial:
         """What trying out a model of the architecture shows; raises ``PluginError`` where it does not work."""
@@ -226,13 +238,13 @@ class Experiment:
         return model
 
 
-def _start_from(model: nn.Module, student: StudentConfig) -> None:
-    """Give the student the weights in ``student.init``, where there is one."""
-    if student.init is None:
+def _start_from(model: nn.Module, key: str, given: StudentConfig | TeacherConfig) -> None:
+    """Give a model the weights in the file that ``init`` names, where it names one; ``key`` is where that is."""
+    if given.init is None:
         return
-    content = read_given(INIT, student.init, most_bytes=INIT_BYTES, remedy=INIT_REMEDY, digest=student.init_sha256)
+    content = read_given(key, given.init, most_bytes=INIT_BYTES, remedy=INIT_REMEDY, digest=given.init_sha256)
     if (fault := load_given(model, content)) is not None:
-        raise ConfigError([f"{INIT}: {cut(student.init)} cannot be used: {fault}"])
+        raise ConfigError([f"{key}: {cut(given.init)} cannot be used: {fault}"])
 
 
 _MOST_STEPS = 2**40

@@ -17,6 +17,7 @@ PLUGIN_FOLDERS = {
     "student-rules": ROOT / "strategies/rules",
     "balancers": PACKAGE / "distillation/balancers",
     "temperatures": PACKAGE / "distillation/temperatures",
+    "losses": PACKAGE / "distillation/losses",
     "mechanisms": PACKAGE / "privacy/mechanisms",
     "codecs": PACKAGE / "core/codecs",
     "attacks": PACKAGE / "audit/attacks",

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from fedkd import ClientContext, ClientRule, Upload
 from fedkd.core.array_specs import ArraySpec
 from fedkd.core.messages import FEATURE_LABELS, FEATURE_LOGITS, FEATURE_VALUES, LOGIT_BOUND
-from fedkd.distillation.losses import distillation_loss
+from fedkd.distillation.divergence import distillation_loss
 from fedkd.experiment import Experiment
 from fedkd.models import embeddings
 

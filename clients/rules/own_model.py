@@ -11,7 +11,7 @@ from fedkd import ClientContext, ClientRule, Upload
 from fedkd.client.context import MODEL
 from fedkd.client.training import SampleLoss
 from fedkd.core.messages import CONSENSUS, LABELS, UNKNOWN_LABEL
-from fedkd.distillation.losses import divergences
+from fedkd.distillation.divergence import divergences
 
 Positive = Annotated[float, Field(gt=0)]
 Natural = Annotated[int, Field(ge=0)]

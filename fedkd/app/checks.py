@@ -4,6 +4,7 @@ import importlib.util
 from collections.abc import Iterator
 
 from fedkd.app.data_checks import sample_faults
+from fedkd.app.loss_checks import loss_faults
 from fedkd.app.model_checks import model_faults
 from fedkd.app.secure_checks import check_secure_sum, secure_faults
 from fedkd.client.rule import ClientRule
@@ -44,7 +45,10 @@ def check(config: ExperimentConfig, *, own_engine: bool = True) -> Experiment:
         experiment.data  # noqa: B018  # loaded here, for its faults are the configuration's as well
     except ConfigError as error:
         raise ConfigError(list(dict.fromkeys([*problems, *error.problems]))) from error
-    if problems := [*problems, *sample_faults(experiment), *model_faults(experiment)]:
+    problems += [*sample_faults(experiment), *model_faults(experiment)]
+    if not problems and new_student_rule(experiment).teaches:
+        problems += loss_faults(experiment)
+    if problems:
         raise ConfigError(list(dict.fromkeys(problems)))
     experiment = with_noise(experiment)
     check_secure_sum(experiment)
@@ -57,6 +61,7 @@ def composition_faults(experiment: Experiment) -> list[str]:
     return [
         *_rule_faults(experiment, client, student),
         *_label_faults(experiment, student),
+        *_teacher_faults(experiment),
         *_public_faults(experiment, client, student),
         *_behaviour_faults(experiment, client),
         *_privacy_faults(experiment, client, student),
@@ -124,6 +129,14 @@ def _label_faults(experiment: Experiment, student: StudentRule) -> Iterator[str]
         yield (
             f"student.rule: {config.student.rule.name} trains on labelled public samples before the first round and "
             "data.public.labelled is 0; raise it, or set student.rule.pretrain_steps=0"
+        )
+
+
+def _teacher_faults(experiment: Experiment) -> Iterator[str]:
+    if (teacher := experiment.config.teacher) is not None:
+        yield (
+            "teacher: a network teaches in `fedkd distill`, and in a federated run the clients do, got "
+            f"{teacher.model.name}; set teacher=null, or take fedkd distill"
         )
 
 

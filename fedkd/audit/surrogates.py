@@ -15,7 +15,7 @@ from fedkd.client.setup import asked_positions
 from fedkd.client.training import train
 from fedkd.core.messages import Job, parameter_prefix
 from fedkd.core.seeding import torch_generator
-from fedkd.distillation.losses import distillation_loss
+from fedkd.distillation.divergence import distillation_loss
 from fedkd.experiment import Experiment
 from fedkd.models import predict
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from fedkd.config.data_schema import PartitionConfig
 from fedkd.config.rounding import attacker_count, held_out_count, least_share
-from fedkd.config.schema import DistillationConfig, ExperimentConfig
+from fedkd.config.schema import DistillationConfig, ExperimentConfig, TeacherConfig
 from fedkd.core.wording import shown
 
 
@@ -34,6 +34,7 @@ def broken_rules(config: ExperimentConfig) -> Iterator[str]:
             "student.init_sha256: is the digest of student.init, which is null, got "
             f"{config.student.init_sha256!r}; name the file, or set it to null"
         )
+    yield from _teacher(config.teacher)
     yield from _distillation(config.distillation)
     if config.engine.device == "cuda" and not _has_gpu():
         yield "engine.device: cuda needs a GPU that torch can see and there is none, got 'cuda'; set engine.device=cpu"
@@ -84,6 +85,18 @@ def _partition(rule: PartitionConfig) -> Iterator[str]:
             "data.partition.sha256: is the digest of data.partition.path, which is null, got "
             f"{rule.sha256!r}; name the file, or set it to null"
         )
+
+
+def _teacher(teacher: TeacherConfig | None) -> Iterator[str]:
+    if teacher is None or teacher.init is not None:
+        return
+    if teacher.init_sha256 is not None:
+        yield (
+            f"teacher.init_sha256: is the digest of teacher.init, which is null, got {teacher.init_sha256!r}; name the "
+            "file, or set it to null"
+        )
+    if teacher.epochs == 0:
+        yield "teacher.epochs: must be at least 1 where teacher.init names no weights, got 0; raise it, or name a file"
 
 
 def _distillation(distillation: DistillationConfig) -> Iterator[str]:

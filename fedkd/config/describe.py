@@ -65,5 +65,5 @@ def _default(field: "dataclasses.Field[Any]") -> str:
     if value == {}:
         return "{}"
     if isinstance(value, tuple):
-        return "[" + ", ".join(map(str, value)) + "]"
+        return "[" + ", ".join(item.name if isinstance(item, Plugin) else str(item) for item in value) + "]"
     return str(value).lower() if isinstance(value, bool) else str(value)

@@ -6,6 +6,7 @@ from fedkd.config.schema import ExperimentConfig
 from fedkd.core.given_files import digest_of_content, given_path, read_given
 
 INIT = "student.init"
+TEACHER_INIT = "teacher.init"
 INIT_BYTES = 2**32
 INIT_REMEDY = "name a file that torch.save(model.state_dict(), FILE) wrote"
 
@@ -28,6 +29,9 @@ def pinned(config: ExperimentConfig) -> ExperimentConfig:
     if student.init is not None:
         path, digest = _pinned(INIT, student.init, INIT_BYTES, INIT_REMEDY, student.init_sha256)
         config = replace(config, student=replace(student, init=path, init_sha256=digest))
+    if (teacher := config.teacher) is not None and teacher.init is not None:
+        path, digest = _pinned(TEACHER_INIT, teacher.init, INIT_BYTES, INIT_REMEDY, teacher.init_sha256)
+        config = replace(config, teacher=replace(teacher, init=path, init_sha256=digest))
     return config
 
 

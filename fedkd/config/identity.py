@@ -45,8 +45,12 @@ _USUAL: Mapping[str, Any] = {
     "student.init": None,
     "student.init_sha256": None,
     "distillation.fresh_optimiser": False,
+    "teacher": None,
 }
 """Keys that count only when they hold something else: who does not use one has the run, and its noise, without it."""
+
+_ALONE = frozenset({"distillation.loss"})
+"""Lists of plug-ins of which one alone, without options, counts as its name."""
 
 NOT_SET = object()
 """Stands for the value of a key that a configuration lacks."""
@@ -76,6 +80,8 @@ def settled(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     for key, value in config.items():
         path = f"{prefix}{key}"
         inner = settled(value, f"{path}.") if isinstance(value, Mapping) else value
+        if path in _ALONE and len(value) == 1 and list(value[0]) == ["name"]:
+            inner = value[0]["name"]
         if not (path in _USUAL and value == _USUAL[path]) and (inner != {} or value == {}):
             kept[key] = inner
     return kept

@@ -13,11 +13,11 @@ from pydantic import TypeAdapter, ValidationError
 from fedkd.config.constraints import broken_rules
 from fedkd.config.describe import describe_keys, optional_section
 from fedkd.config.overrides import parse_overrides, put
-from fedkd.config.plugin_sections import PLUGIN_PATHS, PLUGIN_SECTIONS, SEVERAL, plugin_at
+from fedkd.config.plugin_sections import ALONE, PLUGIN_PATHS, PLUGIN_SECTIONS, SEVERAL, plugin_at
 from fedkd.config.schema import ExperimentConfig
 from fedkd.config.shipped import config_names, config_path
 from fedkd.config.strict_yaml import DEEPEST, LARGEST, YamlDocument, YamlError, is_key, read_document
-from fedkd.config.values import Plugin, spelt_out
+from fedkd.config.values import Plugin, as_list, spelt_out
 from fedkd.core import plugins
 from fedkd.core.errors import ConfigError
 from fedkd.core.files import is_file
@@ -276,6 +276,8 @@ def _settle_plugins(content: dict[str, Any]) -> Iterator[str]:
             section = section.get(part) if isinstance(section, dict) else None
         if not isinstance(section, dict) or last not in section:
             continue
+        if path in ALONE:
+            section[last] = as_list(section[last])
         if isinstance(section[last], list) != (path in SEVERAL):
             continue
         if path not in SEVERAL:

@@ -15,10 +15,12 @@ PLUGIN_SECTIONS: tuple[tuple[str, plugins.PluginKind], ...] = (
     ("clients.rule", plugins.CLIENT_RULE),
     ("clients.models", plugins.MODEL),
     ("student.model", plugins.MODEL),
+    ("teacher.model", plugins.MODEL),
     ("student.rule", plugins.STUDENT_RULE),
     ("strategy", plugins.STRATEGY),
     ("distillation.balancer", plugins.BALANCER),
     ("distillation.temperature", plugins.TEMPERATURE),
+    ("distillation.loss", plugins.LOSS),
     ("communication.uplink", plugins.CODEC),
     ("communication.downlink", plugins.CODEC),
     ("privacy.mechanism", plugins.MECHANISM),
@@ -27,8 +29,10 @@ PLUGIN_SECTIONS: tuple[tuple[str, plugins.PluginKind], ...] = (
 """Where the plug-ins of each kind are named."""
 
 PLUGIN_PATHS = frozenset(path for path, _ in PLUGIN_SECTIONS)
-SEVERAL = frozenset({"clients.models", "privacy.audit.attacks"})
+SEVERAL = frozenset({"clients.models", "distillation.loss", "privacy.audit.attacks"})
 """Where a list of them is."""
+ALONE = frozenset({"distillation.loss"})
+"""Where one alone will do for a list."""
 
 
 def plugin_at(config: ExperimentConfig, path: str) -> list[Plugin]:
@@ -36,6 +40,6 @@ def plugin_at(config: ExperimentConfig, path: str) -> list[Plugin]:
     value: Any = config
     for part in path.split("."):
         value = getattr(value, part)
-    if value is None:
-        return []
+        if value is None:
+            return []
     return [value] if isinstance(value, Plugin) else list(value)

@@ -94,6 +94,28 @@ class StudentConfig:
     ] = None
 
 
+@dataclass(frozen=True)
+class TeacherConfig:
+    """One large network that teaches the student in place of the clients."""
+
+    model: Annotated[PluginValue, Field(description="see `fedkd list models`")] = field(
+        default_factory=lambda: Plugin("resnet18")
+    )
+    init: Annotated[
+        str | None,
+        Field(description="file of weights to start from, a state dict of model (null: drawn from the seed)"),
+    ] = None
+    init_sha256: Annotated[Digest | None, Field(description="SHA-256 of that file (null: whatever is in it)")] = None
+    trained_on: Annotated[
+        Literal["all", "public"],
+        Field(description="all labelled samples, those of all clients together too, or the public ones alone"),
+    ] = "all"
+    epochs: Annotated[Natural, Field(description="passes over these samples (0: it stays as it was loaded)")] = 10
+    batch_size: Annotated[Count, Field(description="samples per step")] = 64
+    optimiser: Annotated[Literal["sgd", "adam"], Field(description="sgd (with momentum) or adam")] = "adam"
+    learning_rate: Annotated[Positive, Field(description="peak learning rate, lowered along half a cosine")] = 0.001
+
+
 def _as_schedule(value: Any) -> Any:
     return as_plugin(spelt_out("distillation.temperature", value))
 
@@ -120,8 +142,9 @@ class DistillationConfig:
         bool, Field(description="one batch of both kinds of samples, L_dist over all of it (else two batches)")
     ] = False
     loss: Annotated[
-        Literal["kl", "reverse_kl"], Field(description="kl (teacher ‖ student) or reverse_kl (student ‖ teacher)")
-    ] = "kl"
+        tuple[PluginValue, ...],
+        Field(min_length=1, description="L_dist: one loss, or several with their weights; see `fedkd list losses`"),
+    ] = field(default_factory=lambda: (Plugin("kl"),))
     temperature: Annotated[
         Plugin,
         BeforeValidator(_as_schedule),
@@ -315,6 +338,10 @@ class ExperimentConfig:
     strategy: Annotated[PluginValue, Field(description="aggregation strategy; see `fedkd list strategies`")] = field(
         default_factory=lambda: Plugin("stacked")
     )
+    teacher: Annotated[
+        TeacherConfig | None,
+        Field(description="null; the network that `fedkd distill` takes as the teacher, in place of the clients"),
+    ] = None
     distillation: Annotated[DistillationConfig, Field(description="")] = field(default_factory=DistillationConfig)
     communication: Annotated[CommunicationConfig, Field(description="")] = field(default_factory=CommunicationConfig)
     privacy: Annotated[PrivacyConfig, Field(description="")] = field(default_factory=PrivacyConfig)

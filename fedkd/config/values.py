@@ -56,4 +56,9 @@ def as_plugin(value: Any) -> Any:
     return value
 
 
+def as_list(value: Any) -> Any:
+    """A list of plug-ins, which may be one alone."""
+    return [value] if isinstance(value, str | dict) else value
+
+
 PluginValue = Annotated[Plugin, BeforeValidator(as_plugin)]

@@ -92,6 +92,7 @@ TEMPERATURE = PluginKind(
     "fedkd.distillation.temperatures",
     "fedkd.distillation.temperature:TemperatureSchedule",
 )
+LOSS = PluginKind("loss", "losses", "fedkd.distillation.losses", "fedkd.distillation.loss:DistillationLoss")
 CODEC = PluginKind("codec", "codecs", "fedkd.core.codecs", "fedkd.core.coding:LogitCodec")
 ATTACK = PluginKind("attack", "attacks", "fedkd.audit.attacks", "fedkd.audit.attack:Attack")
 KINDS = (
@@ -105,6 +106,7 @@ KINDS = (
     TRANSFORM,
     MODEL,
     TEMPERATURE,
+    LOSS,
     CODEC,
     ATTACK,
 )

@@ -3,7 +3,7 @@
 from fedkd.distillation.balanced_step import StepRow
 from fedkd.distillation.diagnosis import Diagnosis, ValidationReport, Verdict, diagnose, validate_student
 from fedkd.distillation.distiller import DistillationResult, Distiller
-from fedkd.distillation.losses import classification_loss, distillation_loss, divergences, reverse_distillation_loss
+from fedkd.distillation.divergence import classification_loss, distillation_loss, divergences
 from fedkd.distillation.targets import consensus_target, smoothed_one_hot
 from fedkd.distillation.validation import Validation
 
@@ -20,7 +20,6 @@ __all__ = [
     "diagnose",
     "distillation_loss",
     "divergences",
-    "reverse_distillation_loss",
     "smoothed_one_hot",
     "validate_student",
 ]

@@ -11,12 +11,13 @@ from torch import Tensor, nn
 
 from fedkd.core.compute import laid_out_for, to_device
 from fedkd.distillation.balanced_step import dot, gradients
-from fedkd.distillation.losses import classification_loss
+from fedkd.distillation.divergence import classification_loss
 
 MOST = 64
 """Samples of a class that are looked at, of each kind; the first ones there are."""
 
-DistillationLoss = Callable[[Tensor, Tensor, float, Tensor | None], Tensor]
+LossOn = Callable[[Tensor, Tensor, Tensor, float], Tensor]
+"""L_dist of samples: where they are, their inputs, the teacher's log-probabilities, and the temperature."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ class ClassMeter:
         labels: Int[Tensor, " samples"],
         public: Int[Tensor, " public"],
         *,
-        loss: DistillationLoss,
+        loss: LossOn,
     ) -> None:
         """``teacher`` holds log-probabilities; ``labels`` are −1 where unknown; ``public`` are the usable samples."""
         self._student, self._inputs, self._teacher, self._labels, self._loss = student, inputs, teacher, labels, loss
@@ -82,7 +83,8 @@ class ClassMeter:
     def _cosine(self, taught: Tensor, labelled: Tensor, temperature: float) -> float:
         if not taught.numel() or not labelled.numel():
             return math.nan
-        dist = gradients(self._loss(self._logits(taught), self._teacher[taught], temperature, None), self._parameters)
+        value = self._loss(taught, self._inputs[taught], self._teacher[taught], temperature)
+        dist = gradients(value, self._parameters)
         logits = self._logits(labelled)
         task = gradients(classification_loss(logits, self._labels[labelled].to(logits.device)), self._parameters)
         scale = (dot(dist, dist) * dot(task, task)) ** 0.5

@@ -1,7 +1,7 @@
 """The student's trainer."""
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,16 +15,19 @@ from fedkd.core.compute import laid_out_for, to_device
 from fedkd.core.messages import UNKNOWN_LABEL
 from fedkd.core.seeding import ambient_randomness, torch_generator
 from fedkd.distillation.augmentation import augment
-from fedkd.distillation.balanced_step import BalancedStep, Losses, StepRow, ValidationMeasurements
+from fedkd.distillation.balanced_step import BalancedStep, Losses, StepRow
 from fedkd.distillation.balancer import LambdaBalancer
 from fedkd.distillation.by_class import ClassMeter
+from fedkd.distillation.divergence import classification_loss
 from fedkd.distillation.early_stopping import BestStudent
-from fedkd.distillation.losses import DISTILLATION_LOSSES, classification_loss
+from fedkd.distillation.loss import Answers, Batch, build_loss
+from fedkd.distillation.loss_sum import LossSum
+from fedkd.distillation.network import NetworkTeacher
 from fedkd.distillation.targets import consensus_target
 from fedkd.distillation.temperature import TemperatureSchedule
-from fedkd.distillation.validation import StudentError, Validation, smoothed_error, validation_slope
+from fedkd.distillation.validation import Validation, annotator
 from fedkd.distillation.weight_average import WeightAverage
-from fedkd.models import batches, make_optimiser
+from fedkd.models import batches, make_optimiser, tapped
 
 Progress = Callable[[int, int], None]
 Change = Callable[[Tensor], Tensor]
@@ -81,7 +84,8 @@ class Distiller:
     along half a cosine, or stays. The optimiser's momenta go on from round to round unless it is to be a fresh one.
     ``distillation.patience`` ends a round early, with the student as it was best on the validation samples;
     ``distillation.average`` ends it with the mean of the student's weights. ``rounds`` is the length of the whole
-    training, which temperature schedules refer to.
+    training, which temperature schedules refer to. Where the teacher is one ``network``, it answers on what the student
+    sees, changed images and all, and losses may compare the layers of the two.
     """
 
     def __init__(
@@ -94,6 +98,7 @@ class Distiller:
         seed: int,
         rounds: int = 1,
         pseudo_labels: bool = False,
+        network: NetworkTeacher | None = None,
     ) -> None:
         self.student = student
         self.balancer = balancer
@@ -102,6 +107,14 @@ class Distiller:
         self._seed = seed
         self._rounds = rounds
         self._pseudo_labels = pseudo_labels
+        self._network = network
+        self._loss = LossSum(
+            [build_loss(each.name, **each.options) for each in config.loss],
+            student,
+            network,
+            config,
+            torch_generator(seed, purpose="projections between layers"),
+        )
         self._parameters = [parameter for parameter in student.parameters() if parameter.requires_grad]
         self._optimiser = make_optimiser(self._parameters, config)
         self._descent = BalancedStep(
@@ -144,7 +157,7 @@ class Distiller:
         # One tensor for the whole round: schedules that look at the teacher look once.
         targets = teacher.log_probabilities[public]
         change = self._augmentation(round)
-        notes = self._annotator(teacher, inputs, validation)
+        notes = annotator(self.balancer.asks_for, self.student, teacher.log_probabilities, inputs, validation)
         # From here on for batches alone, which are where the student is.
         teacher = replace(
             teacher,
@@ -153,9 +166,7 @@ class Distiller:
         )
         best = _best_student(self.student, inputs, validation, config.patience)
         average = WeightAverage(self.student, config.average)
-        meter = ClassMeter(
-            self.student, inputs, teacher.log_probabilities, known, public, loss=DISTILLATION_LOSSES[config.loss]
-        )
+        meter = ClassMeter(self.student, inputs, teacher.log_probabilities, known, public, loss=self._loss_on)
         rows = []
         self.student.train()
         with ambient_randomness(self._draw(round, "distillation layers")):
@@ -166,7 +177,7 @@ class Distiller:
                     next(public_batches), next(labelled_batches) if labelled.numel() > 0 else NO_SAMPLES, inputs, change
                 )
                 by_class = meter.measure(temperature) if _is_due(step, config.measure_classes_every) else None
-                losses = self._losses(teacher, known, batch, temperature)
+                losses, compared = self._losses(teacher, known, batch, temperature)
                 measured = _is_due(step, config.measure_every)
                 row = self._descent.step(
                     losses,
@@ -177,6 +188,7 @@ class Distiller:
                     annotate=notes if notes is not None and step % config.validate_every == 0 else None,
                     again=self._remeasure(teacher, known, batch, temperature) if measured else None,
                 )
+                self._loss.learn(*compared, row.learning_rate)
                 if by_class is not None:
                     row = replace(row, cos_by_class=by_class.cosine, gap_by_class=by_class.gap)
                 rows.append(row)
@@ -218,7 +230,7 @@ class Distiller:
             for step in range(count):
                 self._set_rate(step, count)
                 batch = next(labelled_batches)
-                loss = classification_loss(self._logits(change(inputs[batch])), labels[batch].to(self._device))
+                loss = classification_loss(self._answers(change(inputs[batch])).logits, labels[batch].to(self._device))
                 self._optimiser.zero_grad()
                 loss.backward()
                 self._optimiser.step()
@@ -227,11 +239,12 @@ class Distiller:
         average.settle()
 
     def state_dict(self) -> dict[str, Any]:
-        """Student, optimiser and balancer."""
+        """Student, optimiser, balancer, and what the losses have learned."""
         return {
             "student": self.student.state_dict(),
             "optimiser": self._optimiser.state_dict(),
             "balancer": self.balancer.state_dict(),
+            "loss": self._loss.state_dict(),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -239,6 +252,7 @@ class Distiller:
         self.student.load_state_dict(state["student"])
         self._optimiser.load_state_dict(state["optimiser"])
         self.balancer.load_state_dict(state["balancer"])
+        self._loss.load_state_dict(state["loss"])
 
     @property
     def _device(self) -> torch.device:
@@ -261,65 +275,62 @@ class Distiller:
         draw, changes = self._draw(round, "augmentation"), self._config.augment
         return (lambda inputs: augment(inputs, changes, draw)) if changes else (lambda inputs: inputs)
 
-    def _losses(self, teacher: Teacher, known: Tensor, batch: _Batch, temperature: float) -> Losses:
-        config = self._config
-        both = torch.cat([batch.chosen, batch.labelled]) if config.mixed else batch.chosen
-        seen = torch.cat([batch.inputs, batch.labelled_inputs]) if config.mixed else batch.inputs
-        logits = self._logits(seen)
-        target = teacher.log_probabilities[both]
-        if config.label_share > 0:
-            target = consensus_target(
-                target, known[both], alpha=config.label_share, epsilon=config.label_smoothing, temperature=temperature
-            )
-            # A consensus is already soft; the loss softens what it is given once more.
-            target = target * temperature
-        dist = DISTILLATION_LOSSES[config.loss](logits, target, temperature, teacher.sample_weight[both])
+    def _losses(
+        self, teacher: Teacher, known: Tensor, batch: _Batch, temperature: float
+    ) -> tuple[Losses, tuple[Answers, Answers, Batch]]:
+        """Both losses of a step, and what L_dist compares."""
+        both = torch.cat([batch.chosen, batch.labelled]) if self._config.mixed else batch.chosen
+        seen = torch.cat([batch.inputs, batch.labelled_inputs]) if self._config.mixed else batch.inputs
+        student = self._answers(seen)
+        compared = (
+            student,
+            self._taught(teacher, known, both, seen, temperature),
+            Batch(temperature, known[both].to(self._device), teacher.sample_weight[both]),
+        )
+        dist, logits = self._loss(*compared), student.logits
         if batch.labelled.numel() == 0:
-            return Losses(dist, None, logits, None)
+            return Losses(dist, None, logits, None), compared
         labels = known[batch.labelled].to(self._device)
-        if config.mixed:
-            return Losses(dist, classification_loss(logits[batch.chosen.numel() :], labels), logits, logits)
-        logits_labelled = self._logits(batch.labelled_inputs)
-        return Losses(dist, classification_loss(logits_labelled, labels), logits, logits_labelled)
+        if self._config.mixed:
+            task = classification_loss(logits[batch.chosen.numel() :], labels)
+            return Losses(dist, task, logits, logits), compared
+        labelled = self._answers(batch.labelled_inputs).logits
+        return Losses(dist, classification_loss(labelled, labels), logits, labelled), compared
+
+    def _taught(self, teacher: Teacher, known: Tensor, samples: Tensor, seen: Tensor, temperature: float) -> Answers:
+        """What the teacher says of some samples, which the student has seen so."""
+        config, network = self._config, self._network
+        taught = Answers(teacher.log_probabilities[samples])
+        if network is not None and (config.augment or self._loss.teacher_layers):
+            taught = network.answers(seen, self._loss.teacher_layers)
+        if config.label_share == 0:
+            return taught
+        target = consensus_target(
+            taught.logits,
+            known[samples],
+            alpha=config.label_share,
+            epsilon=config.label_smoothing,
+            temperature=temperature,
+        )
+        # A consensus is already soft; the loss softens what it is given once more.
+        return replace(taught, logits=target * temperature)
+
+    def _loss_on(self, samples: Tensor, inputs: Tensor, target: Tensor, temperature: float) -> Tensor:
+        """L_dist on some samples, of which each counts the same."""
+        network, layers = self._network, self._loss.teacher_layers
+        taught = network.answers(inputs, layers) if network is not None and layers else Answers(target)
+        unknown = torch.full_like(samples, UNKNOWN_LABEL).to(self._device)
+        return self._loss(self._answers(inputs), taught, Batch(temperature, unknown))
 
     def _remeasure(
         self, teacher: Teacher, known: Tensor, batch: _Batch, temperature: float
     ) -> Callable[[], tuple[float, float]]:
         def again() -> tuple[float, float]:
             with torch.no_grad():
-                losses = self._losses(teacher, known, batch, temperature)
+                losses, _ = self._losses(teacher, known, batch, temperature)
             return losses.dist.item(), 0.0 if losses.cls is None else losses.cls.item()
 
         return again
-
-    def _annotator(
-        self, teacher: Teacher, inputs: Tensor, validation: Validation | None
-    ) -> Callable[[Sequence[Tensor], Sequence[Tensor]], ValidationMeasurements] | None:
-        """What measures, on validation samples, that which the balancer asks for; None when there is nothing to do."""
-        if validation is None or validation.empty or self.balancer.asks_for == "nothing":
-            return None
-        held_out, labels = inputs[validation.mask], validation.labels
-        if self.balancer.asks_for == "errors":
-            teacher_error = smoothed_error(teacher.log_probabilities[validation.mask], labels)
-            student = StudentError(self.student, held_out, labels)
-
-            def errors(dist: Sequence[Tensor], task: Sequence[Tensor]) -> ValidationMeasurements:
-                return {
-                    "teacher_error": teacher_error,
-                    "student_error": student.measure(),
-                    "validation_samples": labels.numel(),
-                }
-
-            return errors
-        names = [name for name, parameter in self.student.named_parameters() if parameter.requires_grad]
-
-        def slope(dist: Sequence[Tensor], task: Sequence[Tensor]) -> ValidationMeasurements:
-            if not dist or not task:
-                return {}
-            direction = dict(zip(names, torch._foreach_sub(list(dist), list(task)), strict=True))
-            return {"validation_slope": validation_slope(self.student, held_out, labels, direction)}
-
-        return slope
 
     def _begin_round(self) -> None:
         if self._config.fresh_optimiser:
@@ -332,9 +343,10 @@ class Distiller:
         for group in self._optimiser.param_groups:
             group["lr"] = config.learning_rate * rise * fall
 
-    def _logits(self, inputs: Tensor) -> Tensor:
-        logits: Tensor = self.student(laid_out_for(self.student, to_device(inputs, self._device)))
-        return logits
+    def _answers(self, inputs: Tensor) -> Answers:
+        with tapped(self.student, self._loss.student_layers) as features:
+            logits: Tensor = self.student(laid_out_for(self.student, to_device(inputs, self._device)))
+        return Answers(logits, features)
 
 
 def _is_due(step: int, every: int) -> bool:

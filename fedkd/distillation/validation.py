@@ -2,8 +2,10 @@
 
 import math
 import warnings
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import chain, cycle
+from typing import Literal
 
 import torch
 from jaxtyping import Bool, Float, Int, Shaped
@@ -11,6 +13,7 @@ from torch import Tensor, nn
 from torch.func import jvp
 
 from fedkd.core.compute import call_with, laid_out_for
+from fedkd.distillation.balanced_step import ValidationMeasurements
 from fedkd.models import predict
 
 PART = 128
@@ -59,6 +62,44 @@ class StudentError:
         turn = next(self._turns)
         self._wrong[turn] = predict(self._model, self._inputs[turn]).argmax(dim=-1) != self._labels[turn]
         return _smoothed(int(self._wrong.sum()), self._labels.numel())
+
+
+Annotate = Callable[[Sequence[Tensor], Sequence[Tensor]], ValidationMeasurements]
+"""From the two gradients (empty where they are not known over all parameters) to what is measured for a policy."""
+
+
+def annotator(
+    asks_for: Literal["nothing", "slope", "errors"],
+    student: nn.Module,
+    teacher: Float[Tensor, "samples classes"],
+    inputs: Shaped[Tensor, "samples ..."],
+    validation: Validation | None,
+) -> Annotate | None:
+    """What measures, on validation samples, that which a policy asks for; None when there is nothing to do."""
+    if validation is None or validation.empty or asks_for == "nothing":
+        return None
+    held_out, labels = inputs[validation.mask], validation.labels
+    if asks_for == "errors":
+        teacher_error = smoothed_error(teacher[validation.mask], labels)
+        measured = StudentError(student, held_out, labels)
+
+        def errors(dist: Sequence[Tensor], task: Sequence[Tensor]) -> ValidationMeasurements:
+            return {
+                "teacher_error": teacher_error,
+                "student_error": measured.measure(),
+                "validation_samples": labels.numel(),
+            }
+
+        return errors
+    names = [name for name, parameter in student.named_parameters() if parameter.requires_grad]
+
+    def slope(dist: Sequence[Tensor], task: Sequence[Tensor]) -> ValidationMeasurements:
+        if not dist or not task:
+            return {}
+        direction = dict(zip(names, torch._foreach_sub(list(dist), list(task)), strict=True))
+        return {"validation_slope": validation_slope(student, held_out, labels, direction)}
+
+    return slope
 
 
 def validation_slope(

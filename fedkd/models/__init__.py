@@ -8,6 +8,7 @@ from fedkd.models._optimise import batch_sizes, batches, make_optimiser
 from fedkd.models._own import architecture_of
 from fedkd.models._predict import accuracy, hit_rate, predict
 from fedkd.models._profile import ModelProfile, profile, training_bytes
+from fedkd.models._tap import layer_fault, tapped
 from fedkd.models._trial import Trial, placed, try_model
 
 __all__ = [
@@ -24,11 +25,13 @@ __all__ = [
     "embed",
     "embeddings",
     "hit_rate",
+    "layer_fault",
     "load_given",
     "make_optimiser",
     "placed",
     "predict",
     "profile",
+    "tapped",
     "training_bytes",
     "try_model",
 ]

@@ -21,7 +21,7 @@ from fedkd.core.samples import SampleSpec
 from fedkd.core.seeding import torch_generator
 from fedkd.distillation.balanced_step import BalancedStep, Losses
 from fedkd.distillation.balancer import build_balancer
-from fedkd.distillation.losses import classification_loss, distillation_loss
+from fedkd.distillation.divergence import classification_loss, distillation_loss
 from fedkd.distillation.validation import StudentError
 from fedkd.models import build_model
 

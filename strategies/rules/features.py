@@ -16,7 +16,7 @@ from fedkd.core.errors import RunError
 from fedkd.core.messages import FEATURE_LABELS, FEATURE_LOGITS, FEATURE_VALUES, Arrays, ClientReport
 from fedkd.core.samples import SampleSpec
 from fedkd.core.seeding import torch_generator
-from fedkd.distillation.losses import distillation_loss
+from fedkd.distillation.divergence import distillation_loss
 from fedkd.experiment import Experiment
 from fedkd.models import Widths, build_model, hit_rate, predict
 from fedkd.server.student_rule import RoundReports, ServerUpdate

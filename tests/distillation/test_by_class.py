@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from fedkd.distillation.by_class import MOST, ClassMeter
-from fedkd.distillation.losses import classification_loss, distillation_loss
+from fedkd.distillation.divergence import classification_loss, distillation_loss
 
 SAMPLES, CLASSES, TEMPERATURE = 12, 3, 2.0
 
@@ -25,7 +25,11 @@ def flat_gradient(loss: Tensor, model: nn.Module) -> Tensor:
 def meter_of(model: nn.Module, labels: Tensor, named: Tensor) -> tuple[ClassMeter, Tensor, Tensor]:
     inputs = torch.randn(len(labels), 4, generator=torch.Generator().manual_seed(1))
     teacher = (4.0 * nn.functional.one_hot(named, CLASSES)).log_softmax(dim=-1)
-    meter = ClassMeter(model, inputs, teacher, labels, torch.arange(len(labels)), loss=distillation_loss)
+
+    def loss(samples: Tensor, seen: Tensor, target: Tensor, temperature: float) -> Tensor:
+        return distillation_loss(model(seen), target, temperature)
+
+    meter = ClassMeter(model, inputs, teacher, labels, torch.arange(len(labels)), loss=loss)
     return meter, inputs, teacher
 
 

@@ -14,7 +14,7 @@ from fedkd.core import plugins
 from fedkd.distillation.balanced_step import BalancedStep, GeometryMode, Losses, StepRow
 from fedkd.distillation.balancer import build_balancer
 from fedkd.distillation.distiller import Distiller
-from fedkd.distillation.losses import classification_loss, distillation_loss
+from fedkd.distillation.divergence import classification_loss, distillation_loss
 from fedkd.distillation.validation import Validation, validation_slope
 
 

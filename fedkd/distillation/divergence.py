@@ -1,0 +1,51 @@
+"""What losses are made of: softened distributions, their divergence, and means by weight."""
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+Temperatures = float | Float[Tensor, " samples"]
+"""T > 0, one for all samples or one for each."""
+
+
+def softened(logits: Float[Tensor, "samples classes"], temperature: Temperatures) -> Float[Tensor, "samples classes"]:
+    """The log-probabilities of the logits, or log-probabilities, divided by T."""
+    divisor = temperature.unsqueeze(1) if isinstance(temperature, Tensor) else temperature
+    return (logits / divisor).log_softmax(dim=-1)
+
+
+def divergences(
+    logits: Float[Tensor, "samples classes"], target: Float[Tensor, "samples classes"], temperature: Temperatures
+) -> Float[Tensor, " samples"]:
+    """T²·KL(teacher_T ‖ student_T) of each sample; arguments as for ``distillation_loss``, which is their mean."""
+    teacher, student = softened(target, temperature), softened(logits, temperature)
+    return (teacher.exp() * (teacher - student)).sum(dim=-1) * temperature**2
+
+
+def distillation_loss(
+    logits: Float[Tensor, "samples classes"],
+    target: Float[Tensor, "samples classes"],
+    temperature: Temperatures,
+    weight: Float[Tensor, " samples"] | None = None,
+) -> Float[Tensor, ""]:
+    """T²·KL(teacher_T ‖ student_T), averaged over samples by ``weight`` (Hinton et al. 2015, arXiv 1503.02531, §2).
+
+    ``logits`` are the student's, ``target`` the teacher's log-probabilities (or logits); both are softened by T. T²
+    undoes the 1/T² by which softening shrinks the gradients. All weights 0 give 0.
+    """
+    return weighted_mean(divergences(logits, target, temperature), weight)
+
+
+def classification_loss(logits: Float[Tensor, "samples classes"], labels: Int[Tensor, " samples"]) -> Float[Tensor, ""]:
+    """Mean cross-entropy at temperature 1."""
+    return torch.nn.functional.cross_entropy(logits, labels)
+
+
+def weighted_mean(
+    values: Float[Tensor, " samples"], weight: Float[Tensor, " samples"] | None = None
+) -> Float[Tensor, ""]:
+    """The mean over samples by ``weight`` (None: all alike); 0 where all weights are."""
+    if weight is None:
+        return values.mean()
+    total = weight.sum()
+    return (weight * values).sum() / total.where(total > 0, torch.ones_like(total))

@@ -1,0 +1,1 @@
+"""Losses of distillation, one file each; a file's name is the loss's name."""
