@@ -22,8 +22,24 @@ def model_faults(experiment: Experiment) -> Iterator[str]:
             yield from error.problems
             continue
         if not trial.trains_on_one:
-            why = f"model {spec.name!r} cannot be trained on a single sample, of which there are no batch statistics"
-            yield from _single_samples(experiment, index, why)
+            yield from _single_samples(experiment, index, _why(spec.name))
+
+
+def student_faults(experiment: Experiment) -> Iterator[str]:
+    """What is wrong with the student where it learns from one network."""
+    try:
+        trial = experiment.trial(STUDENT)
+    except PluginError as error:
+        yield f"student.model: {error}"
+    except ConfigError as error:
+        yield from error.problems
+    else:
+        if not trial.trains_on_one:
+            yield from _single_public_samples(experiment, _why(experiment.config.student.model.name))
+
+
+def _why(model: str) -> str:
+    return f"model {model!r} cannot be trained on a single sample, of which there are no batch statistics"
 
 
 def model_remarks(experiment: Experiment) -> list[str]:

@@ -23,7 +23,7 @@ def load_given(model: nn.Module, content: bytes) -> str | None:
     if isinstance(given, str):
         return given
     if faults := list(state_faults(model.state_dict(), given)):
-        return f"{'; '.join(faults)}; give the weights of student.model, no more and no less"
+        return f"{'; '.join(faults)}; give the weights of that very model, no more and no less"
     model.load_state_dict(given)
     return None
 

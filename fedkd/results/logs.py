@@ -155,13 +155,21 @@ def round_lines(
     record: RoundRecord, clients: Iterable[ClientRecord], steps: Iterable[StepRow], seconds: float
 ) -> dict[LogName, str]:
     """What a finished round adds to each log; ``seconds`` is its wall time."""
-    rows = ((_cell(value) for value in asdict(row).values()) for row in steps)
     return {
         "clients.csv": _csv(_client_row(client) for client in clients),
-        "distillation.csv": _csv(rows),
+        "distillation.csv": _csv(_step_rows(steps)),
         "rounds.jsonl": json_text(asdict(record)) + "\n",
         "timings.jsonl": json_text({"round": record.round, "seconds": round(seconds, 3)}) + "\n",
     }
+
+
+def steps_table(steps: Iterable[StepRow]) -> str:
+    """``distillation.csv`` of these steps, with its heading."""
+    return _HEADINGS["distillation.csv"] + _csv(_step_rows(steps))
+
+
+def _step_rows(steps: Iterable[StepRow]) -> Iterable[Iterable[object]]:
+    return ((_cell(value) for value in asdict(row).values()) for row in steps)
 
 
 def _client_row(row: ClientRecord) -> list[object]:

@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 
 import fedkd.app.run
 from fedkd.app.cli import main as cli
+from fedkd.app.cli.interruption import EXIT_SIGNALLED
 from fedkd.app.run import run_experiment
 from fedkd.app.sweep import SilentSweep, run_sweep
 from fedkd.config.load import load_config
@@ -207,7 +208,7 @@ def test_a_killed_and_then_interrupted_sweep_goes_on_and_ends_as_if_nothing_had_
     assert (out / "seed=0/rounds.jsonl").read_text(encoding="utf-8").count("\n") == 1
     mood.write_text(f"3 {signal.SIGINT.value}", encoding="utf-8")
     stopped = command_line(*command(config, out))
-    assert stopped.returncode == cli.EXIT_SIGNALLED + signal.SIGINT
+    assert stopped.returncode == EXIT_SIGNALLED + signal.SIGINT
     assert f"Resume with: fedkd {' '.join(command(config, out))}" in stopped.stderr
     assert "Traceback" not in stopped.stderr
     assert (out / "seed=0/rounds.jsonl").read_text(encoding="utf-8").count("\n") == 2

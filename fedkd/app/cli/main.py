@@ -3,12 +3,9 @@
 import enum
 import os
 import shlex
-import signal
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated
 
 import click
 import typer
@@ -18,6 +15,8 @@ from typer.core import TyperCommand, TyperGroup
 
 from fedkd import __version__
 from fedkd.app.cli import keys
+from fedkd.app.cli.distill import distill
+from fedkd.app.cli.interruption import exit_status, terminated_gently, this_command
 from fedkd.core.errors import ConfigError, DataError, FedkdError, FolderError, PluginError
 from fedkd.core.faults import told_by_line
 from fedkd.core.files import checked_path
@@ -26,8 +25,6 @@ from fedkd.core.wording import nearest, shown
 EXIT_RUN_FAILED = 1
 EXIT_BAD_INPUT = 2
 _BAD_INPUT = (ConfigError, DataError, FolderError, PluginError)
-EXIT_SIGNALLED = 128
-"""Added to the number of the signal that ended a run, as shells expect: 130 for Ctrl-C, 143 for SIGTERM."""
 
 
 class Commands(TyperGroup):
@@ -55,6 +52,7 @@ app = typer.Typer(
     help="Simulate federated knowledge distillation. Start with: fedkd run quickstart",
 )
 app.add_typer(keys.app, name="keys")
+app.command()(distill)
 
 
 class Kind(enum.StrEnum):
@@ -69,6 +67,7 @@ class Kind(enum.StrEnum):
     transforms = enum.auto()
     models = enum.auto()
     temperatures = enum.auto()
+    losses = enum.auto()
     codecs = enum.auto()
     client_rules = "client-rules"
     student_rules = "student-rules"
@@ -152,14 +151,13 @@ def run(
         check(experiment)
     folder = RunDirectory.fresh(source.stem) if out is None else _usable_folder(out, resume)
     shown = source if out is not None and source.parent == out else config
-    with _terminated_gently(), ConsoleObserver(command=("fedkd", "run", str(shown), *changes)) as console:
+    with terminated_gently(), ConsoleObserver(command=("fedkd", "run", str(shown), *changes)) as console:
         try:
             run_experiment(experiment, folder, console, verbose=verbose, resume=resume)
         except KeyboardInterrupt as interrupt:
             console.close()
             typer.echo(f"\nInterrupted; {_what_is_kept(folder)}", err=True)
-            number = interrupt.args[0] if interrupt.args else signal.SIGINT
-            raise typer.Exit(EXIT_SIGNALLED + number) from None
+            raise typer.Exit(exit_status(interrupt)) from None
 
 
 @app.command()
@@ -194,19 +192,18 @@ def sweep(
             console.planned(plan_sweep(config, axes, wanted, out, overrides or []))
             return
         try:
-            with _terminated_gently():
+            with terminated_gently():
                 result = run_sweep(config, axes, wanted, out, overrides or [], console, verbose=verbose)
         except KeyboardInterrupt as interrupt:
             console.close()
             typer.echo(
-                f"\nInterrupted; finished cells and rounds are kept in {out}\nResume with: {_this_command()}", err=True
+                f"\nInterrupted; finished cells and rounds are kept in {out}\nResume with: {this_command()}", err=True
             )
-            number = interrupt.args[0] if interrupt.args else signal.SIGINT
-            raise typer.Exit(EXIT_SIGNALLED + number) from None
+            raise typer.Exit(exit_status(interrupt)) from None
         console.finished(result)
     typer.echo(f"\nResults in {out}: a folder per cell, sweep.json, sweep.csv")
     if result.failed:
-        typer.echo(f"{len(result.failed)} of {len(result.cells)} cells failed; again: {_this_command()}", err=True)
+        typer.echo(f"{len(result.failed)} of {len(result.cells)} cells failed; again: {this_command()}", err=True)
         raise typer.Exit(EXIT_RUN_FAILED)
     typer.echo(f"  next   fedkd compare {shlex.quote(str(out))} --out {shlex.quote(str(out / 'report.html'))}")
 
@@ -266,8 +263,8 @@ def audit(
 def list_(kind: Annotated[Kind, typer.Argument(metavar="KIND", parser=kind_named)]) -> None:
     """List what can be named in a configuration, with its options.
 
-    KIND is one of strategies, balancers, temperatures, behaviours, client-rules, student-rules, mechanisms, attacks,
-    codecs, datasets, transforms, models.
+    KIND is one of strategies, balancers, temperatures, losses, behaviours, client-rules, student-rules, mechanisms,
+    attacks, codecs, datasets, transforms, models.
     """
     from fedkd.app.cli.listing import print_catalogue
 
@@ -297,24 +294,6 @@ def main() -> None:
         # The reader (head, less) has seen enough; keep the interpreter from complaining as it flushes.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(EXIT_RUN_FAILED)
-
-
-def _this_command() -> str:
-    return shlex.join(["fedkd", *sys.argv[1:]])
-
-
-@contextmanager
-def _terminated_gently() -> Iterator[None]:
-    """Inside the block, SIGTERM, as batch systems send it, does what Ctrl-C does."""
-
-    def interrupt(number: int, frame: object) -> NoReturn:
-        raise KeyboardInterrupt(number)
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def _run_source(config: str | None, overrides: list[str], out: Path | None, resume: bool) -> tuple[Path, list[str]]:
@@ -354,7 +333,7 @@ def _what_is_kept(folder: Path) -> str:
     from fedkd.results.directory import RunDirectory
 
     if not RunDirectory.holds_run(folder):
-        return f"nothing was written yet\nAgain with: {_this_command()}"
+        return f"nothing was written yet\nAgain with: {this_command()}"
     rounds = folder / "rounds.jsonl"
     count = len(rounds.read_text(encoding="utf-8").splitlines()) if rounds.is_file() else 0
     kept = "1 finished round is kept" if count == 1 else f"{count} finished rounds are kept"

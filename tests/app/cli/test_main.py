@@ -15,6 +15,7 @@ import torch
 from typer.testing import CliRunner
 
 from fedkd.app.cli import main as cli
+from fedkd.app.cli.interruption import EXIT_SIGNALLED
 from fedkd.config.describe import describe_keys
 
 SMALL = (
@@ -190,7 +191,7 @@ def test_ctrl_c_keeps_the_finished_rounds_and_says_where(tmp_path: Path) -> None
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
     _, message = process.communicate(timeout=60)
-    assert process.returncode == cli.EXIT_SIGNALLED + signal.SIGINT
+    assert process.returncode == EXIT_SIGNALLED + signal.SIGINT
     kept = rounds.read_text(encoding="utf-8").splitlines()
     assert [json.loads(line)["round"] for line in kept] == list(range(1, len(kept) + 1))
     assert f"{len(kept)} finished rounds are kept in {out}" in message

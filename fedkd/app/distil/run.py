@@ -1,0 +1,129 @@
+"""One distillation from its configuration to its folder."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from fedkd.app.distil.checks import check
+from fedkd.app.distil.stages import Stages
+from fedkd.app.distil.training import distil_student, train_alone, train_teacher
+from fedkd.app.summary import versions
+from fedkd.config.identity import run_digest
+from fedkd.config.load import load_config, to_mapping
+from fedkd.config.schema import ExperimentConfig
+from fedkd.config.strict_yaml import dump_yaml
+from fedkd.core.compute import fixed_arithmetic, fixed_threads
+from fedkd.core.errors import ConfigError
+from fedkd.core.faults import told_by_line
+from fedkd.core.files import checked_path, replace_file, write_json
+from fedkd.core.messages import parameter_digest
+from fedkd.distillation.diagnosis import validate_student
+from fedkd.distillation.network import NetworkTeacher
+from fedkd.experiment import Experiment
+from fedkd.models import hit_rate, predict
+from fedkd.results.lock import locked
+from fedkd.results.logs import steps_table
+from fedkd.results.observer import Observer, Silent
+
+_CONFIG, RESULT = "config.yaml", "result.json"
+
+
+@dataclass(frozen=True)
+class Distilled:
+    """What came of it: three trained networks, on the experiment's device, and what ``result.json`` holds.
+
+    ``alone`` is the student's architecture trained without a teacher: the same initial weights, and as many steps.
+    """
+
+    experiment: Experiment
+    teacher: nn.Module
+    student: nn.Module
+    alone: nn.Module | None
+    result: Mapping[str, Any]
+
+
+@told_by_line("the distillation")
+def distil_network(
+    config: ExperimentConfig, out: str | Path, observer: Observer | None = None, *, resume: bool = False
+) -> Distilled:
+    """Train the teacher network, distil it into the student, and train the student without it, for comparison.
+
+    With ``resume`` networks that are finished in ``out`` are taken from there. Raises ``ConfigError`` or ``DataError``
+    before anything is trained, ``ConfigError`` also where ``out`` holds something else, ``RunError`` where a file
+    cannot be written.
+    """
+    out, observer = checked_path("out", Path(out)), observer or Silent()
+    experiment, network = check(config)
+    config, teacher = experiment.config, experiment.config.teacher
+    run = run_digest(to_mapping(config))
+    with locked(out):
+        _claim(out, config, run, resume)
+        stages = Stages(out, run)
+
+        def taught(model: nn.Module) -> list[float]:
+            if teacher is not None and teacher.epochs > 0:
+                train_teacher(experiment, teacher, model, lambda *done: observer.progress("teacher", *done))
+            return []
+
+        def learned(model: nn.Module) -> list[float]:
+            history, rows = distil_student(
+                experiment,
+                NetworkTeacher(network, experiment.data.spec),
+                model,
+                lambda *done: observer.progress("distillation", *done),
+            )
+            replace_file(out / "distillation.csv", steps_table(rows).encode())
+            return history
+
+        def unaided(model: nn.Module) -> list[float]:
+            return train_alone(experiment, model, lambda *done: observer.progress("student without teacher", *done))
+
+        with fixed_arithmetic(experiment.device), fixed_threads(config.engine.server_threads):
+            stages.network("teacher", network, taught)
+            student = stages.network("student", experiment.initial_model(), learned)
+            labelled = experiment.data.public.labelled.numel() > 0
+            alone = stages.network("student_without_teacher", experiment.initial_model(), unaided) if labelled else None
+            result = _result(experiment, network, student, alone)
+        seconds = {name: stage.seconds for name, stage in stages.done.items()}
+        histories = {f"{name}_history": stage.history for name, stage in stages.done.items() if stage.history}
+        result |= histories | {"seconds": seconds, "versions": versions()}
+        write_json(out / RESULT, result)
+    return Distilled(experiment, network, student, alone, result)
+
+
+def _claim(out: Path, config: ExperimentConfig, run: str, resume: bool) -> None:
+    """Write the configuration into a folder that holds nothing, or see that what it holds is of this distillation."""
+    path = out / _CONFIG
+    if not path.exists():
+        replace_file(path, dump_yaml(to_mapping(config)).encode())
+        return
+    if not resume:
+        raise ConfigError([f"--out: {out} holds a run; add --resume to resume it, or name another folder"])
+    if run_digest(to_mapping(load_config(path))) != run:
+        raise ConfigError(
+            [f"--resume: {path} is another configuration than that which is given; name another folder, or set it so"]
+        )
+
+
+def _result(experiment: Experiment, teacher: nn.Module, student: nn.Module, alone: nn.Module | None) -> dict[str, Any]:
+    """Accuracies and agreement on the test samples, and what validation samples say of the student."""
+    data = experiment.resident
+    scores = {
+        name: predict(model, data.test_inputs)
+        for name, model in (("teacher", teacher), ("student", student), ("student_without_teacher", alone))
+        if model is not None
+    }
+    held_out = data.public.validation
+    report = None
+    if bool(held_out.any()):
+        inputs, truth = data.public.inputs[held_out], data.public.truth[held_out]
+        report = validate_student(predict(student, inputs), predict(teacher, inputs).log_softmax(dim=-1), truth)
+    return {
+        **{f"{name}_accuracy": hit_rate(each, data.test_labels) for name, each in scores.items()},
+        "agreement": hit_rate(scores["student"], scores["teacher"].argmax(dim=-1)),
+        "validation": None if report is None else vars(report),
+        "student_sha256": parameter_digest(student.state_dict()),
+    }

@@ -1,0 +1,69 @@
+"""The networks of a distillation on disk, each from when it is trained."""
+
+import io
+import json
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from pydantic import TypeAdapter
+from torch import nn
+
+from fedkd.core.documents import read_document, write_document
+from fedkd.core.errors import FolderError
+from fedkd.core.files import replace_file
+from fedkd.core.given_files import digest_of_content
+from fedkd.models import load_given
+
+_STAGES = "stages.json"
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A network that is trained: its test accuracy after each round, its file's SHA-256, and the time that it took."""
+
+    history: list[float]
+    sha256: str
+    seconds: float
+
+
+class Stages:
+    """What is finished in a folder, for the run with this digest; files named ``NAME.pt`` hold state dicts."""
+
+    def __init__(self, folder: Path, run: str) -> None:
+        self._folder, self._run = folder, run
+        path = folder / _STAGES
+        self.done: dict[str, Stage] = {}
+        if path.exists():
+            found = read_document(path, run, f"remove it, and all networks in {folder} are trained again")
+            self.done = TypeAdapter(dict[str, Stage]).validate_json(json.dumps(found["stages"]))
+
+    def network(self, name: str, network: nn.Module, train: Callable[[nn.Module], list[float]]) -> nn.Module:
+        """The network with what it has learned: from its file, or by ``train``, which returns its test accuracies.
+
+        Raises ``FolderError`` for a file that is not as it was written.
+        """
+        path = self._folder / f"{name}.pt"
+        if (stage := self.done.get(name)) is not None:
+            remedy = f"remove {self._folder / _STAGES}, and all networks are trained again"
+            try:
+                content = path.read_bytes()
+            except OSError as error:
+                raise FolderError(f"{path} cannot be read ({error.strerror}); {remedy}") from error
+            if digest_of_content(content) != stage.sha256:
+                raise FolderError(f"{path} was changed since it was written; {remedy}")
+            if (fault := load_given(network, content)) is not None:
+                raise FolderError(f"{path} cannot be used: {fault}; {remedy}")
+            return network
+        begun = time.monotonic()
+        history = train(network)
+        written = io.BytesIO()
+        torch.save(network.state_dict(), written)
+        replace_file(path, written.getvalue())
+        seconds = round(time.monotonic() - begun, 3)
+        self.done[name] = Stage(history, digest_of_content(written.getvalue()), seconds)
+        stages = {each: asdict(stage) for each, stage in self.done.items()}
+        write_document(self._folder / _STAGES, {"stages": stages}, self._run)
+        return network

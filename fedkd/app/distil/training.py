@@ -1,0 +1,127 @@
+"""Training the networks of a distillation: the teacher, the student, and the same student without a teacher."""
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+
+import torch
+from jaxtyping import Int, Shaped
+from torch import Tensor, nn
+
+from fedkd.config.schema import DistillationConfig, TeacherConfig
+from fedkd.config.values import Plugin
+from fedkd.core import plugins
+from fedkd.core.messages import UNKNOWN_LABEL
+from fedkd.distillation.balanced_step import StepRow
+from fedkd.distillation.balancer import build_balancer
+from fedkd.distillation.distiller import Distiller
+from fedkd.distillation.network import NetworkTeacher
+from fedkd.distillation.temperature import build_temperature
+from fedkd.distillation.validation import Validation
+from fedkd.experiment import Experiment
+from fedkd.models import accuracy
+
+Progress = Callable[[int, int], None]
+
+
+def train_teacher(experiment: Experiment, section: TeacherConfig, network: nn.Module, progress: Progress) -> None:
+    """Train a network on the labelled samples that ``section`` says, with the changes to images that the student sees.
+
+    Its learning rate rises and falls as the student's, and falls along half a cosine.
+    """
+    inputs, labels = labelled_samples(experiment, everything=section.trained_on == "all")
+    size = min(section.batch_size, labels.numel())
+    steps = math.ceil(section.epochs * labels.numel() / size)
+    config = replace(
+        experiment.config.distillation,
+        optimiser=section.optimiser,
+        learning_rate=section.learning_rate,
+        schedule="cosine",
+    )
+    trainer = _on_labels(experiment, network, config)
+    trainer.fit_labels(inputs, labels, round=1, steps=steps, batch_size=size, progress=progress)
+
+
+def distil_student(
+    experiment: Experiment, network: NetworkTeacher, student: nn.Module, progress: Progress
+) -> tuple[list[float], list[StepRow]]:
+    """Distil the teacher into the student on the public samples: its test accuracy after each round, and the steps."""
+    config, data = experiment.config, experiment.resident
+    trainer = Distiller(
+        student,
+        experiment.new(plugins.BALANCER, config.distillation.balancer),
+        config.distillation,
+        temperature=experiment.new(plugins.TEMPERATURE, config.distillation.temperature),
+        seed=config.seed,
+        rounds=config.rounds,
+        pseudo_labels=config.data.public.pseudo_labels,
+        network=network,
+    )
+    public = data.public
+    teacher = network.on(public.inputs)
+    held_out = Validation(public.validation, public.truth[public.validation])
+    history: list[float] = []
+    rows: list[StepRow] = []
+    for round in range(1, config.rounds + 1):
+        distilled = trainer.distil(
+            teacher,
+            public.inputs,
+            public.labels,
+            round=round,
+            validation=held_out,
+            progress=_of_all(progress, round, config.rounds),
+        )
+        rows += distilled.rows
+        history.append(accuracy(student, data.test_inputs, data.test_labels))
+    return history, rows
+
+
+def train_alone(experiment: Experiment, student: nn.Module, progress: Progress) -> list[float]:
+    """The control: as many steps, in the larger of the two batch sizes, on the labelled public samples alone.
+
+    Returns the test accuracy after each round.
+    """
+    config, data = experiment.config, experiment.resident
+    section = config.distillation
+    trainer = _on_labels(experiment, student, section)
+    history = []
+    for round in range(1, config.rounds + 1):
+        trainer.fit_labels(
+            data.public.inputs,
+            data.public.labels,
+            round=round,
+            batch_size=max(section.batch_size, section.labelled_batch_size),
+            progress=_of_all(progress, round, config.rounds),
+        )
+        history.append(accuracy(student, data.test_inputs, data.test_labels))
+    return history
+
+
+def labelled_samples(
+    experiment: Experiment, *, everything: bool
+) -> tuple[Shaped[Tensor, "samples ..."], Int[Tensor, " samples"]]:
+    """The labelled public samples, with ``everything`` behind the private ones of all clients together."""
+    data = experiment.resident
+    labelled = (data.public.labels != UNKNOWN_LABEL).nonzero().squeeze(1)
+    inputs, labels = data.public.inputs[labelled], data.public.labels[labelled]
+    if not everything:
+        return inputs, labels
+    pooled = torch.cat([client.train for client in data.clients])
+    return torch.cat([data.inputs[pooled], inputs]), torch.cat([data.labels[pooled], labels])
+
+
+def _of_all(progress: Progress, round: int, rounds: int) -> Progress:
+    """Progress within one round as that within all of them."""
+    return lambda done, total: progress((round - 1) * total + done, rounds * total)
+
+
+def _on_labels(experiment: Experiment, network: nn.Module, section: DistillationConfig) -> Distiller:
+    """What trains a network without a teacher."""
+    return Distiller(
+        network,
+        build_balancer("fixed", value=0.0),
+        replace(section, loss=(Plugin("kl"),)),
+        temperature=build_temperature("constant"),
+        seed=experiment.config.seed,
+        rounds=experiment.config.rounds,
+    )
