@@ -24,6 +24,7 @@ from fedkd.distillation.diagnosis import validate_student
 from fedkd.distillation.network import NetworkTeacher
 from fedkd.experiment import Experiment
 from fedkd.models import hit_rate, predict
+from fedkd.results.directory import RunDirectory
 from fedkd.results.lock import locked
 from fedkd.results.logs import steps_table
 from fedkd.results.observer import Observer, Silent
@@ -97,12 +98,13 @@ def distil_network(
 def _claim(out: Path, config: ExperimentConfig, run: str, resume: bool) -> None:
     """Write the configuration into a folder that holds nothing, or see that what it holds is of this distillation."""
     path = out / _CONFIG
-    if not path.exists():
+    if RunDirectory.is_free(out):
         replace_file(path, dump_yaml(to_mapping(config)).encode())
-        return
-    if not resume:
+    elif not path.exists():
+        raise ConfigError([f"--out: must be a new or an empty folder, got {out}; name another one or remove it"])
+    elif not resume:
         raise ConfigError([f"--out: {out} holds a run; add --resume to resume it, or name another folder"])
-    if run_digest(to_mapping(load_config(path))) != run:
+    elif run_digest(to_mapping(load_config(path))) != run:
         raise ConfigError(
             [f"--resume: {path} is another configuration than that which is given; name another folder, or set it so"]
         )
