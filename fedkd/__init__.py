@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from fedkd.aggregation.types import Teacher as Teacher
     from fedkd.app.audit import audit_run as audit_run
     from fedkd.app.cli.console import ConsoleObserver as ConsoleObserver
+    from fedkd.app.distil import distil_network as distil_network
     from fedkd.app.run import run_experiment as run_experiment
     from fedkd.app.sweep import run_sweep as run_sweep
     from fedkd.audit.attack import Evidence as Evidence
@@ -30,6 +31,10 @@ if TYPE_CHECKING:
     from fedkd.distillation.balancer import LambdaBalancer as LambdaBalancer
     from fedkd.distillation.balancer import build_balancer as build_balancer
     from fedkd.distillation.geometry import GradientGeometry as GradientGeometry
+    from fedkd.distillation.loss import Answers as Answers
+    from fedkd.distillation.loss import Batch as Batch
+    from fedkd.distillation.loss import DistillationLoss as DistillationLoss
+    from fedkd.distillation.loss import LayerLoss as LayerLoss
     from fedkd.distillation.temperature import TemperatureSchedule as TemperatureSchedule
     from fedkd.experiment import Experiment as Experiment
     from fedkd.privacy.accounting import gaussian_epsilon as gaussian_epsilon
@@ -44,6 +49,7 @@ _HOMES = {
     "load_config": "fedkd.config.load",
     "run_experiment": "fedkd.app.run",
     "run_sweep": "fedkd.app.sweep",
+    "distil_network": "fedkd.app.distil",
     "audit_run": "fedkd.app.audit",
     "FedkdError": "fedkd.core.errors",
     "ConsoleObserver": "fedkd.app.cli.console",
@@ -66,6 +72,10 @@ _HOMES = {
     "Evidence": "fedkd.audit.attack",
     "LogitCodec": "fedkd.core.coding",
     "TemperatureSchedule": "fedkd.distillation.temperature",
+    "DistillationLoss": "fedkd.distillation.loss",
+    "LayerLoss": "fedkd.distillation.loss",
+    "Answers": "fedkd.distillation.loss",
+    "Batch": "fedkd.distillation.loss",
     "LambdaBalancer": "fedkd.distillation.balancer",
     "GradientGeometry": "fedkd.distillation.geometry",
     "build_balancer": "fedkd.distillation.balancer",
