@@ -72,7 +72,7 @@ def test_there_are_configurations() -> None:
 def test_a_configuration_loads_and_opens_with_the_command_that_runs_it(path: Path) -> None:
     load_config(path)
     first = path.read_text(encoding="utf-8").splitlines()[0]
-    command = re.fullmatch(r"# fedkd run (\S+)(?: \S+=\S+)*", first)
+    command = re.fullmatch(r"# fedkd (?:run|distill) (\S+)(?: \S+=\S+)*", first)
     assert command is not None, f"{path} must open with '# fedkd run {path.relative_to(ROOT)}', got {first!r}"
     assert ROOT / command[1] == path
 

@@ -97,8 +97,8 @@ def flow(value: Any) -> str:
 
 
 def names() -> list[str]:
-    """The shipped configurations."""
-    return config_names()
+    """The shipped configurations of federated runs."""
+    return [name for name in config_names() if load_config(name).teacher is None]
 
 
 def at(mapping: Any, path: str) -> Any:
