@@ -32,6 +32,7 @@ class Features(ClientRule):
 
     sends: ClassVar[str] = "features"
     remembers: ClassVar[bool] = True
+    own_loss: ClassVar[bool] = True
 
     @property
     def receives(self) -> frozenset[str]:

@@ -30,6 +30,7 @@ class Prototypes(ClientRule):
 
     sends: ClassVar[str] = "label_means"
     remembers: ClassVar[bool] = True
+    own_loss: ClassVar[bool] = True
 
     @property
     def receives(self) -> frozenset[str]:

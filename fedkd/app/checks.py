@@ -94,6 +94,12 @@ def _rule_faults(experiment: Experiment, client: ClientRule, student: StudentRul
             f"clients.rule: {theirs} needs {missing} of the server, which student.rule {own} does not offer; exchange "
             "one of the two"
         )
+    if config.clients.self_distillation > 0 and client.own_loss:
+        yield (
+            f"clients.self_distillation: it adds to the clients' cross-entropy, and clients.rule {theirs} trains by a "
+            f"loss of its own, got {config.clients.self_distillation:g}; set clients.self_distillation=0, or choose "
+            "another rule, such as broadcast, own_model or parameters"
+        )
     if PARAMETERS in client.receives and not student.averages_architectures:
         yield from _architecture_faults(config, student)
     if config.communication.cache_rounds > 0 and client.sends != LOGITS:
@@ -254,6 +260,11 @@ def _uncovered(experiment: Experiment, client: ClientRule, mechanism: Private) -
         yield (
             f"clients.logit_adjustment: it uses a client's label counts, which the proof of privacy.mechanism={name} "
             f"does not cover, got {config.clients.logit_adjustment:g}; set clients.logit_adjustment=0"
+        )
+    if config.clients.self_distillation > 0:
+        yield (
+            f"clients.self_distillation: privacy.mechanism={name} trains by plain cross-entropy, got "
+            f"{config.clients.self_distillation:g}; set clients.self_distillation=0, or privacy.mechanism=none"
         )
 
 

@@ -107,6 +107,7 @@ def _averaging(config: ExperimentConfig) -> ExperimentConfig:
         models=(),
         rule=Plugin("parameters"),
         logit_adjustment=0.0,
+        self_distillation=0.0,
         behaviour=plain.clients.behaviour,
         attackers=plain.clients.attackers,
     )

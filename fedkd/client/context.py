@@ -7,7 +7,8 @@ import torch
 from jaxtyping import Float, Int, Shaped
 from torch import Tensor, nn
 
-from fedkd.client.training import Loss, Trainer, adjusted_cross_entropy, cross_entropy, train
+from fedkd.client.former_self import remembering
+from fedkd.client.training import Loss, SampleLoss, Trainer, adjusted_cross_entropy, cross_entropy, train
 from fedkd.core.messages import Arrays, Consensus, parameter_prefix
 from fedkd.core.seeding import torch_generator
 from fedkd.experiment import Experiment
@@ -75,25 +76,48 @@ class ClientContext:
         """``model`` after this round's local epochs on the client's private training samples.
 
         By cross-entropy, adjusted as ``clients.logit_adjustment`` says, unless a rule brings a loss of its own; by
-        DP-SGD where the privacy mechanism rests on it.
+        DP-SGD where the privacy mechanism rests on it. With ``clients.self_distillation`` it learns from ``model`` as
+        it is at the call, too; raises ``ValueError`` for a rule with a loss of its own then.
         """
-        clients = self.experiment.config.clients
-        if loss is None:
-            loss = cross_entropy
-            if clients.logit_adjustment > 0:
-                loss = adjusted_cross_entropy(self.labels, self.experiment.data.classes, clients.logit_adjustment)
+        clients, labels = self.experiment.config.clients, self.labels
+        if clients.self_distillation > 0:
+            if loss is not None:
+                raise ValueError(
+                    "clients.self_distillation adds to the clients' cross-entropy, and this client rule trains by a "
+                    "loss of its own; set clients.self_distillation=0, or choose another rule"
+                )
+            loss, labels = self._remembering(model), torch.arange(labels.numel())
         generator, private = self.generator("local training"), self.experiment.mechanism.training
         self.trainer(
             model,
             self.inputs,
-            self.labels,
+            labels,
             clients,
             epochs=clients.epochs,
             generator=generator,
-            loss=loss,
+            loss=self._cross_entropy() if loss is None else loss,
             private=None if private is None else NoisyTraining(private, self.noise("private training")),
         )
         return model
+
+    def _cross_entropy(self) -> SampleLoss:
+        adjustment = self.experiment.config.clients.logit_adjustment
+        if adjustment > 0:
+            return adjusted_cross_entropy(self.labels, self.experiment.data.classes, adjustment)
+        return cross_entropy
+
+    def _remembering(self, model: nn.Module) -> SampleLoss:
+        """What clients train by, and the answers of ``model`` as it is now besides."""
+        clients = self.experiment.config.clients
+        return remembering(
+            self._cross_entropy(),
+            self.labels,
+            predict(model, self.inputs),
+            weight=clients.self_distillation,
+            temperature=clients.self_temperature,
+            others=clients.self_classes == "others",
+            room=max(each.train.numel() for each in self.experiment.data.clients),
+        )
 
     def answer(self, model: nn.Module) -> Float[Tensor, "queries classes"]:
         """The model's logits on the queries."""

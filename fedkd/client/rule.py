@@ -34,14 +34,16 @@ class ClientRule(ABC):
     ``sends`` names what it answers with (``logits``, ``parameters``, or the name of an array). ``remembers`` is True
     when it keeps something between rounds, for which it then has ``ClientContext.memory``. ``abstains`` is True when
     its uploads have masks; ``only_trains`` is True when ``ClientContext.train`` is all that it does with private data,
-    so that training privately makes everything it sends private. ``measures_distances`` is True when it needs samples
-    of numbers, between which there are distances.
+    so that training privately makes everything it sends private. ``own_loss`` is True when it trains by another loss
+    than the clients' cross-entropy. ``measures_distances`` is True when it needs samples of numbers, between which
+    there are distances.
     """
 
     sends: ClassVar[str] = "logits"
     remembers: ClassVar[bool] = False
     abstains: ClassVar[bool] = False
     only_trains: ClassVar[bool] = False
+    own_loss: ClassVar[bool] = False
     measures_distances: ClassVar[bool] = False
 
     @property

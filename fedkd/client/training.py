@@ -104,8 +104,8 @@ def train(
         if loss is not cross_entropy:
             raise ValueError(
                 "DP-SGD trains by plain cross-entropy: another loss need not be a sum over samples, and may use label "
-                "counts; set clients.logit_adjustment=0 and choose a client rule without a loss of its own, or set "
-                "privacy.mechanism=none"
+                "counts; set clients.logit_adjustment=0 and clients.self_distillation=0 and choose a client rule "
+                "without a loss of its own, or set privacy.mechanism=none"
             )
         train_privately(
             model,

@@ -46,6 +46,9 @@ _USUAL: Mapping[str, Any] = {
     "student.init_sha256": None,
     "distillation.fresh_optimiser": False,
     "teacher": None,
+    "clients.self_distillation": 0.0,
+    "clients.self_temperature": 1.0,
+    "clients.self_classes": "all",
 }
 """Keys that count only when they hold something else: who does not use one has the run, and its noise, without it."""
 

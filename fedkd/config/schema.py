@@ -60,6 +60,18 @@ class ClientsConfig:
         Field(description="τ of logit-adjusted cross-entropy, against a client's label skew (0: plain; usual: 1)"),
     ] = 0.0
     proximal: Annotated[NonNegative, Field(description="FedProx μ: pull towards the received model")] = 0.0
+    self_distillation: Annotated[
+        NonNegative,
+        Field(
+            description="β: pull of a client's answers to its own samples towards those of the model that it begins "
+            "local training with, against forgetting (0: off; usual: 1)"
+        ),
+    ] = 0.0
+    self_temperature: Annotated[Positive, Field(description="T of the softened softmax there")] = 1.0
+    self_classes: Annotated[
+        Literal["all", "others"],
+        Field(description="classes that it is about: all, or others (than the sample's label; FedNTD)"),
+    ] = "all"
     behaviour: Annotated[PluginValue, Field(description="how clients keep to it; see `fedkd list behaviours`")] = field(
         default_factory=lambda: Plugin("honest")
     )

@@ -31,6 +31,7 @@ FITTING: list[tuple[str, ...]] = [
     # What is not used cannot be wrong.
     ("clients.rule=parameters", "student.rule=average", "strategy=stacked", "data.public.labelled=0"),
     ("clients.rule=features", "student.rule=features", "clients.attackers.behaviour=lma"),
+    ("clients.rule=own_model", "clients.self_distillation=1"),
 ]
 
 AVERAGING = ("clients.rule=parameters", "student.rule=average")
@@ -78,6 +79,10 @@ BAD: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "a mechanism on parameters": (
         (*AVERAGING, "privacy.mechanism=label_only"),
         ("privacy.mechanism", "clients.rule parameters sends parameters", "privacy.mechanism=none"),
+    ),
+    "a former self beside a loss of its own": (
+        ("clients.rule=prototypes", "student.rule=label_means", "clients.self_distillation=2"),
+        ("clients.self_distillation: it adds to the clients' cross-entropy", "prototypes trains by a loss", "got 2"),
     ),
     "a cache of parameters": (
         (*AVERAGING, "communication.cache_rounds=2"),

@@ -343,6 +343,8 @@ def assert_alike(alone: Reply, stacked: Reply, experiment: Experiment, tolerance
         (["clients.rule=selective"], [4, 4, 4]),
         (["clients.attackers={share: 0.5, behaviour: label_noise}", "clients.logit_adjustment=1"], [4, 4]),
         (["clients.attackers={share: 0.5, behaviour: free_rider}"], [2, 2]),
+        (["clients.self_distillation=2", "clients.self_temperature=2", "data.partition.scheme=dirichlet"], [4, 4]),
+        (["clients.self_distillation=2", "clients.self_classes=others", "clients.logit_adjustment=1"], [4, 4]),
         (["clients.attackers={share: 0.5, behaviour: stale}", "clients.proximal=0.1"], [4, 2]),
         # By a loss that looks at embeddings, and by DP-SGD, each client trains by itself.
         (["clients.rule=prototypes", "student.rule=label_means"], []),

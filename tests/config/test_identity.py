@@ -15,7 +15,16 @@ def test_keys_that_hold_what_is_usual_do_not_change_a_run() -> None:
     assert settled(usual)["data"].keys() == without["data"].keys()
 
 
-@pytest.mark.parametrize("override", ["data.transform=scale", "distillation.fresh_optimiser=true", "seed=1"])
+@pytest.mark.parametrize(
+    "override",
+    [
+        "data.transform=scale",
+        "distillation.fresh_optimiser=true",
+        "clients.self_distillation=1",
+        "clients.self_classes=others",
+        "seed=1",
+    ],
+)
 def test_other_values_make_another_run(override: str) -> None:
     usual, other = load_config({}), load_config({}, [override])
     assert run_digest(to_mapping(usual)) != run_digest(to_mapping(other))

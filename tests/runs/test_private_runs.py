@@ -368,6 +368,10 @@ BAD: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
         (DP_SGD, "clients.logit_adjustment=0.5"),
         ("clients.logit_adjustment: it uses a client's label counts", "got 0.5", "set clients.logit_adjustment=0"),
     ),
+    "a former self in the loss": (
+        (DP_SGD, "clients.self_distillation=0.5"),
+        ("clients.self_distillation: privacy.mechanism=dp_sgd trains by plain cross-entropy", "got 0.5"),
+    ),
     "two proofs": (
         (DP_SGD, "strategy=gnmax"),
         ("privacy.mechanism: DpSgd and GNMax each prove a privacy of their own", "another strategy"),
