@@ -36,6 +36,12 @@ def broken_rules(config: ExperimentConfig) -> Iterator[str]:
         )
     yield from _teacher(config.teacher)
     yield from _distillation(config.distillation)
+    if config.distillation.align_batch_norm and config.teacher is None:
+        yield (
+            "distillation.align_batch_norm: aligns the student with a teacher that is a network, and teacher is null, "
+            f"got {shown(config.distillation.align_batch_norm)}; set it to {{}}, or take a section teacher and fedkd "
+            "distill"
+        )
     if config.engine.device == "cuda" and not _has_gpu():
         yield "engine.device: cuda needs a GPU that torch can see and there is none, got 'cuda'; set engine.device=cpu"
     if len(set(config.controls)) != len(config.controls):

@@ -45,6 +45,7 @@ _USUAL: Mapping[str, Any] = {
     "student.init": None,
     "student.init_sha256": None,
     "distillation.fresh_optimiser": False,
+    "distillation.align_batch_norm": {},
     "teacher": None,
     "clients.self_distillation": 0.0,
     "clients.self_temperature": 1.0,

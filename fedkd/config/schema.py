@@ -157,6 +157,13 @@ class DistillationConfig:
         tuple[PluginValue, ...],
         Field(min_length=1, description="L_dist: one loss, or several with their weights; see `fedkd list losses`"),
     ] = field(default_factory=lambda: (Plugin("kl"),))
+    align_batch_norm: Annotated[
+        dict[str, str],
+        Field(
+            description="layers of batch normalisation of the student, each with one of the teacher network that it "
+            "does the same as at the start: {bn1: layer1.bn2}"
+        ),
+    ] = field(default_factory=dict)
     temperature: Annotated[
         Plugin,
         BeforeValidator(_as_schedule),

@@ -1,5 +1,6 @@
 """Batch normalisation of a student that is to give what its teacher's gives."""
 
+import copy
 from collections.abc import Iterator, Mapping
 
 import torch
@@ -76,6 +77,15 @@ def align(student: nn.Module, teacher: nn.Module, pairs: Mapping[str, str]) -> N
         targets = (layer.running_mean, layer.running_var, layer.weight, layer.bias)
         for target, value in zip((each for each in targets if each is not None), values, strict=False):
             target.copy_(value)
+
+
+def alignment_faults(student: nn.Module, teacher: nn.Module, pairs: Mapping[str, str]) -> tuple[str, ...]:
+    """What ``align`` would refuse, one message each; neither network is changed."""
+    try:
+        align(copy.deepcopy(student), teacher, pairs)
+    except ConfigError as error:
+        return error.problems
+    return ()
 
 
 def _statistics(layer: _BatchNorm, whose: str) -> tuple[Tensor, Tensor]:

@@ -11,6 +11,7 @@ from fedkd.config.given import pinned
 from fedkd.config.schema import ExperimentConfig
 from fedkd.core.errors import ConfigError, PluginError
 from fedkd.core.faults import told_by_line
+from fedkd.distillation.batch_norm import alignment_faults
 from fedkd.distillation.network import NetworkTeacher
 from fedkd.experiment import Experiment, forget_changed_files
 
@@ -44,6 +45,7 @@ def check(config: ExperimentConfig) -> tuple[Experiment, nn.Module]:
         raise ConfigError([*problems, f"teacher.model: {error}"]) from error
     if not problems:
         problems += loss_faults(experiment, NetworkTeacher(copy.deepcopy(network), experiment.data.spec))
+        problems += alignment_faults(experiment.initial_model(), network, config.distillation.align_batch_norm)
     if problems:
         raise ConfigError(problems)
     return experiment, network

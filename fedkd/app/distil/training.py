@@ -14,6 +14,7 @@ from fedkd.core import plugins
 from fedkd.core.messages import UNKNOWN_LABEL
 from fedkd.distillation.balanced_step import StepRow
 from fedkd.distillation.balancer import build_balancer
+from fedkd.distillation.batch_norm import align
 from fedkd.distillation.distiller import Distiller
 from fedkd.distillation.network import NetworkTeacher
 from fedkd.distillation.temperature import build_temperature
@@ -45,8 +46,12 @@ def train_teacher(experiment: Experiment, section: TeacherConfig, network: nn.Mo
 def distil_student(
     experiment: Experiment, network: NetworkTeacher, student: nn.Module, progress: Progress
 ) -> tuple[list[float], list[StepRow]]:
-    """Distil the teacher into the student on the public samples: its test accuracy after each round, and the steps."""
+    """Distil the teacher into the student on the public samples: its test accuracy after each round, and the steps.
+
+    Layers of ``distillation.align_batch_norm`` are aligned before.
+    """
     config, data = experiment.config, experiment.resident
+    align(student, network.model, config.distillation.align_batch_norm)
     trainer = Distiller(
         student,
         experiment.new(plugins.BALANCER, config.distillation.balancer),
