@@ -53,6 +53,16 @@ def check(config: ExperimentConfig) -> tuple[Experiment, nn.Module]:
 
 def _faults(config: ExperimentConfig) -> Iterator[str]:
     public, teacher = config.data.public, config.teacher
+    for key, asked in (
+        ("mechanism", config.privacy.mechanism.name != "none"),
+        ("secure_aggregation", config.privacy.secure_aggregation is not None),
+    ):
+        if asked:
+            value = "none" if key == "mechanism" else "null"
+            yield (
+                f"privacy.{key}: protects what clients send, and `fedkd distill` has none and keeps nothing private; "
+                f"set privacy.{key}={value}"
+            )
     if teacher is None:
         yield (
             "teacher: names the network that `fedkd distill` distils, got null; write a section, such as teacher: "

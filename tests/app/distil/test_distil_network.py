@@ -149,8 +149,11 @@ def test_everything_that_is_wrong_is_told_at_once(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         distil_network(tiny("teacher.model=resnet18", "student.model=no_such", "teacher.epochs=0"), tmp_path / "run")
     assert len(caught.value.problems) == 2
-    with pytest.raises(ConfigError, match="teacher: names the network"):
-        distil_network(replace(tiny(), teacher=None), tmp_path / "run")
+    private = "privacy.mechanism={name: gaussian_logits, noise_multiplier: 1.0}"
+    with pytest.raises(ConfigError) as caught:
+        distil_network(replace(tiny(private, "privacy.secure_aggregation={}"), teacher=None), tmp_path / "run")
+    keys = [problem.partition(":")[0] for problem in caught.value.problems]
+    assert keys == ["privacy.mechanism", "privacy.secure_aggregation", "teacher"]
     assert not (tmp_path / "run").exists()
 
 
