@@ -3,13 +3,11 @@
 from dataclasses import dataclass
 from typing import Annotated
 
-import torch
-from jaxtyping import Bool, Float
 from pydantic import Field
 from torch import Tensor, nn
 
 from fedkd.models import Architecture
-from fedkd.models._sequences import Steps, dropout_layer
+from fedkd.models._sequences import Recurrent, Steps, dropout_layer
 
 
 @dataclass(frozen=True)
@@ -33,7 +31,7 @@ class _Recurrent(nn.Module):
     def __init__(self, options: Gru, shape: tuple[int, ...], classes: int, vocabulary: int | None) -> None:
         super().__init__()
         self.steps = Steps(shape, vocabulary, options.width)
-        self.layers = nn.ModuleList(_Layer(options.width) for _ in range(options.depth))
+        self.layers = nn.ModuleList(Recurrent(options.width) for _ in range(options.depth))
         self.dropout = dropout_layer(options.dropout)
         self.head = nn.Linear(options.width, classes)
 
@@ -43,25 +41,3 @@ class _Recurrent(nn.Module):
             steps = layer(self.dropout(steps), kept)
         logits: Tensor = self.head(steps[:, -1])
         return logits
-
-
-class _Layer(nn.Module):
-    """One layer of units, written out: torch computes no gradients of its own sample by sample."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.given, self.remembered = nn.Linear(width, 3 * width), nn.Linear(width, 3 * width)
-
-    def forward(
-        self, steps: Float[Tensor, "batch time width"], kept: Bool[Tensor, "batch time"]
-    ) -> Float[Tensor, "batch time width"]:
-        """The state after every step."""
-        state, states = torch.zeros_like(steps[:, 0]), []
-        for given, counts in zip(self.given(steps).unbind(1), kept.unbind(1), strict=True):
-            reset, update, new = given.chunk(3, dim=1)
-            old_reset, old_update, old = self.remembered(state).chunk(3, dim=1)
-            share = torch.sigmoid(update + old_update)
-            proposed = torch.tanh(new + torch.sigmoid(reset + old_reset) * old)
-            state = torch.where(counts.unsqueeze(1), (1 - share) * proposed + share * state, state)
-            states.append(state)
-        return torch.stack(states, dim=1)

@@ -4,13 +4,12 @@ import math
 from dataclasses import dataclass
 from typing import Annotated
 
-import torch
 from jaxtyping import Bool, Float
 from pydantic import Field
 from torch import Tensor, nn
 
 from fedkd.models import Architecture
-from fedkd.models._sequences import Steps, dropout_layer, masked_mean
+from fedkd.models._sequences import Steps, dropout_layer, masked_mean, masked_softmax, sines
 
 Width = Annotated[int, Field(ge=1, le=4096)]
 
@@ -43,7 +42,7 @@ class _Encoder(nn.Module):
     def __init__(self, options: Transformer, shape: tuple[int, ...], classes: int, vocabulary: int | None) -> None:
         super().__init__()
         self.steps = Steps(shape, vocabulary, options.width)
-        self.positions = nn.Parameter(_sines(shape[-1], options.width))
+        self.positions = nn.Parameter(sines(shape[-1], options.width))
         self.layers = nn.ModuleList(_Layer(options) for _ in range(options.depth))
         self.norm = nn.LayerNorm(options.width)
         self.head = nn.Linear(options.width, classes)
@@ -81,14 +80,5 @@ class _Layer(nn.Module):
         split = self.asked(steps).unflatten(2, (3, self._heads, -1)).permute(2, 0, 3, 1, 4)
         query, key, value = split.unbind()
         scores = query @ key.transpose(2, 3) / math.sqrt(query.shape[3])
-        # Finite, so that a sample of padding alone has no NaN.
-        scores = scores.masked_fill(~kept[:, None, None, :], torch.finfo(scores.dtype).min)
-        attended: Tensor = (scores.softmax(dim=3) @ value).transpose(1, 2).flatten(2)
+        attended: Tensor = (masked_softmax(scores, kept[:, None, None, :]) @ value).transpose(1, 2).flatten(2)
         return attended
-
-
-def _sines(steps: int, width: int) -> Float[Tensor, "time width"]:
-    """Sines and cosines of wavelengths from 2π to 10,000·2π."""
-    rates = 10_000.0 ** (-torch.arange(0, width, 2) / width)
-    angles = torch.arange(steps).unsqueeze(1) * rates
-    return torch.stack([angles.sin(), angles.cos()], dim=2).flatten(1)[:, :width]

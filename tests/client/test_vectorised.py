@@ -102,7 +102,7 @@ def test_every_large_model_ends_where_it_would_alone(model: str, side: int) -> N
     assert largest_difference(alone, stacked) < 1e-11
 
 
-@pytest.mark.parametrize("model", ["gru", "transformer"])
+@pytest.mark.parametrize("model", ["attention", "fixed_context", "gru", "transformer"])
 @pytest.mark.parametrize("sample", [SampleSpec((7,), 20), SampleSpec((3, 7))], ids=str)
 def test_networks_for_sequences_end_where_they_would_alone(model: str, sample: SampleSpec) -> None:
     alone, stacked = both_ways(model, sizes=(5, 9, 3), sample=sample)

@@ -16,6 +16,7 @@ from fedkd.data._preparation import Preparation
 from fedkd.data.roles import prepare
 from fedkd.data.source import Encoder, Encoding, SampleSet
 from fedkd.data.transforms.none import Nothing
+from fedkd.data.transforms.rows import Rows
 from fedkd.data.transforms.scale import Scale
 from fedkd.data.transforms.standardise import Standardise
 
@@ -68,6 +69,20 @@ def test_what_learns_from_public_samples_asks_for_some(transform: str) -> None:
     with pytest.raises(ConfigError, match=rf"data\.transform: {transform} takes .* there are none; raise data\.public"):
         prepared(table, public=table[:0], transform=transform)
     assert prepared(table, public=table[:0], transform="none").public.shape == (0, 3)
+
+
+def test_rows_of_images_are_the_steps_of_series() -> None:
+    # Two channels, 2×3; means 4 and 10, deviations 2 and none.
+    public = torch.tensor([[[[2, 6, 2], [6, 2, 6]], [[10] * 3, [10] * 3]]], dtype=torch.uint8)
+    make = Rows().fit(public)
+    assert make(public).tolist() == [[[-1, 1], [1, -1], [-1, 1], [0, 0], [0, 0], [0, 0]]]
+    assert prepared(public.repeat(2, 1, 1, 1), transform="rows").spec == SampleSpec((6, 2))
+
+
+@pytest.mark.parametrize("samples", [torch.rand(4, 3), torch.arange(12).view(4, 3), torch.rand(4, 1, 8, 8)])
+def test_rows_are_of_images_alone(samples: Tensor) -> None:
+    with pytest.raises(ConfigError, match=r"data\.transform: rows takes images .* choose standardise"):
+        prepared(samples, transform="rows")
 
 
 def test_numbers_beyond_float32_are_refused() -> None:

@@ -15,7 +15,7 @@ from fedkd.models import Architecture, build_model, profile
 SHAPES = ((1, 8, 8), (1, 28, 28), (3, 32, 32))
 NORMALISED = ("efficientnet_b0", "mobilenet_v2", "resnet18", "resnet8", "shufflenet")
 IMAGES = (*NORMALISED, "cnn", "lenet5", "mlp")
-SEQUENCES = ("gru", "transformer")
+SEQUENCES = ("attention", "fixed_context", "gru", "transformer")
 
 
 def build(

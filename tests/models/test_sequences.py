@@ -12,7 +12,7 @@ from fedkd.core.samples import SampleSpec
 from fedkd.models import build_model, embed, profile, try_model
 
 TEXTS, SERIES = SampleSpec((12,), 30), SampleSpec((3, 12))
-CASES = [(name, sample) for name in ("gru", "transformer") for sample in (TEXTS, SERIES)]
+CASES = [(name, sample) for name in ("attention", "fixed_context", "gru", "transformer") for sample in (TEXTS, SERIES)]
 
 
 def build(name: str, sample: SampleSpec, seed: int = 0, **options: object) -> nn.Module:
@@ -38,8 +38,8 @@ def test_padding_counts_for_nothing_in_training_and_in_evaluation(name: str, sam
     short = SampleSpec((*sample.shape[:-1], 8), sample.vocabulary)
     long, model = build(name, sample), build(name, short)
     state = long.state_dict()
-    if "positions" in state:
-        state["positions"] = state["positions"][:8]
+    for key in {"positions", "weights.scores"} & set(state):
+        state[key] = state[key][:8]
     model.load_state_dict(state)
     inputs = samples(sample)
     inputs[..., 8:] = 0
@@ -93,6 +93,10 @@ def test_parameter_counts_by_hand() -> None:
     assert profile(build("transformer", TEXTS, width=8, depth=1, heads=2, feed_forward=10), TEXTS).parameters == (
         240 + 96 + (32 + 216 + 72 + 90 + 88) + 16 + 36
     )
+    # Table, units both ways and for the four queries, these, W, U, v, the head.
+    assert profile(build("attention", TEXTS, width=8), TEXTS).parameters == 240 + 3 * 432 + 32 + (72 + 64 + 8) + 36
+    # Table, positions, one convolution over three steps, the pattern, the head.
+    assert profile(build("fixed_context", TEXTS, width=8), TEXTS).parameters == 240 + 96 + (3 * 64 + 8) + 12 + 36
 
 
 def test_torchs_recurrent_units_are_the_same() -> None:
@@ -108,6 +112,64 @@ def test_torchs_recurrent_units_are_the_same() -> None:
     vectors = torch.randn(3, 12, 8, generator=torch.Generator().manual_seed(0))
     ours = model.get_submodule("layers.0")(vectors, torch.ones(3, 12, dtype=torch.bool))
     torch.testing.assert_close(ours, torchs(vectors)[0])
+
+
+def seen_at(model: nn.Module, inputs: Tensor, *names: str) -> list[Tensor]:
+    """What the modules of these names put out."""
+    found: dict[str, Tensor] = {}
+    for name in names:
+        model.get_submodule(name).register_forward_hook(lambda module, given, out, name=name: found.update({name: out}))
+    model(inputs)
+    return [found[name] for name in names]
+
+
+def test_attention_weighs_the_steps_as_bahdanau_does() -> None:
+    """Energies vᵀ tanh(W s + U h) by hand: without W and with U, v = 1 they are tanh(h) of a step's only annotation."""
+    model = build("attention", SERIES, width=1, queries=2)
+    with torch.no_grad():
+        for layer, value in (
+            ("asked.weight", 0.0),
+            ("asked.bias", 0.0),
+            ("offered.weight", 1.0),
+            ("energy.weight", 1.0),
+        ):
+            model.get_parameter(layer).fill_(value)
+    inputs = samples(SERIES)
+    inputs[0, :, 9:] = 0
+    steps, kept = model.get_submodule("steps")(inputs)
+    annotations = model.get_submodule("layers.0")(steps, kept)
+    weights, context = seen_at(model, inputs, "weights", "context")
+    exponentials = torch.tanh(annotations[..., 0]).exp() * (inputs != 0).any(dim=1)
+    expected = exponentials / exponentials.sum(dim=1, keepdim=True)
+    assert weights.shape == (3, 2, 12)
+    for query in range(2):
+        torch.testing.assert_close(weights[:, query], expected)
+        torch.testing.assert_close(context[:, query], (expected.unsqueeze(2) * annotations).sum(dim=1))
+    torch.testing.assert_close(model(inputs), model.get_submodule("head")(context[:, 0]))
+
+
+def test_attention_depends_on_the_sample_and_on_what_was_seen_before() -> None:
+    weights, _ = seen_at(build("attention", SERIES), samples(SERIES), "weights", "context")
+    torch.testing.assert_close(weights.sum(dim=2), torch.ones(3, 4))
+    assert not torch.allclose(weights[0], weights[1], atol=1e-4)
+    assert not torch.allclose(weights[:, 0], weights[:, 3], atol=1e-4)
+
+
+def test_a_fixed_context_is_one_pattern_over_the_steps_that_are_there() -> None:
+    model = build("fixed_context", SampleSpec((2, 3)), width=2)
+    with torch.no_grad():
+        model.get_parameter("weights.scores").copy_(torch.tensor([1.0, 2.0, 5.0]).log())
+        model.get_parameter("positions").zero_()
+        for name in ("weight", "bias"):
+            # Nothing is added to a step's vector, which is the step itself.
+            model.get_parameter(f"layers.0.seen.{name}").zero_()
+        model.get_parameter("steps.vectors.weight").copy_(torch.eye(2))
+        model.get_parameter("steps.vectors.bias").zero_()
+    whole, short = [[8.0, 16.0, 24.0], [0.0, 8.0, -8.0]], [[3.0, 6.0, 0.0], [-3.0, 3.0, 0.0]]
+    weights, context = seen_at(model, torch.tensor([whole, short]), "weights", "context")
+    torch.testing.assert_close(weights, torch.tensor([[1 / 8, 2 / 8, 5 / 8], [1 / 3, 2 / 3, 0.0]]))
+    # (8 + 32 + 120)/8 and (16 − 40)/8; (3 + 12)/3 and (−3 + 6)/3.
+    torch.testing.assert_close(context, torch.tensor([[20.0, -3.0], [5.0, 1.0]]))
 
 
 def test_bad_options_are_refused() -> None:
