@@ -1,8 +1,8 @@
 """The rules that tie several keys of a configuration together."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
-from fedkd.config.data_schema import PartitionConfig
+from fedkd.config.data_schema import PartitionConfig, TasksConfig
 from fedkd.config.rounding import attacker_count, held_out_count, least_share
 from fedkd.config.schema import DistillationConfig, ExperimentConfig, TeacherConfig
 from fedkd.core.wording import shown
@@ -67,6 +67,8 @@ def _data(config: ExperimentConfig) -> Iterator[str]:
             "teacher's classes"
         )
     yield from _partition(data.partition)
+    if data.tasks is not None:
+        yield from _tasks(data.tasks)
     if data.private_size is not None and data.private_size < clients.count * data.partition.min_samples:
         yield (
             f"clients.count: {clients.count} clients of at least data.partition.min_samples = "
@@ -103,6 +105,44 @@ def _teacher(teacher: TeacherConfig | None) -> Iterator[str]:
         )
     if teacher.epochs == 0:
         yield "teacher.epochs: must be at least 1 where teacher.init names no weights, got 0; raise it, or name a file"
+
+
+def _tasks(rule: TasksConfig) -> Iterator[str]:
+    named = [name for name in ("count", "classes", "path") if getattr(rule, name) is not None]
+    if len(named) != 1:
+        yield (
+            f"data.tasks: is divided by one of count, classes and path, got {' and '.join(named) or 'none of them'}; "
+            "name one, such as data.tasks={count: 2}"
+        )
+    if rule.path is None and rule.sha256 is not None:
+        yield (
+            f"data.tasks.sha256: is the digest of data.tasks.path, which is null, got {rule.sha256!r}; name the file, "
+            "or set it to null"
+        )
+    if rule.classes is not None:
+        yield from _task_classes(rule.classes)
+
+
+def _task_classes(classes: Sequence[Sequence[int]]) -> Iterator[str]:
+    if len(classes) < 2:
+        yield (
+            f"data.tasks.classes: a sequence has two tasks at least, got {len(classes)}; write some, such as "
+            "[[0, 1], [2, 3]], or set data.tasks to null"
+        )
+    listed = [each for task in classes for each in task]
+    for each in sorted({each for each in listed if listed.count(each) > 1}):
+        yield (
+            f"data.tasks.classes: a class belongs to one task, got {each} {listed.count(each)} times; leave it out of "
+            "the others"
+        )
+    for task, members in enumerate(classes):
+        if task == 0 and len(members) == 1:
+            yield (
+                f"data.tasks.classes.0: the first task needs two classes to tell apart, got {list(members)}; add one, "
+                "or begin with another task"
+            )
+        elif not members:
+            yield f"data.tasks.classes.{task}: a task has a class at least, got []; add one, or leave the task out"
 
 
 def _distillation(distillation: DistillationConfig) -> Iterator[str]:

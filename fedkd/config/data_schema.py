@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from fedkd.config.values import Count, Digest, Fraction, Plugin, PluginValue, Positive, Samples
+from fedkd.config.values import Count, Digest, Fraction, Natural, Plugin, PluginValue, Positive, Samples
 
 
 @dataclass(frozen=True)
@@ -73,6 +73,30 @@ class PublicConfig:
 
 
 @dataclass(frozen=True)
+class TasksConfig:
+    """Tasks that one model learns in sequence; one of the first three keys says which they are."""
+
+    count: Annotated[
+        Count | None, Field(ge=2, description="the classes in so many parts, as equal as can be, in their order")
+    ] = None
+    classes: Annotated[
+        tuple[tuple[Natural, ...], ...] | None,
+        Field(description="the classes of each task, by their positions from 0: [[0, 1, 2], [3, 4]]"),
+    ] = None
+    path: Annotated[
+        str | None,
+        Field(description="file of JSON with the number, from 0, of each sample's task: {train: [...], test: [...]}"),
+    ] = None
+    sha256: Annotated[
+        Digest | None, Field(description="SHA-256 of that file; a run fills it in (null: whatever is in it)")
+    ] = None
+    rehearsed: Annotated[
+        Natural,
+        Field(description="samples of every class of a task that are rehearsed with each later task (0: none)"),
+    ] = 20
+
+
+@dataclass(frozen=True)
 class DataConfig:
     """Which data, and how much of it plays which role."""
 
@@ -91,3 +115,6 @@ class DataConfig:
     ] = 0.1
     partition: Annotated[PartitionConfig, Field(description="")] = field(default_factory=PartitionConfig)
     public: Annotated[PublicConfig, Field(description="")] = field(default_factory=PublicConfig)
+    tasks: Annotated[
+        TasksConfig | None, Field(description="null: one task; a section: several, one after the other (fedkd distill)")
+    ] = None

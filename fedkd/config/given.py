@@ -14,6 +14,10 @@ PARTITION = "data.partition.path"
 PARTITION_BYTES = 2**28
 PARTITION_REMEDY = 'name a file of JSON, {"clients": [[positions], ...]}, or of class counts'
 
+TASKS = "data.tasks.path"
+TASKS_BYTES = 2**28
+TASKS_REMEDY = 'name a file of JSON, {"train": [numbers], "test": [numbers]}'
+
 
 def pinned(config: ExperimentConfig) -> ExperimentConfig:
     """The configuration with the whole path and the SHA-256 of every file that it names.
@@ -22,10 +26,13 @@ def pinned(config: ExperimentConfig) -> ExperimentConfig:
     same files. Raises ``ConfigError`` when one without a digest cannot be read; whoever uses a file compares its
     content with the digest.
     """
-    student, rule = config.student, config.data.partition
+    student, rule, tasks = config.student, config.data.partition, config.data.tasks
     if rule.path is not None:
         path, digest = _pinned(PARTITION, rule.path, PARTITION_BYTES, PARTITION_REMEDY, rule.sha256)
         config = replace(config, data=replace(config.data, partition=replace(rule, path=path, sha256=digest)))
+    if tasks is not None and tasks.path is not None:
+        path, digest = _pinned(TASKS, tasks.path, TASKS_BYTES, TASKS_REMEDY, tasks.sha256)
+        config = replace(config, data=replace(config.data, tasks=replace(tasks, path=path, sha256=digest)))
     if student.init is not None:
         path, digest = _pinned(INIT, student.init, INIT_BYTES, INIT_REMEDY, student.init_sha256)
         config = replace(config, student=replace(student, init=path, init_sha256=digest))

@@ -75,6 +75,15 @@ class TaskLabels:
 
 
 @dataclass(frozen=True)
+class TaskNumbers:
+    """The number, from 0, of the task that each sample is of; −1 where a public sample has none."""
+
+    private: Int[Tensor, " private"]
+    public: Int[Tensor, " samples"]
+    test: Int[Tensor, " test"]
+
+
+@dataclass(frozen=True)
 class Places:
     """Where samples were in the data set's train split; ``public`` is None where they are of another data set."""
 
@@ -88,7 +97,8 @@ class ExperimentData:
 
     ``inputs`` and ``labels`` are the private samples of all clients together, as ``data.transform`` makes them: float32
     numbers or int64 tokens, read when they are asked for where the data set stays in its file. ``other_labels`` are
-    those of further tasks, by name; ``places`` say where the samples were before they had a role, where it is known.
+    those of further tasks, by name; ``places`` say where the samples were before they had a role, where it is known;
+    ``tasks`` are those of ``data.tasks``, where there are several.
     """
 
     spec: SampleSpec
@@ -101,6 +111,7 @@ class ExperimentData:
     test_labels: Int[Tensor, " test"]
     other_labels: Mapping[str, TaskLabels] = field(default_factory=dict)
     places: Places | None = None
+    tasks: TaskNumbers | None = None
 
     @property
     def shape(self) -> tuple[int, ...]:

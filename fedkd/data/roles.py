@@ -22,8 +22,9 @@ from fedkd.core.seeding import torch_generator
 from fedkd.data._division import divide, shuffled
 from fedkd.data._given import partition_text
 from fedkd.data._preparation import Preparation, plain_encoding
-from fedkd.data._types import ClientData, ExperimentData, Places, PublicSet, TaskLabels
+from fedkd.data._types import ClientData, ExperimentData, Places, PublicSet, TaskLabels, TaskNumbers
 from fedkd.data.source import DataSource, SampleSet, resolve_root
+from fedkd.data.tasks import NO_TASK, numbered
 
 
 def prepare(config: ExperimentConfig) -> ExperimentData:
@@ -37,7 +38,13 @@ def prepare(config: ExperimentConfig) -> ExperimentData:
     Raises ``ConfigError`` with every size that the data do not allow, ``DataError`` when data are missing.
     """
     source, other = _sources(config)
-    if problems := list(_problems(config, source, other)):
+    problems, tasks = list(_problems(config, source, other)), None
+    try:
+        if config.data.tasks is not None:
+            tasks = numbered(config.data.tasks, source)
+    except ConfigError as error:
+        problems += error.problems
+    if problems:
         raise ConfigError(problems)
 
     division = divide(config, source, _public_size(config, other))
@@ -65,6 +72,13 @@ def prepare(config: ExperimentConfig) -> ExperimentData:
             for name, task in source.other_labels.items()
         },
         places=Places(private, order if other is None else None),
+        tasks=None
+        if tasks is None
+        else TaskNumbers(
+            private=tasks.train[private],
+            public=torch.full((len(prepared.public),), NO_TASK) if other is not None else tasks.train[order],
+            test=tasks.test,
+        ),
     )
 
 
