@@ -28,7 +28,16 @@ from fedkd.core.seeding import numpy_generator, torch_generator
 from fedkd.core.wording import cut
 from fedkd.data import ExperimentData
 from fedkd.data.roles import files_state, prepare
-from fedkd.models import Trial, build_model, embeddings, load_given, placed, training_bytes, try_model
+from fedkd.models import (
+    Trial,
+    batch_norm_entries,
+    build_model,
+    embeddings,
+    load_given,
+    placed,
+    training_bytes,
+    try_model,
+)
 from fedkd.privacy.mechanism import LogitMechanism
 
 STUDENT = 0
@@ -153,10 +162,18 @@ class Experiment:
         return self.data.clients[client].train.numel() if declared is None else declared
 
     def parameter_specs(self, architecture: int) -> Mapping[str, ArraySpec]:
-        """What the parameters and buffers of a model are when they travel, by their names in the model."""
+        """What the parameters and buffers of a client's model are when they travel, by their names in the model.
+
+        What clients keep to themselves (``clients.keep_batch_norm``) is not among them.
+        """
         if architecture not in self._parameter_specs:
-            state = state_arrays(self.initial_model(architecture).state_dict())
-            self._parameter_specs[architecture] = {name: _parameter_spec(array) for name, array in state.items()}
+            model = self.initial_model(architecture)
+            kept = batch_norm_entries(model, self.config.clients.keep_batch_norm)
+            self._parameter_specs[architecture] = {
+                name: _parameter_spec(array)
+                for name, array in state_arrays(model.state_dict()).items()
+                if name not in kept
+            }
         return self._parameter_specs[architecture]
 
     def embedding_width(self, architecture: int) -> int:

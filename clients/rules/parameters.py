@@ -14,8 +14,9 @@ from fedkd.experiment import Experiment
 class Parameters(ClientRule):
     """Trains the received model of its architecture and sends its parameters (McMahan et al. 2017, arXiv 1602.05629).
 
-    With ``clients.proximal`` it is FedProx. Parameters disclose far more of the private data than logits do; of the
-    mechanisms of ``privacy`` only dp_sgd covers them.
+    With ``clients.proximal`` it is FedProx, with ``clients.keep_batch_norm=all`` FedBN: what is kept is not sent.
+    Parameters disclose far more of the private data than logits do; of the mechanisms of ``privacy`` only dp_sgd covers
+    them.
     """
 
     sends: ClassVar[str] = "parameters"
@@ -32,6 +33,7 @@ class Parameters(ClientRule):
 
     def respond(self, context: ClientContext) -> Upload:
         model = context.train(context.received_model())
-        prefix = parameter_prefix(context.experiment.architecture_of(context.client))
-        arrays = {prefix + name: array for name, array in state_arrays(model.state_dict()).items()}
+        architecture = context.experiment.architecture_of(context.client)
+        prefix, sent = parameter_prefix(architecture), context.experiment.parameter_specs(architecture)
+        arrays = {prefix + name: array for name, array in state_arrays(model.state_dict()).items() if name in sent}
         return Upload(arrays=arrays, model=model)

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from fedkd.app.data_checks import sample_faults
 from fedkd.app.loss_checks import loss_faults
-from fedkd.app.model_checks import model_faults
+from fedkd.app.model_checks import kept_faults, model_faults
 from fedkd.app.secure_checks import check_secure_sum, secure_faults
 from fedkd.client.rule import ClientRule
 from fedkd.client.setup import attack_behaviour, client_rule, honest_behaviour
@@ -46,8 +46,9 @@ def check(config: ExperimentConfig, *, own_engine: bool = True) -> Experiment:
     except ConfigError as error:
         raise ConfigError(list(dict.fromkeys([*problems, *error.problems]))) from error
     problems += [*sample_faults(experiment), *model_faults(experiment)]
-    if not problems and new_student_rule(experiment).teaches:
-        problems += loss_faults(experiment)
+    if not problems:
+        problems += kept_faults(experiment)
+        problems += loss_faults(experiment) if new_student_rule(experiment).teaches else ()
     if problems:
         raise ConfigError(list(dict.fromkeys(problems)))
     experiment = with_noise(experiment)
@@ -100,6 +101,7 @@ def _rule_faults(experiment: Experiment, client: ClientRule, student: StudentRul
             f"loss of its own, got {config.clients.self_distillation:g}; set clients.self_distillation=0, or choose "
             "another rule, such as broadcast, own_model or parameters"
         )
+    yield from _kept_faults(config, client, student)
     if PARAMETERS in client.receives and not student.averages_architectures:
         yield from _architecture_faults(config, student)
     if config.communication.cache_rounds > 0 and client.sends != LOGITS:
@@ -109,6 +111,22 @@ def _rule_faults(experiment: Experiment, client: ClientRule, student: StudentRul
         )
     if "teacher_only" in config.controls and not student.teaches:
         yield f"controls: student.rule {own} has no teacher to measure, got teacher_only; leave it out"
+
+
+def _kept_faults(config: ExperimentConfig, client: ClientRule, student: StudentRule) -> Iterator[str]:
+    kept = config.clients.keep_batch_norm
+    if kept == "none":
+        return
+    if PARAMETERS not in client.receives:
+        yield (
+            f"clients.keep_batch_norm: clients with clients.rule {config.clients.rule.name} do not start from the "
+            f"server's model, got {kept}; set clients.keep_batch_norm=none, or clients.rule=broadcast"
+        )
+    if student.needs == PARAMETERS and not student.takes_parts:
+        yield (
+            f"clients.keep_batch_norm: student.rule {config.student.rule.name} needs the clients' whole models, got "
+            f"{kept}; set clients.keep_batch_norm=none, or student.rule=average"
+        )
 
 
 def _architecture_faults(config: ExperimentConfig, student: StudentRule) -> Iterator[str]:

@@ -108,6 +108,7 @@ def _averaging(config: ExperimentConfig) -> ExperimentConfig:
         rule=Plugin("parameters"),
         logit_adjustment=0.0,
         self_distillation=0.0,
+        keep_batch_norm="none",
         behaviour=plain.clients.behaviour,
         attackers=plain.clients.attackers,
     )

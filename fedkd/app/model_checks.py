@@ -3,7 +3,9 @@
 from collections.abc import Iterator
 
 from fedkd.core.errors import ConfigError, PluginError
+from fedkd.core.messages import PARAMETERS
 from fedkd.experiment import STUDENT, Experiment
+from fedkd.models import batch_norm_entries
 from fedkd.server.setup import new_student_rule
 
 REMEDY = "take a model without batch normalisation (norm: group)"
@@ -25,6 +27,19 @@ def model_faults(experiment: Experiment) -> Iterator[str]:
             yield from _single_samples(experiment, index, _why(spec.name))
 
 
+def kept_faults(experiment: Experiment) -> Iterator[str]:
+    """Where clients are to keep batch normalisation that their models do not have."""
+    kept, clients = experiment.config.clients.keep_batch_norm, range(experiment.config.clients.count)
+    own = {experiment.architecture_of(client) for client in clients}
+    if kept != "none" and not any(batch_norm_entries(experiment.initial_model(index), kept) for index in own):
+        names = ", ".join(sorted(experiment.architectures[index].name for index in own))
+        what = "batch normalisation" if kept == "all" else "batch normalisation with running statistics"
+        yield (
+            f"clients.keep_batch_norm: the clients' model ({names}) has no {what} to keep, got {kept}; take a model "
+            "that has (such as {name: resnet8, norm: batch}), or set clients.keep_batch_norm=none"
+        )
+
+
 def student_faults(experiment: Experiment) -> Iterator[str]:
     """What is wrong with the student where it learns from one network."""
     try:
@@ -44,7 +59,15 @@ def _why(model: str) -> str:
 
 def model_remarks(experiment: Experiment) -> list[str]:
     """What the user should read about models that work."""
-    return [remark for index in range(len(experiment.architectures)) for remark in experiment.trial(index).remarks]
+    remarks = [remark for index in range(len(experiment.architectures)) for remark in experiment.trial(index).remarks]
+    kept = experiment.config.clients.keep_batch_norm
+    if kept != "none" and new_student_rule(experiment).needs == PARAMETERS:
+        own = "statistics" if kept == "statistics" else "γ, β and statistics"
+        remarks.append(
+            f"clients.keep_batch_norm: the server's model has {own} that no client uses (statistics of the public "
+            "samples, where there are any); how well the clients' models do is client_accuracy and client_test_accuracy"
+        )
+    return remarks
 
 
 def _single_samples(experiment: Experiment, architecture: int, why: str) -> Iterator[str]:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from fedkd.client.setup import behaviour_of, client_rule
+from fedkd.client.setup import behaviour_of, remembers
 from fedkd.core.errors import FolderError
 from fedkd.core.messages import Job, Reply
 from fedkd.experiment import Experiment
@@ -17,9 +17,9 @@ Run = Callable[[Job, Sequence[int]], Iterator[Reply]]
 Progress = Callable[[str, int, int], None]
 
 
-def remembers(experiment: Experiment) -> bool:
+def depends_on_earlier_rounds(experiment: Experiment) -> bool:
     """Whether clients keep something between rounds, so that a round depends on all before it."""
-    return client_rule(experiment).remembers or any(
+    return remembers(experiment) or any(
         behaviour_of(experiment, client).remembers for client in range(experiment.config.clients.count)
     )
 
@@ -33,7 +33,7 @@ def jobs_to_observe(
     repeated but for its last round; every round of that is kept in ``folder``, and not done again.
     """
     last = experiment.config.rounds
-    all_rounds = remembers(experiment)
+    all_rounds = depends_on_earlier_rounds(experiment)
     if observed == 1 and not all_rounds and (kept := _before_last(directory)) is not None:
         server = Server.build(experiment)
         server.load_state_dict(kept.server)

@@ -12,12 +12,12 @@ from fedkd.client.training import Loss, SampleLoss, Trainer, adjusted_cross_entr
 from fedkd.core.messages import Arrays, Consensus, parameter_prefix
 from fedkd.core.seeding import torch_generator
 from fedkd.experiment import Experiment
-from fedkd.models import predict
+from fedkd.models import batch_norm_entries, predict
 from fedkd.privacy.mechanism import NoisyTraining
 from fedkd.privacy.noise import seeded_noise, system_noise
 
-MODEL = "model/"
-"""Where a client's own model is among what it remembers."""
+MODEL, BATCH_NORM = "model/", "batch_norm/"
+"""Where a client's own model, and its own part of the server's, is among what it remembers."""
 
 
 @dataclass
@@ -52,25 +52,32 @@ class ClientContext:
         return self.experiment.resident.inputs[self.experiment.data.clients[self.client].train]
 
     def received_model(self) -> nn.Module:
-        """A model with the parameters the server sent for the client's architecture."""
+        """A model with the parameters the server sent for the client's architecture.
+
+        With ``clients.keep_batch_norm`` but for what the client kept of it when it last trained.
+        """
         architecture = self.experiment.architecture_of(self.client)
         prefix = parameter_prefix(architecture)
         state = {name.removeprefix(prefix): value for name, value in self.received.items() if name.startswith(prefix)}
         if not state:
             raise ValueError(f"the server sent no parameters of model {architecture}; the student rule offers none")
-        return self.experiment.model(state, architecture)
+        model = self.experiment.model(state, architecture)
+        model.load_state_dict(self._remembered(BATCH_NORM), strict=False)
+        return model
 
     def own_model(self) -> nn.Module:
         """The client's own model as ``keep`` left it; the initial one of its architecture before that."""
         model = self.experiment.initial_model(self.experiment.architecture_of(self.client))
-        state = {name.removeprefix(MODEL): value for name, value in self.memory.items() if name.startswith(MODEL)}
-        if state:
+        if state := self._remembered(MODEL):
             model.load_state_dict(state)
         return model
 
     def keep(self, model: nn.Module) -> None:
         """Remember ``model`` as the client's own, for the next round in which it takes part."""
         self.memory |= {MODEL + name: value.detach().cpu() for name, value in model.state_dict().items()}
+
+    def _remembered(self, prefix: str) -> dict[str, Tensor]:
+        return {name.removeprefix(prefix): value for name, value in self.memory.items() if name.startswith(prefix)}
 
     def train(self, model: nn.Module, loss: Loss | None = None) -> nn.Module:
         """``model`` after this round's local epochs on the client's private training samples.
@@ -98,6 +105,8 @@ class ClientContext:
             loss=self._cross_entropy() if loss is None else loss,
             private=None if private is None else NoisyTraining(private, self.noise("private training")),
         )
+        kept, state = batch_norm_entries(model, clients.keep_batch_norm), model.state_dict()
+        self.memory |= {BATCH_NORM + name: state[name].detach().cpu().clone() for name in kept}
         return model
 
     def _cross_entropy(self) -> SampleLoss:

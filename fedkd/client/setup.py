@@ -45,10 +45,15 @@ def asked_positions(experiment: Experiment, job: Job) -> Int[Tensor, " asked"]:
     return chosen[torch.from_numpy(np.unpackbits(marks, count=chosen.numel()).astype(bool))]
 
 
+def remembers(experiment: Experiment) -> bool:
+    """Whether honest clients and attackers alike keep something of their own between rounds, as their rule has it."""
+    return client_rule(experiment).remembers or experiment.config.clients.keep_batch_norm != "none"
+
+
 def keeps_memory(experiment: Experiment, client: int) -> bool:
     """Whether the client goes on from what it kept in the last round of which its report was accepted."""
     delta = experiment.uplink.delta or experiment.downlink.delta
-    return delta or client_rule(experiment).remembers or behaviour_of(experiment, client).remembers
+    return delta or remembers(experiment) or behaviour_of(experiment, client).remembers
 
 
 def keeps_state(experiment: Experiment) -> bool:
@@ -57,7 +62,7 @@ def keeps_state(experiment: Experiment) -> bool:
         experiment.config.privacy.secure_aggregation is not None
         or experiment.uplink.delta
         or experiment.downlink.delta
-        or client_rule(experiment).remembers
+        or remembers(experiment)
         or honest_behaviour(experiment).remembers
         or (bool(experiment.attackers) and attack_behaviour(experiment).remembers)
     )

@@ -49,6 +49,7 @@ _USUAL: Mapping[str, Any] = {
     "distillation.fresh_optimiser": False,
     "distillation.align_batch_norm": {},
     "teacher": None,
+    "clients.keep_batch_norm": "none",
     "clients.self_distillation": 0.0,
     "clients.self_temperature": 1.0,
     "clients.self_classes": "all",

@@ -72,6 +72,13 @@ class ClientsConfig:
         Literal["all", "others"],
         Field(description="classes that it is about: all, or others (than the sample's label; FedNTD)"),
     ] = "all"
+    keep_batch_norm: Annotated[
+        Literal["none", "statistics", "all"],
+        Field(
+            description="what of batch normalisation clients keep to themselves, where they start from the server's "
+            "model: its running statistics, or all (γ and β too; FedBN)"
+        ),
+    ] = "none"
     behaviour: Annotated[PluginValue, Field(description="how clients keep to it; see `fedkd list behaviours`")] = field(
         default_factory=lambda: Plugin("honest")
     )

@@ -4,6 +4,7 @@ from fedkd.models._base import Architecture, ImageArchitecture, Widths
 from fedkd.models._build import build_model
 from fedkd.models._embedding import embed, embeddings
 from fedkd.models._given import load_given
+from fedkd.models._norm import batch_norm_entries, estimate_statistics
 from fedkd.models._optimise import batch_sizes, batches, make_optimiser
 from fedkd.models._own import architecture_of
 from fedkd.models._predict import accuracy, hit_rate, predict
@@ -19,11 +20,13 @@ __all__ = [
     "Widths",
     "accuracy",
     "architecture_of",
+    "batch_norm_entries",
     "batch_sizes",
     "batches",
     "build_model",
     "embed",
     "embeddings",
+    "estimate_statistics",
     "hit_rate",
     "layer_fault",
     "load_given",

@@ -1,8 +1,14 @@
-"""Normalisation layers that suit clients with few and skewed samples."""
+"""Normalisation layers that suit clients with few and skewed samples, and what is the clients' own of them."""
 
 from typing import Literal
 
-from torch import nn
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm  # noqa: PLC2701
+
+from fedkd.core.compute import laid_out_for
+from fedkd.models._optimise import batch_sizes
+from fedkd.models._predict import BATCH
 
 Norm = Literal["group", "batch"]
 
@@ -29,3 +35,42 @@ def replace_batch_norm(model: nn.Module, norm: Norm) -> nn.Module:
             if isinstance(child, nn.BatchNorm2d):
                 setattr(module, name, norm_layer(norm, child.num_features))
     return model
+
+
+def batch_norm_entries(model: nn.Module, kept: Literal["none", "statistics", "all"]) -> tuple[str, ...]:
+    """The names, in the model's state dict, of what is ``kept`` of batch normalisation.
+
+    Its running statistics (SiloBN, Andreux et al. 2020, arXiv 2008.07424), or these with γ and β (FedBN, Li et al.
+    2021, arXiv 2102.07623).
+    """
+    if kept == "none":
+        return ()
+    return tuple(
+        f"{name}.{entry}" if name else entry
+        for name, layer in model.named_modules(remove_duplicate=False)
+        if isinstance(layer, _BatchNorm)
+        for entry in layer.state_dict()
+        if kept == "all" or entry not in {"weight", "bias"}
+    )
+
+
+@torch.no_grad()
+def estimate_statistics(model: nn.Module, inputs: Tensor) -> None:
+    """Replace the running statistics of batch normalisation by their means over batches of ``inputs``.
+
+    AdaBN (Li et al. 2016, arXiv 1603.04779). With fewer than two samples they stay as they are. All else of the model
+    is in evaluation mode.
+    """
+    layers = [layer for layer in model.modules() if isinstance(layer, _BatchNorm) and layer.track_running_stats]
+    if not layers or len(inputs) < 2:
+        return
+    momenta = [layer.momentum for layer in layers]
+    model.eval()
+    for layer in layers:
+        layer.reset_running_stats()
+        # None: the mean of all that it sees.
+        layer.train().momentum = None
+    for batch in inputs.split(batch_sizes(len(inputs), BATCH)):
+        model(laid_out_for(model, batch))
+    for layer, momentum in zip(layers, momenta, strict=True):
+        layer.eval().momentum = momentum

@@ -1,17 +1,19 @@
 """Federated averaging."""
 
+import copy
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from fedkd import StudentRule
 from fedkd.core.compute import fixed_threads
 from fedkd.core.messages import Arrays, ClientReport, parameter_prefix, state_arrays
 from fedkd.experiment import STUDENT, Experiment
-from fedkd.server.averaging import answer_fault, answers_of, average_states, parameters_of
+from fedkd.models import estimate_statistics, predict
+from fedkd.server.averaging import answer_fault, average_states, parameters_of
 from fedkd.server.student_rule import RoundReports, ServerUpdate
 
 TRIED = 32
@@ -25,11 +27,15 @@ class Average(StudentRule):
     No teacher and no distillation; of the public samples a few serve to try a client's model, or made-up ones where
     there are none; it is left out of the average where its logits are beyond all bounds. All clients need the student's
     architecture.
+
+    What clients keep to themselves (``clients.keep_batch_norm``) is the student's own: γ and β stay as they were at the
+    start, and statistics are those of the round's public samples, where there are any.
     """
 
     needs: ClassVar[str] = "parameters"
     offers: ClassVar[frozenset[str]] = frozenset({"parameters"})
     teaches: ClassVar[bool] = False
+    takes_parts: ClassVar[bool] = True
 
     _experiment: Experiment = field(init=False, repr=False)
     _student: nn.Module = field(init=False, repr=False)
@@ -51,13 +57,22 @@ class Average(StudentRule):
         if len(samples) == 0:
             samples = experiment.data.spec.made_up(TRIED)
         with fixed_threads(experiment.config.engine.server_threads):
-            return answer_fault(answers_of(experiment, report, samples))
+            tried = copy.deepcopy(self._student)
+            self._load(tried, parameters_of(report, STUDENT), samples)
+            return answer_fault(predict(tried, samples))
 
     def update(self, received: RoundReports) -> ServerUpdate:
         states = [parameters_of(report, STUDENT) for report in received.reports]
         mean = average_states(states, [report.examples for report in received.reports])
-        self._student.load_state_dict({name: torch.from_numpy(array) for name, array in mean.items()})
+        with fixed_threads(self._experiment.config.engine.server_threads):
+            self._load(self._student, mean, self._experiment.resident.public.inputs[received.chosen])
         return ServerUpdate()
+
+    def _load(self, model: nn.Module, state: Arrays, samples: Tensor) -> None:
+        """Give the model what clients sent; what they kept, it gets from samples."""
+        model.load_state_dict(model.state_dict() | {name: torch.from_numpy(array) for name, array in state.items()})
+        if self._experiment.config.clients.keep_batch_norm != "none":
+            estimate_statistics(model, samples)
 
     def state_dict(self) -> dict[str, Any]:
         return {"student": self._student.state_dict()}

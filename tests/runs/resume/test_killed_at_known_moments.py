@@ -43,6 +43,21 @@ def test_a_run_killed_in_every_stage_of_its_rounds(zygote: Zygote, plain: dict[s
     assert zygote.killed_again_and_again(tmp_path / "run", PLAIN, ROUNDS) == plain
 
 
+def test_what_clients_keep_of_batch_normalisation_survives(zygote: Zygote, tmp_path: Path) -> None:
+    config = PLAIN | {
+        "clients": {"count": 4, "fraction": 0.5, "rule": "parameters", "keep_batch_norm": "all"},
+        "student": {"model": "tests.support.own_models:normalised", "rule": "average"},
+        "controls": ["local_only"],
+    }
+    zygote.complete(tmp_path / "whole", config)
+    plans: tuple[Plan, ...] = (
+        {"stage": "clients", "round": 1, "done": 1},
+        {"stage": "clients", "round": 2, "done": 2},
+        {"rename": "round_00002.pt", "after": True},
+    )
+    assert zygote.killed_again_and_again(tmp_path / "run", config, plans) == results(tmp_path / "whole")
+
+
 def test_a_run_killed_in_its_controls_keeps_the_finished_ones(
     zygote: Zygote, plain: dict[str, Any], tmp_path: Path
 ) -> None:
