@@ -3,7 +3,7 @@
 from fedkd.data._images import channel_statistics, fit_to_shape, standardise
 from fedkd.data._mapped import MappedSamples
 from fedkd.data._types import ClientData, ExperimentData, Places, PublicSet, TaskLabels
-from fedkd.data.roles import partition_file, prepare, unused_samples
+from fedkd.data.roles import partition_file, pixel_scaling, prepare, unused_samples
 from fedkd.data.source import DataSource, Encoder, Encoding, OtherLabels, SampleSet, resolve_root
 from fedkd.data.transform import Transform, Transformation
 
@@ -24,6 +24,7 @@ __all__ = [
     "channel_statistics",
     "fit_to_shape",
     "partition_file",
+    "pixel_scaling",
     "prepare",
     "resolve_root",
     "standardise",

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Int, Shaped
+from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
 from fedkd.config.constraints import broken_rules
@@ -103,6 +103,25 @@ def unused_samples(config: ExperimentConfig) -> tuple[Shaped[Tensor, "samples ..
     left = division.unused
     prepared = Preparation(config, source, _raw_public(config, source, other, division.public), other)
     return prepared.of(source.train_inputs, left)[:], source.train_labels[left]
+
+
+def pixel_scaling(config: ExperimentConfig) -> tuple[Float[Tensor, " channels"], Float[Tensor, " channels"]] | None:
+    """Scale and offset, by channel, with which the task's pixels from 0 to 255 become what models see.
+
+    None where samples are no such pixels, or what is made of them is another function. Raises as ``prepare`` does.
+    """
+    source, other = _sources(config)
+    some = source.test_inputs[torch.arange(min(len(source.test_labels), 16))]
+    if not isinstance(some, Tensor) or some.dtype != torch.uint8 or some.ndim != 4:
+        return None
+    division = divide(config, source, _public_size(config, other))
+    prepared = Preparation(config, source, _raw_public(config, source, other, division.public), other)
+    black, white, seen = (prepared(each) for each in (torch.zeros_like(some), torch.full_like(some, 255), some))
+    if seen.shape != some.shape:
+        return None
+    offset, scale = black[0, :, 0, 0], (white - black)[0, :, 0, 0] / 255
+    again = some * scale.reshape(-1, 1, 1) + offset.reshape(-1, 1, 1)
+    return (scale, offset) if torch.allclose(seen, again, rtol=1e-4, atol=1e-4) else None
 
 
 def _public_size(config: ExperimentConfig, other: SampleSet | None) -> int:

@@ -4,6 +4,7 @@ from fedkd.models._base import Architecture, ImageArchitecture, Widths
 from fedkd.models._build import build_model
 from fedkd.models._embedding import embed, embeddings
 from fedkd.models._given import load_given
+from fedkd.models._latency import forward_pass, latencies
 from fedkd.models._norm import batch_norm_entries, estimate_statistics
 from fedkd.models._optimise import batch_sizes, batches, make_optimiser
 from fedkd.models._own import architecture_of
@@ -27,7 +28,9 @@ __all__ = [
     "embed",
     "embeddings",
     "estimate_statistics",
+    "forward_pass",
     "hit_rate",
+    "latencies",
     "layer_fault",
     "load_given",
     "make_optimiser",

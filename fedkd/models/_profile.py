@@ -11,12 +11,17 @@ from fedkd.core.samples import SampleSpec
 @dataclass(frozen=True)
 class ModelProfile:
     """``parameters``: trainable numbers; ``flops``: floating-point operations of one sample's forward pass, a
-    multiply-add counting as two; ``megabytes``: 10⁶ bytes of the model's state, parameters and buffers.
+    multiply-add counting as two; ``bytes``: those of the model's state, parameters and buffers, as it is stored.
     """
 
     parameters: int
     flops: int
-    megabytes: float
+    bytes: int
+
+    @property
+    def megabytes(self) -> float:
+        """10⁶ bytes."""
+        return self.bytes / 1e6
 
 
 def profile(model: nn.Module, sample: SampleSpec) -> ModelProfile:
@@ -35,7 +40,7 @@ def profile(model: nn.Module, sample: SampleSpec) -> ModelProfile:
     return ModelProfile(
         parameters=sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad),
         flops=int(counter.get_total_flops()),
-        megabytes=sum(tensor.numel() * tensor.element_size() for tensor in model.state_dict().values()) / 1e6,
+        bytes=sum(tensor.numel() * tensor.element_size() for tensor in model.state_dict().values()),
     )
 
 

@@ -20,7 +20,7 @@ from fedkd.data import ExperimentData, PublicSet
 from fedkd.data._images import channel_statistics, fit_to_shape, standardise
 from fedkd.data.datasets.digits import Digits
 from fedkd.data.datasets.fashion_mnist import FashionMnist
-from fedkd.data.roles import prepare
+from fedkd.data.roles import pixel_scaling, prepare
 
 DIGITS = Digits().load(Path())
 TRAIN, TEST = len(DIGITS.train_labels), len(DIGITS.test_labels)
@@ -338,3 +338,19 @@ def test_the_sizes_that_a_refusal_names_fit() -> None:
     data = prepare(load_config({"data": sizes}, named))
     assert len(data.public.inputs) == TRAIN // 4
     assert len(data.inputs) == TRAIN - TRAIN // 4
+
+
+@pytest.mark.parametrize("transform", ["none", "scale", "standardise"])
+def test_pixels_become_what_models_see_by_scale_and_offset(transform: str) -> None:
+    config = config_of(public={"size": 300}, transform=transform)
+    found = pixel_scaling(config)
+    assert found is not None
+    scale, offset = found
+    if transform == "scale":
+        assert (float(scale), float(offset)) == pytest.approx((1 / 255, 0))
+    torch.testing.assert_close(DIGITS.test_inputs[:] * scale + offset, prepare(config).test_inputs[:])
+
+
+def test_other_samples_than_pixels_have_no_scale_and_offset() -> None:
+    config = config_of(dataset="tests.support.kinds_of_samples:Rows", public={"size": 20, "labelled": 10})
+    assert pixel_scaling(config) is None

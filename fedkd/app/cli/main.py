@@ -16,6 +16,7 @@ from typer.core import TyperCommand, TyperGroup
 from fedkd import __version__
 from fedkd.app.cli import keys
 from fedkd.app.cli.distill import distill
+from fedkd.app.cli.export import export
 from fedkd.app.cli.interruption import exit_status, terminated_gently, this_command
 from fedkd.core.errors import ConfigError, DataError, FedkdError, FolderError, PluginError
 from fedkd.core.faults import told_by_line
@@ -53,6 +54,7 @@ app = typer.Typer(
 )
 app.add_typer(keys.app, name="keys")
 app.command()(distill)
+app.command()(export)
 
 
 class Kind(enum.StrEnum):
