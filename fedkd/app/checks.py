@@ -162,6 +162,11 @@ def _teacher_faults(experiment: Experiment) -> Iterator[str]:
             "teacher: a network teaches in `fedkd distill`, and in a federated run the clients do, got "
             f"{teacher.model.name}; set teacher=null, or take fedkd distill"
         )
+    if experiment.config.data.tasks is not None:
+        yield (
+            "data.tasks: a sequence of tasks is learned in `fedkd distill`, and not in a federated run; set "
+            "data.tasks=null, or take fedkd distill"
+        )
 
 
 def _public_faults(experiment: Experiment, client: ClientRule, student: StudentRule) -> Iterator[str]:

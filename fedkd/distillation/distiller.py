@@ -18,11 +18,11 @@ from fedkd.distillation.augmentation import augment
 from fedkd.distillation.balanced_step import BalancedStep, Losses, StepRow
 from fedkd.distillation.balancer import LambdaBalancer
 from fedkd.distillation.by_class import ClassMeter
-from fedkd.distillation.divergence import classification_loss
 from fedkd.distillation.early_stopping import BestStudent
 from fedkd.distillation.loss import Answers, Batch, build_loss
 from fedkd.distillation.loss_sum import LossSum
 from fedkd.distillation.network import NetworkTeacher
+from fedkd.distillation.scope import Scope
 from fedkd.distillation.targets import consensus_target
 from fedkd.distillation.temperature import TemperatureSchedule
 from fedkd.distillation.validation import Validation, annotator
@@ -85,7 +85,8 @@ class Distiller:
     ``distillation.patience`` ends a round early, with the student as it was best on the validation samples;
     ``distillation.average`` ends it with the mean of the student's weights. ``rounds`` is the length of the whole
     training, which temperature schedules refer to. Where the teacher is one ``network``, it answers on what the student
-    sees, changed images and all, and losses may compare the layers of the two.
+    sees, changed images and all, and losses may compare the layers of the two. ``scope`` says which classes the losses
+    are about, where not all are known yet.
     """
 
     def __init__(
@@ -108,6 +109,7 @@ class Distiller:
         self._rounds = rounds
         self._pseudo_labels = pseudo_labels
         self._network = network
+        self.scope = Scope()
         self._loss = LossSum(
             [build_loss(each.name, **each.options) for each in config.loss],
             student,
@@ -230,7 +232,7 @@ class Distiller:
             for step in range(count):
                 self._set_rate(step, count)
                 batch = next(labelled_batches)
-                loss = classification_loss(self._answers(change(inputs[batch])).logits, labels[batch].to(self._device))
+                loss = self.scope.task(self._answers(change(inputs[batch])).logits, labels[batch].to(self._device))
                 self._optimiser.zero_grad()
                 loss.backward()
                 self._optimiser.step()
@@ -287,15 +289,15 @@ class Distiller:
             self._taught(teacher, known, both, seen, temperature),
             Batch(temperature, known[both].to(self._device), teacher.sample_weight[both]),
         )
-        dist, logits = self._loss(*compared), student.logits
+        dist, logits = self.scope.dist(self._loss, *compared, both), student.logits
         if batch.labelled.numel() == 0:
             return Losses(dist, None, logits, None), compared
         labels = known[batch.labelled].to(self._device)
         if self._config.mixed:
-            task = classification_loss(logits[batch.chosen.numel() :], labels)
+            task = self.scope.task(logits[batch.chosen.numel() :], labels)
             return Losses(dist, task, logits, logits), compared
         labelled = self._answers(batch.labelled_inputs).logits
-        return Losses(dist, classification_loss(labelled, labels), logits, labelled), compared
+        return Losses(dist, self.scope.task(labelled, labels), logits, labelled), compared
 
     def _taught(self, teacher: Teacher, known: Tensor, samples: Tensor, seen: Tensor, temperature: float) -> Answers:
         """What the teacher says of some samples, which the student has seen so."""

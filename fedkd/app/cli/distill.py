@@ -24,13 +24,15 @@ def distill(
     """Distil one network into another, without a federation, and compare with the same student without a teacher.
 
     The section teacher of CONFIG names the network that teaches; the sections data, student and distillation hold as in
-    fedkd run, and those of clients, strategy, communication and privacy are not used.
+    fedkd run, and those of clients, strategy, communication and privacy are not used. With data.tasks the student
+    learns several tasks one after the other, taught by its former self, and needs no teacher.
 
     KEY.PATH=VALUE changes one key: student.model=lenet5 distillation.loss=[kl,relational]
     """
     from fedkd.app.cli.console import ConsoleObserver
     from fedkd.app.cli.networks import print_networks
-    from fedkd.app.distil import distil_network
+    from fedkd.app.cli.tasks import print_tasks
+    from fedkd.app.distil import distil_network, learn_in_sequence
     from fedkd.config.load import load_config
     from fedkd.results.directory import RunDirectory
 
@@ -42,6 +44,11 @@ def distill(
     folder = RunDirectory.fresh(Path(config).stem) if out is None else out
     with terminated_gently(), ConsoleObserver() as console:
         try:
+            if experiment.data.tasks is not None:
+                tasks = learn_in_sequence(experiment, folder, console, resume=resume)
+                console.close()
+                print_tasks(tasks.result, folder)
+                return
             found = distil_network(experiment, folder, console, resume=resume)
         except KeyboardInterrupt as interrupt:
             console.close()

@@ -8,15 +8,13 @@ from typing import Any
 from torch import nn
 
 from fedkd.app.distil.checks import check
-from fedkd.app.distil.stages import Stages
+from fedkd.app.distil.stages import Stages, claim
 from fedkd.app.distil.training import distil_student, train_alone, train_teacher
 from fedkd.app.summary import versions
 from fedkd.config.identity import run_digest
-from fedkd.config.load import load_config, to_mapping
+from fedkd.config.load import to_mapping
 from fedkd.config.schema import ExperimentConfig
-from fedkd.config.strict_yaml import dump_yaml
 from fedkd.core.compute import fixed_arithmetic, fixed_threads
-from fedkd.core.errors import ConfigError
 from fedkd.core.faults import told_by_line
 from fedkd.core.files import checked_path, replace_file, write_json
 from fedkd.core.messages import parameter_digest
@@ -24,12 +22,11 @@ from fedkd.distillation.diagnosis import validate_student
 from fedkd.distillation.network import NetworkTeacher
 from fedkd.experiment import Experiment
 from fedkd.models import hit_rate, predict
-from fedkd.results.directory import RunDirectory
 from fedkd.results.lock import locked
 from fedkd.results.logs import steps_table
 from fedkd.results.observer import Observer, Silent
 
-_CONFIG, RESULT = "config.yaml", "result.json"
+RESULT = "result.json"
 
 
 @dataclass(frozen=True)
@@ -61,7 +58,7 @@ def distil_network(
     config, teacher = experiment.config, experiment.config.teacher
     run = run_digest(to_mapping(config))
     with locked(out):
-        _claim(out, config, run, resume)
+        claim(out, config, run, resume=resume)
         stages = Stages(out, run)
 
         def taught(model: nn.Module) -> list[float]:
@@ -93,21 +90,6 @@ def distil_network(
         result |= histories | {"seconds": seconds, "versions": versions()}
         write_json(out / RESULT, result)
     return Distilled(experiment, network, student, alone, result)
-
-
-def _claim(out: Path, config: ExperimentConfig, run: str, resume: bool) -> None:
-    """Write the configuration into a folder that holds nothing, or see that what it holds is of this distillation."""
-    path = out / _CONFIG
-    if RunDirectory.is_free(out):
-        replace_file(path, dump_yaml(to_mapping(config)).encode())
-    elif not path.exists():
-        raise ConfigError([f"--out: must be a new or an empty folder, got {out}; name another one or remove it"])
-    elif not resume:
-        raise ConfigError([f"--out: {out} holds a run; add --resume to resume it, or name another folder"])
-    elif run_digest(to_mapping(load_config(path))) != run:
-        raise ConfigError(
-            [f"--resume: {path} is another configuration than that which is given; name another folder, or set it so"]
-        )
 
 
 def _result(experiment: Experiment, teacher: nn.Module, student: nn.Module, alone: nn.Module | None) -> dict[str, Any]:

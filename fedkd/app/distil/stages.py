@@ -11,13 +11,18 @@ import torch
 from pydantic import TypeAdapter
 from torch import nn
 
+from fedkd.config.identity import run_digest
+from fedkd.config.load import load_config, to_mapping
+from fedkd.config.schema import ExperimentConfig
+from fedkd.config.strict_yaml import dump_yaml
 from fedkd.core.documents import read_document, write_document
-from fedkd.core.errors import FolderError
+from fedkd.core.errors import ConfigError, FolderError
 from fedkd.core.files import replace_file
 from fedkd.core.given_files import digest_of_content
 from fedkd.models import load_given
+from fedkd.results.directory import RunDirectory
 
-_STAGES = "stages.json"
+_CONFIG, _STAGES = "config.yaml", "stages.json"
 
 
 @dataclass(frozen=True)
@@ -67,3 +72,18 @@ class Stages:
         stages = {each: asdict(stage) for each, stage in self.done.items()}
         write_document(self._folder / _STAGES, {"stages": stages}, self._run)
         return network
+
+
+def claim(out: Path, config: ExperimentConfig, run: str, *, resume: bool) -> None:
+    """Write the configuration into a folder that holds nothing, or see that what it holds is of this distillation."""
+    path = out / _CONFIG
+    if RunDirectory.is_free(out):
+        replace_file(path, dump_yaml(to_mapping(config)).encode())
+    elif not path.exists():
+        raise ConfigError([f"--out: must be a new or an empty folder, got {out}; name another one or remove it"])
+    elif not resume:
+        raise ConfigError([f"--out: {out} holds a run; add --resume to resume it, or name another folder"])
+    elif run_digest(to_mapping(load_config(path))) != run:
+        raise ConfigError(
+            [f"--resume: {path} is another configuration than that which is given; name another folder, or set it so"]
+        )

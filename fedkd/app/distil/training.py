@@ -39,7 +39,7 @@ def train_teacher(experiment: Experiment, section: TeacherConfig, network: nn.Mo
         learning_rate=section.learning_rate,
         schedule="cosine",
     )
-    trainer = _on_labels(experiment, network, config)
+    trainer = on_labels(experiment, network, config)
     trainer.fit_labels(inputs, labels, round=1, steps=steps, batch_size=size, progress=progress)
 
 
@@ -88,7 +88,7 @@ def train_alone(experiment: Experiment, student: nn.Module, progress: Progress) 
     """
     config, data = experiment.config, experiment.resident
     section = config.distillation
-    trainer = _on_labels(experiment, student, section)
+    trainer = on_labels(experiment, student, section)
     history = []
     for round in range(1, config.rounds + 1):
         trainer.fit_labels(
@@ -120,13 +120,15 @@ def _of_all(progress: Progress, round: int, rounds: int) -> Progress:
     return lambda done, total: progress((round - 1) * total + done, rounds * total)
 
 
-def _on_labels(experiment: Experiment, network: nn.Module, section: DistillationConfig) -> Distiller:
-    """What trains a network without a teacher."""
+def on_labels(
+    experiment: Experiment, network: nn.Module, section: DistillationConfig, *, seed: int | None = None
+) -> Distiller:
+    """What trains a network without a teacher; its draws are by ``seed``, or the experiment's."""
     return Distiller(
         network,
         build_balancer("fixed", value=0.0),
         replace(section, loss=(Plugin("kl"),)),
         temperature=build_temperature("constant"),
-        seed=experiment.config.seed,
+        seed=experiment.config.seed if seed is None else seed,
         rounds=experiment.config.rounds,
     )
