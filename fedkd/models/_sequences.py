@@ -33,9 +33,7 @@ def masked_mean(
     return (steps * weights).sum(dim=1) / weights.sum(dim=1).clamp_min(1.0)
 
 
-def masked_softmax(
-    scores: Float[Tensor, "*batch time"], kept: Bool[Tensor, "*#batch time"]
-) -> Float[Tensor, "*batch time"]:
+def masked_softmax(scores: Float[Tensor, "... time"], kept: Bool[Tensor, "... time"]) -> Float[Tensor, "... time"]:
     """Weights over the steps that are no padding, which sum to 1; all alike where all are."""
     # Finite, so that a sample of padding alone has no NaN.
     return scores.masked_fill(~kept, torch.finfo(scores.dtype).min).softmax(dim=-1)
