@@ -30,7 +30,7 @@ def forward_pass(model: nn.Module, sample: SampleSpec, batch: int) -> Callable[[
     return call
 
 
-def latencies(calls: Mapping[str, Callable[[], object]], *, seconds: float = 2.0) -> dict[str, float]:
+def latencies(calls: Mapping[str, Callable[[], object]], *, seconds: float = 1.0) -> dict[str, float]:
     """The median milliseconds of each call, on one thread of the CPU.
 
     They are called in turn, so that whatever else the machine does meets all of them alike and their ratios stand,

@@ -57,4 +57,4 @@ def distill(
                 f"\nInterrupted; networks that are finished are kept in {folder}\nResume with: {again}", err=True
             )
             raise typer.Exit(exit_status(interrupt)) from None
-    print_networks(found.result, folder)
+    print_networks(found, folder)

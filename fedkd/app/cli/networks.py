@@ -1,24 +1,49 @@
 """What a distillation is told by on the console."""
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console as RichConsole
 from rich.table import Table
 
-_NAMES = {"teacher": "teacher", "student": "student", "student_without_teacher": "student without teacher"}
+from fedkd.app.distil import Distilled
+
+_NAMES = {
+    "teacher": "teacher",
+    "student": "student",
+    "student_without_teacher": "without teacher",
+    "student_onnx": "student, ONNX",
+    "student_int8": "student, 8 bits",
+}
+_COLUMNS = ("parameters", "MFLOPs", "MB", "ms for 1", "ms for 64", "accuracy", "agreement")
 
 
-def print_networks(result: Mapping[str, Any], folder: Path) -> None:
-    """The networks' accuracies, and where their files are."""
-    console = RichConsole(highlight=False)
-    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
+def print_networks(found: Distilled, folder: Path) -> None:
+    """What the networks cost and how well they do, and where their files are."""
+    console, summary = RichConsole(highlight=False), found.report.summary
+    table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False)
     table.add_column("", no_wrap=True)
-    table.add_column("test accuracy", justify="right")
-    for name, words in _NAMES.items():
-        if (share := result.get(f"{name}_accuracy")) is not None:
-            table.add_row(words, f"{100 * share:.1f}%", style="bold" if name == "student" else None)
+    for title in _COLUMNS:
+        table.add_column(title, justify="right")
+    for row in found.report.rows:
+        cells = (
+            f"{row.parameters:,}",
+            f"{row.flops / 1e6:,.1f}",
+            f"{row.bytes / 1e6:,.2f}",
+            f"{row.latency_ms_1:,.2f}",
+            f"{row.latency_ms_64:,.1f}",
+            f"{row.accuracy:.1%}",
+            f"{row.agreement:.1%}",
+        )
+        table.add_row(_NAMES[row.network], *cells, style="bold" if row.network == "student" else None)
     console.print(table)
-    console.print(f"The student names the teacher's class on {100 * result['agreement']:.1f}% of the test samples.")
-    console.print(f"Results in {folder}: result.json, distillation.csv, and the networks' weights", soft_wrap=True)
+    console.print("Accuracy and agreement with the teacher on the test samples; times on one thread of the CPU.")
+    words = [f"The student has 1/{summary['parameters_ratio']:.1f} of the teacher's parameters"]
+    if (kept := summary.get("accuracy_kept")) is not None:
+        words.append(f"keeps {kept:.1%} of its accuracy")
+    if (gain := summary.get("gain_over_no_teacher")) is not None:
+        words.append(f"and is {gain:+.1f} points from where it is without a teacher")
+    console.print(", ".join(words) + ".")
+    console.print(
+        f"Results in {folder}: result.json, compression.json, distillation.csv, and the networks' weights",
+        soft_wrap=True,
+    )

@@ -5,9 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from torch import nn
+from jaxtyping import Float
+from torch import Tensor, nn
 
 from fedkd.app.distil.checks import check
+from fedkd.app.distil.report import ALONE, STUDENT, TEACHER, CompressionReport, compression_report
 from fedkd.app.distil.stages import Stages, claim
 from fedkd.app.distil.training import distil_student, train_alone, train_teacher
 from fedkd.app.summary import versions
@@ -34,6 +36,7 @@ class Distilled:
     """What came of it: three trained networks, on the experiment's device, and what ``result.json`` holds.
 
     ``alone`` is the student's architecture trained without a teacher: the same initial weights, and as many steps.
+    ``report`` is what they cost, as ``compression.json`` has it.
     """
 
     experiment: Experiment
@@ -41,6 +44,7 @@ class Distilled:
     student: nn.Module
     alone: nn.Module | None
     result: Mapping[str, Any]
+    report: CompressionReport
 
 
 @told_by_line("the distillation")
@@ -84,22 +88,23 @@ def distil_network(
             student = stages.network("student", experiment.initial_model(), learned)
             labelled = experiment.data.public.labelled.numel() > 0
             alone = stages.network("student_without_teacher", experiment.initial_model(), unaided) if labelled else None
-            result = _result(experiment, network, student, alone)
+            networks = {TEACHER: network, STUDENT: student} | ({} if alone is None else {ALONE: alone})
+            scores = {name: predict(model, experiment.resident.test_inputs) for name, model in networks.items()}
+            result = _result(experiment, network, student, scores)
+        report = compression_report(experiment, networks, scores, observer.noticed)
+        report.write(out, observer.noticed)
         seconds = {name: stage.seconds for name, stage in stages.done.items()}
         histories = {f"{name}_history": stage.history for name, stage in stages.done.items() if stage.history}
-        result |= histories | {"seconds": seconds, "versions": versions()}
+        result |= histories | {"compression": report.summary, "seconds": seconds, "versions": versions()}
         write_json(out / RESULT, result)
-    return Distilled(experiment, network, student, alone, result)
+    return Distilled(experiment, network, student, alone, result, report)
 
 
-def _result(experiment: Experiment, teacher: nn.Module, student: nn.Module, alone: nn.Module | None) -> dict[str, Any]:
+def _result(
+    experiment: Experiment, teacher: nn.Module, student: nn.Module, scores: Mapping[str, Float[Tensor, "tests classes"]]
+) -> dict[str, Any]:
     """Accuracies and agreement on the test samples, and what validation samples say of the student."""
     data = experiment.resident
-    scores = {
-        name: predict(model, data.test_inputs)
-        for name, model in (("teacher", teacher), ("student", student), ("student_without_teacher", alone))
-        if model is not None
-    }
     held_out = data.public.validation
     report = None
     if bool(held_out.any()):
@@ -107,7 +112,7 @@ def _result(experiment: Experiment, teacher: nn.Module, student: nn.Module, alon
         report = validate_student(predict(student, inputs), predict(teacher, inputs).log_softmax(dim=-1), truth)
     return {
         **{f"{name}_accuracy": hit_rate(each, data.test_labels) for name, each in scores.items()},
-        "agreement": hit_rate(scores["student"], scores["teacher"].argmax(dim=-1)),
+        "agreement": hit_rate(scores[STUDENT], scores[TEACHER].argmax(dim=-1)),
         "validation": None if report is None else vars(report),
         "student_sha256": parameter_digest(student.state_dict()),
     }

@@ -179,7 +179,7 @@ def test_the_command_shows_all_three(tmp_path: Path) -> None:
     config.write_text(json.dumps(TINY), encoding="utf-8")
     command = ["distill", str(config), "distillation.steps=2"]
     done = CliRunner().invoke(cli.app, [*command, "--out", str(out)], env={"COLUMNS": "120"}, catch_exceptions=False)
-    for words in ("teacher", "student", "student without teacher", "% of the test samples", "result.json"):
+    for words in ("teacher", "student", "without teacher", "on the test samples", "result.json"):
         assert words in done.output
     with pytest.raises(ConfigError, match="--resume: needs the folder"):
         CliRunner().invoke(cli.app, [*command, "--resume"], catch_exceptions=False)
