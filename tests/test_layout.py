@@ -36,6 +36,7 @@ ABOUT_SEVERAL = {
     "core": {"memory"},
     "core/codecs": {"bytes_by_hand", "differences", "errors_and_sizes", "refusals"},
     "distillation/balancers": {"policies"},
+    "distillation/losses": {"layers", "logits"},
     "engines/flower": {"secure_grid"},
     "engines/ray": {"own_plugins", "start"},
     "models": {"architectures"},

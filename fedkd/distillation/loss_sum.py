@@ -125,5 +125,10 @@ def _projections(
         student.train(training)
     others = network.answers(inputs, theirs).features
     for loss, named in zip(losses, pairs, strict=True):
-        made = {name: loss.projection(features[name].shape, others[other].shape) for name, other in named.items()}
+        made = {}
+        for name, other in named.items():
+            try:
+                made[name] = loss.projection(features[name].shape, others[other].shape)
+            except ValueError as error:
+                raise ValueError(f"layers {name} of the student and {other} of the teacher: {error}") from error
         yield {name: module for name, module in made.items() if module is not None}

@@ -66,6 +66,8 @@ class _Layer(nn.Module):
         self.found = nn.Linear(options.width, options.width)
         self.up = nn.Linear(options.width, options.feed_forward)
         self.down = nn.Linear(options.feed_forward, options.width)
+        # A module, so that its output, the attention of every step to every other, can be looked at.
+        self.attention = nn.Identity()
         self.dropout, self._heads = dropout_layer(options.dropout), options.heads
 
     def forward(
@@ -80,5 +82,6 @@ class _Layer(nn.Module):
         split = self.asked(steps).unflatten(2, (3, self._heads, -1)).permute(2, 0, 3, 1, 4)
         query, key, value = split.unbind()
         scores = query @ key.transpose(2, 3) / math.sqrt(query.shape[3])
-        attended: Tensor = (masked_softmax(scores, kept[:, None, None, :]) @ value).transpose(1, 2).flatten(2)
+        attention = self.attention(masked_softmax(scores, kept[:, None, None, :]))
+        attended: Tensor = (attention @ value).transpose(1, 2).flatten(2)
         return attended
