@@ -56,8 +56,9 @@ def test_a_student_learns_from_an_ensemble_by_every_loss_on_logits(name: str, tm
     found = losses(tmp_path / "run")
     assert all(math.isfinite(each) for each in found)
     assert sum(found[-10:]) < 0.8 * sum(found[:10])
+    assert summary.student_accuracy is not None
     # Relations alone do not say which class is which.
-    assert summary.student_accuracy > (0.0 if name == "relational" else 0.4)
+    assert name == "relational" or summary.student_accuracy > 0.4
 
 
 @pytest.mark.parametrize(
