@@ -19,8 +19,8 @@ class Attention(Architecture):
     Its ``queries`` follow one another: state s_i = GRU(q_i + c_{i−1}, s_{i−1}), energies e_ij = vᵀ tanh(W s_i + U h_j)
     of the steps' annotations h_j (both directions' states added up), weights α_i = softmax(e_i), context
     c_i = Σ_j α_ij h_j (section 3.1). A learned vector q_i stands for the word that a translation would have put out
-    before; c_0 is the mean of the steps. The head gets the mean context. The modules ``weights`` and ``context`` give
-    [batch, queries, time] and [batch, queries, width]. ``dropout`` is that of every layer's inputs.
+    before; c_0 is the mean of the steps. The head gets the mean context. The modules ``weights`` and ``context`` put
+    out [batch, queries, time] and [batch, queries, width]. ``dropout`` is that of every layer's inputs.
     """
 
     takes = "sequences"
