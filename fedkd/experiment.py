@@ -209,7 +209,7 @@ class Experiment:
             model = build_model(
                 self.architectures[architecture],
                 self.data.spec,
-                self.data.classes,
+                self.data.outputs,
                 torch_generator(self.config.seed, purpose=purpose),
             )
             if architecture == STUDENT:
@@ -225,17 +225,17 @@ class Experiment:
         Raises ``PluginError`` where the architecture does not work, ``ConfigError`` for weights that are not its own.
         """
         draw = torch_generator(self.config.seed, purpose="teacher initialisation")
-        model = build_model(teacher.model, self.data.spec, self.data.classes, draw)
+        model = build_model(teacher.model, self.data.spec, self.data.outputs, draw)
         _start_from(model, TEACHER_INIT, teacher)
         model = placed(model, teacher.model.name, self.data.spec, self.device)
-        try_model(model, teacher.model.name, self.data.spec, self.data.classes)
+        try_model(model, teacher.model.name, self.data.spec, self.data.outputs)
         return model
 
     def trial(self, architecture: int) -> Trial:
         """What trying out a model of the architecture shows; raises ``PluginError`` where it does not work."""
         if architecture not in self._trials:
             model, name = self.initial_model(architecture), self.architectures[architecture].name
-            self._trials[architecture] = try_model(model, name, self.data.spec, self.data.classes)
+            self._trials[architecture] = try_model(model, name, self.data.spec, self.data.outputs)
         return self._trials[architecture]
 
     @cached_property

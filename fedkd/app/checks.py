@@ -167,6 +167,11 @@ def _teacher_faults(experiment: Experiment) -> Iterator[str]:
             "data.tasks: a sequence of tasks is learned in `fedkd distill`, and not in a federated run; set "
             "data.tasks=null, or take fedkd distill"
         )
+    if heads := experiment.config.data.heads:
+        yield (
+            f"data.heads: several labels are learned in `fedkd distill`, not in a federated run, got {list(heads)}; "
+            "set data.heads=[], or take fedkd distill"
+        )
 
 
 def _public_faults(experiment: Experiment, client: ClientRule, student: StudentRule) -> Iterator[str]:

@@ -8,6 +8,7 @@ from torch import Tensor
 from fedkd.core import plugins
 from fedkd.core.faults import described
 from fedkd.core.messages import UNKNOWN_LABEL
+from fedkd.distillation.heads import split
 from fedkd.distillation.loss import Answers, Batch, DistillationLoss
 from fedkd.distillation.loss_sum import LossSum
 from fedkd.distillation.network import NetworkTeacher
@@ -43,8 +44,11 @@ def _try(experiment: Experiment, loss: DistillationLoss, network: NetworkTeacher
         teacher = Answers(made_up.log_softmax(dim=-1))
     else:
         teacher = network.answers(inputs, whole.teacher_layers)
-    labels = torch.arange(SAMPLES, device=like.device) % logits.shape[1]
+    heads = experiment.data.head_sizes
+    by_head = [torch.arange(SAMPLES, device=like.device) % part.shape[1] for part in split(logits, heads)]
+    labels = torch.stack(by_head, dim=1) if heads else by_head[0]
     labels[-1] = UNKNOWN_LABEL
-    found: object = whole(Answers(logits, features), teacher, Batch(2.0, labels, torch.ones_like(logits[:, 0])))
+    batch = Batch(2.0, labels, torch.ones_like(logits[:, 0]), heads)
+    found: object = whole(Answers(logits, features), teacher, batch)
     if not isinstance(found, Tensor) or found.ndim > 0 or not bool(found.isfinite()):
         raise ValueError(f"value() must return one finite number as a tensor, got {found}; average over the samples")

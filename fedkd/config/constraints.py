@@ -69,6 +69,13 @@ def _data(config: ExperimentConfig) -> Iterator[str]:
     yield from _partition(data.partition)
     if data.tasks is not None:
         yield from _tasks(data.tasks)
+    if len(set(data.heads)) < len(data.heads):
+        yield f"data.heads: each may be named once, got {list(data.heads)}; remove the repetition"
+    if data.heads and data.tasks is not None:
+        yield (
+            f"data.heads: a sequence of tasks is of the class alone, got {list(data.heads)} with data.tasks; set "
+            "data.heads=[], or data.tasks=null"
+        )
     if data.private_size is not None and data.private_size < clients.count * data.partition.min_samples:
         yield (
             f"clients.count: {clients.count} clients of at least data.partition.min_samples = "

@@ -118,3 +118,7 @@ class DataConfig:
     tasks: Annotated[
         TasksConfig | None, Field(description="null: one task; a section: several, one after the other (fedkd distill)")
     ] = None
+    heads: Annotated[
+        tuple[str, ...],
+        Field(description="other labels of the data that networks learn beside the class, by name (fedkd distill)"),
+    ] = ()

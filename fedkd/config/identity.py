@@ -44,6 +44,7 @@ _USUAL: Mapping[str, Any] = {
     "data.partition.path": None,
     "data.partition.sha256": None,
     "data.tasks": None,
+    "data.heads": [],
     "student.init": None,
     "student.init_sha256": None,
     "distillation.fresh_optimiser": False,

@@ -98,7 +98,8 @@ class ExperimentData:
     ``inputs`` and ``labels`` are the private samples of all clients together, as ``data.transform`` makes them: float32
     numbers or int64 tokens, read when they are asked for where the data set stays in its file. ``other_labels`` are
     those of further tasks, by name; ``places`` say where the samples were before they had a role, where it is known;
-    ``tasks`` are those of ``data.tasks``, where there are several.
+    ``tasks`` are those of ``data.tasks``, where there are several. ``heads`` name the other labels that networks learn
+    beside the class.
     """
 
     spec: SampleSpec
@@ -112,6 +113,7 @@ class ExperimentData:
     other_labels: Mapping[str, TaskLabels] = field(default_factory=dict)
     places: Places | None = None
     tasks: TaskNumbers | None = None
+    heads: tuple[str, ...] = ()
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -122,6 +124,18 @@ class ExperimentData:
     def classes(self) -> int:
         """Number of classes."""
         return len(self.class_names)
+
+    @property
+    def head_sizes(self) -> tuple[int, ...]:
+        """The number of classes of each task, the main one first; () where networks learn that alone."""
+        if not self.heads:
+            return ()
+        return self.classes, *(len(self.other_labels[name].class_names) for name in self.heads)
+
+    @property
+    def outputs(self) -> int:
+        """How many numbers a network puts out for a sample."""
+        return sum(self.head_sizes) if self.heads else self.classes
 
     def on(self, device: torch.device) -> "ExperimentData":
         """The same data with all inputs on ``device``, copied there once; labels and positions stay on the CPU."""

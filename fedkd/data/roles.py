@@ -71,6 +71,7 @@ def prepare(config: ExperimentConfig) -> ExperimentData:
             )
             for name, task in source.other_labels.items()
         },
+        heads=config.data.heads,
         places=Places(private, order if other is None else None),
         tasks=None
         if tasks is None
@@ -195,6 +196,7 @@ def _problems(config: ExperimentConfig, source: SampleSet, other: SampleSet | No
             f"got {public.dataset.name!r}; set it to null to divide that split"
         )
         return
+    yield from _unknown_heads(data, source)
     yield from _kinds_apart(data, source, other)
     if other is not None and public.dataset is not None and public.size > len(other.train_labels):
         yield (
@@ -240,6 +242,16 @@ def _problems(config: ExperimentConfig, source: SampleSet, other: SampleSet | No
             f"data.partition.shards_per_client: {count} clients of {rule.shards_per_client} shards need "
             f"{count * rule.shards_per_client} private samples, there are {private}; lower it, or clients.count"
         )
+
+
+def _unknown_heads(data: DataConfig, source: SampleSet) -> Iterator[str]:
+    known = ", ".join(source.other_labels) or "it has none"
+    for name in data.heads:
+        if name not in source.other_labels:
+            yield (
+                f"data.heads: must be other labels of {data.dataset.name} ({known}), got {name!r}; name one of these, "
+                "or set data.heads=[]"
+            )
 
 
 def _kinds_apart(data: DataConfig, source: SampleSet, other: SampleSet | None) -> Iterator[str]:

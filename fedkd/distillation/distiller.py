@@ -19,6 +19,15 @@ from fedkd.distillation.balanced_step import BalancedStep, Losses, StepRow
 from fedkd.distillation.balancer import LambdaBalancer
 from fedkd.distillation.by_class import ClassMeter
 from fedkd.distillation.early_stopping import BestStudent
+from fedkd.distillation.heads import (
+    all_known,
+    labels_by_head,
+    main_head,
+    main_task,
+    split,
+    top_classes,
+    unlabelled,
+)
 from fedkd.distillation.loss import Answers, Batch, build_loss
 from fedkd.distillation.loss_sum import LossSum
 from fedkd.distillation.network import NetworkTeacher
@@ -86,7 +95,8 @@ class Distiller:
     ``distillation.average`` ends it with the mean of the student's weights. ``rounds`` is the length of the whole
     training, which temperature schedules refer to. Where the teacher is one ``network``, it answers on what the student
     sees, changed images and all, and losses may compare the layers of the two. ``scope`` says which classes the losses
-    are about, where not all are known yet.
+    are about, where not all are known yet, and which heads there are: with several, labels are [samples, heads], and
+    what is measured, but for the losses, is of the main task.
     """
 
     def __init__(
@@ -133,7 +143,7 @@ class Distiller:
         self,
         teacher: Teacher,
         inputs: Shaped[Tensor, "samples ..."],
-        labels: Int[Tensor, " samples"],
+        labels: Int[Tensor, "samples *heads"],
         *,
         round: int,
         validation: Validation | None = None,
@@ -151,24 +161,32 @@ class Distiller:
         if public.numel() == 0:
             raise ValueError("every public sample is held out and none is left to distil on; raise data.public.size")
         known = self._labels_to_train_on(teacher, labels)
-        labelled = (usable & (known != UNKNOWN_LABEL)).nonzero().squeeze(1)
+        labelled = (usable & all_known(known)).nonzero().squeeze(1)
         public_batches = _endless(public, config.batch_size, self._draw(round, "distillation batches"))
         labelled_batches = _endless(labelled, config.labelled_batch_size, self._draw(round, "labelled batches"))
         self._begin_round()
         self._descent.begin_round()
         # One tensor for the whole round: schedules that look at the teacher look once.
-        targets = teacher.log_probabilities[public]
+        main = main_task(teacher.log_probabilities, self.scope.heads)
+        targets = main[public]
         change = self._augmentation(round)
-        notes = annotator(self.balancer.asks_for, self.student, teacher.log_probabilities, inputs, validation)
+        notes = annotator(self.balancer.asks_for, self.main, main, inputs, validation)
         # From here on for batches alone, which are where the student is.
         teacher = replace(
             teacher,
             log_probabilities=to_device(teacher.log_probabilities, self._device),
             sample_weight=to_device(teacher.sample_weight, self._device),
         )
-        best = _best_student(self.student, inputs, validation, config.patience)
+        best = _best_student(self.main, inputs, validation, config.patience)
         average = WeightAverage(self.student, config.average)
-        meter = ClassMeter(self.student, inputs, teacher.log_probabilities, known, public, loss=self._loss_on)
+        meter = ClassMeter(
+            self.main,
+            inputs,
+            main_task(teacher.log_probabilities, self.scope.heads),
+            labels_by_head(known, self.scope.heads)[0],
+            public,
+            loss=self._loss_on,
+        )
         rows = []
         self.student.train()
         with ambient_randomness(self._draw(round, "distillation layers")):
@@ -207,7 +225,7 @@ class Distiller:
     def fit_labels(
         self,
         inputs: Shaped[Tensor, "samples ..."],
-        labels: Int[Tensor, " samples"],
+        labels: Int[Tensor, "samples *heads"],
         *,
         round: int,
         steps: int | None = None,
@@ -218,7 +236,7 @@ class Distiller:
 
         In batches of ``distillation.labelled_batch_size``, or ``batch_size``.
         """
-        labelled = (labels != UNKNOWN_LABEL).nonzero().squeeze(1)
+        labelled = all_known(labels).nonzero().squeeze(1)
         if labelled.numel() == 0:
             raise ValueError("fit_labels needs labelled samples and got none; raise data.public.labelled")
         size = self._config.labelled_batch_size if batch_size is None else batch_size
@@ -257,6 +275,11 @@ class Distiller:
         self._loss.load_state_dict(state["loss"])
 
     @property
+    def main(self) -> nn.Module:
+        """The student, of whose outputs those for the main task alone are seen."""
+        return main_head(self.student, self.scope.heads)
+
+    @property
     def _device(self) -> torch.device:
         return self._parameters[0].device
 
@@ -270,7 +293,7 @@ class Distiller:
 
     def _labels_to_train_on(self, teacher: Teacher, labels: Tensor) -> Tensor:
         if self._pseudo_labels and not bool((labels != UNKNOWN_LABEL).any()):
-            return teacher.log_probabilities.argmax(dim=-1)
+            return top_classes(teacher.log_probabilities, self.scope.heads)
         return labels
 
     def _augmentation(self, round: int) -> Change:
@@ -287,7 +310,7 @@ class Distiller:
         compared = (
             student,
             self._taught(teacher, known, both, seen, temperature),
-            Batch(temperature, known[both].to(self._device), teacher.sample_weight[both]),
+            Batch(temperature, known[both].to(self._device), teacher.sample_weight[both], self.scope.heads),
         )
         dist, logits = self.scope.dist(self._loss, *compared, both), student.logits
         if batch.labelled.numel() == 0:
@@ -307,22 +330,26 @@ class Distiller:
             taught = network.answers(seen, self._loss.teacher_layers)
         if config.label_share == 0:
             return taught
-        target = consensus_target(
-            taught.logits,
-            known[samples],
-            alpha=config.label_share,
-            epsilon=config.label_smoothing,
-            temperature=temperature,
+        by_head = zip(
+            split(taught.logits, self.scope.heads), labels_by_head(known[samples], self.scope.heads), strict=True
         )
+        targets = [
+            consensus_target(
+                part, labels, alpha=config.label_share, epsilon=config.label_smoothing, temperature=temperature
+            )
+            for part, labels in by_head
+        ]
         # A consensus is already soft; the loss softens what it is given once more.
-        return replace(taught, logits=target * temperature)
+        return replace(taught, logits=torch.cat(targets, dim=1) * temperature)
 
     def _loss_on(self, samples: Tensor, inputs: Tensor, target: Tensor, temperature: float) -> Tensor:
         """L_dist on some samples, of which each counts the same."""
         network, layers = self._network, self._loss.teacher_layers
-        taught = network.answers(inputs, layers) if network is not None and layers else Answers(target)
-        unknown = torch.full_like(samples, UNKNOWN_LABEL).to(self._device)
-        return self._loss(self._answers(inputs), taught, Batch(temperature, unknown))
+        taught = (
+            network.answers(inputs, layers) if network is not None and (layers or self.scope.heads) else Answers(target)
+        )
+        unknown = unlabelled(samples, self.scope.heads).to(self._device)
+        return self._loss(self._answers(inputs), taught, Batch(temperature, unknown, heads=self.scope.heads))
 
     def _remeasure(
         self, teacher: Teacher, known: Tensor, batch: _Batch, temperature: float

@@ -4,6 +4,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from fedkd.distillation.heads import Heads, labels_by_head, split
+
 Temperatures = float | Float[Tensor, " samples"]
 """T > 0, one for all samples or one for each."""
 
@@ -36,9 +38,13 @@ def distillation_loss(
     return weighted_mean(divergences(logits, target, temperature), weight)
 
 
-def classification_loss(logits: Float[Tensor, "samples classes"], labels: Int[Tensor, " samples"]) -> Float[Tensor, ""]:
-    """Mean cross-entropy at temperature 1."""
-    return torch.nn.functional.cross_entropy(logits, labels)
+def classification_loss(
+    logits: Float[Tensor, "samples outputs"], labels: Int[Tensor, "samples *heads"], heads: Heads = ()
+) -> Float[Tensor, ""]:
+    """Mean cross-entropy at temperature 1; the sum of the heads', where there are several."""
+    parts = zip(split(logits, heads), labels_by_head(labels, heads), strict=True)
+    first, *others = (torch.nn.functional.cross_entropy(part, named) for part, named in parts)
+    return sum(others, start=first)
 
 
 def weighted_mean(

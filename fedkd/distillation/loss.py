@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from jaxtyping import Float, Int
 from pydantic import Field
@@ -11,6 +11,7 @@ from torch import Size, Tensor, nn
 
 from fedkd.core import plugins
 from fedkd.distillation.divergence import Temperatures
+from fedkd.distillation.heads import Heads
 
 
 @dataclass(frozen=True)
@@ -30,12 +31,14 @@ class Batch:
     """What a loss may know of the samples.
 
     ``temperature`` softens both answers; ``weight`` (≥ 0, None: all alike) is each sample's in the mean; ``labels`` are
-    −1 where unknown.
+    −1 where unknown. A loss that is not ``by_head`` gets the ``heads`` of networks that learn several tasks, whose
+    labels are [samples, heads].
     """
 
     temperature: Temperatures
-    labels: Int[Tensor, " samples"]
+    labels: Int[Tensor, "samples *heads"]
     weight: Float[Tensor, " samples"] | None = None
+    heads: Heads = ()
 
 
 @dataclass(kw_only=True)
@@ -43,9 +46,11 @@ class DistillationLoss(ABC):
     """How far the student is from its teacher; L_dist is the sum of ``weight`` times the value of every loss.
 
     A loss implements ``value``. One that compares layers says which (``pairs``), and may ask for a learned projection
-    between them (``projection``).
+    between them (``projection``). Of networks that learn several tasks it gets one task's logits at a time and is
+    added up over them, or, where it is not ``by_head``, all of them at once.
     """
 
+    by_head: ClassVar[bool] = True
     weight: Annotated[float, Field(ge=0, le=1e9)] = 1.0
 
     @abstractmethod
@@ -76,6 +81,7 @@ class LayerLoss(DistillationLoss):
     ``layers`` maps names of the student's modules, as its ``named_modules`` has them, to names of the teacher's.
     """
 
+    by_head: ClassVar[bool] = False
     layers: Annotated[dict[str, str], Field(min_length=1)]
 
     @property

@@ -1,7 +1,7 @@
 """L_dist: the sum of the losses, with the projections that they learn."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from fedkd.config.schema import DistillationConfig
 from fedkd.core.seeding import ambient_randomness
+from fedkd.distillation.heads import labels_by_head, split
 from fedkd.distillation.loss import Answers, Batch, DistillationLoss
 from fedkd.distillation.network import NetworkTeacher
 from fedkd.models import make_optimiser, tapped
@@ -30,8 +31,20 @@ class _Part:
             for name in self.pairs
         }
         theirs = {name: teacher.features[other] for name, other in self.pairs.items()}
-        value = self.loss.value(Answers(student.logits, mine), Answers(teacher.logits, theirs), batch)
-        return self.loss.weight * value
+        if not self.loss.by_head:
+            value = self.loss.value(Answers(student.logits, mine), Answers(teacher.logits, theirs), batch)
+            return self.loss.weight * value
+        by_head = zip(
+            split(student.logits, batch.heads),
+            split(teacher.logits, batch.heads),
+            labels_by_head(batch.labels, batch.heads),
+            strict=True,
+        )
+        first, *others = (
+            self.loss.value(Answers(own, mine), Answers(its, theirs), replace(batch, labels=labels, heads=()))
+            for own, its, labels in by_head
+        )
+        return self.loss.weight * sum(others, start=first)
 
 
 class LossSum:

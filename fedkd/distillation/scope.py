@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -10,17 +10,23 @@ from torch import Tensor
 
 from fedkd.core.messages import UNKNOWN_LABEL
 from fedkd.distillation.divergence import classification_loss
+from fedkd.distillation.heads import Heads
 from fedkd.distillation.loss import Answers, Batch
 
 Loss = Callable[[Answers, Answers, Batch], Tensor]
 
 
+@dataclass(frozen=True, eq=False)
 class Scope:
-    """Both losses over all classes."""
+    """Both losses over all classes, and where networks learn several tasks, summed over their ``heads``."""
 
-    def task(self, logits: Float[Tensor, "samples classes"], labels: Int[Tensor, " samples"]) -> Float[Tensor, ""]:
+    heads: Heads = field(default=(), kw_only=True)
+
+    def task(
+        self, logits: Float[Tensor, "samples outputs"], labels: Int[Tensor, "samples *heads"]
+    ) -> Float[Tensor, ""]:
         """L_cls."""
-        return classification_loss(logits, labels)
+        return classification_loss(logits, labels, self.heads)
 
     def dist(
         self, loss: Loss, student: Answers, teacher: Answers, batch: Batch, samples: Int[Tensor, " samples"]

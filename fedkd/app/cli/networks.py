@@ -37,6 +37,8 @@ def print_networks(found: Distilled, folder: Path) -> None:
         table.add_row(_NAMES[row.network], *cells, style="bold" if row.network == "student" else None)
     console.print(table)
     console.print("Accuracy and agreement with the teacher on the test samples; times on one thread of the CPU.")
+    for task, shares in found.result.get("further_accuracies", {}).items():
+        console.print(f"{task}: " + ", ".join(f"{_NAMES[name]} {share:.1%}" for name, share in shares.items()))
     words = [f"The student has 1/{summary['parameters_ratio']:.1f} of the teacher's parameters"]
     if (kept := summary.get("accuracy_kept")) is not None:
         words.append(f"keeps {kept:.1%} of its accuracy")

@@ -16,6 +16,7 @@ from fedkd.app.export import FORMATS, Session, int8_onnx, to_onnx
 from fedkd.core.faults import described
 from fedkd.core.files import replace_file, write_json
 from fedkd.core.samples import Inputs
+from fedkd.distillation.heads import split
 from fedkd.experiment import Experiment
 from fedkd.models import forward_pass, hit_rate, latencies, profile
 from fedkd.results.report.figures import attempt_figure
@@ -109,12 +110,12 @@ class CompressionReport:
 def compression_report(
     experiment: Experiment,
     networks: Mapping[str, nn.Module],
-    scores: Mapping[str, Float[Tensor, "tests classes"]],
+    outputs: Mapping[str, Float[Tensor, "tests outputs"]],
     notice: Notice,
 ) -> CompressionReport:
     """The report on ``networks``, named ``teacher``, ``student`` and, where there is one, ``student_without_teacher``.
 
-    ``scores`` are their logits on the test samples. Beside them stand the student in ONNX Runtime, in float32 and in
+    ``outputs`` are theirs on the test samples, of which the main task's logits count. Beside them stand the student in ONNX Runtime, in float32 and in
     8 bits; where these cannot be made, ``notice`` is told why.
     """
     data, sample = experiment.data, experiment.data.spec
@@ -123,16 +124,17 @@ def compression_report(
     costs = {name: profile(model, sample) for name, model in models.items()}
     passes = {batch: {name: forward_pass(model, sample, batch) for name, model in models.items()} for batch in BATCHES}
     bytes_of, runtimes = {name: cost.bytes for name, cost in costs.items()}, dict.fromkeys(models, "torch")
-    scores, int8 = dict(scores), None
+    outputs, int8 = dict(outputs), None
     for name, content in _onnx_students(models[STUDENT], data.test_inputs[:2], notice).items():
         session = Session(content)
         int8 = content if name == INT8 else int8
         costs[name], bytes_of[name], runtimes[name] = costs[STUDENT], len(content), "onnxruntime"
         # In floating point it answers as the student, whose logits are known.
-        scores[name] = _predicted(session, data.test_inputs) if name == INT8 else scores[STUDENT]
+        outputs[name] = _predicted(session, data.test_inputs) if name == INT8 else outputs[STUDENT]
         for batch in BATCHES:
             passes[batch][name] = _pass(session, sample.made_up(batch))
     taken = {batch: latencies(calls) for batch, calls in passes.items()}
+    scores = {name: split(each, data.head_sizes)[0] for name, each in outputs.items()}
     chosen = scores[TEACHER].argmax(dim=-1)
     rows = [
         Row(

@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from fedkd.app.distil.checks import check
+from fedkd.app.distil.heads import further_accuracies
 from fedkd.app.distil.report import ALONE, STUDENT, TEACHER, CompressionReport, compression_report
 from fedkd.app.distil.stages import Stages, claim
 from fedkd.app.distil.training import distil_student, train_alone, train_teacher
@@ -21,6 +22,7 @@ from fedkd.core.faults import told_by_line
 from fedkd.core.files import checked_path, replace_file, write_json
 from fedkd.core.messages import parameter_digest
 from fedkd.distillation.diagnosis import validate_student
+from fedkd.distillation.heads import main_head, split
 from fedkd.distillation.network import NetworkTeacher
 from fedkd.experiment import Experiment
 from fedkd.models import hit_rate, predict
@@ -89,9 +91,9 @@ def distil_network(
             labelled = experiment.data.public.labelled.numel() > 0
             alone = stages.network("student_without_teacher", experiment.initial_model(), unaided) if labelled else None
             networks = {TEACHER: network, STUDENT: student} | ({} if alone is None else {ALONE: alone})
-            scores = {name: predict(model, experiment.resident.test_inputs) for name, model in networks.items()}
-            result = _result(experiment, network, student, scores)
-        report = compression_report(experiment, networks, scores, observer.noticed)
+            outputs = {name: predict(model, experiment.resident.test_inputs) for name, model in networks.items()}
+            result = _result(experiment, network, student, outputs)
+        report = compression_report(experiment, networks, outputs, observer.noticed)
         report.write(out, observer.noticed)
         seconds = {name: stage.seconds for name, stage in stages.done.items()}
         histories = {f"{name}_history": stage.history for name, stage in stages.done.items() if stage.history}
@@ -101,18 +103,24 @@ def distil_network(
 
 
 def _result(
-    experiment: Experiment, teacher: nn.Module, student: nn.Module, scores: Mapping[str, Float[Tensor, "tests classes"]]
+    experiment: Experiment,
+    teacher: nn.Module,
+    student: nn.Module,
+    outputs: Mapping[str, Float[Tensor, "tests outputs"]],
 ) -> dict[str, Any]:
     """Accuracies and agreement on the test samples, and what validation samples say of the student."""
     data = experiment.resident
+    scores = {name: split(each, data.head_sizes)[0] for name, each in outputs.items()}
     held_out = data.public.validation
     report = None
     if bool(held_out.any()):
         inputs, truth = data.public.inputs[held_out], data.public.truth[held_out]
-        report = validate_student(predict(student, inputs), predict(teacher, inputs).log_softmax(dim=-1), truth)
+        seen, taught = (predict(main_head(model, data.head_sizes), inputs) for model in (student, teacher))
+        report = validate_student(seen, taught.log_softmax(dim=-1), truth)
     return {
         **{f"{name}_accuracy": hit_rate(each, data.test_labels) for name, each in scores.items()},
         "agreement": hit_rate(scores[STUDENT], scores[TEACHER].argmax(dim=-1)),
+        **({"further_accuracies": further_accuracies(data, outputs)} if data.heads else {}),
         "validation": None if report is None else vars(report),
         "student_sha256": parameter_digest(student.state_dict()),
     }

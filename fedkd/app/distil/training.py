@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Int, Shaped
 from torch import Tensor, nn
 
+from fedkd.app.distil.heads import private_labels, public_labels
 from fedkd.config.schema import DistillationConfig, TeacherConfig
 from fedkd.config.values import Plugin
 from fedkd.core import plugins
@@ -17,6 +18,7 @@ from fedkd.distillation.balancer import build_balancer
 from fedkd.distillation.batch_norm import align
 from fedkd.distillation.distiller import Distiller
 from fedkd.distillation.network import NetworkTeacher
+from fedkd.distillation.scope import Scope
 from fedkd.distillation.temperature import build_temperature
 from fedkd.distillation.validation import Validation
 from fedkd.experiment import Experiment
@@ -31,8 +33,8 @@ def train_teacher(experiment: Experiment, section: TeacherConfig, network: nn.Mo
     Its learning rate rises and falls as the student's, and falls along half a cosine.
     """
     inputs, labels = labelled_samples(experiment, everything=section.trained_on == "all")
-    size = min(section.batch_size, labels.numel())
-    steps = math.ceil(section.epochs * labels.numel() / size)
+    size = min(section.batch_size, len(labels))
+    steps = math.ceil(section.epochs * len(labels) / size)
     config = replace(
         experiment.config.distillation,
         optimiser=section.optimiser,
@@ -62,6 +64,7 @@ def distil_student(
         pseudo_labels=config.data.public.pseudo_labels,
         network=network,
     )
+    trainer.scope = Scope(heads=data.head_sizes)
     public = data.public
     teacher = network.on(public.inputs)
     held_out = Validation(public.validation, public.truth[public.validation])
@@ -71,13 +74,13 @@ def distil_student(
         distilled = trainer.distil(
             teacher,
             public.inputs,
-            public.labels,
+            public_labels(data),
             round=round,
             validation=held_out,
             progress=_of_all(progress, round, config.rounds),
         )
         rows += distilled.rows
-        history.append(accuracy(student, data.test_inputs, data.test_labels))
+        history.append(accuracy(trainer.main, data.test_inputs, data.test_labels))
     return history, rows
 
 
@@ -93,26 +96,26 @@ def train_alone(experiment: Experiment, student: nn.Module, progress: Progress) 
     for round in range(1, config.rounds + 1):
         trainer.fit_labels(
             data.public.inputs,
-            data.public.labels,
+            public_labels(data),
             round=round,
             batch_size=max(section.batch_size, section.labelled_batch_size),
             progress=_of_all(progress, round, config.rounds),
         )
-        history.append(accuracy(student, data.test_inputs, data.test_labels))
+        history.append(accuracy(trainer.main, data.test_inputs, data.test_labels))
     return history
 
 
 def labelled_samples(
     experiment: Experiment, *, everything: bool
-) -> tuple[Shaped[Tensor, "samples ..."], Int[Tensor, " samples"]]:
+) -> tuple[Shaped[Tensor, "samples ..."], Int[Tensor, "samples *heads"]]:
     """The labelled public samples, with ``everything`` behind the private ones of all clients together."""
     data = experiment.resident
     labelled = (data.public.labels != UNKNOWN_LABEL).nonzero().squeeze(1)
-    inputs, labels = data.public.inputs[labelled], data.public.labels[labelled]
+    inputs, labels = data.public.inputs[labelled], public_labels(data)[labelled]
     if not everything:
         return inputs, labels
     pooled = torch.cat([client.train for client in data.clients])
-    return torch.cat([data.inputs[pooled], inputs]), torch.cat([data.labels[pooled], labels])
+    return torch.cat([data.inputs[pooled], inputs]), torch.cat([private_labels(data)[pooled], labels])
 
 
 def _of_all(progress: Progress, round: int, rounds: int) -> Progress:
@@ -124,7 +127,7 @@ def on_labels(
     experiment: Experiment, network: nn.Module, section: DistillationConfig, *, seed: int | None = None
 ) -> Distiller:
     """What trains a network without a teacher; its draws are by ``seed``, or the experiment's."""
-    return Distiller(
+    trainer = Distiller(
         network,
         build_balancer("fixed", value=0.0),
         replace(section, loss=(Plugin("kl"),)),
@@ -132,3 +135,5 @@ def on_labels(
         seed=experiment.config.seed if seed is None else seed,
         rounds=experiment.config.rounds,
     )
+    trainer.scope = Scope(heads=experiment.data.head_sizes)
+    return trainer

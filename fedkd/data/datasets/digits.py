@@ -9,14 +9,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fedkd.data.source import DataSource, SampleSet
+from fedkd.data.source import DataSource, OtherLabels, SampleSet
 
 
 @dataclass(frozen=True)
 class Digits(DataSource):
     """1,797 digits in 10 classes (Alpaydin and Kaynak 1998, the test part of UCI's optdigits); needs no download.
 
-    It has no split of its own: every fifth sample of each class is a test sample.
+    It has no split of its own: every fifth sample of each class is a test sample. ``parity`` is another label.
     """
 
     def load(self, root: Path) -> SampleSet:
@@ -26,7 +26,14 @@ class Digits(DataSource):
         test = torch.zeros(len(labels), dtype=torch.bool)
         for digit in range(10):
             test[(labels == digit).nonzero().flatten()[4::5]] = True
-        return SampleSet(images[~test], labels[~test], images[test], labels[test], tuple("0123456789"))
+        return SampleSet(
+            images[~test],
+            labels[~test],
+            images[test],
+            labels[test],
+            tuple("0123456789"),
+            other_labels={"parity": OtherLabels(labels[~test] % 2, labels[test] % 2, ("even", "odd"))},
+        )
 
     def available(self, root: Path) -> bool:
         return True

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from fedkd.core.errors import DataError
 from fedkd.data.datasets._torchvision import have, mnist_files, open_splits
-from fedkd.data.source import DataSource, SampleSet
+from fedkd.data.source import DataSource, OtherLabels, SampleSet
 
 _FILES = mnist_files("FashionMNIST")
 _PACKED = tuple(f"{Path(file).name}.gz" for file in _FILES)
@@ -26,6 +26,9 @@ _CLASSES = (
     "Bag",
     "Ankle boot",
 )
+_KINDS = ("top", "trousers", "dress", "shoe", "bag")
+_KIND_OF = torch.tensor([0, 1, 0, 2, 0, 3, 0, 3, 4, 3])
+"""The kind of each class."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +36,7 @@ class FashionMnist(DataSource):
     """60,000 train and 10,000 test images in 10 classes (Xiao et al. 2017, arXiv:1708.07747).
 
     ``folder`` with the authors' four ``.gz`` files is looked at first; the default is where Debian's package
-    ``dataset-fashion-mnist`` puts them.
+    ``dataset-fashion-mnist`` puts them. ``kind`` is another label: top, trousers, dress, shoe or bag.
     """
 
     folder: str = "/usr/share/datasets/fashion-mnist"
@@ -42,7 +45,7 @@ class FashionMnist(DataSource):
         if have(Path(self.folder), _PACKED):
             train_inputs, train_labels, test_inputs, test_labels = (_read(Path(self.folder) / name) for name in _PACKED)
         else:
-            train, test = open_splits(
+            first, second = open_splits(
                 "fashion_mnist",
                 "FashionMNIST",
                 root,
@@ -51,9 +54,20 @@ class FashionMnist(DataSource):
                 test={"train": False},
                 hint="run `apt-get install dataset-fashion-mnist` (Debian, Ubuntu), ",
             )
-            train_inputs, train_labels, test_inputs, test_labels = train.data, train.targets, test.data, test.targets
+            train_inputs, train_labels, test_inputs, test_labels = (
+                first.data,
+                first.targets,
+                second.data,
+                second.targets,
+            )
+        train, test = train_labels.long(), test_labels.long()
         return SampleSet(
-            train_inputs.unsqueeze(1), train_labels.long(), test_inputs.unsqueeze(1), test_labels.long(), _CLASSES
+            train_inputs.unsqueeze(1),
+            train,
+            test_inputs.unsqueeze(1),
+            test,
+            _CLASSES,
+            other_labels={"kind": OtherLabels(_KIND_OF[train], _KIND_OF[test], _KINDS)},
         )
 
     def available(self, root: Path) -> bool:

@@ -57,7 +57,7 @@ def test_the_best_fixed_pattern_is_the_teachers_mean_one() -> None:
         optimiser.zero_grad()
         weights = scores.softmax(dim=0).expand(20, 6)
         value = loss.value(answers(20, weights=weights), answers(20, weights=teacher), batch(20))
-        value.backward()  # type: ignore[no-untyped-call]
+        value.backward()
         return value.item()
 
     optimiser.step(step)
@@ -74,7 +74,7 @@ def test_it_fits_the_shipped_networks_of_different_widths_with_padding() -> None
     with tapped(student, whole.student_layers) as features:
         logits = student(inputs)
     value = whole(Answers(logits, features), teacher.answers(inputs, whole.teacher_layers), batch(7))
-    value.backward()  # type: ignore[no-untyped-call]
+    value.backward()
     assert value.isfinite()
     assert student.get_parameter("weights.scores").grad is not None
     for name, each in student.named_parameters():
