@@ -115,8 +115,8 @@ def compression_report(
 ) -> CompressionReport:
     """The report on ``networks``, named ``teacher``, ``student`` and, where there is one, ``student_without_teacher``.
 
-    ``outputs`` are theirs on the test samples, of which the main task's logits count. Beside them stand the student in ONNX Runtime, in float32 and in
-    8 bits; where these cannot be made, ``notice`` is told why.
+    ``outputs`` are theirs on the test samples, of which the main task's logits count. Beside them stand the student in
+    ONNX Runtime, in float32 and in 8 bits; where these cannot be made, ``notice`` is told why.
     """
     data, sample = experiment.data, experiment.data.spec
     # A teacher that is used has no trainable numbers, but had some.
