@@ -98,7 +98,8 @@ def flow(value: Any) -> str:
 
 def names() -> list[str]:
     """The shipped configurations of federated runs."""
-    return [name for name in config_names() if load_config(name).teacher is None]
+    found = {name: load_config(name) for name in config_names()}
+    return [name for name, config in found.items() if config.teacher is None and config.data.tasks is None]
 
 
 def at(mapping: Any, path: str) -> Any:

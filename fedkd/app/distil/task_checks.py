@@ -81,6 +81,11 @@ def _faults(config: ExperimentConfig) -> Iterator[str]:
             "distillation.patience: tasks are learned without validation samples, got "
             f"{distillation.patience} with data.tasks; set distillation.patience=null"
         )
+    if distillation.align_batch_norm:
+        yield (
+            "distillation.align_batch_norm: a former self has the student's own layers, got "
+            f"{dict(distillation.align_batch_norm)} with data.tasks; set distillation.align_batch_norm={{}}"
+        )
     if distillation.measure_classes_every > 0:
         yield (
             "distillation.measure_classes_every: measures all classes, of which a sequence of tasks has seen some, got "
