@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from fedkd.aggregation.types import Teacher
 from fedkd.config.schema import DistillationConfig
+from fedkd.config.values import Plugin
 from fedkd.core import plugins
 from fedkd.distillation.balanced_step import BalancedStep, GeometryMode, Losses, StepRow
 from fedkd.distillation.balancer import build_balancer
@@ -282,7 +283,7 @@ def test_error_ratio_follows_a_good_teacher_and_leaves_a_bad_one() -> None:
 def test_a_mixed_batch_and_a_consensus_target_teach_the_same_lesson() -> None:
     inputs, truth, labels = problem()
     teacher = Teacher.from_probabilities(nn.functional.one_hot(truth, 2).float() * 0.8 + 0.1)
-    for options in ({"mixed": True}, {"label_share": 0.5, "label_smoothing": 0.1}, {"loss": "reverse_kl"}):
+    for options in ({"mixed": True}, {"label_share": 0.5, "label_smoothing": 0.1}, {"loss": (Plugin("reverse_kl"),)}):
         trainer = distiller(value=0.5, **options)
         trainer.distil(teacher, inputs, labels, round=1)
         assert share_right(trainer.student, inputs, truth) > 0.9
