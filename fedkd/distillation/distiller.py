@@ -19,15 +19,7 @@ from fedkd.distillation.balanced_step import BalancedStep, Losses, StepRow
 from fedkd.distillation.balancer import LambdaBalancer
 from fedkd.distillation.by_class import ClassMeter
 from fedkd.distillation.early_stopping import BestStudent
-from fedkd.distillation.heads import (
-    all_known,
-    labels_by_head,
-    main_head,
-    main_task,
-    split,
-    top_classes,
-    unlabelled,
-)
+from fedkd.distillation.heads import all_known, labels_by_head, main_head, main_task, top_classes, unlabelled
 from fedkd.distillation.loss import Answers, Batch, build_loss
 from fedkd.distillation.loss_sum import LossSum
 from fedkd.distillation.network import NetworkTeacher
@@ -155,7 +147,7 @@ class Distiller:
         that asks how teacher and student do on them. Without any label, L_cls is the cross-entropy to the teacher's top
         class if pseudo-labels are asked for, else λ is 1. Raises ``ValueError`` when no public sample is left.
         """
-        config = self._config
+        config, heads = self._config, self.scope.heads
         usable = torch.ones(labels.shape[0], dtype=torch.bool) if validation is None else ~validation.mask
         public = usable.nonzero().squeeze(1)
         if public.numel() == 0:
@@ -167,7 +159,7 @@ class Distiller:
         self._begin_round()
         self._descent.begin_round()
         # One tensor for the whole round: schedules that look at the teacher look once.
-        main = main_task(teacher.log_probabilities, self.scope.heads)
+        main = main_task(teacher.log_probabilities, heads)
         targets = main[public]
         change = self._augmentation(round)
         notes = annotator(self.balancer.asks_for, self.main, main, inputs, validation)
@@ -179,14 +171,8 @@ class Distiller:
         )
         best = _best_student(self.main, inputs, validation, config.patience)
         average = WeightAverage(self.student, config.average)
-        meter = ClassMeter(
-            self.main,
-            inputs,
-            main_task(teacher.log_probabilities, self.scope.heads),
-            labels_by_head(known, self.scope.heads)[0],
-            public,
-            loss=self._loss_on,
-        )
+        main, named = main_task(teacher.log_probabilities, heads), labels_by_head(known, heads)[0]
+        meter = ClassMeter(self.main, inputs, main, named, public, loss=self._loss_on)
         rows = []
         self.student.train()
         with ambient_randomness(self._draw(round, "distillation layers")):
@@ -330,24 +316,23 @@ class Distiller:
             taught = network.answers(seen, self._loss.teacher_layers)
         if config.label_share == 0:
             return taught
-        by_head = zip(
-            split(taught.logits, self.scope.heads), labels_by_head(known[samples], self.scope.heads), strict=True
+        target = consensus_target(
+            taught.logits,
+            known[samples],
+            alpha=config.label_share,
+            epsilon=config.label_smoothing,
+            temperature=temperature,
+            heads=self.scope.heads,
         )
-        targets = [
-            consensus_target(
-                part, labels, alpha=config.label_share, epsilon=config.label_smoothing, temperature=temperature
-            )
-            for part, labels in by_head
-        ]
         # A consensus is already soft; the loss softens what it is given once more.
-        return replace(taught, logits=torch.cat(targets, dim=1) * temperature)
+        return replace(taught, logits=target * temperature)
 
     def _loss_on(self, samples: Tensor, inputs: Tensor, target: Tensor, temperature: float) -> Tensor:
         """L_dist on some samples, of which each counts the same."""
         network, layers = self._network, self._loss.teacher_layers
-        taught = (
-            network.answers(inputs, layers) if network is not None and (layers or self.scope.heads) else Answers(target)
-        )
+        taught = Answers(target)
+        if network is not None and (layers or self.scope.heads):
+            taught = network.answers(inputs, layers)
         unknown = unlabelled(samples, self.scope.heads).to(self._device)
         return self._loss(self._answers(inputs), taught, Batch(temperature, unknown, heads=self.scope.heads))
 

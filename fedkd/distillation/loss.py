@@ -31,8 +31,8 @@ class Batch:
     """What a loss may know of the samples.
 
     ``temperature`` softens both answers; ``weight`` (≥ 0, None: all alike) is each sample's in the mean; ``labels`` are
-    −1 where unknown. A loss that is not ``by_head`` gets the ``heads`` of networks that learn several tasks, whose
-    labels are [samples, heads].
+    −1 where unknown. Of networks that learn several tasks a loss that does not get one task at a time gets the
+    ``heads``, and labels [samples, heads].
     """
 
     temperature: Temperatures
@@ -47,7 +47,7 @@ class DistillationLoss(ABC):
 
     A loss implements ``value``. One that compares layers says which (``pairs``), and may ask for a learned projection
     between them (``projection``). Of networks that learn several tasks it gets one task's logits at a time and is
-    added up over them, or, where it is not ``by_head``, all of them at once.
+    added up over them, or, where it compares layers or is not ``by_head``, all of them at once.
     """
 
     by_head: ClassVar[bool] = True
@@ -81,7 +81,6 @@ class LayerLoss(DistillationLoss):
     ``layers`` maps names of the student's modules, as its ``named_modules`` has them, to names of the teacher's.
     """
 
-    by_head: ClassVar[bool] = False
     layers: Annotated[dict[str, str], Field(min_length=1)]
 
     @property

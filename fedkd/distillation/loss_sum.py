@@ -31,7 +31,7 @@ class _Part:
             for name in self.pairs
         }
         theirs = {name: teacher.features[other] for name, other in self.pairs.items()}
-        if not self.loss.by_head:
+        if self.pairs or not self.loss.by_head:
             value = self.loss.value(Answers(student.logits, mine), Answers(teacher.logits, theirs), batch)
             return self.loss.weight * value
         by_head = zip(

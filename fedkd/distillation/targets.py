@@ -1,12 +1,14 @@
 """Targets that combine the labels with the teacher, so that one loss serves for both."""
 
 import math
+from functools import partial
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from fedkd.core.messages import UNKNOWN_LABEL
+from fedkd.distillation.heads import Heads, labels_by_head, split
 
 
 def smoothed_one_hot(labels: Int[Tensor, " samples"], classes: int, epsilon: float) -> Float[Tensor, "samples classes"]:
@@ -21,11 +23,12 @@ def smoothed_one_hot(labels: Int[Tensor, " samples"], classes: int, epsilon: flo
 
 def consensus_target(
     teacher_log_probs: Float[Tensor, "samples classes"],
-    labels: Int[Tensor, " samples"],
+    labels: Int[Tensor, "samples *heads"],
     *,
     alpha: float,
     epsilon: float,
     temperature: float,
+    heads: Heads = (),
 ) -> Float[Tensor, "samples classes"]:
     """The log-probabilities of α·q_hard^ε + (1−α)·q_teacher^T; of q_teacher^T alone where the label is −1.
 
@@ -33,10 +36,15 @@ def consensus_target(
     cross-entropy to it, and so is least where p equals it. α is the weight of the label. The target is softened
     already: what is compared with it must be p itself, and softening target and student once more softens the teacher
     twice and the labels as well. Probabilities of exactly 0 become the smallest float, so that every entry is finite.
+    The target of networks that learn several tasks is the targets of their ``heads`` side by side.
 
     Raises ``ValueError`` when α or ε is outside [0, 1], T is not positive and finite, a label is outside [−1, classes),
     or the teacher is not finite.
     """
+    if heads:
+        parts = zip(split(teacher_log_probs, heads), labels_by_head(labels, heads), strict=True)
+        target = partial(consensus_target, alpha=alpha, epsilon=epsilon, temperature=temperature)
+        return torch.cat([target(part, named) for part, named in parts], dim=1)
     _check_share("alpha", alpha)
     _check_share("epsilon", epsilon)
     if not (math.isfinite(temperature) and temperature > 0):

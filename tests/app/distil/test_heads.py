@@ -18,11 +18,12 @@ from fedkd.core.errors import ConfigError
 from fedkd.models import hit_rate, predict
 
 TINY: dict[str, Any] = {
+    "rounds": 2,
     "data": {"heads": ["parity"], "private_size": 100, "public": {"size": 200, "labelled": 60}},
     "clients": {"count": 4},
-    "teacher": {"model": {"name": "mlp", "hidden": [32]}, "epochs": 10},
+    "teacher": {"model": {"name": "mlp", "hidden": [32]}, "epochs": 20, "learning_rate": 0.01},
     "student": {"model": {"name": "mlp", "hidden": [8]}},
-    "distillation": {"steps": 30, "loss": ["kl", "multi_task_relational"]},
+    "distillation": {"steps": 20, "loss": ["kl", "multi_task_relational"]},
 }
 
 
@@ -41,7 +42,7 @@ def test_two_labels_are_learned_at_once(tmp_path: Path) -> None:
         parity = result["further_accuracies"]["parity"][name]
         assert parity == hit_rate(outputs[:, 10:], data.test_labels % 2)
     assert result["further_accuracies"]["parity"]["teacher"] > 0.7
-    assert result["student_history"] == [result["student_accuracy"]]
+    assert result["student_history"][-1] == result["student_accuracy"]
 
 
 def test_of_what_the_server_does_not_know_it_knows_no_other_label_either() -> None:
