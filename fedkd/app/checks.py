@@ -4,7 +4,7 @@ import importlib.util
 from collections.abc import Iterator
 
 from fedkd.app.data_checks import sample_faults
-from fedkd.app.loss_checks import loss_faults
+from fedkd.app.loss_checks import choice_faults, loss_faults
 from fedkd.app.model_checks import kept_faults, model_faults
 from fedkd.app.secure_checks import check_secure_sum, secure_faults
 from fedkd.client.rule import ClientRule
@@ -63,6 +63,7 @@ def composition_faults(experiment: Experiment) -> list[str]:
         *_rule_faults(experiment, client, student),
         *_label_faults(experiment, student),
         *_teacher_faults(experiment),
+        *(choice_faults(experiment) if student.teaches else ()),
         *_public_faults(experiment, client, student),
         *_behaviour_faults(experiment, client),
         *_privacy_faults(experiment, client, student),

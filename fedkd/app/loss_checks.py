@@ -1,10 +1,11 @@
-"""Whether the losses of distillation can be computed: each is tried out once, before anything is trained."""
+"""Whether the losses of distillation can be computed, and a temperature be chosen, before anything is trained."""
 
 from collections.abc import Iterator
 
 import torch
 from torch import Tensor
 
+from fedkd.config.rounding import held_out_count
 from fedkd.core import plugins
 from fedkd.core.faults import described
 from fedkd.core.messages import UNKNOWN_LABEL
@@ -12,6 +13,7 @@ from fedkd.distillation.heads import split
 from fedkd.distillation.loss import Answers, Batch, DistillationLoss
 from fedkd.distillation.loss_sum import LossSum
 from fedkd.distillation.network import NetworkTeacher
+from fedkd.distillation.temperature import TemperatureSchedule
 from fedkd.experiment import Experiment
 from fedkd.models import tapped
 
@@ -20,7 +22,7 @@ SAMPLES = 4
 
 
 def loss_faults(experiment: Experiment, network: NetworkTeacher | None = None) -> Iterator[str]:
-    """What is wrong with the losses between the student and its teacher, one message each."""
+    """What is wrong with the losses between the student and its teacher, one message each; each is tried out once."""
     for index, spec in enumerate(experiment.config.distillation.loss):
         try:
             loss: DistillationLoss = experiment.new(plugins.LOSS, spec)
@@ -29,6 +31,18 @@ def loss_faults(experiment: Experiment, network: NetworkTeacher | None = None) -
             yield f"distillation.loss.{index}: {spec.name}: {error}"
         except Exception as error:  # a loss of the user's own raises what it likes
             yield f"distillation.loss.{index}: {spec.name}: cannot be computed: {described(error)}; mend it there"
+
+
+def choice_faults(experiment: Experiment) -> Iterator[str]:
+    """What keeps a temperature from being chosen, where the configuration asks for that."""
+    spec, public = experiment.config.distillation.temperature, experiment.config.data.public
+    schedule: TemperatureSchedule = experiment.new(plugins.TEMPERATURE, spec)
+    if schedule.contenders and public.size > 0 and held_out_count(public) == 0:
+        yield (
+            f"distillation.temperature: {spec.name} chooses on the server's validation samples, of which there are "
+            f"none with data.public.labelled = {public.labelled} and data.public.validation = {public.validation:g}, "
+            f"got {spec.name}; raise these, or name a temperature"
+        )
 
 
 def _try(experiment: Experiment, loss: DistillationLoss, network: NetworkTeacher | None) -> None:

@@ -10,6 +10,7 @@ from fedkd.config.load import to_mapping
 from fedkd.config.schema import ExperimentConfig
 from fedkd.core.errors import ConfigError, FolderError
 from fedkd.core.messages import parameter_digest
+from fedkd.distillation.divergence import mean
 from fedkd.distillation.temperature import build_temperature
 from fedkd.experiment import Experiment
 from fedkd.privacy.attempts import name_of
@@ -97,4 +98,5 @@ def _varies(config: ExperimentConfig) -> bool:
     spec = config.distillation.temperature
     schedule = build_temperature(spec.name, **spec.options)
     teacher = torch.arange(10.0).unsqueeze(0).log_softmax(dim=-1)
-    return len({schedule(index / 100, teacher) for index in range(101)}) > 1
+    found = schedule.contenders.values() or [schedule]
+    return any(len({mean(each(index / 100, teacher)) for index in range(101)}) > 1 for each in found)

@@ -1,16 +1,17 @@
-"""Small changes to images that leave their class alone."""
+"""Small changes to images that leave their class alone, and the batches that are changed so."""
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Literal
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int, Shaped
 from torch import Tensor, nn
 
 from fedkd.core.compute import to_device
 
 Change = Literal["flip", "shift"]
 
+NO_SAMPLES = torch.empty(0, dtype=torch.long)
 SHIFT = 2
 """The most pixels by which ``shift`` moves an image in each direction."""
 
@@ -36,3 +37,23 @@ def augment(
         moved = padded.permute(0, 2, 3, 1)[samples, rows[:, :, None], columns[:, None, :]]
         images = moved.permute(0, 3, 1, 2)
     return images
+
+
+def changer(changes: Collection[Change], generator: torch.Generator) -> Callable[[Tensor], Tensor]:
+    """What makes these changes to every batch; without any it takes inputs of every kind, and leaves them alone."""
+    return (lambda inputs: augment(inputs, changes, generator)) if changes else (lambda inputs: inputs)
+
+
+class PublicBatch:
+    """The public samples of one step, and its labelled ones: where they are, and their inputs, changed or not."""
+
+    def __init__(
+        self,
+        chosen: Int[Tensor, " chosen"],
+        labelled: Int[Tensor, " labelled"],
+        inputs: Shaped[Tensor, "samples ..."],
+        change: Callable[[Tensor], Tensor],
+    ) -> None:
+        self.chosen, self.labelled = chosen, labelled
+        self.inputs = change(inputs[chosen])
+        self.labelled_inputs = change(inputs[labelled]) if labelled.numel() > 0 else inputs[labelled]

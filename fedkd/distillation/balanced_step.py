@@ -207,3 +207,10 @@ def dot(left: Sequence[Tensor], right: Sequence[Tensor]) -> float:
     """The inner product over all tensors; products in their own precision, the sum over tensors in float64."""
     parts = [torch.dot(one.reshape(-1), other.reshape(-1)) for one, other in zip(left, right, strict=True)]
     return float(torch.stack(parts).double().sum())
+
+
+def last_layer(student: nn.Module) -> list[nn.Parameter]:
+    """The parameters of the last module that has trainable ones of its own."""
+    own = [list(module.parameters(recurse=False)) for module in student.modules()]
+    trainable = [[parameter for parameter in found if parameter.requires_grad] for found in own]
+    return next((found for found in reversed(trainable) if found), [])

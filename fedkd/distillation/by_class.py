@@ -11,12 +11,12 @@ from torch import Tensor, nn
 
 from fedkd.core.compute import laid_out_for, to_device
 from fedkd.distillation.balanced_step import dot, gradients
-from fedkd.distillation.divergence import classification_loss
+from fedkd.distillation.divergence import Temperatures, at, classification_loss, column
 
 MOST = 64
 """Samples of a class that are looked at, of each kind; the first ones there are."""
 
-LossOn = Callable[[Tensor, Tensor, Tensor, float], Tensor]
+LossOn = Callable[[Tensor, Tensor, Tensor, Temperatures], Tensor]
 """L_dist of samples: where they are, their inputs, the teacher's log-probabilities, and the temperature."""
 
 
@@ -65,8 +65,8 @@ class ClassMeter:
     def _of_each_class(self, named: Tensor) -> list[Tensor]:
         return [self._public[named[self._public] == each][:MOST] for each in range(self._teacher.shape[1])]
 
-    def measure(self, temperature: float) -> ByClass:
-        """The student as it is now."""
+    def measure(self, temperature: Temperatures) -> ByClass:
+        """The student as it is now; temperatures are those of all samples, public or not."""
         training = self._student.training
         self._student.eval()
         try:
@@ -80,19 +80,20 @@ class ClassMeter:
             self._student.train(training)
         return ByClass(cosines, gap)
 
-    def _cosine(self, taught: Tensor, labelled: Tensor, temperature: float) -> float:
+    def _cosine(self, taught: Tensor, labelled: Tensor, temperature: Temperatures) -> float:
         if not taught.numel() or not labelled.numel():
             return math.nan
-        value = self._loss(taught, self._inputs[taught], self._teacher[taught], temperature)
+        value = self._loss(taught, self._inputs[taught], self._teacher[taught], at(temperature, taught))
         dist = gradients(value, self._parameters)
         logits = self._logits(labelled)
         task = gradients(classification_loss(logits, self._labels[labelled].to(logits.device)), self._parameters)
         scale = (dot(dist, dist) * dot(task, task)) ** 0.5
         return max(-1.0, min(1.0, dot(dist, task) / scale)) if scale > 0 else math.nan
 
-    def _gap(self, taught: Tensor, temperature: float) -> tuple[float, ...]:
-        student = (self._logits(taught) / temperature).softmax(dim=-1)
-        teacher = (self._teacher[taught] / temperature).softmax(dim=-1)
+    def _gap(self, taught: Tensor, temperature: Temperatures) -> tuple[float, ...]:
+        divisor = column(at(temperature, taught))
+        student = (self._logits(taught) / divisor).softmax(dim=-1)
+        teacher = (self._teacher[taught] / divisor).softmax(dim=-1)
         return tuple((student - teacher).double().mean(dim=0).tolist())
 
     def _logits(self, chosen: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
 """The student's trainer."""
 
-import math
-from collections.abc import Callable, Iterator, Mapping
+import copy
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,11 +14,12 @@ from fedkd.config.schema import DistillationConfig
 from fedkd.core.compute import laid_out_for, to_device
 from fedkd.core.messages import UNKNOWN_LABEL
 from fedkd.core.seeding import ambient_randomness, torch_generator
-from fedkd.distillation.augmentation import augment
-from fedkd.distillation.balanced_step import BalancedStep, Losses, StepRow
+from fedkd.distillation.augmentation import NO_SAMPLES, PublicBatch, changer
+from fedkd.distillation.balanced_step import BalancedStep, Losses, StepRow, last_layer
 from fedkd.distillation.balancer import LambdaBalancer
 from fedkd.distillation.by_class import ClassMeter
-from fedkd.distillation.early_stopping import BestStudent
+from fedkd.distillation.divergence import Temperatures, at, column, mean, of_all
+from fedkd.distillation.early_stopping import best_student
 from fedkd.distillation.heads import all_known, labels_by_head, main_head, main_task, top_classes, unlabelled
 from fedkd.distillation.loss import Answers, Batch, build_loss
 from fedkd.distillation.loss_sum import LossSum
@@ -26,35 +27,20 @@ from fedkd.distillation.network import NetworkTeacher
 from fedkd.distillation.scope import Scope
 from fedkd.distillation.targets import consensus_target
 from fedkd.distillation.temperature import TemperatureSchedule
+from fedkd.distillation.temperature_choice import TemperatureChoice, choose
 from fedkd.distillation.validation import Validation, annotator
 from fedkd.distillation.weight_average import WeightAverage
-from fedkd.models import batches, make_optimiser, tapped
+from fedkd.models import endless_batches, make_optimiser, set_rate, tapped
 
 Progress = Callable[[int, int], None]
-Change = Callable[[Tensor], Tensor]
-NO_SAMPLES = torch.empty(0, dtype=torch.long)
-_FALL: Mapping[str, Callable[[float], float]] = {
-    "linear": lambda done: 1.0 - done,
-    "cosine": lambda done: 0.5 * (1.0 + math.cos(math.pi * done)),
-    "constant": lambda done: 1.0,
-}
-"""From the share of a round's steps that is done to the share of the learning rate that is left."""
-
-
-class _Batch:
-    """The public samples of one step, and its labelled ones: where they are, and their inputs, changed or not."""
-
-    def __init__(self, chosen: Tensor, labelled: Tensor, inputs: Tensor, change: Change) -> None:
-        self.chosen, self.labelled = chosen, labelled
-        self.inputs = change(inputs[chosen])
-        self.labelled_inputs = change(inputs[labelled]) if labelled.numel() > 0 else inputs[labelled]
 
 
 @dataclass(frozen=True)
 class DistillationResult:
-    """A round of distillation, one row per step."""
+    """A round of distillation, one row per step, and how its temperature was chosen if it was."""
 
     rows: tuple[StepRow, ...]
+    choice: TemperatureChoice | None = None
 
     @property
     def mean_lambda(self) -> float:
@@ -72,7 +58,7 @@ class DistillationResult:
 
     @property
     def temperature(self) -> float:
-        """The temperature of the round's last step."""
+        """The temperature of the round's last step; the mean over its batch where samples have their own."""
         return self.rows[-1].temperature
 
 
@@ -85,10 +71,11 @@ class Distiller:
     along half a cosine, or stays. The optimiser's momenta go on from round to round unless it is to be a fresh one.
     ``distillation.patience`` ends a round early, with the student as it was best on the validation samples;
     ``distillation.average`` ends it with the mean of the student's weights. ``rounds`` is the length of the whole
-    training, which temperature schedules refer to. Where the teacher is one ``network``, it answers on what the student
-    sees, changed images and all, and losses may compare the layers of the two. ``scope`` says which classes the losses
-    are about, where not all are known yet, and which heads there are: with several, labels are [samples, heads], and
-    what is measured, but for the losses, is of the main task.
+    training, which temperature schedules refer to. Of a schedule with contenders one is taken in the first round, when
+    each is tried on a copy of the student in the same batches. Where the teacher is one ``network``, it answers on what
+    the student sees, changed images and all, and losses may compare the layers of the two. ``scope`` says which classes
+    the losses are about, where not all are known yet, and which heads there are: with several, labels are [samples,
+    heads], and what is measured, but for the losses, is of the main task.
     """
 
     def __init__(
@@ -107,6 +94,8 @@ class Distiller:
         self.balancer = balancer
         self._config = config
         self._temperature = temperature
+        self._chosen: str | None = None
+        self._first_round = 1
         self._seed = seed
         self._rounds = rounds
         self._pseudo_labels = pseudo_labels
@@ -128,7 +117,7 @@ class Distiller:
             mode=config.geometry.mode,
             every=config.geometry.every,
             clip_norm=config.clip_norm,
-            last_layer=_last_layer(student),
+            last_layer=last_layer(student),
         )
 
     def distil(
@@ -144,24 +133,27 @@ class Distiller:
         """Train the student in place on one round's teacher.
 
         ``labels`` are −1 where unknown; the samples of ``validation`` are used for neither loss, only to tell a policy
-        that asks how teacher and student do on them. Without any label, L_cls is the cross-entropy to the teacher's top
-        class if pseudo-labels are asked for, else λ is 1. Raises ``ValueError`` when no public sample is left.
+        that asks how teacher and student do on them, and to choose a temperature. Without any label, L_cls is the
+        cross-entropy to the teacher's top class if pseudo-labels are asked for, else λ is 1. Raises ``ValueError`` when
+        no public sample is left, or when a temperature is to be chosen and there is no validation sample.
         """
         config, heads = self._config, self.scope.heads
         usable = torch.ones(labels.shape[0], dtype=torch.bool) if validation is None else ~validation.mask
         public = usable.nonzero().squeeze(1)
         if public.numel() == 0:
             raise ValueError("every public sample is held out and none is left to distil on; raise data.public.size")
+        choice = self._choose(teacher, inputs, labels, round, validation, progress)
+        schedule = self._temperature.contenders[self._chosen] if self._chosen is not None else self._temperature
         known = self._labels_to_train_on(teacher, labels)
         labelled = (usable & all_known(known)).nonzero().squeeze(1)
-        public_batches = _endless(public, config.batch_size, self._draw(round, "distillation batches"))
-        labelled_batches = _endless(labelled, config.labelled_batch_size, self._draw(round, "labelled batches"))
+        public_batches = endless_batches(public, config.batch_size, self._draw(round, "distillation batches"))
+        labelled_batches = endless_batches(labelled, config.labelled_batch_size, self._draw(round, "labelled batches"))
         self._begin_round()
         self._descent.begin_round()
         # One tensor for the whole round: schedules that look at the teacher look once.
         main = main_task(teacher.log_probabilities, heads)
         targets = main[public]
-        change = self._augmentation(round)
+        change = changer(config.augment, self._draw(round, "augmentation"))
         notes = annotator(self.balancer.asks_for, self.main, main, inputs, validation)
         # From here on for batches alone, which are where the student is.
         teacher = replace(
@@ -169,7 +161,7 @@ class Distiller:
             log_probabilities=to_device(teacher.log_probabilities, self._device),
             sample_weight=to_device(teacher.sample_weight, self._device),
         )
-        best = _best_student(self.main, inputs, validation, config.patience)
+        best = best_student(self.main, inputs, validation, config.patience)
         average = WeightAverage(self.student, config.average)
         main, named = main_task(teacher.log_probabilities, heads), labels_by_head(known, heads)[0]
         meter = ClassMeter(self.main, inputs, main, named, public, loss=self._loss_on)
@@ -177,9 +169,9 @@ class Distiller:
         self.student.train()
         with ambient_randomness(self._draw(round, "distillation layers")):
             for step in range(config.steps):
-                self._set_rate(step, config.steps)
-                temperature = self._temperature(self._progress(round, step), targets)
-                batch = _Batch(
+                set_rate(self._optimiser, config, step, config.steps)
+                temperature = of_all(schedule(self._progress(round, step), targets), public, labels.shape[0])
+                batch = PublicBatch(
                     next(public_batches), next(labelled_batches) if labelled.numel() > 0 else NO_SAMPLES, inputs, change
                 )
                 by_class = meter.measure(temperature) if _is_due(step, config.measure_classes_every) else None
@@ -190,7 +182,7 @@ class Distiller:
                     round=round,
                     step=step,
                     steps=config.steps,
-                    temperature=temperature,
+                    temperature=mean(compared[2].temperature),
                     annotate=notes if notes is not None and step % config.validate_every == 0 else None,
                     again=self._remeasure(teacher, known, batch, temperature) if measured else None,
                 )
@@ -206,7 +198,7 @@ class Distiller:
         average.settle()
         if best is not None:
             best.restore()
-        return DistillationResult(tuple(rows))
+        return DistillationResult(tuple(rows), choice)
 
     def fit_labels(
         self,
@@ -226,15 +218,15 @@ class Distiller:
         if labelled.numel() == 0:
             raise ValueError("fit_labels needs labelled samples and got none; raise data.public.labelled")
         size = self._config.labelled_batch_size if batch_size is None else batch_size
-        labelled_batches = _endless(labelled, size, self._draw(round, "labelled batches"))
-        change = self._augmentation(round)
+        labelled_batches = endless_batches(labelled, size, self._draw(round, "labelled batches"))
+        change = changer(self._config.augment, self._draw(round, "augmentation"))
         count = self._config.steps if steps is None else steps
         average = WeightAverage(self.student, self._config.average)
         self._begin_round()
         self.student.train()
         with ambient_randomness(self._draw(round, "distillation layers")):
             for step in range(count):
-                self._set_rate(step, count)
+                set_rate(self._optimiser, self._config, step, count)
                 batch = next(labelled_batches)
                 loss = self.scope.task(self._answers(change(inputs[batch])).logits, labels[batch].to(self._device))
                 self._optimiser.zero_grad()
@@ -245,12 +237,13 @@ class Distiller:
         average.settle()
 
     def state_dict(self) -> dict[str, Any]:
-        """Student, optimiser, balancer, and what the losses have learned."""
+        """Student, optimiser, balancer, what the losses have learned, and the temperature that was chosen."""
         return {
             "student": self.student.state_dict(),
             "optimiser": self._optimiser.state_dict(),
             "balancer": self.balancer.state_dict(),
             "loss": self._loss.state_dict(),
+            "temperature": self._chosen,
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -259,6 +252,7 @@ class Distiller:
         self._optimiser.load_state_dict(state["optimiser"])
         self.balancer.load_state_dict(state["balancer"])
         self._loss.load_state_dict(state["loss"])
+        self._chosen = state["temperature"]
 
     @property
     def main(self) -> nn.Module:
@@ -275,28 +269,49 @@ class Distiller:
     def _progress(self, round: int, step: int) -> float:
         """How far the whole training is, from 0 at its first step to 1 at its last."""
         total = self._rounds * self._config.steps
-        return min(((round - 1) * self._config.steps + step) / max(total - 1, 1), 1.0)
+        return min(((round - self._first_round) * self._config.steps + step) / max(total - 1, 1), 1.0)
 
     def _labels_to_train_on(self, teacher: Teacher, labels: Tensor) -> Tensor:
         if self._pseudo_labels and not bool((labels != UNKNOWN_LABEL).any()):
             return top_classes(teacher.log_probabilities, self.scope.heads)
         return labels
 
-    def _augmentation(self, round: int) -> Change:
-        draw, changes = self._draw(round, "augmentation"), self._config.augment
-        return (lambda inputs: augment(inputs, changes, draw)) if changes else (lambda inputs: inputs)
+    def _choose(
+        self, teacher: Teacher, inputs: Tensor, labels: Tensor, round: int, held_out: Validation | None, show: Progress
+    ) -> TemperatureChoice | None:
+        """Settle on one of the schedule's contenders, if it has any and this was not done before."""
+        if self._chosen is not None or not (contenders := self._temperature.contenders):
+            return None
+
+        def taught(schedule: TemperatureSchedule, progress: Progress) -> nn.Module:
+            trial = self._trial(schedule, round)
+            trial.distil(teacher, inputs, labels, round=round, validation=held_out, progress=progress)
+            return trial.main
+
+        main = main_task(teacher.log_probabilities, self.scope.heads)
+        choice = choose(contenders, taught, main, inputs, held_out, show)
+        self._chosen = choice.chosen
+        return choice
+
+    def _trial(self, schedule: TemperatureSchedule, round: int) -> "Distiller":
+        """A copy that tries a schedule in a round, in which this goes through all its values."""
+        trial = copy.deepcopy(self, {id(self._network): self._network})
+        trial._temperature, trial._first_round, trial._rounds = schedule, round, 1
+        steps = self._temperature.trial_steps or self._config.steps
+        trial._config = replace(self._config, steps=steps, measure_every=0, measure_classes_every=0)
+        return trial
 
     def _losses(
-        self, teacher: Teacher, known: Tensor, batch: _Batch, temperature: float
+        self, teacher: Teacher, known: Tensor, batch: PublicBatch, temperature: Temperatures
     ) -> tuple[Losses, tuple[Answers, Answers, Batch]]:
         """Both losses of a step, and what L_dist compares."""
         both = torch.cat([batch.chosen, batch.labelled]) if self._config.mixed else batch.chosen
         seen = torch.cat([batch.inputs, batch.labelled_inputs]) if self._config.mixed else batch.inputs
-        student = self._answers(seen)
+        student, heat = self._answers(seen), at(temperature, both)
         compared = (
             student,
-            self._taught(teacher, known, both, seen, temperature),
-            Batch(temperature, known[both].to(self._device), teacher.sample_weight[both], self.scope.heads),
+            self._taught(teacher, known, both, seen, heat),
+            Batch(heat, known[both].to(self._device), teacher.sample_weight[both], self.scope.heads),
         )
         dist, logits = self.scope.dist(self._loss, *compared, both), student.logits
         if batch.labelled.numel() == 0:
@@ -308,7 +323,9 @@ class Distiller:
         labelled = self._answers(batch.labelled_inputs).logits
         return Losses(dist, self.scope.task(labelled, labels), logits, labelled), compared
 
-    def _taught(self, teacher: Teacher, known: Tensor, samples: Tensor, seen: Tensor, temperature: float) -> Answers:
+    def _taught(
+        self, teacher: Teacher, known: Tensor, samples: Tensor, seen: Tensor, temperature: Temperatures
+    ) -> Answers:
         """What the teacher says of some samples, which the student has seen so."""
         config, network = self._config, self._network
         taught = Answers(teacher.log_probabilities[samples])
@@ -325,9 +342,9 @@ class Distiller:
             heads=self.scope.heads,
         )
         # A consensus is already soft; the loss softens what it is given once more.
-        return replace(taught, logits=target * temperature)
+        return replace(taught, logits=target * column(temperature))
 
-    def _loss_on(self, samples: Tensor, inputs: Tensor, target: Tensor, temperature: float) -> Tensor:
+    def _loss_on(self, samples: Tensor, inputs: Tensor, target: Tensor, temperature: Temperatures) -> Tensor:
         """L_dist on some samples, of which each counts the same."""
         network, layers = self._network, self._loss.teacher_layers
         taught = Answers(target)
@@ -337,7 +354,7 @@ class Distiller:
         return self._loss(self._answers(inputs), taught, Batch(temperature, unknown, heads=self.scope.heads))
 
     def _remeasure(
-        self, teacher: Teacher, known: Tensor, batch: _Batch, temperature: float
+        self, teacher: Teacher, known: Tensor, batch: PublicBatch, temperature: Temperatures
     ) -> Callable[[], tuple[float, float]]:
         def again() -> tuple[float, float]:
             with torch.no_grad():
@@ -350,13 +367,6 @@ class Distiller:
         if self._config.fresh_optimiser:
             self._optimiser.state.clear()
 
-    def _set_rate(self, step: int, steps: int) -> None:
-        config = self._config
-        rise = min((step + 1) / config.warmup, 1.0) if config.warmup > 0 else 1.0
-        fall = _FALL[config.schedule](step / steps)
-        for group in self._optimiser.param_groups:
-            group["lr"] = config.learning_rate * rise * fall
-
     def _answers(self, inputs: Tensor) -> Answers:
         with tapped(self.student, self._loss.student_layers) as features:
             logits: Tensor = self.student(laid_out_for(self.student, to_device(inputs, self._device)))
@@ -365,27 +375,3 @@ class Distiller:
 
 def _is_due(step: int, every: int) -> bool:
     return every > 0 and step % every == 0
-
-
-def _best_student(
-    student: nn.Module, inputs: Tensor, validation: Validation | None, patience: int | None
-) -> BestStudent | None:
-    if patience is None or validation is None or validation.empty:
-        return None
-    return BestStudent(student, inputs[validation.mask], validation.labels, patience)
-
-
-def _last_layer(student: nn.Module) -> list[nn.Parameter]:
-    """The parameters of the last module that has trainable ones of its own."""
-    own = [list(module.parameters(recurse=False)) for module in student.modules()]
-    trainable = [[parameter for parameter in found if parameter.requires_grad] for found in own]
-    return next((found for found in reversed(trainable) if found), [])
-
-
-def _endless(samples: Tensor, size: int, generator: torch.Generator) -> Iterator[Tensor]:
-    """Shuffled passes over ``samples``, one after the other, in batches of ``size`` or of all if there are fewer."""
-    size = min(size, samples.numel())
-    while True:
-        for batch in batches(samples, size, generator):
-            if batch.numel() >= size:
-                yield batch[:size]

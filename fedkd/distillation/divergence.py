@@ -10,10 +10,35 @@ Temperatures = float | Float[Tensor, " samples"]
 """T > 0, one for all samples or one for each."""
 
 
+def at(temperature: Temperatures, chosen: Int[Tensor, " chosen"]) -> float | Float[Tensor, " chosen"]:
+    """Those of some samples, by their positions."""
+    return temperature[chosen] if isinstance(temperature, Tensor) else temperature
+
+
+def of_all(
+    temperature: float | Float[Tensor, " public"], public: Int[Tensor, " public"], count: int
+) -> float | Float[Tensor, " all"]:
+    """Where the public samples have temperatures of their own: those of all samples, by position; the others' are 1."""
+    if not isinstance(temperature, Tensor):
+        return temperature
+    found = torch.ones(count, dtype=temperature.dtype, device=temperature.device)
+    found[public.to(found.device)] = temperature
+    return found
+
+
+def mean(temperature: Temperatures) -> float:
+    """Their mean over the samples."""
+    return float(temperature.mean()) if isinstance(temperature, Tensor) else temperature
+
+
+def column(temperature: Temperatures) -> float | Float[Tensor, "samples 1"]:
+    """What logits [samples, classes] are divided by."""
+    return temperature.unsqueeze(1) if isinstance(temperature, Tensor) else temperature
+
+
 def softened(logits: Float[Tensor, "samples classes"], temperature: Temperatures) -> Float[Tensor, "samples classes"]:
     """The log-probabilities of the logits, or log-probabilities, divided by T."""
-    divisor = temperature.unsqueeze(1) if isinstance(temperature, Tensor) else temperature
-    return (logits / divisor).log_softmax(dim=-1)
+    return (logits / column(temperature)).log_softmax(dim=-1)
 
 
 def divergences(

@@ -5,6 +5,7 @@ import copy
 from jaxtyping import Int, Shaped
 from torch import Tensor, nn
 
+from fedkd.distillation.validation import Validation
 from fedkd.models import accuracy
 
 
@@ -36,3 +37,12 @@ class BestStudent:
     def restore(self) -> None:
         """Put the student back to where it was best."""
         self._student.load_state_dict(self._state)
+
+
+def best_student(
+    student: nn.Module, inputs: Tensor, validation: Validation | None, patience: int | None
+) -> BestStudent | None:
+    """Nothing without patience, or without validation samples."""
+    if patience is None or validation is None or validation.empty:
+        return None
+    return BestStudent(student, inputs[validation.mask], validation.labels, patience)

@@ -8,6 +8,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from fedkd.core.messages import UNKNOWN_LABEL
+from fedkd.distillation.divergence import Temperatures, softened
 from fedkd.distillation.heads import Heads, labels_by_head, split
 
 
@@ -27,7 +28,7 @@ def consensus_target(
     *,
     alpha: float,
     epsilon: float,
-    temperature: float,
+    temperature: Temperatures,
     heads: Heads = (),
 ) -> Float[Tensor, "samples classes"]:
     """The log-probabilities of α·q_hard^ε + (1−α)·q_teacher^T; of q_teacher^T alone where the label is −1.
@@ -47,7 +48,8 @@ def consensus_target(
         return torch.cat([target(part, named) for part, named in parts], dim=1)
     _check_share("alpha", alpha)
     _check_share("epsilon", epsilon)
-    if not (math.isfinite(temperature) and temperature > 0):
+    heat = torch.as_tensor(temperature)
+    if not bool((heat.isfinite() & (heat > 0)).all()):
         raise ValueError(f"temperature must be positive and finite, got {temperature}; 1 takes the teacher as it is")
     if teacher_log_probs.ndim != 2 or labels.shape != teacher_log_probs.shape[:1]:
         raise ValueError(
@@ -59,7 +61,7 @@ def consensus_target(
     classes = teacher_log_probs.shape[1]
     _check_labels(labels, classes, lowest=UNKNOWN_LABEL)
     labels = labels.to(teacher_log_probs.device)
-    soft = (teacher_log_probs / temperature).log_softmax(dim=-1)
+    soft = softened(teacher_log_probs, temperature)
     hard = smoothed_one_hot(labels.clamp_min(0), classes, epsilon).to(soft.dtype).log()
     mixture = torch.logaddexp(hard + _log(alpha), soft + _log(1.0 - alpha))
     # Only α = 1 leaves entries of probability 0.

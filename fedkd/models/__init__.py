@@ -6,7 +6,7 @@ from fedkd.models._embedding import embed, embeddings
 from fedkd.models._given import load_given
 from fedkd.models._latency import forward_pass, latencies
 from fedkd.models._norm import batch_norm_entries, estimate_statistics
-from fedkd.models._optimise import batch_sizes, batches, make_optimiser
+from fedkd.models._optimise import batch_sizes, batches, endless_batches, make_optimiser, set_rate
 from fedkd.models._own import architecture_of
 from fedkd.models._predict import accuracy, hit_rate, predict
 from fedkd.models._profile import ModelProfile, profile, training_bytes
@@ -27,6 +27,7 @@ __all__ = [
     "build_model",
     "embed",
     "embeddings",
+    "endless_batches",
     "estimate_statistics",
     "forward_pass",
     "hit_rate",
@@ -37,6 +38,7 @@ __all__ = [
     "placed",
     "predict",
     "profile",
+    "set_rate",
     "tapped",
     "training_bytes",
     "try_model",

@@ -1,6 +1,7 @@
 """Optimisers and batches, the same for clients and server."""
 
-from collections.abc import Iterable, Iterator
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import torch
 from jaxtyping import Int
@@ -8,6 +9,13 @@ from torch import Tensor, nn
 
 from fedkd.config.schema import ClientsConfig, DistillationConfig
 from fedkd.core.compute import to_device
+
+_FALL: Mapping[str, Callable[[float], float]] = {
+    "linear": lambda done: 1.0 - done,
+    "cosine": lambda done: 0.5 * (1.0 + math.cos(math.pi * done)),
+    "constant": lambda done: 1.0,
+}
+"""From the share of a round's steps that is done to the share of the learning rate that is left."""
 
 
 def make_optimiser(
@@ -20,6 +28,14 @@ def make_optimiser(
     return torch.optim.SGD(
         parameters, lr=config.learning_rate, momentum=config.momentum, weight_decay=config.weight_decay
     )
+
+
+def set_rate(optimiser: torch.optim.Optimizer, config: DistillationConfig, step: int, steps: int) -> None:
+    """The learning rate of a step, from 0, of a round of so many: it rises over the warm-up, and falls as it should."""
+    rise = min((step + 1) / config.warmup, 1.0) if config.warmup > 0 else 1.0
+    fall = _FALL[config.schedule](step / steps)
+    for group in optimiser.param_groups:
+        group["lr"] = config.learning_rate * rise * fall
 
 
 def batch_sizes(samples: int, size: int) -> list[int]:
@@ -37,3 +53,14 @@ def batches(samples: Int[Tensor, " samples"], size: int, generator: torch.Genera
     """One shuffled pass over ``samples`` in batches of the sizes that ``batch_sizes`` says."""
     order = to_device(torch.randperm(samples.numel(), generator=generator), samples.device)
     yield from samples[order].split(batch_sizes(samples.numel(), size))
+
+
+def endless_batches(
+    samples: Int[Tensor, " samples"], size: int, generator: torch.Generator
+) -> Iterator[Int[Tensor, " batch"]]:
+    """Shuffled passes over ``samples``, one after the other, in batches of ``size`` or of all if there are fewer."""
+    size = min(size, samples.numel())
+    while True:
+        for batch in batches(samples, size, generator):
+            if batch.numel() >= size:
+                yield batch[:size]

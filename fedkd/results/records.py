@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 from fedkd.core.messages import Traffic
 from fedkd.distillation.diagnosis import Circumstances, Diagnosis, ValidationReport
+from fedkd.distillation.temperature_choice import TemperatureChoice
 from fedkd.privacy.guarantee import Guarantee
 
 
@@ -51,7 +52,7 @@ class RoundRecord:
     on their own validation samples, which are as skewed as their training samples: not comparable with the student's.
     What belongs to distillation is None where there is none.
     ``validation`` compares student and teacher on the validation samples, ``circumstances`` is what else is known, and
-    ``diagnosis`` says what all that means.
+    ``diagnosis`` says what all that means. ``temperature_choice`` is there in a round in which one was chosen.
     Under secure aggregation ``secure`` tells of the sum, and nothing is known of single clients: ``client_accuracy`` is
     None.
     Wall time is not here but in ``timings.jsonl``, so that equal runs have equal rounds.
@@ -75,6 +76,7 @@ class RoundRecord:
     circumstances: Circumstances | None = None
     secure: SecureRecord | None = None
     attempts: int | None = None
+    temperature_choice: TemperatureChoice | None = None
 
 
 @dataclass(frozen=True)

@@ -42,6 +42,7 @@ def round_record(
         validation=validation,
         diagnosis=diagnosis,
         circumstances=circumstances,
+        temperature_choice=None if distilled is None else distilled.choice,
     )
 
 

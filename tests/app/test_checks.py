@@ -32,6 +32,8 @@ FITTING: list[tuple[str, ...]] = [
     ("clients.rule=parameters", "student.rule=average", "strategy=stacked", "data.public.labelled=0"),
     ("clients.rule=features", "student.rule=features", "clients.attackers.behaviour=lma"),
     ("clients.rule=own_model", "clients.self_distillation=1"),
+    ("distillation.temperature=auto",),
+    ("clients.rule=parameters", "student.rule=average", "distillation.temperature=auto", "data.public.labelled=0"),
 ]
 
 AVERAGING = ("clients.rule=parameters", "student.rule=average")
@@ -47,6 +49,14 @@ BAD: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "means where features are needed": (
         ("clients.rule=prototypes", "student.rule=features"),
         ("prototypes sends label_means", "student.rule features needs features", "needs label_means of the server"),
+    ),
+    "a temperature that nothing can tell from others": (
+        ("distillation.temperature=auto", "data.public.validation=0"),
+        (
+            "distillation.temperature: auto chooses on the server's validation samples, of which there are none",
+            "data.public.validation = 0,",
+            "raise these, or name a temperature",
+        ),
     ),
     "something nobody sends": (
         ("clients.rule=broadcast", "student.rule=label_means"),

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from fedkd.distillation.by_class import MOST, ClassMeter
-from fedkd.distillation.divergence import classification_loss, distillation_loss
+from fedkd.distillation.divergence import Temperatures, classification_loss, distillation_loss
 
 SAMPLES, CLASSES, TEMPERATURE = 12, 3, 2.0
 
@@ -26,7 +26,7 @@ def meter_of(model: nn.Module, labels: Tensor, named: Tensor) -> tuple[ClassMete
     inputs = torch.randn(len(labels), 4, generator=torch.Generator().manual_seed(1))
     teacher = (4.0 * nn.functional.one_hot(named, CLASSES)).log_softmax(dim=-1)
 
-    def loss(samples: Tensor, seen: Tensor, target: Tensor, temperature: float) -> Tensor:
+    def loss(samples: Tensor, seen: Tensor, target: Tensor, temperature: Temperatures) -> Tensor:
         return distillation_loss(model(seen), target, temperature)
 
     meter = ClassMeter(model, inputs, teacher, labels, torch.arange(len(labels)), loss=loss)
@@ -50,6 +50,19 @@ def test_cosines_and_gaps_by_hand(model: nn.Module) -> None:
     gap = (model(inputs) / TEMPERATURE).softmax(-1) - (teacher / TEMPERATURE).softmax(-1)
     assert found.gap == pytest.approx(gap.mean(dim=0).tolist(), abs=1e-6)
     assert sum(found.gap) == pytest.approx(0.0, abs=1e-6)
+
+
+def test_every_sample_is_measured_at_its_own_temperature(model: nn.Module) -> None:
+    named = torch.arange(SAMPLES) % CLASSES
+    meter, inputs, teacher = meter_of(model, named, named)
+    # Each class has a temperature, so that class by class it is as if all had that one.
+    own = torch.tensor([1.0, 2.0, 5.0])
+    found = meter.measure(own[named])
+    assert found.cosine == tuple(meter.measure(float(each)).cosine[index] for index, each in enumerate(own))
+    model.eval()
+    divisor = own[named].unsqueeze(1)
+    gap = (model(inputs) / divisor).softmax(-1) - (teacher / divisor).softmax(-1)
+    assert found.gap == pytest.approx(gap.mean(dim=0).tolist(), abs=1e-6)
 
 
 def test_a_student_that_learns_by_the_labels_what_the_teacher_says_agrees_with_it(model: nn.Module) -> None:

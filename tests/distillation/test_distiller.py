@@ -2,6 +2,7 @@
 
 import copy
 import math
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -11,11 +12,11 @@ from torch import Tensor, nn
 from fedkd.aggregation.types import Teacher
 from fedkd.config.schema import DistillationConfig
 from fedkd.config.values import Plugin
-from fedkd.core import plugins
 from fedkd.distillation.balanced_step import BalancedStep, GeometryMode, Losses, StepRow
 from fedkd.distillation.balancer import build_balancer
 from fedkd.distillation.distiller import Distiller
 from fedkd.distillation.divergence import classification_loss, distillation_loss
+from fedkd.distillation.temperature import TemperatureSchedule, build_temperature
 from fedkd.distillation.validation import Validation, validation_slope
 
 
@@ -186,13 +187,18 @@ def problem() -> tuple[Tensor, Tensor, Tensor]:
 
 
 def distiller(
-    name: str = "fixed", *, pseudo_labels: bool = False, value: float | None = None, **options: Any
+    name: str = "fixed",
+    *,
+    pseudo_labels: bool = False,
+    value: float | None = None,
+    temperature: TemperatureSchedule | None = None,
+    **options: Any,
 ) -> Distiller:
     torch.random.set_rng_state(torch.Generator().manual_seed(0).get_state())
     student = nn.Sequential(nn.Flatten(), nn.Linear(16, 2))
     config = DistillationConfig(**{"steps": 60, "batch_size": 16, "labelled_batch_size": 8, "warmup": 0, **options})
     balancer = build_balancer(name, ema=0.5) if value is None else build_balancer(name, value=value)
-    temperature = plugins.build(plugins.TEMPERATURE, "constant", {"value": 2.0})
+    temperature = temperature or build_temperature("constant", value=2.0)
     return Distiller(student, balancer, config, temperature=temperature, seed=0, pseudo_labels=pseudo_labels)
 
 
@@ -254,6 +260,59 @@ def test_resuming_from_state_gives_the_same_student() -> None:
         trainer.distil(teacher, inputs, labels, round=2)
     for left, right in zip(whole.student.parameters(), resumed.student.parameters(), strict=True):
         assert torch.equal(left, right)
+
+
+class ByPlace(TemperatureSchedule):
+    """T of each sample from its place among those that are distilled on."""
+
+    def __init__(self, temperatures: Callable[[int], Tensor]) -> None:
+        self._temperatures = temperatures
+
+    def at(self, progress: float, teacher: Tensor) -> Tensor:
+        return self._temperatures(len(teacher))
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"mixed": True}, {"label_share": 0.3, "label_smoothing": 0.1}, {"loss": (Plugin("reverse_kl"),)}]
+)
+def test_one_temperature_for_all_is_the_same_written_sample_by_sample(options: dict[str, Any]) -> None:
+    inputs, truth, labels = problem()
+    held_out = torch.zeros(200, dtype=torch.bool)
+    held_out[4:8] = held_out[100:150] = True
+    teacher = Teacher.from_probabilities(nn.functional.one_hot(truth, 2).float() * 0.8 + 0.1)
+    found = []
+    for schedule in (build_temperature("constant", value=4.0), ByPlace(lambda count: torch.full((count,), 4.0))):
+        trainer = distiller("energy_share", temperature=schedule, measure_every=7, measure_classes_every=20, **options)
+        rows = trainer.distil(teacher, inputs, labels, round=1, validation=Validation(held_out, truth[held_out])).rows
+        found.append((rows, trainer.student(inputs)))
+    assert [row.temperature for row in found[1][0]] == [4.0] * 60
+    assert str(found[0][0]) == str(found[1][0])
+    assert torch.equal(found[0][1], found[1][1])
+
+
+def test_a_sample_keeps_its_temperature_in_every_batch() -> None:
+    """One step over all samples that are not held out, against the gradient by hand."""
+    inputs, truth, _ = problem()
+    held_out = torch.zeros(200, dtype=torch.bool)
+    held_out[:90] = held_out[100:150] = True
+    kept = ~held_out
+    own = torch.linspace(1.0, 9.0, 60)
+    teacher = Teacher.from_probabilities(nn.functional.one_hot(truth, 2).float() * 0.8 + 0.1)
+    options: dict[str, Any] = {"steps": 1, "batch_size": 60, "learning_rate": 0.1, "momentum": 0.0}
+    trainer = distiller(temperature=ByPlace(lambda count: own), **options)
+    by_hand = copy.deepcopy(trainer.student)
+    validation = Validation(held_out, truth[held_out])
+    (row,) = trainer.distil(teacher, inputs, torch.full_like(truth, -1), round=1, validation=validation).rows
+    assert row.temperature == pytest.approx(5.0)
+    target = teacher.log_probabilities[kept] / own.unsqueeze(1)
+    student = by_hand(inputs[kept]) / own.unsqueeze(1)
+    divergence = nn.functional.kl_div(
+        student.log_softmax(1), target.log_softmax(1), reduction="none", log_target=True
+    ).sum(1)
+    (own**2 * divergence).mean().backward()
+    for moved, start in zip(trainer.student.parameters(), by_hand.parameters(), strict=True):
+        assert start.grad is not None
+        torch.testing.assert_close(moved, start - 0.1 * start.grad)
 
 
 def test_nothing_to_distil_on_is_an_error() -> None:

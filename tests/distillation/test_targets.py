@@ -136,6 +136,15 @@ def test_consensus_by_hand() -> None:
     torch.testing.assert_close(found.exp(), torch.tensor([[0.55, 0.45], [0.2, 0.8]]))
 
 
+def test_each_sample_of_a_consensus_may_have_a_temperature_of_its_own() -> None:
+    # Odds of 16 to 1 are 4 to 1 at T = 2 and 2 to 1 at T = 4; half of it is the label.
+    target = torch.tensor([[16 / 17, 1 / 17]] * 3).log()
+    found = consensus_target(
+        target, torch.tensor([1, 1, -1]), alpha=0.5, epsilon=0.0, temperature=torch.tensor([2.0, 4.0, 4.0])
+    )
+    torch.testing.assert_close(found.exp(), torch.tensor([[0.4, 0.6], [1 / 3, 2 / 3], [2 / 3, 1 / 3]]))
+
+
 @pytest.mark.parametrize(
     ("alpha", "epsilon", "temperature"), [(0.3, 0.1, 2.0), (0.8, 0.0, 0.7), (0.5, 0.4, 5.0), (0.0, 0.1, 3.0)]
 )
@@ -203,6 +212,7 @@ def test_consensus_without_samples_is_empty() -> None:
         ({"alpha": math.nan}, "alpha must lie in"),
         ({"epsilon": -0.1}, "epsilon must lie in"),
         ({"temperature": 0.0}, "temperature must be positive"),
+        ({"temperature": torch.tensor([1.0, 0.0])}, "temperature must be positive"),
         ({"temperature": math.inf}, "temperature must be positive"),
         ({"labels": torch.tensor([0, 3])}, r"labels must lie in \[-1, 2\]"),
         ({"labels": torch.tensor([0, -2])}, r"labels must lie in \[-1, 2\]"),

@@ -125,6 +125,8 @@ class ConsoleObserver:
         for reason, clients in reasons.items():
             who = f"client {clients[0]}" if len(clients) == 1 else f"{len(clients)} clients"
             self._rich.print(f"  {who} dropped from round {record.round}: {reason}", style="yellow", markup=False)
+        if record.temperature_choice is not None:
+            self._rich.print(f"  {record.temperature_choice.text}", style="dim", markup=False)
         if record.diagnosis is not None and record.diagnosis.verdict not in _SAID_AT_THE_END:
             self._rich.print(f"  {record.diagnosis.text}", style="yellow", markup=False)
 

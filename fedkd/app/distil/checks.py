@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from torch import nn
 
-from fedkd.app.loss_checks import loss_faults
+from fedkd.app.loss_checks import choice_faults, loss_faults
 from fedkd.app.model_checks import student_faults
 from fedkd.config.given import pinned
 from fedkd.config.schema import ExperimentConfig
@@ -30,6 +30,7 @@ def check(config: ExperimentConfig) -> tuple[Experiment, nn.Module]:
     problems += _faults(config)
     forget_changed_files(config)
     experiment = Experiment.of(config)
+    problems += choice_faults(experiment)
     try:
         experiment.data  # noqa: B018  # loaded here, for its faults are the configuration's as well
     except ConfigError as error:

@@ -1,7 +1,7 @@
 """One distillation from its configuration to its folder."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -73,13 +73,16 @@ def distil_network(
             return []
 
         def learned(model: nn.Module) -> list[float]:
-            history, rows = distil_student(
+            history, rows, choice = distil_student(
                 experiment,
                 NetworkTeacher(network, experiment.data.spec),
                 model,
                 lambda *done: observer.progress("distillation", *done),
             )
             replace_file(out / "distillation.csv", steps_table(rows).encode())
+            if choice is not None:
+                write_json(out / "temperature_choice.json", asdict(choice))
+                observer.noticed(choice.text)
             return history
 
         def unaided(model: nn.Module) -> list[float]:

@@ -16,6 +16,7 @@ from fedkd.core.errors import ConfigError, PluginError
 from fedkd.core.faults import told_by_line
 from fedkd.data.tasks import Numbers, Task, sequence
 from fedkd.distillation.network import NetworkTeacher
+from fedkd.distillation.temperature import build_temperature
 from fedkd.experiment import Experiment, forget_changed_files
 
 
@@ -85,6 +86,12 @@ def _faults(config: ExperimentConfig) -> Iterator[str]:
         yield (
             "distillation.align_batch_norm: a former self has the student's own layers, got "
             f"{dict(distillation.align_batch_norm)} with data.tasks; set distillation.align_batch_norm={{}}"
+        )
+    spec = distillation.temperature
+    if build_temperature(spec.name, **spec.options).contenders:
+        yield (
+            "distillation.temperature: tasks are learned without validation samples to choose on, got "
+            f"{spec.name} with data.tasks; name a temperature"
         )
     if distillation.measure_classes_every > 0:
         yield (

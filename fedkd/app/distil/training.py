@@ -20,6 +20,7 @@ from fedkd.distillation.distiller import Distiller
 from fedkd.distillation.network import NetworkTeacher
 from fedkd.distillation.scope import Scope
 from fedkd.distillation.temperature import build_temperature
+from fedkd.distillation.temperature_choice import TemperatureChoice
 from fedkd.distillation.validation import Validation
 from fedkd.experiment import Experiment
 from fedkd.models import accuracy
@@ -47,10 +48,10 @@ def train_teacher(experiment: Experiment, section: TeacherConfig, network: nn.Mo
 
 def distil_student(
     experiment: Experiment, network: NetworkTeacher, student: nn.Module, progress: Progress
-) -> tuple[list[float], list[StepRow]]:
-    """Distil the teacher into the student on the public samples: its test accuracy after each round, and the steps.
+) -> tuple[list[float], list[StepRow], TemperatureChoice | None]:
+    """Distil the teacher into the student on the public samples, when layers of ``align_batch_norm`` are aligned.
 
-    Layers of ``distillation.align_batch_norm`` are aligned before.
+    Returns its test accuracy after each round, the steps, and how a temperature was chosen if one was.
     """
     config, data = experiment.config, experiment.resident
     align(student, network.model, config.distillation.align_batch_norm)
@@ -70,6 +71,7 @@ def distil_student(
     held_out = Validation(public.validation, public.truth[public.validation])
     history: list[float] = []
     rows: list[StepRow] = []
+    choice = None
     for round in range(1, config.rounds + 1):
         distilled = trainer.distil(
             teacher,
@@ -80,8 +82,9 @@ def distil_student(
             progress=_of_all(progress, round, config.rounds),
         )
         rows += distilled.rows
+        choice = choice or distilled.choice
         history.append(accuracy(trainer.main, data.test_inputs, data.test_labels))
-    return history, rows
+    return history, rows, choice
 
 
 def train_alone(experiment: Experiment, student: nn.Module, progress: Progress) -> list[float]:

@@ -157,6 +157,18 @@ def test_everything_that_is_wrong_is_told_at_once(tmp_path: Path) -> None:
     assert not (tmp_path / "run").exists()
 
 
+def test_a_temperature_is_chosen_for_the_student_of_a_network(tmp_path: Path) -> None:
+    auto = "distillation.temperature={name: auto, candidates: [1, 5], steps: 3}"
+    found = distil_network(tiny(auto), tmp_path / "run")
+    choice = json.loads((tmp_path / "run/temperature_choice.json").read_text(encoding="utf-8"))
+    assert [trial["candidate"] for trial in choice["trials"]] == ["1", "5"]
+    # All of both rounds are at the temperature that was chosen in the first.
+    alone = distil_network(tiny(f"distillation.temperature={choice['chosen']}"), tmp_path / "alone")
+    assert found.result["student_sha256"] == alone.result["student_sha256"]
+    with pytest.raises(ConfigError, match="auto chooses on the server's validation samples"):
+        check(tiny(auto, "data.public.validation=0"))
+
+
 def test_a_federated_run_has_no_teacher_network_and_no_layers(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="teacher: a network teaches in `fedkd distill`"):
         run_experiment(tiny(), tmp_path / "run")

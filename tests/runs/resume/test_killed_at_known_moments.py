@@ -43,6 +43,25 @@ def test_a_run_killed_in_every_stage_of_its_rounds(zygote: Zygote, plain: dict[s
     assert zygote.killed_again_and_again(tmp_path / "run", PLAIN, ROUNDS) == plain
 
 
+def test_a_temperature_that_was_chosen_stays_so(zygote: Zygote, tmp_path: Path) -> None:
+    config = PLAIN | {
+        "distillation": PLAIN["distillation"] | {"temperature": {"name": "auto", "candidates": [1, 4, "linear"]}},
+        "controls": ["teacher_only"],
+    }
+    zygote.complete(tmp_path / "whole", config)
+    plans: tuple[Plan, ...] = (
+        {"stage": "distillation", "round": 1, "done": 10},
+        {"rename": "round_00001.pt", "after": True},
+        {"stage": "distillation", "round": 2, "done": 4},
+    )
+    whole = results(tmp_path / "whole")
+    assert zygote.killed_again_and_again(tmp_path / "run", config, plans) == whole
+    choices = [json.loads(line)["temperature_choice"] for line in whole["rounds.jsonl"].splitlines()]
+    assert [trial["candidate"] for trial in choices[0]["trials"]] == ["1", "4", "linear"]
+    assert choices[0]["chosen"] in ("1", "4", "linear")
+    assert choices[1:] == [None, None]
+
+
 def test_what_clients_keep_of_batch_normalisation_survives(zygote: Zygote, tmp_path: Path) -> None:
     config = PLAIN | {
         "clients": {"count": 4, "fraction": 0.5, "rule": "parameters", "keep_batch_norm": "all"},

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
-from fedkd.distillation.student_report import ValidationReport
+from fedkd.distillation.diagnosis.student_report import ValidationReport
 
 MIN_SAMPLES = 20
 """Below it nothing is judged: even a difference of ½ between two accuracies lies within its noise (3·√(½/20) ≈ ½)."""

@@ -9,7 +9,7 @@ cannot settle is never called healthy. No test sample is involved.
 import math
 from dataclasses import dataclass, replace
 
-from fedkd.distillation.findings import (
+from fedkd.distillation.diagnosis.findings import (
     CERTAIN,
     DOUBTFUL,
     MIN_SAMPLES,
@@ -21,7 +21,7 @@ from fedkd.distillation.findings import (
     gap_behind,
     mistakes,
 )
-from fedkd.distillation.student_report import ValidationReport, validate_student
+from fedkd.distillation.diagnosis.student_report import ValidationReport, validate_student
 
 __all__ = ["Circumstances", "Diagnosis", "ValidationReport", "Verdict", "diagnose", "validate_student"]
 
