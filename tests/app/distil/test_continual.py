@@ -174,15 +174,16 @@ def test_everything_that_is_wrong_is_told_at_once(tmp_path: Path) -> None:
                 "distillation.label_share=0.5",
                 "distillation.patience=3",
                 "distillation.align_batch_norm={'1': '1'}",
+                "distillation.temperature=auto",
                 "distillation.measure_classes_every=2",
                 "data.tasks.rehearsed=30",
             ),
             tmp_path / "run",
         )
     starts = [problem.partition(":")[0] for problem in caught.value.problems]
-    keys = ["label_share", "patience", "align_batch_norm", "measure_classes_every"]
-    assert starts[:5] == ["teacher", *(f"distillation.{key}" for key in keys)]
-    assert set(starts[5:]) == {"data.tasks.rehearsed"}
+    keys = ["label_share", "patience", "align_batch_norm", "temperature", "measure_classes_every"]
+    assert starts[:6] == ["teacher", *(f"distillation.{key}" for key in keys)]
+    assert set(starts[6:]) == {"data.tasks.rehearsed"}
     with pytest.raises(ConfigError, match=r"data\.tasks: says which tasks are learned, got null"):
         learn_in_sequence(tiny("data.tasks=null"), tmp_path / "run")
     with pytest.raises(ConfigError) as caught:
