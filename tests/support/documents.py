@@ -222,7 +222,7 @@ class Page:
             return self._process(
                 block, [sys.executable, str(script), *words[2:], *after(words, more, overrides=overrides)]
             )
-        extra = after(words, more, overrides=words[1] in {"run", "sweep"}) if words[1] in _CHANGEABLE else []
+        extra = after(words, more, overrides=words[1] in {"run", "sweep", "distill"}) if words[1] in _CHANGEABLE else []
         arguments = [*words[1:], *extra]
         with contextlib.chdir(self.folder):
             before = set(Path("runs").glob("*"))
@@ -286,7 +286,7 @@ class Page:
         self.ran += 1
 
 
-_CHANGEABLE = {"run", "sweep", "audit"}
+_CHANGEABLE = {"run", "sweep", "audit", "distill"}
 
 
 def after(words: Sequence[str], more: Sequence[str], *, overrides: bool) -> list[str]:
