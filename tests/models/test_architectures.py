@@ -117,6 +117,11 @@ def test_parameter_counts(name: str, shape: tuple[int, ...], parameters: int) ->
     assert profile(build(name, shape), SampleSpec(shape)).parameters == parameters
 
 
+def test_a_cnn_may_be_wider() -> None:
+    # 2·9+2 and 3·2·9+3; two halvings of 8 leave 2·2·3 numbers for 5 hidden units; 5·10+10.
+    assert profile(build("cnn", (1, 8, 8), channels=[2, 3], hidden=5), SampleSpec((1, 8, 8))).parameters == 202
+
+
 def test_a_profile_by_hand_leaves_the_model_alone() -> None:
     model = build("resnet8", (1, 8, 8), norm="batch").train()
     state = {key: value.clone() for key, value in model.state_dict().items()}
@@ -124,7 +129,8 @@ def test_a_profile_by_hand_leaves_the_model_alone() -> None:
     assert all(module.training for module in model.modules())
     assert all(torch.equal(state[key], value) for key, value in model.state_dict().items())
     logistic = profile(build("mlp", (1, 8, 8), hidden=[]), SampleSpec((1, 8, 8)))
-    assert (logistic.parameters, logistic.flops, logistic.megabytes) == (650, 2 * 640, 650 * 4 / 1e6)
+    assert (logistic.parameters, logistic.flops, logistic.bytes) == (650, 2 * 640, 650 * 4)
+    assert logistic.megabytes == 0.0026
 
 
 @pytest.mark.parametrize("side", [4, 5, 8, 13, 14, 64])
