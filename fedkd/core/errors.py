@@ -29,6 +29,10 @@ class ConfigError(FedkdError):
         lines = "\n".join(f"  - {problem}" for problem in first_of(self.problems))
         super().__init__(f"{title} in the configuration:\n{lines}")
 
+    def __reduce__(self) -> tuple[type["ConfigError"], tuple[Sequence[str]]]:
+        """As another process makes it again."""
+        return type(self), (self.problems,)
+
 
 class PluginError(FedkdError):
     """A plug-in name that stands for no single class, options that do not fit it, or code that fails before a run."""
