@@ -329,15 +329,23 @@ def csv_rows(values: Values, content: Mapping[str, Any]) -> list[dict[str, str]]
 
 
 def draw(values: Values, seeds: Sequence[int]) -> Figure:
-    """The accuracies beside one another, and the protocol's split over T."""
+    """Every target against the reference, and the protocol's split over T."""
     figure = new_figure(14, 5.2)
     left, *others = figure.subplots(1, 3, width_ratios=(1.3, 1, 1))
-    names = list(values)[::-1]
-    found = [mean_and_ci(values[name]["accuracy"]) for name in names]
-    halves = [half if np.isfinite(half) else 0.0 for _, half in found]
-    left.errorbar([mean for mean, _ in found], range(len(names)), xerr=halves, fmt="o", markersize=4, capsize=2)
+    names = [name for name in values if name != REFERENCE][::-1]
+    leads = [difference(values, name, REFERENCE, "accuracy") for name in names]
+    halves = [lead["high"] - lead["mean"] for lead in leads]
+    left.errorbar(
+        [lead["mean"] for lead in leads],
+        range(len(names)),
+        xerr=[half if np.isfinite(half) else 0.0 for half in halves],
+        fmt="o",
+        markersize=4,
+        capsize=2,
+    )
+    left.axvline(0.0, color="black", linewidth=0.8)
     left.set_yticks(range(len(names)), names, fontsize=7)
-    left.set_xlabel(f"test accuracy, % ({len(seeds)} seeds, 95 % intervals)")
+    left.set_xlabel(f"points of test accuracy more than {REFERENCE} ({len(seeds)} seeds, 95 % intervals)")
     for axes, kind, title in zip(others, ("", ALONE), ("teacher and labels", "teacher alone"), strict=True):
         for name, colour in zip(
             ("accuracy", "accuracy_where_teacher_right", "accuracy_where_teacher_wrong", "copied_mistakes"),
@@ -356,11 +364,12 @@ def draw(values: Values, seeds: Sequence[int]) -> Figure:
                 label=name.replace("_", " "),
             )
         axes.set_xscale("log")
+        axes.minorticks_off()
         axes.set_xticks(CONSTANT, [f"{value:g}" for value in CONSTANT])
         axes.set_xlabel("T")
         axes.set_ylabel("% of test samples")
         axes.set_title(title, fontsize=10)
-    others[0].legend(frameon=False, fontsize=7, loc="center right")
+    others[0].legend(frameon=False, fontsize=7, loc=(0.35, 0.25))
     return figure
 
 
