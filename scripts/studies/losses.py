@@ -56,11 +56,11 @@ ON_LOGITS: dict[str, Loss] = {
     "relational": {"name": "relational", "weight": 0.04},
 }
 BETWEEN_LAYERS: dict[str, Loss] = {
-    "relational, layers": {"name": "relational", "weight": 0.04, "layers": {"10": "7"}},
+    "relational, layers": {"name": "relational", "weight": 0.04, "layers": {"10": "8"}},
     "fitnets": {"name": "fitnets", "layers": {"5": "5"}},
-    "attention_transfer": {"name": "attention_transfer", "weight": 10.0, "layers": {"2": "4", "5": "5"}},
+    "attention_transfer": {"name": "attention_transfer", "weight": 10.0, "layers": {"2": "2", "5": "5"}},
 }
-"""Each with its usual weight; of lenet5, and of resnet8 or cnn, the ends of stages and the last layer but one."""
+"""Each with its usual weight; of lenet5 and of cnn, the ends of stages and the last layer but one."""
 LOSSES = {NETWORK: ON_LOGITS | BETWEEN_LAYERS, ENSEMBLE: ON_LOGITS}
 FACTORS = (0.25, 1.0, 4.0)
 """Of the usual weight."""
@@ -93,9 +93,9 @@ PRESETS = {
         {
             "rounds": 1,
             "data": {"dataset": "fashion_mnist", "private_size": 8_000, "public": {"size": 4_000}},
-            "clients": {"count": 10, "epochs": 3},
+            "clients": {"count": 10, "epochs": 10},
             "student": {"model": "lenet5"},
-            "teacher": {"model": "resnet8", "epochs": 4},
+            "teacher": {"model": {"name": "cnn", "channels": [32, 64], "hidden": 256}, "epochs": 10},
             "distillation": {"steps": 300, "balancer": {"name": "fixed", "value": 0.5}},
         },
         Cell(0.3, 250, STACKED, 10),
