@@ -53,7 +53,7 @@ class TemperatureSchedule(ABC):
         if not 0.0 <= progress <= 1.0:
             raise ValueError(f"progress must lie in [0, 1], got {progress}; it is the share of all steps")
         found = self.at(progress, teacher)
-        if isinstance(found, Tensor):
+        if isinstance(found, Tensor) and found.ndim > 0:
             return self._checked(found, progress, teacher)
         temperature = returned_number(found, self, "at")
         if not (math.isfinite(temperature) and temperature > 0):
