@@ -13,6 +13,7 @@ def test_keys_that_hold_what_is_usual_do_not_change_a_run() -> None:
     del (
         without["data"]["transform"],
         without["data"]["tasks"],
+        without["data"]["heads"],
         without["student"]["init"],
         without["student"]["init_sha256"],
     )
@@ -25,6 +26,9 @@ def test_keys_that_hold_what_is_usual_do_not_change_a_run() -> None:
     [
         "data.transform=scale",
         "distillation.fresh_optimiser=true",
+        "data.heads=[parity]",
+        "distillation.loss=[kl,kl]",
+        "distillation.loss.weight=2",
         "clients.self_distillation=1",
         "clients.self_classes=others",
         "seed=1",
