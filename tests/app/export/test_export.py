@@ -94,7 +94,13 @@ def test_the_student_of_a_distillation_is_exported_to_the_file_that_is_named(tmp
 
 @pytest.mark.parametrize(
     ("name", "sample"),
-    [("transformer", SampleSpec((6,), 50)), ("gru", SampleSpec((3, 5))), ("resnet8", SampleSpec((3, 12, 12)))],
+    [
+        ("transformer", SampleSpec((6,), 50)),
+        ("gru", SampleSpec((3, 5))),
+        ("attention", SampleSpec((6,), 50)),
+        ("fixed_context", SampleSpec((3, 5))),
+        ("resnet8", SampleSpec((3, 12, 12))),
+    ],
 )
 def test_networks_for_texts_series_and_images_are_exported_for_batches_of_any_size(
     name: str, sample: SampleSpec
