@@ -30,7 +30,7 @@ from studies.tasks import Results
 CONFIG = "configs/toolkit/compress_cnn.yaml"
 TRANSFER, SAME = "transfer", "same samples"
 PRESETS: dict[str, dict[str, Any]] = {
-    "full": {"seeds": (0, 1, 2), "overrides": (), "public": {TRANSFER: 6_000, SAME: 1_000}},
+    "full": {"seeds": (0, 1, 2), "overrides": (), "public": {TRANSFER: 16_000, SAME: 4_000}},
     "small": {
         "seeds": (0,),
         "overrides": (
