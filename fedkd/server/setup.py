@@ -15,6 +15,7 @@ from fedkd.core import plugins
 from fedkd.core.messages import ClientReport
 from fedkd.core.seeding import SERVER, torch_generator
 from fedkd.distillation.distiller import Distiller
+from fedkd.distillation.network import NetworkTeacher
 from fedkd.experiment import Experiment
 from fedkd.privacy.attempts import Part, name_of
 from fedkd.privacy.noise import seeded_noise, system_noise
@@ -78,8 +79,8 @@ def teacher_of(
     return strategy(stack_reports(reports, labels, round=round, generator=generator, noise=noise))
 
 
-def new_distiller(experiment: Experiment, student: nn.Module) -> Distiller:
-    """A trainer of ``student`` as the section ``distillation`` says."""
+def new_distiller(experiment: Experiment, student: nn.Module, network: NetworkTeacher | None = None) -> Distiller:
+    """A trainer of ``student`` as the section ``distillation`` says; ``network`` is its teacher, where that is one."""
     config = experiment.config
     return Distiller(
         student,
@@ -89,6 +90,7 @@ def new_distiller(experiment: Experiment, student: nn.Module) -> Distiller:
         seed=config.seed,
         rounds=config.rounds,
         pseudo_labels=config.data.public.pseudo_labels,
+        network=network,
     )
 
 

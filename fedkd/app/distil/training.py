@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from fedkd.app.distil.heads import private_labels, public_labels
 from fedkd.config.schema import DistillationConfig, TeacherConfig
 from fedkd.config.values import Plugin
-from fedkd.core import plugins
 from fedkd.core.messages import UNKNOWN_LABEL
 from fedkd.distillation.balanced_step import StepRow
 from fedkd.distillation.balancer import build_balancer
@@ -24,6 +23,7 @@ from fedkd.distillation.temperature_choice import TemperatureChoice
 from fedkd.distillation.validation import Validation
 from fedkd.experiment import Experiment
 from fedkd.models import accuracy
+from fedkd.server.setup import new_distiller
 
 Progress = Callable[[int, int], None]
 
@@ -55,16 +55,7 @@ def distil_student(
     """
     config, data = experiment.config, experiment.resident
     align(student, network.model, config.distillation.align_batch_norm)
-    trainer = Distiller(
-        student,
-        experiment.new(plugins.BALANCER, config.distillation.balancer),
-        config.distillation,
-        temperature=experiment.new(plugins.TEMPERATURE, config.distillation.temperature),
-        seed=config.seed,
-        rounds=config.rounds,
-        pseudo_labels=config.data.public.pseudo_labels,
-        network=network,
-    )
+    trainer = new_distiller(experiment, student, network)
     trainer.scope = Scope(heads=data.head_sizes)
     public = data.public
     teacher = network.on(public.inputs)
