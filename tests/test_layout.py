@@ -21,6 +21,7 @@ PLUGIN_FOLDERS = {
     "mechanisms": PACKAGE / "privacy/mechanisms",
     "codecs": PACKAGE / "core/codecs",
     "attacks": PACKAGE / "audit/attacks",
+    "analyses": PACKAGE / "analysis/analyses",
     "datasets": PACKAGE / "data/datasets",
     "transforms": PACKAGE / "data/transforms",
     "models": PACKAGE / "models",

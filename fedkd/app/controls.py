@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import torch
+from torch import nn
 
 from fedkd.config.load import to_json
 from fedkd.config.schema import ExperimentConfig
@@ -26,10 +27,13 @@ Progress = Callable[[int, int], None]
 RunJob = Callable[[Job, Sequence[int]], Iterable[Reply]]
 
 
-def public_only(experiment: Experiment, progress: Progress) -> tuple[list[float], float | None]:
+def public_only(
+    experiment: Experiment, progress: Progress, keep: Callable[[nn.Module], None] = lambda network: None
+) -> tuple[list[float], float | None]:
     """Test accuracy after each round of a student trained on the labelled public samples alone, with the same steps.
 
-    Also its accuracy on the server's validation samples after the last round, where there are any.
+    Also its accuracy on the server's validation samples after the last round, where there are any. ``keep`` is given
+    the trained network.
     """
     config, data = experiment.config, experiment.resident
     trainer = _trainer_on_labels(experiment)
@@ -39,6 +43,7 @@ def public_only(experiment: Experiment, progress: Progress) -> tuple[list[float]
             trainer.fit_labels(data.public.inputs, data.public.labels, round=round)
             history.append(accuracy(trainer.student, data.test_inputs, data.test_labels))
             progress(round, config.rounds)
+        keep(trainer.student)
         held_out = data.public.validation
         if not bool(held_out.any()):
             return history, None

@@ -35,6 +35,7 @@ from fedkd.experiment import Experiment
 from fedkd.privacy.private import Private
 from fedkd.privacy.secure_sum.identities import Directory
 from fedkd.results.checkpoint import Checkpoint, Origin
+from fedkd.results.control_network import save_control
 from fedkd.results.directory import AUDIT, ControlResult, RunDirectory
 from fedkd.results.lock import locked
 from fedkd.results.logs import round_lines
@@ -339,7 +340,9 @@ class _Run:
 
         match name:
             case "public_only":
-                return controls.public_only(experiment, progress)
+                run = run_digest_of(to_json(experiment.config))
+                keep = partial(save_control, self._directory.path, run, experiment.config.rounds)
+                return controls.public_only(experiment, progress, keep)
             case "centralised":
                 return controls.centralised(experiment, progress), None
             case "fedavg":

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Shaped
 from torch import Tensor
 
 from fedkd.client.behaviour import ClientBehaviour
@@ -20,8 +20,7 @@ def measure(
 ) -> Measurement | None:
     """How well the client does after a round in which it released ``upload``; None unless the job asks.
 
-    Answers on the test samples are as the client behaves, after its mechanism; noise is drawn anew for them, and
-    nothing of them leaves the simulator.
+    Nothing of it leaves the simulator.
     """
     if not job.measure:
         return None
@@ -34,23 +33,33 @@ def measure(
         return found
     if model is not None:
         found = replace(found, test_accuracy=accuracy(model, data.test_inputs, data.test_labels))
-    # The consensus is about public samples, which these are not.
-    tests = replace(context, queries=data.test_inputs[:], memory=dict(context.memory), consensus=None)
-    again = behaviour.respond(tests, _Again(rule, upload))
+    again = answer_again(context, upload, rule, behaviour, data.test_inputs[:])
     if again.logits is not None:
-        # As many at a time as were asked about: the noise of some mechanisms grows with the number of answers.
-        logits = _as_released(tests, again.logits, max(len(context.queries), 1))
         mask = None if again.mask is None else again.mask.numpy()
-        found = replace(found, test_logits=logits.numpy(), test_mask=mask)
+        found = replace(found, test_logits=again.logits.numpy(), test_mask=mask)
     return replace(found, test_features=again.arrays.get(FEATURE_VALUES))
 
 
-def _as_released(
-    context: ClientContext, logits: Float[Tensor, "tests classes"], at_once: int
-) -> Float[Tensor, "tests classes"]:
-    generator = context.noise("privacy mechanism on test images")
-    mechanism = context.experiment.mechanism
-    return torch.cat([privatised(mechanism, part, generator) for part in logits.split(at_once)])
+def answer_again(
+    context: ClientContext,
+    upload: Upload,
+    rule: ClientRule,
+    behaviour: ClientBehaviour,
+    inputs: Shaped[Tensor, "samples ..."],
+) -> Upload:
+    """What the client would have answered to other queries in a round in which it released ``upload``.
+
+    As it behaves, after its mechanism, whose noise is drawn anew.
+    """
+    # The consensus is about public samples, which these are not.
+    other = replace(context, queries=inputs, memory=dict(context.memory), consensus=None)
+    again = behaviour.respond(other, _Again(rule, upload))
+    if again.logits is None:
+        return again
+    generator, mechanism = other.noise("privacy mechanism on test images"), context.experiment.mechanism
+    # As many at a time as were asked about: the noise of some mechanisms grows with the number of answers.
+    parts = again.logits.split(max(len(context.queries), 1))
+    return replace(again, logits=torch.cat([privatised(mechanism, part, generator) for part in parts]))
 
 
 class _Again(ClientRule):

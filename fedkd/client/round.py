@@ -105,7 +105,7 @@ def consensus_of(
 
 
 def _round(experiment: Experiment, job: Job, client: int, trainer: Trainer) -> Reply:
-    context, upload, notes = _train_and_answer(experiment, job, client, trainer)
+    context, upload, notes = train_and_answer(experiment, job, client, trainer)
     reply = release(context, upload, job, notes)
     notes.save(job.round)
     rule, behaviour = client_rule(experiment), behaviour_of(experiment, client)
@@ -114,7 +114,7 @@ def _round(experiment: Experiment, job: Job, client: int, trainer: Trainer) -> R
 
 def _released(experiment: Experiment, job: Job, client: int) -> Tensor:
     """The client's logits in a secure sum, after the mechanism: on what was asked, and on no test samples."""
-    context, upload, notes = _train_and_answer(experiment, job, client, train)
+    context, upload, notes = train_and_answer(experiment, job, client)
     check_covered(experiment.mechanism, upload)
     if upload.logits is None or upload.mask is not None:
         raise ValueError("a secure sum takes logits on all samples, and this client abstains or sends something else")
@@ -123,10 +123,10 @@ def _released(experiment: Experiment, job: Job, client: int) -> Tensor:
     return logits
 
 
-def _train_and_answer(
-    experiment: Experiment, job: Job, client: int, trainer: Trainer
+def train_and_answer(
+    experiment: Experiment, job: Job, client: int, trainer: Trainer = train
 ) -> tuple[ClientContext, Upload, Notes]:
-    """What the client does in a round, before anything of it is written down."""
+    """What the client does in a round, before anything of it is written down; ``Notes.save`` writes its memory."""
     queries = experiment.resident.public.inputs[asked_positions(experiment, job)]
     rule, behaviour = client_rule(experiment), behaviour_of(experiment, client)
     notes = recall(experiment, job, client)

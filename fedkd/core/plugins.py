@@ -95,6 +95,7 @@ TEMPERATURE = PluginKind(
 LOSS = PluginKind("loss", "losses", "fedkd.distillation.losses", "fedkd.distillation.loss:DistillationLoss")
 CODEC = PluginKind("codec", "codecs", "fedkd.core.codecs", "fedkd.core.coding:LogitCodec")
 ATTACK = PluginKind("attack", "attacks", "fedkd.audit.attacks", "fedkd.audit.attack:Attack")
+ANALYSIS = PluginKind("analysis", "analyses", "fedkd.analysis.analyses", "fedkd.analysis.analysis:Analysis")
 KINDS = (
     STRATEGY,
     BEHAVIOUR,
@@ -109,6 +110,7 @@ KINDS = (
     LOSS,
     CODEC,
     ATTACK,
+    ANALYSIS,
 )
 
 

@@ -87,16 +87,33 @@ def teacher_accuracy_on_test(
 ) -> float | None:
     """The share of test samples that a teacher of the clients in ``tests`` gets right; None where there is none.
 
-    The strategy gets the test samples behind the public ones, without their labels, and its state is left alone.
+    The strategy's state is left alone.
     """
     answered = [report for report in reports if report.client in tests]
     if not answered:
         return None
-    truth = experiment.data.test_labels
-    longer = [_appended(report, tests[report.client]) for report in answered]
-    unknown = torch.cat([labels, torch.full_like(truth, UNKNOWN_LABEL)])
+    targets = teacher_elsewhere(experiment, strategy, answered, tests, labels=labels, round=round)
+    return hit_rate(targets, experiment.data.test_labels)
+
+
+def teacher_elsewhere(
+    experiment: Experiment,
+    strategy: LogitAggregator,
+    reports: Sequence[ClientReport],
+    others: Mapping[int, ClientReport],
+    *,
+    labels: Int[Tensor, " asked"],
+    round: int,
+) -> Float[Tensor, "others classes"]:
+    """What the teacher of these reports says, as log-probabilities, of other samples, which ``others`` are on.
+
+    The strategy gets them behind the public samples, without labels, and its state is left alone.
+    """
+    longer = [_appended(report, others[report.client]) for report in reports]
+    count = longer[0].logits.shape[0] - labels.numel()
+    unknown = torch.cat([labels, labels.new_full((count,), UNKNOWN_LABEL)])
     teacher = teacher_of(experiment, copy.deepcopy(strategy), longer, labels=unknown, round=round)
-    return hit_rate(teacher.log_probabilities[labels.numel() :], truth)
+    return teacher.log_probabilities[labels.numel() :]
 
 
 def _appended(report: ClientReport, more: ClientReport) -> ClientReport:

@@ -27,7 +27,7 @@ from fedkd.server.circumstances import circumstances_of
 from fedkd.server.colluding_attackers import collude
 from fedkd.server.evaluation import accuracy_on_test, features_on_test, reports_on_test, validation_of
 from fedkd.server.exchange import Exchange
-from fedkd.server.reports import Expectation, collect_reports
+from fedkd.server.reports import Collected, Expectation, collect_reports
 from fedkd.server.round_records import client_records, round_record
 from fedkd.server.secure_round import RunJob, secure_bytes, sum_once
 from fedkd.server.setup import new_strategy, new_student_rule, parts_of, strategy_generator, strategy_noise
@@ -159,9 +159,8 @@ class Server:
 
         Raises ``RunError`` when fewer than ``clients.min_reports`` reports are valid.
         """
-        chosen = self._chosen(job.round)
-        asked = chosen[self.rule.to_ask(job.round, chosen)]
-        found = collect_reports(replies, self._expectation(job, asked))
+        chosen, asked = self._chosen(job.round), self.asked(job.round)
+        found = self.collect(job, replies)
         reports, measured = found.reports, found.measured
         self._require_reports(job.round, len(reports), found.failures)
         release_memory()
@@ -183,10 +182,18 @@ class Server:
         received = RoundReports(job.round, reports, chosen, asked, tests, features, progress, job.probe)
         return self._update(received, rows, [report.client for report in reports], failures=found.failures)
 
+    def asked(self, round: int) -> Int[Tensor, " asked"]:
+        """Sorted positions of the public samples that clients answer on in a round."""
+        chosen = self._chosen(round)
+        return chosen[self.rule.to_ask(round, chosen)]
+
+    def collect(self, job: Job, replies: Iterable[Reply]) -> Collected:
+        """The valid reports among replies; nothing is learned from them."""
+        return collect_reports(replies, self._expectation(job, self.asked(job.round)))
+
     def _finish_securely(self, job: Job, run: RunJob, progress: Progress) -> RoundResult:
         """The round with nothing but the sum of its reports."""
-        public, chosen = self.experiment.data.public, self._chosen(job.round)
-        asked = chosen[self.rule.to_ask(job.round, chosen)]
+        public, chosen, asked = self.experiment.data.public, self._chosen(job.round), self.asked(job.round)
 
         def charge(attempt: int) -> None:
             self.accountant.sum(job.round, self.sampled(job.round), asked.numel(), attempt)

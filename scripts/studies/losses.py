@@ -9,7 +9,7 @@ from the same teacher, made once, with λ = ½ against the same labelled samples
 Every loss gets one of three weights, its usual one and a quarter and four times as much: the best on a tuning seed, on
 images of the train split that have no other role. Beside KL both count by half. The comparison is on other seeds and on
 test samples: the difference to KL alone, paired by seed; intervals are Student's over seeds. ``labels`` is the student
-without a teacher.
+without a teacher. A student whose training diverges counts as one that guesses.
 
 Resumable, on all cores. Writes loss_study.json, .csv and .png.
 """
@@ -28,6 +28,7 @@ from fedkd.aggregation.types import Teacher
 from fedkd.app.distil.training import distil_student, train_alone, train_teacher
 from fedkd.config.load import load_config, to_mapping
 from fedkd.config.schema import ExperimentConfig
+from fedkd.core.errors import DivergedError
 from fedkd.data import unused_samples
 from fedkd.distillation.network import NetworkTeacher
 from fedkd.distillation.validation import Validation
@@ -155,7 +156,10 @@ def learn(runs: Path, preset: str, teacher: str, seed: int, losses: tuple[tuple[
     """Accuracy of a student with losses and factors: on test samples, or on images of the train split that are left."""
     found = PRESETS[preset]
     experiment = Experiment.of(found.config(teacher, seed, [weighed(teacher, *each) for each in losses]))
-    student = _student(experiment, runs, preset, teacher, seed, alone=not losses)
+    try:
+        student = _student(experiment, runs, preset, teacher, seed, alone=not losses)
+    except DivergedError:
+        return 1 / experiment.data.classes
     if test:
         return accuracy(student, experiment.data.test_inputs, experiment.data.test_labels)
     inputs, labels = (each[: found.measured] for each in unused_samples(experiment.config))

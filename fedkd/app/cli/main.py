@@ -15,6 +15,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from fedkd import __version__
 from fedkd.app.cli import keys
+from fedkd.app.cli.analyse import analyse
 from fedkd.app.cli.distill import distill
 from fedkd.app.cli.export import export
 from fedkd.app.cli.interruption import exit_status, terminated_gently, this_command
@@ -55,6 +56,7 @@ app = typer.Typer(
 app.add_typer(keys.app, name="keys")
 app.command()(distill)
 app.command()(export)
+app.command()(analyse)
 
 
 class Kind(enum.StrEnum):
@@ -65,6 +67,7 @@ class Kind(enum.StrEnum):
     behaviours = enum.auto()
     mechanisms = enum.auto()
     attacks = enum.auto()
+    analyses = enum.auto()
     datasets = enum.auto()
     transforms = enum.auto()
     models = enum.auto()
@@ -266,7 +269,7 @@ def list_(kind: Annotated[Kind, typer.Argument(metavar="KIND", parser=kind_named
     """List what can be named in a configuration, with its options.
 
     KIND is one of strategies, balancers, temperatures, losses, behaviours, client-rules, student-rules, mechanisms,
-    attacks, codecs, datasets, transforms, models.
+    attacks, analyses, codecs, datasets, transforms, models.
     """
     from fedkd.app.cli.listing import print_catalogue
 

@@ -13,7 +13,6 @@ import torch
 from jaxtyping import Int
 from torch import Tensor, nn
 
-from fedkd.app.distil.stages import Stages, claim
 from fedkd.app.distil.task_checks import Course, check_tasks
 from fedkd.app.distil.training import on_labels
 from fedkd.app.summary import versions
@@ -36,6 +35,7 @@ from fedkd.results.logs import steps_table
 from fedkd.results.observer import Observer, Silent
 from fedkd.results.report.figures import attempt_figure
 from fedkd.results.retention import Retention
+from fedkd.results.stages import Stages, claim
 
 RESULT = "continual.json"
 FORMER_SELF, REHEARSAL, FINE_TUNING = "former_self", "rehearsal", "fine_tuning"

@@ -20,14 +20,9 @@ from fedkd.distillation.heads import split
 from fedkd.experiment import Experiment
 from fedkd.models import forward_pass, hit_rate, latencies, profile
 from fedkd.results.report.figures import attempt_figure
+from fedkd.server.finished import ALONE, STUDENT, TEACHER
 
-TEACHER, STUDENT, ALONE, ONNX, INT8 = (
-    "teacher",
-    "student",
-    "student_without_teacher",
-    "student_onnx",
-    "student_int8",
-)
+ONNX, INT8 = "student_onnx", "student_int8"
 BATCHES = (1, 64)
 """Of the passes that are timed."""
 JSON, CSV, FIGURE, INT8_FILE = "compression.json", "compression.csv", "compression", "student_int8.onnx"

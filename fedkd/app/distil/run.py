@@ -10,8 +10,7 @@ from torch import Tensor, nn
 
 from fedkd.app.distil.checks import check
 from fedkd.app.distil.heads import further_accuracies
-from fedkd.app.distil.report import ALONE, STUDENT, TEACHER, CompressionReport, compression_report
-from fedkd.app.distil.stages import Stages, claim
+from fedkd.app.distil.report import CompressionReport, compression_report
 from fedkd.app.distil.training import distil_student, train_alone, train_teacher
 from fedkd.app.summary import versions
 from fedkd.config.identity import run_digest
@@ -29,8 +28,8 @@ from fedkd.models import hit_rate, predict
 from fedkd.results.lock import locked
 from fedkd.results.logs import steps_table
 from fedkd.results.observer import Observer, Silent
-
-RESULT = "result.json"
+from fedkd.results.stages import Stages, claim
+from fedkd.server.finished import ALONE, RESULT, STUDENT, TEACHER
 
 
 @dataclass(frozen=True)
@@ -89,10 +88,10 @@ def distil_network(
             return train_alone(experiment, model, lambda *done: observer.progress("student without teacher", *done))
 
         with fixed_arithmetic(experiment.device), fixed_threads(config.engine.server_threads):
-            stages.network("teacher", network, taught)
-            student = stages.network("student", experiment.initial_model(), learned)
+            stages.network(TEACHER, network, taught)
+            student = stages.network(STUDENT, experiment.initial_model(), learned)
             labelled = experiment.data.public.labelled.numel() > 0
-            alone = stages.network("student_without_teacher", experiment.initial_model(), unaided) if labelled else None
+            alone = stages.network(ALONE, experiment.initial_model(), unaided) if labelled else None
             networks = {TEACHER: network, STUDENT: student} | ({} if alone is None else {ALONE: alone})
             outputs = {name: predict(model, experiment.resident.test_inputs) for name, model in networks.items()}
             result = _result(experiment, network, student, outputs)

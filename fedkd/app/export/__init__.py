@@ -3,7 +3,6 @@
 from fedkd.app.export._export import TOLERANCE, Exported, export_run
 from fedkd.app.export._formats import FORMATS, require_extra
 from fedkd.app.export._onnx import Session, int8_onnx, to_onnx
-from fedkd.app.export._student import finished_student
 
 __all__ = [
     "FORMATS",
@@ -11,7 +10,6 @@ __all__ = [
     "Exported",
     "Session",
     "export_run",
-    "finished_student",
     "int8_onnx",
     "require_extra",
     "to_onnx",

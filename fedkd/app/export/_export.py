@@ -10,10 +10,10 @@ from torch import Tensor, nn
 
 from fedkd.app.export._facts import facts_of
 from fedkd.app.export._formats import FORMATS, Network, require_extra
-from fedkd.app.export._student import finished_student
-from fedkd.core.errors import RunError
+from fedkd.core.errors import FolderError, RunError
 from fedkd.core.faults import described
 from fedkd.core.files import checked_path, replace_file, writing
+from fedkd.server.finished import Finished
 
 ALL = "all"
 TOLERANCE = 1e-5
@@ -44,7 +44,11 @@ def export_run(folder: str | Path, format: str = ALL, out: str | Path | None = N
     require_extra(*names)
     folder = Path(folder)
     target = folder / "export" if out is None else checked_path("--out", Path(out))
-    experiment, student = finished_student(folder)
+    finished = Finished.of(folder)
+    experiment, student = finished.experiment, finished.student()
+    if student is None:
+        rule = experiment.config.student.rule.name
+        raise FolderError(f"{folder} holds a run of student.rule={rule}, which has no model on the server")
     samples, facts = experiment.data.test_inputs[: max(BATCHES)], facts_of(experiment, student)
     if len(samples) == 1:
         # What is traced with a single sample takes no other number.

@@ -50,6 +50,11 @@ def section(title: str, *parts: str) -> str:
     return f"<section>\n<h2>{escape(title)}</h2>\n{body}\n</section>" if body else ""
 
 
+def subsection(title: str, *parts: str) -> str:
+    """The same, below a section."""
+    return "\n".join((f"<h3>{escape(title)}</h3>", *parts))
+
+
 def paragraph(text: str) -> str:
     return f"<p>{escape(text)}</p>"
 

@@ -78,7 +78,7 @@ class RunLog:
     @cached_property
     def steps(self) -> StepLog:
         """``distillation.csv``, read when it is first asked for."""
-        return _step_log(self.path / "distillation.csv")
+        return read_steps(self.path / "distillation.csv")
 
     @classmethod
     def read(cls, path: Path) -> "RunLog":
@@ -216,7 +216,8 @@ def _check_unfinished(path: Path, config: Mapping[str, Any]) -> None:
         return
 
 
-def _step_log(path: Path) -> StepLog:
+def read_steps(path: Path) -> StepLog:
+    """``distillation.csv``, the file at ``path``."""
     try:
         reader = csv.DictReader(io.StringIO(_text(path), newline=""))
         names = list(reader.fieldnames or ())

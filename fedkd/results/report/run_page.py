@@ -11,6 +11,7 @@ from fedkd.core.errors import FolderError
 from fedkd.core.files import replace_file, writing
 from fedkd.distillation.diagnosis import Verdict
 from fedkd.results.report import page
+from fedkd.results.report.analysis_section import analysis_parts
 from fedkd.results.report.comparisons import COMPARISONS, not_beaten, versus_student
 from fedkd.results.report.figures import is_whole
 from fedkd.results.report.figures.run_figures import save_figures
@@ -88,6 +89,7 @@ def _page(log: RunLog, plots: list[Path], missing: Sequence[str]) -> str:
             page.section("Result", *_result(log)),
             page.section("Diagnosis", *_diagnosis(log)),
             page.section("Attacks", *_attacks(log)),
+            page.section("Analysis", *analysis_parts(log.path, run_digest(log.config))),
             page.section(
                 "Plots", *map(page.notice, missing), *(page.picture(path, _CAPTIONS[path.stem]) for path in plots)
             ),

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from fedkd.app.cli import main as cli
 from fedkd.app.distil import distil_network
-from fedkd.app.export import FORMATS, export_run, finished_student
+from fedkd.app.export import FORMATS, export_run
 from fedkd.app.run import run_experiment
 from fedkd.config.load import load_config
 from fedkd.config.values import Plugin
@@ -24,6 +24,7 @@ from fedkd.core.samples import SampleSpec
 from fedkd.data.datasets.digits import Digits
 from fedkd.models import build_model
 from fedkd.results.records import Summary
+from fedkd.server.finished import Finished
 
 SMALL = {
     "rounds": 2,
@@ -63,7 +64,9 @@ def test_onnx_and_its_facts_are_all_that_raw_pixels_take(finished: tuple[Path, S
 
 def test_the_other_formats_hold_the_same_network(finished: tuple[Path, Summary]) -> None:
     out, _ = finished
-    experiment, student = finished_student(out)
+    found = Finished.of(out)
+    experiment, student = found.experiment, found.student()
+    assert student is not None
     inputs = experiment.data.test_inputs[:7]
     extra = {"fedkd.json": ""}
     program = torch.export.load(out / "export/student.pt2", extra_files=extra)

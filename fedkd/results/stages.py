@@ -17,7 +17,7 @@ from fedkd.config.schema import ExperimentConfig
 from fedkd.config.strict_yaml import dump_yaml
 from fedkd.core.documents import read_document, write_document
 from fedkd.core.errors import ConfigError, FolderError
-from fedkd.core.files import replace_file
+from fedkd.core.files import is_file, replace_file
 from fedkd.core.given_files import digest_of_content
 from fedkd.models import load_given
 from fedkd.results.directory import RunDirectory
@@ -45,23 +45,19 @@ class Stages:
             found = read_document(path, run, f"remove it, and all networks in {folder} are trained again")
             self.done = TypeAdapter(dict[str, Stage]).validate_json(json.dumps(found["stages"]))
 
+    @staticmethod
+    def are_in(folder: Path) -> bool:
+        """Whether networks of a distillation are kept in a folder."""
+        return is_file(folder / _STAGES)
+
     def network(self, name: str, network: nn.Module, train: Callable[[nn.Module], list[float]]) -> nn.Module:
         """The network with what it has learned: from its file, or by ``train``, which returns its test accuracies.
 
         Raises ``FolderError`` for a file that is not as it was written.
         """
+        if name in self.done:
+            return self.load(name, network)
         path = self._folder / f"{name}.pt"
-        if (stage := self.done.get(name)) is not None:
-            remedy = f"remove {self._folder / _STAGES}, and all networks are trained again"
-            try:
-                content = path.read_bytes()
-            except OSError as error:
-                raise FolderError(f"{path} cannot be read ({error.strerror}); {remedy}") from error
-            if digest_of_content(content) != stage.sha256:
-                raise FolderError(f"{path} was changed since it was written; {remedy}")
-            if (fault := load_given(network, content)) is not None:
-                raise FolderError(f"{path} cannot be used: {fault}; {remedy}")
-            return network
         begun = time.monotonic()
         history = train(network)
         written = io.BytesIO()
@@ -71,6 +67,20 @@ class Stages:
         self.done[name] = Stage(history, digest_of_content(written.getvalue()), seconds)
         stages = {each: asdict(stage) for each, stage in self.done.items()}
         write_document(self._folder / _STAGES, {"stages": stages}, self._run)
+        return network
+
+    def load(self, name: str, network: nn.Module) -> nn.Module:
+        """The network with what is in its file; raises ``FolderError`` for one that is not as it was written."""
+        path = self._folder / f"{name}.pt"
+        remedy = f"remove {self._folder / _STAGES}, and all networks are trained again"
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            raise FolderError(f"{path} cannot be read ({error.strerror}); {remedy}") from error
+        if digest_of_content(content) != self.done[name].sha256:
+            raise FolderError(f"{path} was changed since it was written; {remedy}")
+        if (fault := load_given(network, content)) is not None:
+            raise FolderError(f"{path} cannot be used: {fault}; {remedy}")
         return network
 
 

@@ -1,0 +1,1 @@
+"""The analyses that ``fedkd analyse`` makes, one a file."""

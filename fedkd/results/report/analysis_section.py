@@ -1,0 +1,49 @@
+"""What ``fedkd analyse`` found, as a part of a page."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from fedkd.core.documents import read_document
+from fedkd.core.errors import FolderError
+from fedkd.results.report import page
+from fedkd.results.report.figures import is_whole
+
+ANALYSIS = "analysis.json"
+"""What was found, by analysis, in a run's folder."""
+
+
+def read_analysis(folder: Path, run: str) -> dict[str, Any] | None:
+    """What is in ``analysis.json``, and None where there is none.
+
+    Raises ``FolderError`` for a file that is not as it was written, or is another run's.
+    """
+    path, remedy = folder / ANALYSIS, f"remove it, and repeat fedkd analyse {folder}"
+    if not path.exists():
+        return None
+    found = read_document(path, run, remedy)
+    if not isinstance(found.get("findings"), dict) or not isinstance(found.get("skipped"), dict):
+        raise FolderError(f"{path} is damaged: it has no findings; {remedy}")
+    return found
+
+
+def picture_of(folder: Path, name: str) -> Path:
+    """Where the picture of an analysis is."""
+    return folder / "plots" / f"analysis_{name}.png"
+
+
+def analysis_parts(folder: Path, run: str) -> Iterator[str]:
+    """HTML: for each analysis its sentences and its picture, and why others were left out."""
+    found = read_analysis(folder, run)
+    if found is None:
+        return
+    for name, finding in found["findings"].items():
+        yield page.subsection(name, *map(page.paragraph, finding["sentences"]), *_picture(folder, name, finding))
+    for name, reason in found["skipped"].items():
+        yield page.subsection(name, page.notice(f"Not analysed: {reason}."))
+
+
+def _picture(folder: Path, name: str, finding: dict[str, Any]) -> Iterator[str]:
+    path = picture_of(folder, name)
+    if is_whole(path):
+        yield page.picture(path, finding["caption"])
