@@ -12,6 +12,10 @@ if TYPE_CHECKING:
     from fedkd.aggregation.types import ReportStack as ReportStack
     from fedkd.aggregation.types import ReportSum as ReportSum
     from fedkd.aggregation.types import Teacher as Teacher
+    from fedkd.analysis.analysis import Analysis as Analysis
+    from fedkd.analysis.analysis import Finding as Finding
+    from fedkd.analysis.subject import Subject as Subject
+    from fedkd.app.analyse import analyse_run as analyse_run
     from fedkd.app.audit import audit_run as audit_run
     from fedkd.app.cli.console import ConsoleObserver as ConsoleObserver
     from fedkd.app.distil import distil_network as distil_network
@@ -51,6 +55,7 @@ _HOMES = {
     "run_sweep": "fedkd.app.sweep",
     "distil_network": "fedkd.app.distil",
     "audit_run": "fedkd.app.audit",
+    "analyse_run": "fedkd.app.analyse",
     "FedkdError": "fedkd.core.errors",
     "ConsoleObserver": "fedkd.app.cli.console",
     "LogitAggregator": "fedkd.aggregation.strategy",
@@ -70,6 +75,9 @@ _HOMES = {
     "LogitMechanism": "fedkd.privacy.mechanism",
     "MembershipAttack": "fedkd.audit.attack",
     "Evidence": "fedkd.audit.attack",
+    "Analysis": "fedkd.analysis.analysis",
+    "Finding": "fedkd.analysis.analysis",
+    "Subject": "fedkd.analysis.subject",
     "LogitCodec": "fedkd.core.coding",
     "TemperatureSchedule": "fedkd.distillation.temperature",
     "DistillationLoss": "fedkd.distillation.loss",

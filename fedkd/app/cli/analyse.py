@@ -44,11 +44,12 @@ def options_by_name(texts: list[str]) -> dict[str, dict[str, Any]]:
 
     wanted: dict[str, dict[str, Any]] = {}
     changes = parse_overrides([text for text in texts if "=" in text])
-    for text in texts:
-        wanted.setdefault(text.partition("=")[0].partition(".")[0], {})
-    for path, value in changes.items():
-        name, _, option = path.partition(".")
-        if not option or "." in option:
-            raise ConfigError([f"{shown(path)}: an option is written NAME.OPTION=VALUE: uncertainty.other=kmnist"])
-        wanted[name][option] = value
+    for path in [text for text in texts if "=" not in text] + list(changes):
+        module, colon, rest = path.rpartition(":")
+        name, _, option = rest.partition(".")
+        options = wanted.setdefault(module + colon + name, {})
+        if (path in changes) != bool(option) or "." in option:
+            raise ConfigError([f"{shown(path)}: write NAME, or NAME.OPTION=VALUE such as uncertainty.other=kmnist"])
+        if option:
+            options[option] = changes[path]
     return wanted

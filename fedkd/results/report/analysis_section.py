@@ -29,7 +29,7 @@ def read_analysis(folder: Path, run: str) -> dict[str, Any] | None:
 
 def picture_of(folder: Path, name: str) -> Path:
     """Where the picture of an analysis is."""
-    return folder / "plots" / f"analysis_{name}.png"
+    return folder / "plots" / f"analysis_{name.replace(':', '.')}.png"
 
 
 def analysis_parts(folder: Path, run: str) -> Iterator[str]:

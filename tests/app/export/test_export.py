@@ -88,7 +88,7 @@ def test_the_student_of_a_distillation_is_exported_to_the_file_that_is_named(tmp
         for name, tensor in found.student.state_dict().items():
             assert torch.equal(file.get_tensor(name), tensor)
     shutil.copy(tmp_path / "run/teacher.pt", tmp_path / "run/student.pt")
-    with pytest.raises(FolderError, match=r"student\.pt is not what the run wrote"):
+    with pytest.raises(FolderError, match=r"student\.pt was changed since it was written"):
         export_run(tmp_path / "run", "safetensors")
     (tmp_path / "run/result.json").unlink()
     with pytest.raises(FolderError, match="not finished; fedkd distill"):
