@@ -56,7 +56,7 @@ class Preparation:
                 ]
             )
         self._encode = _AsItIs() if source.encoder is None else source.encoder.fit(public)
-        encoded = self._encoded(public) if other is None else self._alike(source, other, public)
+        encoded = self._encoded(public) if other is None else self._encoded_alike(source, other, public)
         self._transform = self._fitted(transform, encoded)
         self.public = self._transformed(encoded)
         first = self(source.train_inputs[_FIRST])
@@ -72,6 +72,10 @@ class Preparation:
         if isinstance(samples, MappedSamples):
             return LazySamples(samples, rows, self)
         return self(samples[rows] if positions is not None or not isinstance(samples, Tensor) else samples)
+
+    def alike(self, source: SampleSet, other: SampleSet, samples: Any) -> Tensor:
+        """Raw samples of another data set as models see them: images in the shape of the task's."""
+        return self._transformed(self._encoded_alike(source, other, samples))
 
     def _fitted(self, transform: Transform, public: Tensor) -> Transformation:
         with told_by_line(f"data.transform: {self._name!r}, fit() on {len(public)} samples", PluginError):
@@ -89,10 +93,10 @@ class Preparation:
         _check_finite(samples)
         return samples
 
-    def _alike(self, source: SampleSet, other: SampleSet, public: Any) -> Tensor:
-        """Public samples of another data set, encoded as they are there where that is nothing that is learned."""
+    def _encoded_alike(self, source: SampleSet, other: SampleSet, raw: Any) -> Tensor:
+        """Samples of another data set, encoded as they are there where that is nothing that is learned."""
         plain = plain_encoding(other)
-        samples, task = (self._encode if plain is None else plain)(public), self._encoded(source.train_inputs[_FIRST])
+        samples, task = (self._encode if plain is None else plain)(raw), self._encoded(source.train_inputs[_FIRST])
         _check_finite(samples)
         if samples.dtype == task.dtype == torch.uint8 and samples.ndim == task.ndim == 4:
             return fit_to_shape(samples, (task.shape[1], task.shape[2], task.shape[3]))

@@ -106,6 +106,28 @@ def unused_samples(config: ExperimentConfig) -> tuple[Shaped[Tensor, "samples ..
     return prepared.of(source.train_inputs, left)[:], source.train_labels[left]
 
 
+def strangers(config: ExperimentConfig, spec: Plugin, key: str) -> Shaped[Tensor, "samples ..."]:
+    """The test samples of another data set, made as the task's are; ``key`` is where errors say that it is named.
+
+    Raises ``ConfigError`` where it is the task's own or of another kind, else as ``prepare`` does.
+    """
+    source, other = _sources(config)
+    if problems := plugins.check(plugins.DATASET, spec.name, spec.options):
+        raise ConfigError([f"{key}: {problem.removeprefix('name: ')}" for problem in problems])
+    if _same(_source(spec), _source(config.data.dataset)):
+        raise ConfigError([f"{key}: must differ from data.dataset, got {spec.name!r}; name another data set"])
+    strange = _loaded(_source(spec), resolve_root(config.data.root))
+    if problems := list(_kinds_apart(key, spec, config.data.dataset, source, strange)):
+        raise ConfigError(problems)
+    division = divide(config, source, _public_size(config, other))
+    prepared = Preparation(config, source, _raw_public(config, source, other, division.public), other)
+    made = prepared.alike(source, strange, strange.test_inputs[torch.arange(len(strange.test_labels))])
+    if (known := prepared.spec.vocabulary) is not None and int(made.max()) >= known:
+        name = config.data.dataset.name
+        raise ConfigError([f"{key}: must have tokens below {known}, as {name}, got {int(made.max())}; name another"])
+    return made
+
+
 def pixel_scaling(config: ExperimentConfig) -> tuple[Float[Tensor, " channels"], Float[Tensor, " channels"]] | None:
     """Scale and offset, by channel, with which the task's pixels from 0 to 255 become what models see.
 
@@ -143,7 +165,7 @@ def _sources(config: ExperimentConfig) -> tuple[SampleSet, SampleSet | None]:
     root, public = resolve_root(config.data.root), config.data.public.dataset
     source = _source(config.data.dataset)
     other = None if public is None else _source(public)
-    if other is not None and type(other) is type(source) and _options(other) == _options(source):
+    if other is not None and _same(other, source):
         other = None
     return _loaded(source, root), None if other is None else _loaded(other, root)
 
@@ -182,8 +204,12 @@ def _source(spec: Plugin) -> DataSource:
     return source
 
 
-def _options(source: DataSource) -> list[Any]:
-    return [getattr(source, field.name) for field in plugins.options_of(type(source))]
+def _same(first: DataSource, second: DataSource) -> bool:
+    """Whether they are one data set, with the same options."""
+    options = plugins.options_of(type(first))
+    return type(first) is type(second) and all(
+        getattr(first, each.name) == getattr(second, each.name) for each in options
+    )
 
 
 def _problems(config: ExperimentConfig, source: SampleSet, other: SampleSet | None) -> Iterator[str]:
@@ -197,12 +223,8 @@ def _problems(config: ExperimentConfig, source: SampleSet, other: SampleSet | No
         )
         return
     yield from _unknown_heads(data, source)
-    yield from _kinds_apart(data, source, other)
-    if other is not None and public.dataset is not None and public.size > len(other.train_labels):
-        yield (
-            f"data.public.size: must not exceed the {len(other.train_labels)} train samples of "
-            f"{public.dataset.name}, got {public.size}; lower it"
-        )
+    if other is not None and public.dataset is not None:
+        yield from _faults_of(public.dataset, other, data, source)
     if public.round_size is not None and public.round_size > max(0, public.size - public.labelled):
         yield (
             f"data.public.round_size: must not exceed the {max(0, public.size - public.labelled)} unlabelled public "
@@ -244,6 +266,16 @@ def _problems(config: ExperimentConfig, source: SampleSet, other: SampleSet | No
         )
 
 
+def _faults_of(dataset: Plugin, other: SampleSet, data: DataConfig, source: SampleSet) -> Iterator[str]:
+    """Why the public samples cannot be taken from there."""
+    yield from _kinds_apart("data.public.dataset", dataset, data.dataset, source, other)
+    if data.public.size > len(other.train_labels):
+        yield (
+            f"data.public.size: must not exceed the {len(other.train_labels)} train samples of {dataset.name}, got "
+            f"{data.public.size}; lower it"
+        )
+
+
 def _unknown_heads(data: DataConfig, source: SampleSet) -> Iterator[str]:
     known = ", ".join(source.other_labels) or "it has none"
     for name in data.heads:
@@ -254,23 +286,21 @@ def _unknown_heads(data: DataConfig, source: SampleSet) -> Iterator[str]:
             )
 
 
-def _kinds_apart(data: DataConfig, source: SampleSet, other: SampleSet | None) -> Iterator[str]:
-    """Why the other data set's samples cannot be made into the task's, but for images, which can."""
-    if other is None or data.public.dataset is None:
-        return
-    task, public = (_first_of(each) for each in (source, other))
-    if task is None or public is None:
+def _kinds_apart(key: str, named: Plugin, dataset: Plugin, source: SampleSet, other: SampleSet) -> Iterator[str]:
+    """Why samples of the data set ``named`` at ``key`` cannot be made into the task's, but for images, which can."""
+    task, found = (_first_of(each) for each in (source, other))
+    if task is None or found is None:
         if type(source.encoder) is not type(other.encoder):
             yield (
-                f"data.public.dataset: must have samples of the kind of {data.dataset.name}, got "
-                f"{data.public.dataset.name!r}; choose a data set of that kind, or null to divide the task's own"
+                f"{key}: must have samples of the kind of {dataset.name}, got {named.name!r}; choose a data set of "
+                "that kind, or null"
             )
         return
-    images = task.dtype == public.dtype == torch.uint8 and task.ndim == public.ndim == 4
-    if not images and (task.shape != public.shape or task.dtype != public.dtype):
+    images = task.dtype == found.dtype == torch.uint8 and task.ndim == found.ndim == 4
+    if not images and (task.shape != found.shape or task.dtype != found.dtype):
         yield (
-            f"data.public.dataset: must have samples as {data.dataset.name} has them, {task.dtype} "
-            f"{list(task.shape[1:])}, got {public.dtype} {list(public.shape[1:])}; only images are made alike"
+            f"{key}: must have samples as {dataset.name} has them, {task.dtype} {list(task.shape[1:])}, got "
+            f"{found.dtype} {list(found.shape[1:])}; only images are made alike"
         )
 
 

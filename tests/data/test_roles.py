@@ -15,12 +15,13 @@ from hypothesis import strategies as st
 
 from fedkd.config.load import load_config, parse_config
 from fedkd.config.schema import ExperimentConfig
+from fedkd.config.values import Plugin
 from fedkd.core.errors import ConfigError
-from fedkd.data import ExperimentData, PublicSet
+from fedkd.data import DataSource, ExperimentData, PublicSet, SampleSet
 from fedkd.data._images import channel_statistics, fit_to_shape, standardise
 from fedkd.data.datasets.digits import Digits
 from fedkd.data.datasets.fashion_mnist import FashionMnist
-from fedkd.data.roles import pixel_scaling, prepare
+from fedkd.data.roles import pixel_scaling, prepare, strangers
 
 DIGITS = Digits().load(Path())
 TRAIN, TEST = len(DIGITS.train_labels), len(DIGITS.test_labels)
@@ -354,3 +355,51 @@ def test_pixels_become_what_models_see_by_scale_and_offset(transform: str) -> No
 def test_other_samples_than_pixels_have_no_scale_and_offset() -> None:
     config = config_of(dataset="tests.support.kinds_of_samples:Rows", public={"size": 20, "labelled": 10})
     assert pixel_scaling(config) is None
+
+
+NOISE = "tests.support.noise_images:NoiseImages"
+ROWS, WORDS = (f"tests.support.kinds_of_samples:{name}" for name in ("Rows", "Words"))
+
+
+@pytest.mark.parametrize("transform", ["scale", "standardise"])
+def test_strangers_are_made_as_the_task_s_samples_are(transform: str) -> None:
+    config = config_of(dataset=NOISE, public={"size": 100, "labelled": 50}, transform=transform)
+    scaling = pixel_scaling(config)
+    assert scaling is not None
+
+    found = strangers(config, Plugin("digits"), "other")
+
+    torch.testing.assert_close(found, DIGITS.test_inputs[:] * scaling[0] + scaling[1])
+
+
+@needs_fashion
+def test_strangers_get_the_shape_of_the_task_s_images() -> None:
+    config = config_of(public={"size": 100, "labelled": 50})
+    assert strangers(config, Plugin("fashion_mnist"), "other").shape == (10_000, 1, 8, 8)
+
+
+@pytest.mark.parametrize(
+    ("dataset", "other", "text"),
+    [
+        ("digits", "digits", "other: must differ from data.dataset, got 'digits'"),
+        ("digits", "digit", "other: unknown data set 'digit'; did you mean 'digits'?"),
+        (ROWS, "digits", "other: must have samples as"),
+        (ROWS, WORDS, "other: must have samples as"),
+        (WORDS, "tests.data.test_roles:OtherWords", "other: must have tokens below 9"),
+    ],
+)
+def test_strangers_that_are_none_are_refused(dataset: str, other: str, text: str) -> None:
+    config = config_of(dataset=dataset, public={"size": 20, "labelled": 10})
+    with pytest.raises(ConfigError) as caught:
+        strangers(config, Plugin(other), "other")
+    (problem,) = caught.value.problems
+    assert problem.startswith(text)
+
+
+class OtherWords(DataSource):
+    """Six tokens of a larger vocabulary."""
+
+    def load(self, root: Path) -> SampleSet:
+        labels = torch.arange(20) % 2
+        inputs = labels[:, None].expand(-1, 6) + 8
+        return SampleSet(inputs, labels, inputs, labels, ("a", "b"))
