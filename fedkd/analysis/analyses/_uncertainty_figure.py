@@ -10,7 +10,7 @@ from fedkd.analysis.answers import NAMES
 from fedkd.analysis.blends import WEIGHTS, Blends
 from fedkd.analysis.subject import ALONE, STUDENT, TEACHER
 from fedkd.analysis.uncertainty import Split
-from fedkd.results.report.style import BLUE, GREEN, GREY, ORANGE, PURPLE, Axes, Figure, dress, new_figure, say
+from fedkd.results.report.style import BLUE, GREEN, GREY, ORANGE, PURPLE, Axes, Figure, dress, new_figure, say, short
 
 _COLOURS = {TEACHER: ORANGE, STUDENT: BLUE, ALONE: GREY}
 _PARTS = {"aleatoric": GREEN, "epistemic": PURPLE}
@@ -51,7 +51,7 @@ def _draw_parts(axes: Axes, found: Pictured) -> None:
 
 
 def _draw_detection(axes: Axes, found: Pictured) -> None:
-    dress(axes, f"Telling strange samples ({found.strange})", "AUROC", "")
+    dress(axes, "Telling strange samples", f"AUROC, strange: {short(found.strange)}", "")
     colours = {f"{name.replace(' ', '_')}_entropy": colour for name, colour in _COLOURS.items()} | _PARTS
     scores = list(found.detected)
     values = [found.detected[score] for score in scores]
@@ -75,4 +75,4 @@ def _draw_shares(axes: Axes, found: Pictured) -> None:
         axes.plot(list(known), list(known.values()), marker="o", markersize=4, color=_COLOURS[name], label=NAMES[name])
     axes.set_xlim(0, 1)
     axes.set_ylim(0, 1)
-    axes.legend(frameon=False, fontsize=8)
+    axes.legend(loc="lower right", frameon=False, fontsize=8)

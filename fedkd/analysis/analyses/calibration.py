@@ -108,10 +108,7 @@ def _mean(clients: list[Figures]) -> Figures:
 
 
 def _before(shown: Mapping[str, Figures]) -> tuple[str, ...]:
-    errors = ", ".join(
-        f"{name} {_percent(each['ece'])} ({'too sure' if _sure(each) else 'not sure enough'})"
-        for name, each in shown.items()
-    )
+    errors = ", ".join(f"{name} {_percent(each['ece'])} ({_sureness(each)})" for name, each in shown.items())
     scores = ", ".join(f"{name} {each['brier']:.3f} and {each['nll']:.3f}" for name, each in shown.items())
     found = [
         f"Calibration error, the gap between how sure a model is and how often it is right (0 is best): {errors}.",
@@ -147,8 +144,11 @@ def _after(shown: Mapping[str, Figures], held_out: Samples | None) -> tuple[str,
     return tuple(found)
 
 
-def _sure(figures: Figures) -> bool:
-    return (figures["confidence"] or 0.0) > (figures["accuracy"] or 0.0)
+def _sureness(figures: Figures) -> str:
+    excess = (figures["confidence"] or 0.0) - (figures["accuracy"] or 0.0)
+    if abs(excess) < 0.005:
+        return "as sure as it should be, on average"
+    return "too sure" if excess > 0 else "not sure enough"
 
 
 def _percent(share: float | None) -> str:
@@ -167,10 +167,10 @@ def _draw(curves: Mapping[str, tuple[Reliability, Reliability | None]]) -> Figur
                 continue
             there = curve.share > 0
             x, y = 100 * curve.confidence[there], 100 * curve.accuracy[there]
-            axes.plot(x.tolist(), y.tolist(), color=colour, linewidth=1.2)
-            sizes = (12 + 160 * curve.share[there]).tolist()
             title = f"{label}: error {_percent(curve.error)}"
-            axes.scatter(x.tolist(), y.tolist(), s=sizes, color=colour, label=title, linewidths=0)
+            axes.plot(x.tolist(), y.tolist(), color=colour, linewidth=1.2, label=title)
+            sizes = (12 + 160 * curve.share[there]).tolist()
+            axes.scatter(x.tolist(), y.tolist(), s=sizes, color=colour, linewidths=0)
         axes.set_xlim(0, 102)
         axes.set_ylim(0, 102)
         axes.legend(loc="upper left", frameon=False, fontsize=8)

@@ -144,6 +144,9 @@ def _of_split(figures: Figures, subject: Subject) -> list[str]:
         f"{'; the noise of privacy counts as disagreement' if noisy else ''})."
     ]
     for name, each in figures["inherited"].items():
+        if each["aleatoric"] is None and each["epistemic"] is None:
+            found.append(f"The entropy of {_named(name)} is the same on every sample, and follows neither.")
+            continue
         found.append(
             f"The entropy of {_named(name)}, {figures['entropy'][name]:.3f} nats, follows the aleatoric part with a "
             f"rank correlation of {_two(each['aleatoric'])} and the epistemic part with {_two(each['epistemic'])}; "
