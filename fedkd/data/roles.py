@@ -109,11 +109,10 @@ def unused_samples(config: ExperimentConfig) -> tuple[Shaped[Tensor, "samples ..
 def strangers(config: ExperimentConfig, spec: Plugin, key: str) -> Shaped[Tensor, "samples ..."]:
     """The test samples of another data set, made as the task's are; ``key`` is where errors say that it is named.
 
-    Raises ``ConfigError`` where it is the task's own or of another kind, else as ``prepare`` does.
+    Raises ``ConfigError`` where it is the task's own or of another kind, ``PluginError`` where it does not exist, else
+    as ``prepare`` does.
     """
     source, other = _sources(config)
-    if problems := plugins.check(plugins.DATASET, spec.name, spec.options):
-        raise ConfigError([f"{key}: {problem.removeprefix('name: ')}" for problem in problems])
     if _same(_source(spec), _source(config.data.dataset)):
         raise ConfigError([f"{key}: must differ from data.dataset, got {spec.name!r}; name another data set"])
     strange = _loaded(_source(spec), resolve_root(config.data.root))

@@ -43,8 +43,6 @@ def test_the_data_set_that_is_named_is_taken_or_refused() -> None:
     subject = _subject("digits")
 
     assert strangers_of(subject, subject.test.inputs, NOISE, 20, DRAW).name == NOISE
-    with pytest.raises(ConfigError, match="other: unknown data set 'nowhere'"):
-        strangers_of(subject, subject.test.inputs, "nowhere", 20, DRAW)
     with pytest.raises(ConfigError, match=r"other: must differ from data\.dataset"):
         strangers_of(subject, subject.test.inputs, "digits", 20, DRAW)
 

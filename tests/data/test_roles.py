@@ -382,7 +382,6 @@ def test_strangers_get_the_shape_of_the_task_s_images() -> None:
     ("dataset", "other", "text"),
     [
         ("digits", "digits", "other: must differ from data.dataset, got 'digits'"),
-        ("digits", "digit", "other: unknown data set 'digit'; did you mean 'digits'?"),
         (ROWS, "digits", "other: must have samples as"),
         (ROWS, WORDS, "other: must have samples as"),
         (WORDS, "tests.data.test_roles:OtherWords", "other: must have tokens below 9"),

@@ -17,6 +17,7 @@ from fedkd.analysis.correlation import correlation, partial, rank_correlation
 from fedkd.analysis.strangers import Strangers, strangers_of
 from fedkd.analysis.subject import Samples, Subject
 from fedkd.analysis.uncertainty import Split, detection, entropy, split
+from fedkd.core import plugins
 
 Figures = dict[str, Any]
 Entropies = Mapping[str, Float[Tensor, " samples"]]
@@ -33,6 +34,11 @@ class Uncertainty(Analysis):
     other: str | None = None
     samples: Annotated[int, Field(ge=2)] = 1000
     blends: Annotated[int, Field(ge=1)] = 900
+
+    def __post_init__(self) -> None:
+        problems = [] if self.other is None else plugins.check(plugins.DATASET, self.other, {})
+        if problems:
+            raise ValueError(f"other: {problems[0].removeprefix('name: ')}")
 
     def measure(self, subject: Subject) -> Finding:
         draws = subject.generator("uncertainty")

@@ -9,6 +9,8 @@ from torch import Tensor
 from fedkd.analysis.analyses.uncertainty import Uncertainty
 from fedkd.analysis.analysis import Finding
 from fedkd.analysis.subject import Samples
+from fedkd.core import plugins
+from fedkd.core.errors import ConfigError, PluginError
 from fedkd.results.report.style import drawing, png
 from tests.analysis.toys import Says, Toy
 
@@ -108,6 +110,15 @@ def test_tokens_are_not_blended() -> None:
     assert found.figures["blends"] is None
     assert any("they are tokens" in each for each in found.sentences)
     _drawn(found)
+
+
+def test_a_data_set_that_does_not_exist_is_refused_when_it_is_named() -> None:
+    with pytest.raises(PluginError, match="other: unknown data set 'digit'; did you mean 'digits'"):
+        plugins.build(plugins.ANALYSIS, "uncertainty", {"other": "digit"})
+    with pytest.raises(PluginError, match="samples"):
+        plugins.build(plugins.ANALYSIS, "uncertainty", {"samples": 1})
+    with pytest.raises(ConfigError, match=r"other: must differ from data\.dataset"):
+        Uncertainty(other="digits").measure(Toy(_samples(), NETWORKS, classes=CLASSES))
 
 
 def test_the_same_subject_gives_the_same_figures() -> None:
