@@ -98,6 +98,14 @@ class Subject:
             raise NotKnown("there are no labelled public samples; raise data.public.labelled")
         return Samples(public.inputs[public.labelled], public.labels[public.labelled])
 
+    @cached_property
+    def taught_on(self) -> Shaped[Tensor, "public ..."]:
+        """The public samples on which a teacher is heard: all but those for validation; raises ``NotKnown``."""
+        public = self.experiment.data.public
+        if not bool((~public.validation).any()):
+            raise NotKnown("there are no public samples on which a teacher could be heard; raise data.public.size")
+        return public.inputs[~public.validation]
+
     @property
     def clients(self) -> Mapping[int, nn.Module]:
         """The clients' networks after their last training; {} where one network taught, or a secure sum hides them."""

@@ -8,8 +8,8 @@ each kind eight students learn from one teacher, with weights and batches of the
 teacher: that they differ is what they do not know. Everything else is what ``fedkd analyse`` measures, on test samples.
 λ, the learning rate and the number of steps are fixed and nothing is chosen by what comes out.
 
-Each claim is a difference, seed by seed, that it says is above 0: the mean and Student's 95 % interval over seeds. It is
-confirmed where the interval is above 0, refuted where it is below, and open where 0 is within.
+Each claim is a difference, seed by seed, that it says is above 0: the mean and Student's 95 % interval over seeds. It
+is confirmed where the interval is above 0, refuted where it is below, and open where 0 is within.
 
 Resumable, on all cores. Writes analysis_study.json, .csv and .png.
 """
@@ -38,7 +38,6 @@ from fedkd.app.analyse import subject_of
 from fedkd.app.distil.training import on_labels
 from fedkd.config.load import load_config, to_mapping
 from fedkd.config.schema import ExperimentConfig
-from fedkd.core.messages import UNKNOWN_LABEL
 from fedkd.distillation.network import NetworkTeacher
 from fedkd.experiment import Experiment
 from fedkd.models import accuracy, predict
@@ -123,14 +122,13 @@ PRESETS = {
 }
 
 
-def teach(runs: Path, preset: str, seed: int) -> None:
-    """Keep the one network that teaches."""
-    keep_teacher(Experiment.of(PRESETS[preset].config(seed)), _file(runs, preset, seed, "network"))
-
-
-def federate(runs: Path, preset: str, seed: int) -> None:
-    """Keep the run of the clients."""
-    run_afresh(PRESETS[preset].federated(seed), _run(runs, preset, seed))
+def teach(runs: Path, preset: str, kind: str, seed: int) -> None:
+    """Keep what teaches: the one network, or the run of the clients."""
+    found = PRESETS[preset]
+    if kind == NETWORK:
+        keep_teacher(Experiment.of(found.config(seed)), _file(runs, preset, seed, "network"))
+    else:
+        run_afresh(found.federated(seed), _run(runs, preset, seed))
 
 
 def learn(runs: Path, preset: str, seed: int, arm: str, changes: tuple[str, ...]) -> None:
@@ -257,8 +255,7 @@ def _run(runs: Path, preset: str, seed: int) -> Path:
 
 def stages(asked: Namespace) -> Iterator[Stage]:
     preset, seeds = asked.preset, seeds_of(asked)
-    yield Stage("teachers", teach, [(preset, seed) for seed in seeds])
-    yield Stage("clients", federate, [(preset, seed) for seed in seeds])
+    yield Stage("teachers", teach, [(preset, kind, seed) for kind in (NETWORK, ENSEMBLE) for seed in seeds])
     students = arms(preset).items()
     yield Stage("students", learn, [(preset, seed, arm, changes) for seed in seeds for arm, changes in students])
     yield Stage("analyses", measure, [(preset, seed) for seed in seeds])
@@ -282,7 +279,7 @@ class Seed:
         return float(self.own["saliency"][place][method][name]["mean"])
 
     def curvature(self, kind: str, place: int) -> float:
-        return math.log(self.own["curvature"][kind]["parameters"][place])
+        return math.log(self.own["curvature"]["parameters"][kind][place])
 
     def calibration(self, name: str, figure: str) -> float:
         return float(self.own["calibration"]["models"][name][figure])
@@ -336,11 +333,11 @@ CLAIMS: dict[str, tuple[str, Callable[[Seed], float]]] = {
     ),
     "a distilled student separates earlier": (
         "relative depth at which 95 % of the last probe's accuracy is reached, without teacher minus T = 4",
-        lambda seed: seed.probes(ALONE, "separable_depth") - seed.probes("student", "separable_depth"),
+        lambda seed: seed.probes("without_teacher", "separable_depth") - seed.probes("student", "separable_depth"),
     ),
     "its layers separate better": (
         "accuracy of probes, mean over depth, T = 4 minus without teacher",
-        lambda seed: seed.probes("student", "area") - seed.probes(ALONE, "area"),
+        lambda seed: seed.probes("student", "area") - seed.probes("without_teacher", "area"),
     ),
     "a student inherits calibration": (
         "distance of its calibration error from the teacher's, without teacher minus T = 4",

@@ -40,6 +40,12 @@ class Toy(Subject):
         return self._train
 
     @property
+    def taught_on(self) -> Tensor:
+        if self._train is None:
+            raise NotKnown("there are no public samples")
+        return self._train.inputs
+
+    @property
     def clients(self) -> Mapping[int, nn.Module]:
         return self._clients
 

@@ -9,6 +9,7 @@ from pydantic import Field
 from torch import nn
 
 from fedkd.analysis.analysis import Analysis, Finding, NotKnown
+from fedkd.analysis.answers import key
 from fedkd.analysis.probing import NEARLY, Probe, area, probe_layers, separable_depth
 from fedkd.analysis.subject import TEACHER, Subject
 from fedkd.results.report.style import PALETTE, Figure, dress, new_figure
@@ -48,7 +49,7 @@ class Probes(Analysis):
             for name, network in networks.items()
         }
         figures = {
-            name: {
+            key(name): {
                 "layers": [asdict(each) for each in probes],
                 "separable_depth": separable_depth(probes),
                 "area": area(probes),

@@ -2,11 +2,15 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from typing import Annotated
 
 import numpy as np
+import torch
+from pydantic import Field
 from torch import Tensor
 
 from fedkd.analysis.analysis import Analysis, Finding
+from fedkd.analysis.answers import key
 from fedkd.analysis.risk import RiskBound, bound
 from fedkd.analysis.subject import ALONE, STUDENT, Subject
 from fedkd.models import predict
@@ -23,21 +27,25 @@ class Risk(Analysis):
     """R(h) ≤ ε_T + disagreement on training samples + its generalisation gap, measured (``fedkd.analysis.risk``).
 
     Of the student, and of the network without a teacher, which disagrees with a teacher that it never saw. Training
-    samples are the labelled public ones, on which both learned.
+    samples are the public ones on which the student heard its teacher, at most ``samples`` of them.
     """
+
+    samples: Annotated[int, Field(ge=1)] = 4000
 
     def measure(self, subject: Subject) -> Finding:
         networks = {STUDENT: subject.network(STUDENT)}
         networks |= {ALONE: subject.networks[ALONE]} if ALONE in subject.networks else {}
-        train, test = subject.train, subject.test
-        taught = [_named(subject.teacher(samples.inputs)) for samples in (test, train)]
+        test, heard = subject.test, subject.taught_on
+        if len(heard) > self.samples:
+            heard = heard[torch.randperm(len(heard), generator=subject.generator("risk"))[: self.samples]]
+        taught = [_named(subject.teacher(inputs)) for inputs in (test.inputs, heard)]
         bounds = {}
         for name, network in networks.items():
-            named = [_named(predict(network, samples.inputs)) for samples in (test, train)]
+            named = [_named(predict(network, inputs)) for inputs in (test.inputs, heard)]
             bounds[name] = bound(named[0], taught[0], test.labels, named[1], taught[1])
-        figures = {name.replace(" ", "_"): _figures(found) for name, found in bounds.items()}
+        figures = {key(name): _figures(found) for name, found in bounds.items()}
         return Finding(
-            {**figures, "test_samples": len(test.labels), "train_samples": len(train.labels)},
+            {**figures, "test_samples": len(test.labels), "train_samples": len(heard)},
             tuple(_sentences(bounds)),
             lambda: _draw(bounds),
             "A bar is the bound, piece by piece: the teacher's error, how often the network disagrees with the teacher "
@@ -80,8 +88,8 @@ def _draw(bounds: Mapping[str, RiskBound]) -> Figure:
     axes.grid(visible=False)
     places = np.arange(len(bounds))[::-1]
     ends = np.zeros(len(bounds))
-    for key, label, colour in _PARTS:
-        lengths = np.array([100 * getattr(each, key) for each in bounds.values()])
+    for part, label, colour in _PARTS:
+        lengths = np.array([100 * getattr(each, part) for each in bounds.values()])
         axes.barh(places, lengths, 0.5, left=ends, color=colour, label=label)
         ends += lengths
     gaps = np.array([100 * each.gap for each in bounds.values()])

@@ -11,6 +11,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from fedkd.analysis.analysis import Analysis, Finding, NotKnown
+from fedkd.analysis.answers import key
 from fedkd.analysis.attribution import MeanOpinion, cosines, input_gradients, integrated_gradients
 from fedkd.analysis.subject import ALONE, STUDENT, TEACHER, Subject
 from fedkd.results.report.style import BLUE, ORANGE, Figure, dress, new_figure
@@ -51,8 +52,7 @@ class Saliency(Analysis):
             reference = attribute(teacher)
             found[method] = {name: cosines(attribute(network), reference) for name, network in networks.items()}
         figures = {
-            method: {name.replace(" ", "_"): _summary(values) for name, values in named.items()}
-            for method, named in found.items()
+            method: {key(name): _summary(values) for name, values in named.items()} for method, named in found.items()
         }
         return Finding(
             {**figures, "teacher": stands_for},

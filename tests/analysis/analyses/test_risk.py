@@ -43,7 +43,7 @@ def test_without_a_network_that_learned_alone_there_is_one_bound() -> None:
     ("subject", "reason"),
     [
         (Toy({}, TEST, TRAIN, teacher=FIRST), "no student"),
-        (Toy({STUDENT: SIGN}, TEST, teacher=FIRST), "no labelled public samples"),
+        (Toy({STUDENT: SIGN}, TEST, teacher=FIRST), "no public samples"),
         (Toy({STUDENT: SIGN}, TEST, TRAIN), "no teacher"),
     ],
     ids=["student", "training samples", "teacher"],
