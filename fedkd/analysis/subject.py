@@ -108,8 +108,12 @@ class Subject:
 
     @property
     def clients(self) -> Mapping[int, nn.Module]:
-        """The clients' networks after their last training; {} where one network taught, or a secure sum hides them."""
-        if self._round is None or (last := self._last).secret:
+        """The clients' networks after their last training; {} where there are none, or none that can be known."""
+        try:
+            last = self._last
+        except NotKnown:
+            return {}
+        if last.secret:
             return {}
         heads = self.experiment.data.head_sizes
         return {client: main_head(model.cpu().eval(), heads) for client, model in last.networks.items()}
@@ -117,7 +121,10 @@ class Subject:
     @cached_property
     def client_weights(self) -> Mapping[int, float] | None:
         """How much each client counts in the teacher, where the strategy says so."""
-        return None if self._round is None else self._last.client_weights()
+        try:
+            return self._last.client_weights()
+        except NotKnown:
+            return None
 
     def client_answers(self, inputs: Shaped[Tensor, "samples ..."]) -> Float[Tensor, "clients samples classes"]:
         """The logits that each client would have released of samples; raises ``NotKnown`` where nobody sees them."""
