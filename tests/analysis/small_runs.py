@@ -5,14 +5,16 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor, nn
 
-from fedkd.analysis.subject import TEACHER, NotKnown, Samples, Subject
-from fedkd.core.seeding import torch_generator
+from fedkd.analysis.subject import Samples, Subject
+from fedkd.config.load import parse_config
+from fedkd.core.messages import UNKNOWN_LABEL
+from fedkd.core.samples import SampleSpec
+from fedkd.data import ExperimentData, PublicSet
+from fedkd.experiment import Experiment
 
-Opinion = Callable[[Tensor], Tensor]
 
-
-class Toy(Subject):
-    """What it is given; there is no teacher unless one is, or is among the networks."""
+class SmallRun(Subject):
+    """A subject made of its parts: public samples are those of ``train``, labelled, and the inputs ``unlabelled``."""
 
     def __init__(
         self,
@@ -20,30 +22,15 @@ class Toy(Subject):
         test: Samples,
         train: Samples | None = None,
         *,
+        unlabelled: Tensor | None = None,
         clients: Mapping[int, nn.Module] | None = None,
         weights: Mapping[int, float] | None = None,
-        teacher: Opinion | None = None,
+        teacher: Callable[[Tensor], Tensor] | None = None,
     ) -> None:
-        self.networks = {name: network.eval() for name, network in networks.items()}
-        self.temperature = 2.0
-        self._test, self._train, self._teacher = test, train, teacher or self.networks.get(TEACHER)
-        self._clients, self._weights = clients or {}, weights
-
-    @property
-    def test(self) -> Samples:
-        return self._test
-
-    @property
-    def train(self) -> Samples:
-        if self._train is None:
-            raise NotKnown("there are no labelled public samples")
-        return self._train
-
-    @property
-    def taught_on(self) -> Tensor:
-        if self._train is None:
-            raise NotKnown("there are no public samples")
-        return self._train.inputs
+        labelled = train or Samples(test.inputs[:0], test.labels[:0])
+        more = test.inputs[:0] if unlabelled is None else unlabelled
+        super().__init__(_experiment(test, labelled, more), networks, temperature=2.0)
+        self._clients, self._weights, self._teacher = clients or {}, weights, teacher
 
     @property
     def clients(self) -> Mapping[int, nn.Module]:
@@ -53,14 +40,27 @@ class Toy(Subject):
     def client_weights(self) -> Mapping[int, float] | None:
         return self._weights
 
-    def generator(self, purpose: str) -> torch.Generator:
-        return torch_generator(0, purpose=purpose)
-
-    @torch.no_grad()
     def teacher(self, inputs: Tensor) -> Tensor:
         if self._teacher is None:
-            raise NotKnown("this run has no teacher")
-        return self._teacher(inputs).log_softmax(dim=-1)
+            return super().teacher(inputs)
+        with torch.no_grad():
+            return self._teacher(inputs).log_softmax(dim=-1)
+
+
+def _experiment(test: Samples, train: Samples, unlabelled: Tensor) -> Experiment:
+    labels = torch.cat([train.labels, train.labels.new_full((len(unlabelled),), UNKNOWN_LABEL)])
+    inputs = torch.cat([train.inputs, unlabelled])
+    data = ExperimentData(
+        spec=SampleSpec(tuple(test.inputs.shape[1:]), None if test.inputs.is_floating_point() else 9),
+        class_names=("one", "two"),
+        inputs=test.inputs[:0],
+        labels=test.labels[:0],
+        clients=(),
+        public=PublicSet(inputs, labels, labels, torch.zeros(len(labels), dtype=torch.bool)),
+        test_inputs=test.inputs,
+        test_labels=test.labels,
+    )
+    return Experiment(parse_config({}), given=data)
 
 
 def linear(*rows: list[float]) -> nn.Linear:

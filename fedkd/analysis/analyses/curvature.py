@@ -11,7 +11,7 @@ from jaxtyping import Float, Int, Shaped
 from pydantic import Field
 from torch import Tensor, nn
 
-from fedkd.analysis.analysis import Analysis, Finding
+from fedkd.analysis.analysis import Analysis, Finding, NotKnown
 from fedkd.analysis.curvature import top_eigenvalue, top_logit_curvature
 from fedkd.analysis.subject import STUDENT, Subject
 from fedkd.core.compute import laid_out_for
@@ -30,7 +30,8 @@ class Curvature(Analysis):
     """The largest eigenvalue of the Hessian of the distillation loss, against the temperature T.
 
     At the student's logits exactly, the mean over up to ``logits`` test samples; in the student's parameters by Lanczos
-    on ``samples`` public samples with the run's own teacher. Both for the bare KL and for T²·KL, the default loss.
+    on up to ``samples`` public samples with the run's own teacher. Both for the bare KL and for T²·KL, the default
+    loss. Beside them the cross-entropy on as many labelled public samples, where there are some.
     """
 
     temperatures: Annotated[tuple[Annotated[float, Field(gt=0, le=1e6)], ...], Field(min_length=1, max_length=100)] = (
@@ -45,8 +46,10 @@ class Curvature(Analysis):
 
     def measure(self, subject: Subject) -> Finding:
         student = subject.network(STUDENT)
-        batch = subject.train.some(self.samples, subject.generator("curvature: batch"))
-        target = subject.teacher(batch.inputs)
+        heard = subject.taught_on
+        order = torch.randperm(len(heard), generator=subject.generator("curvature: batch"))
+        batch = heard[order[: self.samples]]
+        target = subject.teacher(batch)
         tests = subject.test.some(self.logits, subject.generator("curvature: logits"))
         logits = predict(student, tests.inputs)
         at_logits = [top_logit_curvature(logits, each).mean().item() for each in self.temperatures]
@@ -54,20 +57,27 @@ class Curvature(Analysis):
         # A copy, for the subject's network may be frozen.
         network = copy.deepcopy(student).requires_grad_()
 
-        def in_parameters(loss: _Loss) -> float:
-            parts = _parts(network, batch.inputs, loss)
+        def in_parameters(inputs: Tensor, loss: _Loss) -> float:
+            parts = _parts(network, inputs, loss)
             return top_eigenvalue(parts, network.parameters(), subject.generator("curvature"))
+
+        def of_labels() -> float | None:
+            try:
+                known = subject.train.some(self.samples, subject.generator("curvature: labels"))
+            except NotKnown:
+                return None
+            return in_parameters(known.inputs, lambda logits, chosen: classification_loss(logits, known.labels[chosen]))
 
         curves = _Curves(
             self.temperatures,
             {
                 "logits": at_logits,
-                "parameters": [in_parameters(_distillation(target, each)) for each in self.temperatures],
+                "parameters": [in_parameters(batch, _distillation(target, each)) for each in self.temperatures],
             },
-            in_parameters(lambda logits, chosen: classification_loss(logits, batch.labels[chosen])),
+            of_labels(),
         )
         return Finding(
-            {**curves.figures(), "temperature": subject.temperature, "public_samples": len(batch.labels)},
+            {**curves.figures(), "temperature": subject.temperature, "public_samples": len(batch)},
             tuple(curves.sentences()),
             lambda: _draw(curves, subject.temperature),
             "The largest eigenvalue of the Hessian: how sharply the loss curves in its steepest direction. The bare KL "
@@ -78,11 +88,11 @@ class Curvature(Analysis):
 
 @dataclass(frozen=True)
 class _Curves:
-    """Largest eigenvalues of T²·KL by place and temperature, and that of the cross-entropy in the parameters."""
+    """Largest eigenvalues of T²·KL by place and temperature; that of the cross-entropy (None: no labels)."""
 
     temperatures: Sequence[float]
     scaled: Mapping[str, Sequence[float]]
-    cross_entropy: float
+    cross_entropy: float | None
 
     def bare(self, place: str) -> list[float]:
         """Those of the KL without its factor T²."""
@@ -100,10 +110,12 @@ class _Curves:
                 f"From T = {first:g} to {last:g} the largest eigenvalue {name} goes from {bare[0]:.3g} to "
                 f"{bare[-1]:.3g} for the bare KL, and from {scaled[0]:.3g} to {scaled[-1]:.3g} for T²·KL."
             )
+        if self.cross_entropy is not None:
+            yield f"That of the cross-entropy with the labels is {self.cross_entropy:.3g} in the parameters."
         yield (
-            f"That of the cross-entropy with the labels is {self.cross_entropy:.3g} in the parameters. The smaller, "
-            "the smoother the loss, and the larger the steps it bears; a fall by the factor 1/T² alone "
-            "is what a smaller learning rate brings as well."
+            "The smaller, the smoother the loss, and the larger the steps it bears; the factor 1/T² alone does what a "
+            "smaller learning rate does. A network that is sure of itself curves little at T = 1, and more where T "
+            "undoes that."
         )
 
 
@@ -127,7 +139,7 @@ def _draw(curves: _Curves, temperature: float) -> Figure:
         dress(axes, f"Largest eigenvalue {name}", "temperature T", "eigenvalue (log scale)")
         axes.plot(curves.temperatures, curves.scaled[place], "o-", color=BLUE, label="T²·KL")
         axes.plot(curves.temperatures, curves.bare(place), "s-", color=ORANGE, label="bare KL")
-        if place == "parameters":
+        if place == "parameters" and curves.cross_entropy is not None:
             axes.axhline(curves.cross_entropy, color=GREY, linestyle="--", label="cross-entropy with labels")
         axes.axvline(temperature, color=GREY, linestyle=":", linewidth=1)
         axes.set_yscale("log")

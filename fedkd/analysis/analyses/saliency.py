@@ -91,7 +91,7 @@ def _summary(values: Float[Tensor, " samples"]) -> dict[str, float | int | None]
 
 
 def _sentences(found: Mapping[str, Mapping[str, Tensor]], stands_for: str) -> list[str]:
-    said = [f"Attributions are of the class that the teacher names; the teacher is {stands_for}."]
+    said = [f"Attributions are of the class that the teacher names; compared with {stands_for}."]
     for method, named in found.items():
         parts = []
         for name, values in named.items():

@@ -7,7 +7,7 @@ import torch
 
 from fedkd.analysis.analyses.curvature import Curvature
 from fedkd.analysis.subject import STUDENT, TEACHER, NotKnown, Samples
-from tests.analysis.small_runs import Toy, linear
+from tests.analysis.small_runs import SmallRun, linear
 
 DRAW = torch.Generator().manual_seed(0)
 SAMPLES = Samples(torch.randn(90, 3, generator=DRAW), torch.randint(2, (90,), generator=DRAW))
@@ -17,7 +17,7 @@ TAUGHT = linear([1.0, 0.0, 0.0], [0.0, 1.0, 0.0])
 
 def test_of_an_undecided_linear_network_both_are_known() -> None:
     found = Curvature(temperatures=(1.0, 2.0, 4.0)).measure(
-        Toy({STUDENT: UNDECIDED, TEACHER: TAUGHT}, SAMPLES, SAMPLES)
+        SmallRun({STUDENT: UNDECIDED, TEACHER: TAUGHT}, SAMPLES, SAMPLES)
     )
     figures = found.figures
     assert figures["logits"]["scaled"] == pytest.approx([0.5, 0.5, 0.5])
@@ -38,7 +38,7 @@ def test_the_network_stays_as_it_was_and_draws_repeat() -> None:
     frozen = linear([1.0, 2.0, 0.0], [0.0, 1.0, 3.0]).requires_grad_(False)
     before = frozen.weight.clone()
     first, second = (
-        Curvature(samples=20, logits=30).measure(Toy({STUDENT: frozen, TEACHER: TAUGHT}, SAMPLES, SAMPLES)).figures
+        Curvature(samples=20, logits=30).measure(SmallRun({STUDENT: frozen, TEACHER: TAUGHT}, SAMPLES, SAMPLES)).figures
         for _ in range(2)
     )
     assert first == second
@@ -47,10 +47,21 @@ def test_the_network_stays_as_it_was_and_draws_repeat() -> None:
     assert not frozen.weight.requires_grad
 
 
+def test_labels_are_needed_for_their_own_loss_alone() -> None:
+    found = Curvature(samples=50).measure(
+        SmallRun({STUDENT: UNDECIDED, TEACHER: TAUGHT}, SAMPLES, unlabelled=SAMPLES.inputs)
+    )
+    assert found.figures["cross_entropy"] is None
+    assert found.figures["public_samples"] == 50
+    assert not any("cross-entropy" in sentence for sentence in found.sentences)
+    assert found.draw is not None
+    found.draw()
+
+
 def test_a_student_that_is_certain_is_flat() -> None:
     certain = linear([1e6, 0.0], [-1e6, 0.0])
     samples = Samples(torch.tensor([[1.0, 0.0], [2.0, 1.0]]), torch.tensor([0, 0]))
-    found = Curvature().measure(Toy({STUDENT: certain, TEACHER: certain}, samples, samples))
+    found = Curvature().measure(SmallRun({STUDENT: certain, TEACHER: certain}, samples, samples))
     assert max(found.figures["parameters"]["scaled"]) == found.figures["cross_entropy"] == 0.0
     assert found.draw is not None
     found.draw()
@@ -59,12 +70,12 @@ def test_a_student_that_is_certain_is_flat() -> None:
 @pytest.mark.parametrize(
     ("subject", "reason"),
     [
-        (Toy({TEACHER: TAUGHT}, SAMPLES, SAMPLES), "no student"),
-        (Toy({STUDENT: UNDECIDED, TEACHER: TAUGHT}, SAMPLES), "no labelled public samples"),
-        (Toy({STUDENT: UNDECIDED}, SAMPLES, SAMPLES), "no teacher"),
+        (SmallRun({TEACHER: TAUGHT}, SAMPLES, SAMPLES), "no student"),
+        (SmallRun({STUDENT: UNDECIDED, TEACHER: TAUGHT}, SAMPLES), "no public samples"),
+        (SmallRun({STUDENT: UNDECIDED}, SAMPLES, SAMPLES), "no teacher"),
     ],
-    ids=["student", "training samples", "teacher"],
+    ids=["student", "public samples", "teacher"],
 )
-def test_what_is_missing_is_said(subject: Toy, reason: str) -> None:
+def test_what_is_missing_is_said(subject: SmallRun, reason: str) -> None:
     with pytest.raises(NotKnown, match=reason):
         Curvature().measure(subject)

@@ -7,7 +7,7 @@ import torch
 
 from fedkd.analysis.analyses.saliency import Saliency
 from fedkd.analysis.subject import ALONE, STUDENT, TEACHER, NotKnown, Samples
-from tests.analysis.small_runs import Toy, linear
+from tests.analysis.small_runs import SmallRun, linear
 
 DRAW = torch.Generator().manual_seed(0)
 TEST = Samples(torch.randn(40, 4, generator=DRAW), torch.randint(2, (40,), generator=DRAW))
@@ -17,7 +17,7 @@ BLIND = linear([0.0] * 4, [0.0] * 4)
 
 
 def test_equal_and_orthogonal_networks() -> None:
-    found = Saliency(samples=30, integrated=10).measure(Toy({STUDENT: ONE, ALONE: ORTHOGONAL, TEACHER: ONE}, TEST))
+    found = Saliency(samples=30, integrated=10).measure(SmallRun({STUDENT: ONE, ALONE: ORTHOGONAL, TEACHER: ONE}, TEST))
     for method, samples in (("gradient", 30), ("integrated", 10)):
         student, alone = found.figures[method]["student"], found.figures[method]["without_teacher"]
         assert (student["mean"], student["samples"]) == (pytest.approx(1.0), samples)
@@ -32,7 +32,7 @@ def test_equal_and_orthogonal_networks() -> None:
 
 def test_the_clients_mean_stands_for_an_ensemble() -> None:
     def cosine(weights: dict[int, float] | None, most: int = 20) -> float:
-        subject = Toy({STUDENT: ONE}, TEST, clients={0: ORTHOGONAL, 4: ONE}, weights=weights, teacher=ONE)
+        subject = SmallRun({STUDENT: ONE}, TEST, clients={0: ORTHOGONAL, 4: ONE}, weights=weights, teacher=ONE)
         found = Saliency(clients=most).measure(subject)
         assert "which stands for the ensemble" in found.sentences[0]
         return float(found.figures["gradient"]["student"]["mean"])
@@ -44,7 +44,7 @@ def test_the_clients_mean_stands_for_an_ensemble() -> None:
 
 
 def test_a_network_that_looks_at_nothing_has_no_cosine() -> None:
-    found = Saliency().measure(Toy({STUDENT: BLIND, TEACHER: ONE}, TEST))
+    found = Saliency().measure(SmallRun({STUDENT: BLIND, TEACHER: ONE}, TEST))
     assert found.figures["gradient"]["student"]["samples"] == 0
     assert found.figures["gradient"]["student"]["mean"] is None
     assert found.sentences[1].startswith("No cosine of input gradient is known")
@@ -64,19 +64,19 @@ def test_the_class_is_the_teachers() -> None:
         network([0.0, 0.0, 1.0, 0.0], 50.0, 50.0, 0.0, 0.0),
         network([0.0, 0.0, 0.0, 1.0], 0.0, 0.0, 50.0, 0.0),
     )
-    found = Saliency().measure(Toy({STUDENT: student, TEACHER: teacher}, TEST))
+    found = Saliency().measure(SmallRun({STUDENT: student, TEACHER: teacher}, TEST))
     assert found.figures["gradient"]["student"]["mean"] == pytest.approx(1.0)
 
 
 @pytest.mark.parametrize(
     ("subject", "reason"),
     [
-        (Toy({TEACHER: ONE}, TEST), "no student"),
-        (Toy({STUDENT: ONE}, TEST, teacher=ONE), "no network of a teacher or a client is known"),
-        (Toy({STUDENT: ONE, TEACHER: ONE}, Samples(torch.ones(2, 4).long(), TEST.labels[:2])), "are tokens"),
+        (SmallRun({TEACHER: ONE}, TEST), "no student"),
+        (SmallRun({STUDENT: ONE}, TEST, teacher=ONE), "no network of a teacher or a client is known"),
+        (SmallRun({STUDENT: ONE, TEACHER: ONE}, Samples(torch.ones(2, 4).long(), TEST.labels[:2])), "are tokens"),
     ],
     ids=["student", "teacher's network", "tokens"],
 )
-def test_what_is_missing_is_said(subject: Toy, reason: str) -> None:
+def test_what_is_missing_is_said(subject: SmallRun, reason: str) -> None:
     with pytest.raises(NotKnown, match=reason):
         Saliency().measure(subject)
