@@ -42,3 +42,14 @@ def answers(subject: Subject, inputs: Shaped[Tensor, "samples ..."]) -> Answers:
 def key(name: str) -> str:
     """The name of a model among figures."""
     return name.replace(" ", "_")
+
+
+def called(key: str) -> str:
+    """What the model of that name among figures is called in a sentence."""
+    name = key.replace("_", " ")
+    return NAMES.get(name, name)
+
+
+def rounded(value: float | None) -> str:
+    """A figure in a sentence."""
+    return "unknown" if value is None else f"{value:.2f}"

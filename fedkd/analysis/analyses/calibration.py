@@ -173,5 +173,5 @@ def _draw(curves: Mapping[str, tuple[Reliability, Reliability | None]]) -> Figur
             axes.scatter(x.tolist(), y.tolist(), s=sizes, color=colour, linewidths=0)
         axes.set_xlim(0, 102)
         axes.set_ylim(0, 102)
-        axes.legend(loc="upper left", frameon=False, fontsize=8)
+        axes.legend(loc="lower right", frameon=False, fontsize=8)
     return figure

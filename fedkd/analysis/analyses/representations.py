@@ -9,7 +9,7 @@ from torch import nn
 
 from fedkd.analysis.analyses._representations_figure import draw
 from fedkd.analysis.analysis import Analysis, Finding
-from fedkd.analysis.answers import NAMES, answers, key
+from fedkd.analysis.answers import NAMES, answers, called, key, rounded
 from fedkd.analysis.dark_knowledge import Relations, agreement, relations, strongest
 from fedkd.analysis.representations import Gram, layer_grams, similarities
 from fedkd.analysis.subject import ALONE, STUDENT, TEACHER, Samples, Subject
@@ -110,9 +110,9 @@ def _of_layers(pairs: Sequence[Figures]) -> list[str]:
     if not pairs:
         return ["No layers are compared: there are no two networks to compare."]
     found = [
-        f"What a layer of {_named(each['first'])} makes of the samples is found again in the likest layer of "
-        f"{_named(each['second'])} with a CKA of {_two(each['mean_best'])} on average, in the two last layers with "
-        f"{_two(each['last'])} (1 is the same but for rotation and scale, 0 is nothing in common)."
+        f"What a layer of {called(each['first'])} makes of the samples is found again in the likest layer of "
+        f"{called(each['second'])} with a CKA of {rounded(each['mean_best'])} on average, in the two last layers with "
+        f"{rounded(each['last'])} (1 is the same but for rotation and scale, 0 is nothing in common)."
         for each in pairs
     ]
     by_pair = {(each["first"], each["second"]): each["mean_best"] for each in pairs}
@@ -120,7 +120,7 @@ def _of_layers(pairs: Sequence[Figures]) -> list[str]:
         taught, alone = by_pair.get((STUDENT, teacher)), by_pair.get((key(ALONE), teacher))
         if taught is not None and alone is not None:
             found.append(
-                f"Taught, the student is {'nearer to' if taught >= alone else 'farther from'} {_named(teacher)} than "
+                f"Taught, the student is {'nearer to' if taught >= alone else 'farther from'} {called(teacher)} than "
                 f"the same network that saw labels alone ({taught:.2f} against {alone:.2f})."
             )
     return found
@@ -140,18 +140,9 @@ def _of_classes(figures: Figures, found: Mapping[str, Relations]) -> list[str]:
         f"classes, at temperature {figures['temperature']:g}."
     ]
     if agreements := figures["agreement"]:
-        shown = ", ".join(f"{_named(name)} {_two(value)}" for name, value in agreements.items())
+        shown = ", ".join(f"{called(name)} {rounded(value)}" for name, value in agreements.items())
         sentences.append(
             "Such relations between classes are ranked as the teacher ranks them, with a correlation (1 is the same "
             f"order, 0 is none) by: {shown}."
         )
     return sentences
-
-
-def _named(name: str) -> str:
-    plain = name.replace("_", " ")
-    return NAMES.get(plain, plain)
-
-
-def _two(value: float | None) -> str:
-    return "unknown" if value is None else f"{value:.2f}"

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from fedkd.analysis.analyses._uncertainty_figure import Pictured, draw
 from fedkd.analysis.analysis import Analysis, Finding, NotKnown
-from fedkd.analysis.answers import NAMES, answers, key
+from fedkd.analysis.answers import answers, called, key, rounded
 from fedkd.analysis.blends import WEIGHTS, Blends, blend
 from fedkd.analysis.correlation import correlation, partial, rank_correlation
 from fedkd.analysis.strangers import Strangers, strangers_of
@@ -151,12 +151,13 @@ def _of_split(figures: Figures, subject: Subject) -> list[str]:
     ]
     for name, each in figures["inherited"].items():
         if each["aleatoric"] is None and each["epistemic"] is None:
-            found.append(f"The entropy of {_named(name)} is the same on every sample, and follows neither.")
+            found.append(f"The entropy of {called(name)} is the same on every sample, and follows neither.")
             continue
         found.append(
-            f"The entropy of {_named(name)}, {figures['entropy'][name]:.3f} nats, follows the aleatoric part with a "
-            f"rank correlation of {_two(each['aleatoric'])} and the epistemic part with {_two(each['epistemic'])}; "
-            f"with the other part held fixed, {_two(each['aleatoric_alone'])} and {_two(each['epistemic_alone'])}."
+            f"The entropy of {called(name)}, {figures['entropy'][name]:.3f} nats, follows the aleatoric part with a "
+            f"rank correlation of {rounded(each['aleatoric'])} and the epistemic part with "
+            f"{rounded(each['epistemic'])}; with the other part held fixed, {rounded(each['aleatoric_alone'])} and "
+            f"{rounded(each['epistemic_alone'])}."
         )
     found.append(
         "A student that inherits the first part and not the second is unsure where nobody can know, and no longer "
@@ -168,7 +169,7 @@ def _of_split(figures: Figures, subject: Subject) -> list[str]:
 def _of_detection(found: Mapping[str, float], strange: Strangers) -> list[str]:
     names = {"aleatoric": "the aleatoric part", "epistemic": "the epistemic part"}
     scores = ", ".join(
-        f"{names.get(score) or 'the entropy of ' + _named(score.removesuffix('_entropy'))} {value:.2f}"
+        f"{names.get(score) or 'the entropy of ' + called(score.removesuffix('_entropy'))} {value:.2f}"
         for score, value in found.items()
     )
     return [
@@ -179,7 +180,7 @@ def _of_detection(found: Mapping[str, float], strange: Strangers) -> list[str]:
 
 def _of_blends(figures: Figures) -> list[str]:
     out = ", ".join(
-        f"{_named(name)} {value:.3f} (correlation {_two(figures['correlation'][name])})"
+        f"{called(name)} {value:.3f} (correlation {rounded(figures['correlation'][name])})"
         for name, value in figures["kl"].items()
     )
     return [
@@ -187,11 +188,3 @@ def _of_blends(figures: Figures) -> list[str]:
         f"the two classes is this far from the shares, in nats of KL: {out}. Always saying half and half gives "
         f"{figures['kl_of_even_odds']:.3f}; what is far above that calls an ambiguous sample by one class alone."
     ]
-
-
-def _named(name: str) -> str:
-    return NAMES[name.replace("_", " ")]
-
-
-def _two(value: float | None) -> str:
-    return "unknown" if value is None else f"{value:.2f}"
