@@ -9,7 +9,9 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class RiskBound:
-    """error ≤ teacher_error + disagreement_train + gap, all shares in [0, 1] but the gap, which may be negative.
+    """error ≤ bound = teacher_error + disagreement_train + gap.
+
+    All are shares in [0, 1] but the gap, which may be negative, and the bound, which says nothing above 1.
 
     ``disagreement_train`` and ``_test`` are the shares of samples on which student and teacher name different classes,
     of those that the student learned from and of test samples; ``gap`` is the second less the first. The errors, and

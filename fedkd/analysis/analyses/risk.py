@@ -67,7 +67,7 @@ def _sentences(bounds: Mapping[str, RiskBound]) -> list[str]:
     said = [
         f"The student errs on {student.error:.1%} of test samples; the bound is {student.bound:.1%}: the teacher's "
         f"error of {student.teacher_error:.1%}, {student.disagreement_train:.1%} disagreement on the samples it "
-        f"learned from, and a generalisation gap of {student.gap:+.1%}.",
+        f"learned from, and a generalisation gap of {student.gap:+.1%}{_vacuous(student)}.",
         f"The bound always holds, and is loose by {student.slack:.1%}: on {student.right_alone:.1%} of test samples "
         "the student is right where its teacher is wrong, which the bound counts as two mistakes, and on "
         f"{student.both_wrong:.1%} each makes a mistake of its own.",
@@ -79,6 +79,10 @@ def _sentences(bounds: Mapping[str, RiskBound]) -> list[str]:
             f"{student.disagreement_test:.1%}."
         )
     return said
+
+
+def _vacuous(found: RiskBound) -> str:
+    return "; a bound above 100% says nothing" if found.bound > 1 else ""
 
 
 def _draw(bounds: Mapping[str, RiskBound]) -> Figure:
