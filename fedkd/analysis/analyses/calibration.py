@@ -35,7 +35,7 @@ class Calibration(Analysis):
     are of ``samples`` test samples at most, the same for all models.
     """
 
-    samples: Annotated[int, Field(ge=1)] = 5000
+    samples: Annotated[int, Field(ge=1)] = 2000
 
     def measure(self, subject: Subject) -> Finding:
         test = subject.test.some(self.samples, subject.generator("calibration"))

@@ -23,21 +23,24 @@ _SHOWN = 3
 class Representations(Analysis):
     """How alike networks see the samples, layer by layer (linear CKA), and the classes that they think of besides.
 
-    Kornblith et al. 2019 (arXiv 1905.00414) on ``samples`` test samples, of up to ``layers`` layers of each network.
-    The student is compared with the teacher where that is one network, else with itself without a teacher and with a
-    client of its architecture.
+    Classes on ``samples`` test samples, layers (Kornblith et al. 2019, arXiv 1905.00414) on ``layer_samples``, up to
+    ``layers`` of each network. The student is compared with the teacher where that is one network, else with itself
+    without a teacher and with a client of its architecture.
     """
 
-    samples: Annotated[int, Field(ge=2, le=5000)] = 512
+    samples: Annotated[int, Field(ge=1)] = 2000
+    layer_samples: Annotated[int, Field(ge=2, le=5000)] = 512
     layers: Annotated[int, Field(ge=1, le=100)] = 12
 
     def measure(self, subject: Subject) -> Finding:
-        asked = answers(subject, subject.test.inputs)
-        found = {name: relations(said, subject.test.labels, subject.temperature) for name, said in asked.of.items()}
-        seen = subject.test.some(self.samples, subject.generator("representations"))
+        draws = subject.generator("representations")
+        test, seen = subject.test.some(self.samples, draws), subject.test.some(self.layer_samples, draws)
+        asked = answers(subject, test.inputs)
+        found = {name: relations(said, test.labels, subject.temperature) for name, said in asked.of.items()}
         pairs = self._pairs(subject, seen)
         figures: Figures = {
-            "samples": len(seen.labels),
+            "samples": len(test.labels),
+            "layer_samples": len(seen.labels),
             "layers": pairs,
             "temperature": subject.temperature,
             "classes": list(subject.experiment.data.class_names),

@@ -93,9 +93,9 @@ def test_two_classes_have_no_others_to_relate() -> None:
 def test_layers_are_seen_on_a_part_of_the_samples() -> None:
     networks = {"student": _network(0), "teacher": _network(1)}
 
-    found = Representations(samples=7, layers=2).measure(Toy(_samples(), networks, classes=CLASSES))
+    found = Representations(samples=20, layer_samples=7, layers=2).measure(Toy(_samples(), networks, classes=CLASSES))
 
-    assert found.figures["samples"] == 7
+    assert (found.figures["samples"], found.figures["layer_samples"]) == (20, 7)
     assert len(found.figures["layers"][0]["cka"]) == 2
 
 
