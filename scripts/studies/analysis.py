@@ -167,7 +167,7 @@ def measure(runs: Path, preset: str, seed: int) -> Figures:
             for each in TEMPERATURES
         ],
         "curvature": _found(Curvature(temperatures=TEMPERATURES), usual),
-        "calibration": _found(Calibration(), usual),
+        "calibration": _found(Calibration(samples=5000), usual),
         "probes": _found(Probes(), usual),
         "uncertainty": _found(Uncertainty(), usual),
         "gap": {
