@@ -43,6 +43,10 @@ KINDS: dict[str, tuple[tuple[str, ...], set[str]]] = {
         ("clients.rule=parameters", "student.rule=average", "controls=[]"),
         {"curvature", "risk", "saliency"},
     ),
+    "prototypes": (
+        ("clients.rule=prototypes", "student.rule=label_means"),
+        {"curvature", "risk", "saliency"},
+    ),
 }
 
 
