@@ -10,6 +10,7 @@ settings.load_profile("fedkd")
 
 _WITH_TENSORS = [
     "fedkd.aggregation",
+    "fedkd.analysis",
     "fedkd.audit",
     "fedkd.client",
     "fedkd.core",

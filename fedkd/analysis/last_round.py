@@ -17,7 +17,7 @@ from fedkd.client.round import train_and_answer
 from fedkd.client.rule import ClientRule, Upload
 from fedkd.client.secure_terms import summing_strategy
 from fedkd.client.setup import behaviour_of, client_rule
-from fedkd.core.messages import UNKNOWN_LABEL, ClientReport, Job, Reply
+from fedkd.core.messages import LOGITS, UNKNOWN_LABEL, ClientReport, Job, Reply
 from fedkd.experiment import Experiment
 from fedkd.privacy.private import Private
 from fedkd.server.colluding_attackers import collude
@@ -70,6 +70,11 @@ class LastRound:
     def networks(self) -> Mapping[int, nn.Module]:
         """The clients' models after their training, by client, where they have some."""
         return {client: found.upload.model for client, found in self._clients.items() if found.upload.model is not None}
+
+    @property
+    def answers_samples(self) -> bool:
+        """Whether clients send logits, and can be asked about samples."""
+        return client_rule(self.experiment).sends == LOGITS
 
     @property
     def teaches(self) -> bool:

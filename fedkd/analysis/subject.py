@@ -133,6 +133,8 @@ class Subject:
         last = self._last
         if last.secret:
             raise NotKnown("a secure sum hides each client's answers")
+        if not last.answers_samples:
+            raise NotKnown("these clients send no logits")
         return self._kept("clients", inputs, last.answers)
 
     def teacher(self, inputs: Shaped[Tensor, "samples ..."]) -> Float[Tensor, "samples classes"]:

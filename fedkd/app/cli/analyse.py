@@ -48,7 +48,7 @@ def options_by_name(texts: list[str]) -> dict[str, dict[str, Any]]:
         module, colon, rest = path.rpartition(":")
         name, _, option = rest.partition(".")
         options = wanted.setdefault(module + colon + name, {})
-        if (path in changes) != bool(option) or "." in option:
+        if (path in changes) != ("." in rest) or "." in option:
             raise ConfigError([f"{shown(path)}: write NAME, or NAME.OPTION=VALUE such as uncertainty.other=kmnist"])
         if option:
             options[option] = changes[path]
