@@ -48,15 +48,20 @@ class Saliency(Analysis):
             "integrated": lambda model: integrated_gradients(model, inputs[:count], classes[:count], steps=self.steps),
         }
         found: dict[str, dict[str, Tensor]] = {}
+        missing: list[str] = []
         for method, attribute in methods.items():
-            reference = attribute(teacher)
+            try:
+                reference = attribute(teacher)
+            except NotKnown as reason:
+                missing.append(f"Of {_METHODS[method]} nothing is said: {reason}.")
+                continue
             found[method] = {name: cosines(attribute(network), reference) for name, network in networks.items()}
         figures = {
             method: {key(name): _summary(values) for name, values in named.items()} for method, named in found.items()
         }
         return Finding(
             {**figures, "teacher": stands_for},
-            tuple(_sentences(found, stands_for)),
+            (*_sentences(found, stands_for), *missing),
             lambda: _draw(found),
             "How alike the attributions of network and teacher are, sample by sample: 1 if both look at the same parts "
             "of a sample with the same sign, 0 if they have nothing in common. The further right, the more alike.",
@@ -110,7 +115,7 @@ def _sentences(found: Mapping[str, Mapping[str, Tensor]], stands_for: str) -> li
 def _draw(found: Mapping[str, Mapping[str, Tensor]]) -> Figure:
     figure = new_figure(width=10.0, height=4.0)
     edges = torch.linspace(-1, 1, 41).tolist()
-    for axes, (method, named) in zip(figure.subplots(1, 2), found.items(), strict=True):
+    for axes, (method, named) in zip(figure.subplots(1, len(found), squeeze=False)[0], found.items(), strict=True):
         dress(axes, _METHODS[method].capitalize(), "cosine with the teacher's", "share of samples (%)")
         for name, values in named.items():
             known = values[~values.isnan()]

@@ -1,6 +1,7 @@
 """Whether networks look at the same parts of a sample, where that is known."""
 
 import json
+import sys
 
 import pytest
 import torch
@@ -80,3 +81,13 @@ def test_the_class_is_the_teachers() -> None:
 def test_what_is_missing_is_said(subject: SmallRun, reason: str) -> None:
     with pytest.raises(NotKnown, match=reason):
         Saliency().measure(subject)
+
+
+def test_without_captum_gradients_are_compared_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "captum.attr", None)
+    found = Saliency().measure(SmallRun({STUDENT: ONE, TEACHER: ONE}, TEST))
+    assert found.figures["gradient"]["student"]["mean"] == pytest.approx(1.0)
+    assert "integrated" not in found.figures
+    assert "pip install 'fedkd[analysis]'" in found.sentences[-1]
+    assert found.draw is not None
+    assert len(found.draw().axes) == 1
