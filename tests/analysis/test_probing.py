@@ -43,7 +43,8 @@ def test_nineteen_twentieths_of_the_last_accuracy_are_enough() -> None:
     assert (at(0.7599), at(0.7601)) == (1.0, 0.5)
 
 
-def test_a_single_probe_is_its_own_mean() -> None:
+def test_the_mean_is_over_the_depths_that_are_probed() -> None:
+    assert area([Probe("a", 0.5, 0.6), Probe("b", 1.0, 0.8)]) == pytest.approx(0.7)
     assert area([Probe("a", 1.0, 0.7)]) == 0.7
 
 
