@@ -17,7 +17,9 @@ from fedkd.client.round import train_and_answer
 from fedkd.client.rule import ClientRule, Upload
 from fedkd.client.secure_terms import summing_strategy
 from fedkd.client.setup import behaviour_of, client_rule
+from fedkd.core.compute import fixed_threads
 from fedkd.core.messages import LOGITS, UNKNOWN_LABEL, ClientReport, Job, Reply
+from fedkd.core.wording import cut
 from fedkd.experiment import Experiment
 from fedkd.privacy.private import Private
 from fedkd.server.colluding_attackers import collude
@@ -54,17 +56,19 @@ class LastRound:
         self.secret = experiment.config.privacy.secure_aggregation is not None
         job = server.job(self.round)
         clients: dict[int, _Client] = {}
-        replies = []
+        replies: list[Reply] = []
         sampled = experiment.sampled(self.round)
         for done, client in enumerate(sampled, start=1):
-            reply = _attempted(experiment, job, client, clients, secret=self.secret)
+            with fixed_threads(experiment.resources_of(client).threads):
+                reply = _attempted(experiment, job, client, clients, secret=self.secret)
             replies += [] if reply is None else [reply]
             progress("clients of the last round", done, len(sampled))
         self.reports: list[ClientReport] = [] if self.secret else server.collect(job, replies).reports
         taking_part = set(clients) if self.secret else {report.client for report in self.reports}
         self._clients = {client: clients[client] for client in sorted(taking_part)}
         if not self._clients:
-            raise ValueError("no client's part of the last round could be done again")
+            reason = next((reply.error for reply in replies if reply.error is not None), "no valid report")
+            raise ValueError(f"no client's part of the last round could be done again ({cut(reason)})")
 
     @property
     def networks(self) -> Mapping[int, nn.Module]:

@@ -34,6 +34,7 @@ KINDS = {
         "communication.uplink={name: quantise, bits: 4, delta: true, compress: zlib}",
     ),
     "a part of the clients": ("clients.fraction=0.5", "rounds=3"),
+    "clients with threads of their own": ("engine.resources={cnn: {threads: 2}}",),
     "a strategy fitted on labels": ("strategy=stacked",),
     "noise on logits": ("privacy.mechanism={name: gaussian_logits, noise_multiplier: 0.05}", "strategy=mean_logits"),
     "noise in training": ("privacy.mechanism={name: dp_sgd, noise_multiplier: 1.0}",),
