@@ -1,17 +1,18 @@
 """The base classes of every attack, and what attackers see."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal, final
+from typing import Any, ClassVar, Literal, final
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from jaxtyping import Bool, Float, Int
-from torch import Tensor
+from torch import Tensor, nn
 
 from fedkd.audit.metrics import Scores
+from fedkd.core import plugins
 from fedkd.core.returned import returned_tensor
 
 Observation = Literal["queried", "transcript", "consensus", "student"]
@@ -26,6 +27,18 @@ OBSERVATIONS: dict[Observation, str] = {
 
 
 @dataclass(frozen=True)
+class Asked:
+    """Answers to queries that an attacker made on shadow models, none of which is among these ``shadows``.
+
+    Each query is about one candidate; ``included`` says which candidates each shadow trained on.
+    """
+
+    answers: Float[Tensor, "queries candidates classes"]
+    shadows: Float[Tensor, "shadows queries candidates classes"]
+    included: Bool[Tensor, "shadows candidates"]
+
+
+@dataclass(frozen=True)
 class Evidence:
     """What an attacker on one client has to go by, at one observation point.
 
@@ -33,7 +46,8 @@ class Evidence:
     public set, those of a surrogate model distilled from what was seen. ``shadows`` are the same from repetitions of
     the client's part, by its own mechanism and with fresh randomness, each with a random half of the candidates among
     its training data, which are ``included``. ``others`` are the logits of the other clients, none of which hold a
-    candidate; empty where they are not to be seen. ``labels`` are the candidates' classes.
+    candidate; empty where they are not to be seen. ``labels`` are the candidates' classes. ``asked`` is what came of an
+    ``AskingAttack``'s own queries: made on either half of the shadows, with the answers of the other half.
     """
 
     observation: Observation
@@ -42,6 +56,7 @@ class Evidence:
     included: Bool[Tensor, "shadows candidates"]
     others: Float[Tensor, "others rounds views candidates classes"]
     labels: Int[Tensor, " candidates"]
+    asked: tuple[Asked, ...] = ()
 
 
 KNOWLEDGE = (
@@ -53,6 +68,12 @@ KNOWLEDGE = (
 
 class Attack:
     """An attack; its dataclass fields are its options. Subclass ``MembershipAttack`` or ``InferenceAttack``."""
+
+
+def new_attack(name: str, options: Mapping[str, Any]) -> Attack:
+    """The attack of that name, or ``module:Class``; raises ``PluginError``."""
+    found: Attack = plugins.build(plugins.ATTACK, name, options)
+    return found
 
 
 class MembershipAttack(Attack, ABC):
@@ -85,6 +106,40 @@ class MembershipAttack(Attack, ABC):
                 f"{name} must give every candidate a number, got NaN; give one it knows nothing about the least"
             )
         return np.asarray(found, dtype=np.float64)
+
+
+@dataclass(frozen=True)
+class Rehearsal:
+    """What an attacker makes queries on: shadow models, of whose training data it knows ``included``.
+
+    ``public`` are the public samples; models are in evaluation mode, tensors on the CPU.
+    """
+
+    models: Sequence[nn.Module]
+    included: Bool[Tensor, "models candidates"]
+    inputs: Float[Tensor, "candidates ..."]
+    labels: Int[Tensor, " candidates"]
+    public: Float[Tensor, "public ..."]
+
+
+class AskingAttack(MembershipAttack, ABC):
+    """Asks the client about inputs that it makes itself, ``queries`` about a candidate on either half of the shadows.
+
+    They take the places of public samples; where there are too few for all candidates, some are left out.
+    """
+
+    observations: ClassVar[frozenset[Observation]] = frozenset({"queried"})
+    queries: int
+
+    @abstractmethod
+    def make(self, known: Rehearsal) -> Float[Tensor, "queries candidates ..."]:
+        """The inputs to ask about, without any of the client's answers, or of the other half's."""
+
+    @final
+    def made(self, known: Rehearsal) -> Float[Tensor, "queries candidates ..."]:
+        """``make``, checked."""
+        shape = self.queries, *known.inputs.shape
+        return returned_tensor(self.make(known), self, "make", "queries [queries, candidates, ...]", shape)
 
 
 @dataclass(frozen=True)

@@ -8,25 +8,28 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
+from fedkd.audit.asking.queries import ASKED, HALVES, QUERIES, asked_of, attack_folder, why_not
 from fedkd.audit.attack import (
     OBSERVATIONS,
+    AskingAttack,
     Attack,
     InferenceAttack,
     MembershipAttack,
+    new_attack,
 )
 from fedkd.audit.candidates import HoldOut, draw_pool
 from fedkd.audit.evidence import disclosure_of, evidence_of
+from fedkd.audit.membership import Given, ScoredAttack, comparisons, scored
 from fedkd.audit.metrics import Confidence
 from fedkd.audit.performer import SHADOW_RUN
 from fedkd.audit.plan import ACTUAL, Plan, save_plan
 from fedkd.audit.queries import crafted_queries
 from fedkd.audit.replay import Progress, Run, jobs_to_observe
-from fedkd.audit.report import AttackResult, AttackScores, AuditReport, Inference, Violation, measure, violations
+from fedkd.audit.report import AuditReport, Inference, Violation, violations
 from fedkd.audit.server_side import CONSENSUS, STUDENT, load_answers, server_before
-from fedkd.audit.shadows import ShadowRun, all_shadow_runs, inserted_places, without_differences
+from fedkd.audit.shadows import MODEL, ShadowRun, all_shadow_runs, inserted_places, without_differences
 from fedkd.audit.surrogates import SURROGATE
 from fedkd.client.setup import asked_positions, client_rule
 from fedkd.config.load import to_json, to_mapping
@@ -69,7 +72,7 @@ def audit(
 def built_attacks(options: AuditConfig) -> dict[str, Attack]:
     """The attacks to run, by name: those named, or all there are. Raises ``PluginError``."""
     specs = options.attacks or tuple(Plugin(name) for name in plugins.names(plugins.ATTACK))
-    return {spec.name: plugins.build(plugins.ATTACK, spec.name, spec.options) for spec in specs}
+    return {spec.name: new_attack(spec.name, spec.options) for spec in specs}
 
 
 @dataclass
@@ -97,16 +100,19 @@ class _Audit:
             attacks = self._without_reports(attacks)
         folder = self._folder(summary.student_sha256)
         plan = self._plan(folder)
+        attacks = self._without_unable(plan, attacks)
         self._compute(folder, plan, attacks)
         verified = self._verify(folder, plan, summary.student_sha256)
         part = private_part_of(self.experiment)
         guarantee = None if part is None else part.guarantee(smallest_release(plan_of(self.experiment)))
-        results, held = self._membership(folder, plan, attacks, None if guarantee is None else guarantee.adversary)
+        scores = self._membership(folder, plan, attacks, None if guarantee is None else guarantee.adversary)
+        bound = Confidence(config.privacy.delta, options.level, config.seed)
         broken: tuple[Violation, ...] = ()
         if summary.epsilon is not None:
+            held = [each.held() for each in scores if each.covered]
             broken = violations(held, epsilon=summary.epsilon, delta=summary.delta, level=options.level)
         report = AuditReport(
-            attacks=tuple(results),
+            attacks=tuple(each.result(self.options.shadows, bound) for each in scores),
             inferences=tuple(self._inferences(folder, plan, attacks)),
             epsilon=summary.epsilon,
             delta=summary.delta,
@@ -117,6 +123,7 @@ class _Audit:
             clients=tuple(pool.client for pool in plan.pools),
             adversary={name: OBSERVATIONS[name] for name in options.observations},
             verified=verified,
+            comparisons=tuple(comparisons(scores, options.level)),
             skipped=tuple(self._skipped),
         )
         self.directory.save_audit(asdict(report))
@@ -161,6 +168,15 @@ class _Audit:
         self.options = replace(self.options, observations=left)
         return {name: attack for name, attack in attacks.items() if name not in blind}
 
+    def _without_unable(self, plan: Plan, attacks: dict[str, Attack]) -> dict[str, Attack]:
+        """What is left without those attacks that would have to ask, and cannot."""
+        asking = {name: attack for name, attack in attacks.items() if isinstance(attack, AskingAttack)}
+        reasons = {
+            name: why_not(self.experiment, plan, attack, self.options.shadows) for name, attack in asking.items()
+        }
+        self._skipped += [f"{name}: {reason}" for name, reason in reasons.items() if reason is not None]
+        return {name: attack for name, attack in attacks.items() if reasons.get(name) is None}
+
     def _folder(self, student: str | None) -> Path:
         """A folder for all that depends on the same run and the same options."""
         mapping = to_mapping(self.experiment.config)
@@ -172,7 +188,7 @@ class _Audit:
         text = json.dumps([mapping, chosen, student], sort_keys=True)
         folder = self.directory.path / AUDIT_FOLDER / hashlib.sha256(text.encode()).hexdigest()[:16]
         with writing(folder):
-            for kind in (SHADOW_RUN, SURROGATE, CONSENSUS, STUDENT):
+            for kind in (SHADOW_RUN, MODEL, SURROGATE, CONSENSUS, STUDENT):
                 (folder / kind).mkdir(parents=True, exist_ok=True)
         return folder
 
@@ -236,8 +252,15 @@ class _Audit:
         everybody = experiment.sampled(plan.jobs[-1].round)
         attacked = tuple(pool.client for pool in plan.pools)
         shadow_runs = list(all_shadow_runs(everybody, attacked, options.shadows))
-        self._do(folder, SHADOW_RUN, shadow_runs, "clients and shadow models")
         theirs = [shadow_run for shadow_run in shadow_runs if shadow_run.client in attacked]
+        asking = {name: attack for name, attack in attacks.items() if isinstance(attack, AskingAttack)}
+        if asking and "queried" in options.observations:
+            self._do(folder, MODEL, theirs, "clients and shadow models")
+        self._do(folder, SHADOW_RUN, shadow_runs, "clients and shadow models")
+        for name, attack in asking.items() if "queried" in options.observations else ():
+            own = self._attack_folder(folder, name, attack)
+            self._do(own, QUERIES, [ShadowRun(client, half) for client in attacked for half in HALVES], "queries")
+            self._do(own, ASKED, theirs, "answers to queries")
         membership = any(isinstance(attack, MembershipAttack) for attack in attacks.values())
         copied = [
             shadow_run
@@ -265,6 +288,10 @@ class _Audit:
             else:
                 self._do(folder, STUDENT, theirs, "students")
 
+    def _attack_folder(self, folder: Path, name: str, attack: AskingAttack) -> Path:
+        with writing(folder):
+            return attack_folder(folder, name, attack, self.options.shadows)
+
     def _do(self, folder: Path, kind: str, shadow_runs: Sequence[ShadowRun], stage: str) -> None:
         """Compute what is not yet there, a batch of shadow models at a time."""
         clients = self.experiment.config.clients.count
@@ -289,11 +316,10 @@ class _Audit:
 
     def _membership(
         self, folder: Path, plan: Plan, attacks: dict[str, Attack], adversary: str | None
-    ) -> tuple[list[AttackResult], list[AttackScores]]:
-        results, held = [], []
+    ) -> list[ScoredAttack]:
+        """What the attacks on membership made of the candidates, from every observation point."""
+        found, members = [], [pool.members for pool in plan.pools]
         chosen = {name: attack for name, attack in attacks.items() if isinstance(attack, MembershipAttack)}
-        config = self.experiment.config
-        bound = Confidence(config.privacy.delta, self.options.level, config.seed)
         for observation in self.options.observations if chosen else ():
             if any(text.startswith(f"{observation}:") for text in self._skipped):
                 continue
@@ -305,26 +331,18 @@ class _Audit:
             for name, attack in chosen.items():
                 if observation not in attack.observations:
                     continue
+                given = [Given.all_of(each) for each in evidence]
+                if isinstance(attack, AskingAttack):
+                    own = self._attack_folder(folder, name, attack)
+                    given = [
+                        asked_of(self.experiment, plan, own, pool, each, attack.queries)
+                        for pool, each in zip(plan.pools, evidence, strict=True)
+                    ]
                 try:
-                    scores = np.concatenate([attack.scores(each) for each in evidence])
+                    found.append(scored(name, attack, given, members, observation=observation, covered=covered))
                 except ValueError as error:
                     self._skipped.append(f"{observation}, {name}: {error}")
-                    continue
-                members = torch.cat([pool.members for pool in plan.pools]).numpy()
-                results.append(
-                    measure(
-                        name,
-                        observation,
-                        scores,
-                        members,
-                        shadows=self.options.shadows if attack.needs_shadows else 0,
-                        covered=covered,
-                        bound=bound,
-                    )
-                )
-                if covered:
-                    held.append(AttackScores(name, observation, scores[members], scores[~members]))
-        return results, held
+        return found
 
     def _inferences(self, folder: Path, plan: Plan, attacks: dict[str, Attack]) -> list[Inference]:
         chosen = {name: attack for name, attack in attacks.items() if isinstance(attack, InferenceAttack)}

@@ -39,6 +39,15 @@ class CandidatePool:
             chosen[positions[order[: positions.numel() // 2]]] = True
         return chosen if shadow % 2 == 0 else ~chosen
 
+    def first(self, most: int) -> Int[Tensor, " chosen"]:
+        """The positions of the first candidates, at most so many, with as many members as others of every class."""
+        pairs = [
+            torch.stack([(of_class & kind).nonzero().flatten() for kind in (self.members, ~self.members)], dim=1)
+            for of_class in (self.labels == label for label in self.labels.unique().tolist())
+        ]
+        paired = torch.cat(pairs)
+        return paired[paired[:, 0].argsort()[: most // 2]].flatten().sort().values
+
 
 class HoldOut:
     """Samples of the private ones' distribution that no client trains on, handed out once each, class by class."""

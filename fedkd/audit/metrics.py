@@ -43,9 +43,7 @@ def auc_interval(members: Scores, non_members: Scores, *, level: float = 0.95) -
     positive, negative = _checked(members, non_members)
     value = auc(positive, negative)
     pairs = min(positive.size, negative.size)
-    ranks = stats.rankdata(np.concatenate([positive, negative]))
-    above = (ranks[: positive.size] - stats.rankdata(positive)) / negative.size
-    below = 1 - (ranks[positive.size :] - stats.rankdata(negative)) / positive.size
+    above, below = _placements(positive, negative)
     variance = sum(float(part.var(ddof=1)) / part.size for part in (above, below) if part.size > 1)
     if not (0 < value < 1) or pairs < 2:
         return clopper_pearson(round(value * pairs), pairs, level=level)
@@ -54,6 +52,31 @@ def auc_interval(members: Scores, non_members: Scores, *, level: float = 0.95) -
     middle = np.log(value / (1 - value))
     low, high = (1 / (1 + np.exp(-(middle + side * half))) for side in (-1, 1))
     return float(low), float(high)
+
+
+def auc_difference(
+    one: tuple[Scores, Scores], other: tuple[Scores, Scores], *, level: float = 0.95
+) -> tuple[float, tuple[float, float]]:
+    """``one``'s AUC minus ``other``'s, with a confidence interval that knows that both scored the same candidates.
+
+    Each is the scores of members and of non-members, in the same order (DeLong et al. 1988, Equation 5).
+    """
+    pairs = [_checked(*scores) for scores in (one, other)]
+    if [part.shape for part in pairs[0]] != [part.shape for part in pairs[1]]:
+        raise ValueError("one and other must score the same candidates, got different numbers of them")
+    value = auc(*pairs[0]) - auc(*pairs[1])
+    places = [_placements(*pair) for pair in pairs]
+    gaps = [first - second for first, second in zip(*places, strict=True)]
+    variance = sum(float(part.var(ddof=1)) / part.size for part in gaps if part.size > 1)
+    half = float(stats.norm.ppf(0.5 + level / 2)) * float(np.sqrt(variance))
+    return value, (value - half, value + half)
+
+
+def _placements(positive: Scores, negative: Scores) -> tuple[Scores, Scores]:
+    """The share of non-members below each member, and of members above each non-member; their means are the AUC."""
+    ranks = stats.rankdata(np.concatenate([positive, negative]))
+    above = (ranks[: positive.size] - stats.rankdata(positive)) / negative.size
+    return above, 1 - (ranks[positive.size :] - stats.rankdata(negative)) / positive.size
 
 
 def clopper_pearson(successes: int, trials: int, *, level: float = 0.95) -> tuple[float, float]:

@@ -2,8 +2,9 @@
 
 from pathlib import Path
 
+from fedkd.audit.asking.queries import ASKED, QUERIES, compute_asked, compute_queries
 from fedkd.audit.server_side import CONSENSUS, STUDENT, compute_consensus, compute_student
-from fedkd.audit.shadows import compute_shadow_run
+from fedkd.audit.shadows import MODEL, compute_model, compute_shadow_run
 from fedkd.audit.surrogates import SURROGATE, compute_surrogate
 from fedkd.client.round import perform
 from fedkd.core.messages import Job, Reply
@@ -14,6 +15,9 @@ CLIENT_FN = "fedkd.audit.performer:perform_audit"
 SHADOW_RUN = "world"
 _COMPUTE = {
     SHADOW_RUN: compute_shadow_run,
+    MODEL: compute_model,
+    QUERIES: compute_queries,
+    ASKED: compute_asked,
     SURROGATE: compute_surrogate,
     CONSENSUS: compute_consensus,
     STUDENT: compute_student,

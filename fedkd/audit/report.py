@@ -59,6 +59,21 @@ class Violation:
 
 
 @dataclass(frozen=True)
+class Comparison:
+    """How much larger the AUC of an attack with queries of its own is than another's on the same candidates.
+
+    The interval has the audit's confidence level.
+    """
+
+    attack: str
+    other: str
+    observation: str
+    auc_difference: float
+    interval: tuple[float, float]
+    candidates: int
+
+
+@dataclass(frozen=True)
 class Inference:
     """What an attack that is not about membership measured."""
 
@@ -74,7 +89,8 @@ class AuditReport:
     ``epsilon``, at ``delta`` and for ``unit``, is what the run claims, None without a guarantee; ``ceiling`` holds
     the violations of that claim. ``adversary`` says, for each observation, who sees what, ``knowledge`` what they all
     know besides. ``verified`` says whether repeating the last round gave the run's own student, bit by bit; None where
-    that was not tried. ``skipped`` says what was asked for and could not be done, and why.
+    that was not tried. ``comparisons`` are those of attacks that ask about inputs of their own with attacks that ask
+    about the candidates. ``skipped`` says what was asked for and could not be done, and why.
     """
 
     attacks: tuple[AttackResult, ...]
@@ -89,6 +105,7 @@ class AuditReport:
     adversary: Mapping[str, str] = field(default_factory=dict)
     knowledge: str = KNOWLEDGE
     verified: bool | None = None
+    comparisons: tuple[Comparison, ...] = ()
     skipped: tuple[str, ...] = ()
 
     def result(self, attack: str, observation: str) -> AttackResult:

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Int
-from torch import Tensor
+from jaxtyping import Bool, Float, Int, Shaped
+from torch import Tensor, nn
 
 from fedkd.audit.candidates import CandidatePool
 from fedkd.audit.plan import ACTUAL, Plan, load_plan, load_tensors, save_tensors
@@ -24,6 +24,9 @@ from fedkd.core.messages import LOGITS, UNKNOWN_LABEL, Job
 from fedkd.data import ClientData
 from fedkd.experiment import Experiment
 from fedkd.models import predict
+
+MODEL = "model"
+"""The kind of file that holds a shadow run's model after the last round."""
 
 
 @dataclass(frozen=True)
@@ -49,11 +52,25 @@ class ShadowRun:
 
 
 def compute_shadow_run(folder: Path, number: int) -> None:
-    """Compute a shadow model of the plan in ``folder``, and write its file."""
+    """Compute a shadow model of the plan in ``folder``, and write the file of its answers."""
+    _compute(folder, number, keep_model=False)
+
+
+def compute_model(folder: Path, number: int) -> None:
+    """The same, and write the model itself, too."""
+    _compute(folder, number, keep_model=True)
+
+
+def _compute(folder: Path, number: int, *, keep_model: bool) -> None:
     plan = load_plan(str(folder))
     experiment = Experiment.of(plan.config)
     shadow_run = ShadowRun.of(number, experiment.config.clients.count)
-    save_tensors(shadow_run.path(folder), _answers(plan, experiment, shadow_run))
+    found, model = _answers(plan, experiment, shadow_run)
+    if keep_model:
+        if model is None:
+            raise ValueError("the client rule shows the simulator no model, and there is nothing to make queries on")
+        save_tensors(shadow_run.path(folder, MODEL), {"state": {k: v.cpu() for k, v in model.state_dict().items()}})
+    save_tensors(shadow_run.path(folder), found)
 
 
 def load_shadow_run(folder: Path, shadow_run: ShadowRun) -> dict[str, Any]:
@@ -66,26 +83,40 @@ def load_shadow_run(folder: Path, shadow_run: ShadowRun) -> dict[str, Any]:
     return load_tensors(shadow_run.path(folder))
 
 
+def load_model(experiment: Experiment, folder: Path, shadow_run: ShadowRun) -> nn.Module:
+    """The model that ``compute_model`` wrote, in evaluation mode; its parameters get no gradients."""
+    model = experiment.initial_model(experiment.architecture_of(shadow_run.client))
+    model.load_state_dict(load_tensors(shadow_run.path(folder, MODEL))["state"])
+    return model.eval().requires_grad_(False)
+
+
+def released_on(
+    plan: Plan, experiment: Experiment, shadow_run: ShadowRun, model: nn.Module, queries: Shaped[Tensor, "queries ..."]
+) -> Float[Tensor, "queries classes"]:
+    """What is released of a shadow run's model in the last round, with ``queries`` in the places of public samples."""
+    pool, rule = plan.pool_of(shadow_run.client), client_rule(experiment)
+    theirs = _own_data(experiment, pool, shadow_run)
+    stream = _stream(shadow_run)
+    round = _ShadowRound(plan, theirs, plan.jobs[-1], shadow_run.client, stream, {}, (), rule.sends == LOGITS)
+    return round.ask(rule, model, queries)
+
+
 def inserted_places(experiment: Experiment, positions: Int[Tensor, " asked"]) -> Int[Tensor, " places"]:
     """Where, among the samples asked about, candidates may be put: those on which no teacher is fitted."""
     public = experiment.data.public
     return ((public.labels[positions] == UNKNOWN_LABEL) & ~public.validation[positions]).nonzero().flatten()
 
 
-def _answers(plan: Plan, experiment: Experiment, shadow_run: ShadowRun) -> dict[str, Any]:
-    """Go through the rounds, and keep what is released in the observed ones."""
+def _answers(plan: Plan, experiment: Experiment, shadow_run: ShadowRun) -> tuple[dict[str, Any], nn.Module | None]:
+    """Go through the rounds, and keep what is released in the observed ones, and the model as it is in the end."""
     rule = client_rule(experiment)
     behaviour = behaviour_of(experiment, shadow_run.client)
     pool = plan.pool_of(shadow_run.client)
-    theirs = (
-        experiment
-        if shadow_run.shadow == ACTUAL or pool is None
-        else _with_shadow_data(experiment, pool, shadow_run.shadow)
-    )
-    stream = "" if shadow_run.shadow == ACTUAL else f" of shadow {shadow_run.shadow}"
+    theirs, stream = _own_data(experiment, pool, shadow_run), _stream(shadow_run)
     pools = plan.pools if shadow_run.shadow == ACTUAL or pool is None else (pool,)
     memory: dict[str, Tensor] = {}
     found: dict[str, Any] = {"rounds": [], "public": [], "inserted": []}
+    model: nn.Module | None = None
     for step, job in enumerate(plan.jobs):
         if shadow_run.client not in experiment.sampled(job.round):
             continue
@@ -93,12 +124,24 @@ def _answers(plan: Plan, experiment: Experiment, shadow_run: ShadowRun) -> dict[
         if len(plan.jobs) - step > plan.observed:
             round.work_through(rule, behaviour)
             continue
-        for name, value in round.observe(rule, behaviour, last=job is plan.jobs[-1]).items():
+        observed, model = round.observe(rule, behaviour, last=job is plan.jobs[-1])
+        for name, value in observed.items():
             if isinstance(found.get(name), list):
                 found[name].append(value)
             else:
                 found[name] = value
-    return found
+    return found, model
+
+
+def _own_data(experiment: Experiment, pool: CandidatePool | None, shadow_run: ShadowRun) -> Experiment:
+    """The experiment with the training data of the shadow run."""
+    if shadow_run.shadow == ACTUAL or pool is None:
+        return experiment
+    return _with_shadow_data(experiment, pool, shadow_run.shadow)
+
+
+def _stream(shadow_run: ShadowRun) -> str:
+    return "" if shadow_run.shadow == ACTUAL else f" of shadow {shadow_run.shadow}"
 
 
 @dataclass
@@ -118,7 +161,10 @@ class _ShadowRound:
         """A round that only changes what the client remembers."""
         self._respond(rule, behaviour, self.experiment.data.public.inputs[:1])
 
-    def observe(self, rule: ClientRule, behaviour: ClientBehaviour, *, last: bool) -> dict[str, Any]:
+    def observe(
+        self, rule: ClientRule, behaviour: ClientBehaviour, *, last: bool
+    ) -> tuple[dict[str, Any], nn.Module | None]:
+        """What is released, and the model that answered."""
         positions = asked_positions(self.experiment, self.job)
         public = self.experiment.data.public.inputs[positions]
         candidates = [views_of(pool.inputs, self.plan.views).flatten(0, 1) for pool in self.pools]
@@ -141,11 +187,29 @@ class _ShadowRound:
             swapped = self._insert(context, own, others[-2], places, masks[0], masks[-2])
             found["crafted"] = swapped[places[: len(others[-2])]]
             found["original"] = others[-1]
-        return found
+        return found, upload.model
+
+    def ask(self, rule: ClientRule, model: nn.Module, queries: Tensor) -> Tensor:
+        """What is released on other queries, the client's model being ``model``."""
+        positions = asked_positions(self.experiment, self.job)
+        public = self.experiment.data.public.inputs[positions]
+        context = self._context(torch.cat([public, queries]))
+        logits = context.answer(model) if self.sends_logits else None
+        upload = rule.respond_again(context, Upload(logits, model=model))
+        own, answers = self._logits(upload, context.queries).split([len(public), len(queries)])
+        masks = (None, None) if upload.mask is None else upload.mask.split([len(public), len(queries)])
+        places = inserted_places(self.experiment, positions)
+        return self._insert(context, own, answers, places, *masks)[places[: len(queries)]]
 
     def _respond(self, rule: ClientRule, behaviour: ClientBehaviour, queries: Tensor) -> tuple[ClientContext, Upload]:
+        context = self._context(queries)
+        upload = answer(context, rule, behaviour)
+        self.memory = context.memory
+        return context, upload
+
+    def _context(self, queries: Tensor) -> ClientContext:
         consensus, _ = consensus_of(self.experiment, self.job, self.client)
-        context = prepare(
+        return prepare(
             self.experiment,
             self.job,
             self.client,
@@ -154,9 +218,6 @@ class _ShadowRound:
             consensus=consensus,
             stream=self.stream,
         )
-        upload = answer(context, rule, behaviour)
-        self.memory = context.memory
-        return context, upload
 
     def _logits(self, upload: Upload, queries: Tensor) -> Tensor:
         """The client's answers; those of the model itself where that is what it sends."""

@@ -79,3 +79,15 @@ def shrunk(inside: Gaussians, outside: Gaussians) -> tuple[Gaussians, Gaussians]
     signal = np.maximum(gap.var(axis=1, keepdims=True) - noise.mean(axis=1, keepdims=True), 0.0)
     gap = typical + signal / (signal + noise) * (gap - typical)
     return replace(inside, mean=middle + gap / 2), replace(outside, mean=middle - gap / 2)
+
+
+def likelihood_ratio(shadows: Array, included: npt.NDArray[np.bool_], answers: Array, *, shrink: bool) -> Array:
+    """log N(answers; in) − log N(answers; out) per candidate; ``shrink`` draws the gaps between means together.
+
+    ``shadows`` are [shadows, measurements, candidates], ``answers`` [measurements, candidates].
+    """
+    count = len(shadows)
+    inside, outside = (Gaussians.fit(shadows, chosen, shadows=count) for chosen in (included, ~included))
+    if shrink:
+        inside, outside = shrunk(inside, outside)
+    return np.asarray(inside.log_density(answers) - outside.log_density(answers))

@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from fedkd.audit.attack import Evidence, MembershipAttack, confidence, flattened
-from fedkd.audit.attacks._gaussian import Gaussians, shrunk
+from fedkd.audit.attacks._gaussian import likelihood_ratio
 
 
 @dataclass(frozen=True)
@@ -25,9 +25,5 @@ class LiraOnline(MembershipAttack):
     def score(self, evidence: Evidence) -> Float[Tensor, " candidates"]:
         shadows = flattened(confidence(evidence.shadows, evidence.labels))
         answers = flattened(confidence(evidence.answers, evidence.labels))
-        included = evidence.included.numpy()
-        count = len(shadows)
-        inside, outside = (Gaussians.fit(shadows, chosen, shadows=count) for chosen in (included, ~included))
-        if self.shrink:
-            inside, outside = shrunk(inside, outside)
-        return torch.from_numpy(inside.log_density(answers) - outside.log_density(answers))
+        found = likelihood_ratio(shadows, evidence.included.numpy(), answers, shrink=self.shrink)
+        return torch.from_numpy(found)
