@@ -143,13 +143,23 @@ class AskingAttack(MembershipAttack, ABC):
 
 
 @dataclass(frozen=True)
+class AskedShares:
+    """Answers to queries that were made on other ``models`` than these, whose training data had known ``shares``."""
+
+    answers: Float[Tensor, "queries classes"]
+    models: Float[Tensor, "models queries classes"]
+    shares: Float[Tensor, "models classes"]
+
+
+@dataclass(frozen=True)
 class Disclosure:
     """What one client's released answers are, and what is to be inferred from them.
 
     ``answers`` are on the public samples of the last round, ``crafted`` on the crafted queries that a malicious server
     put in their place (``fedkd.audit.queries``); ``copy`` are the logits, on inputs that are in no role, of a model
     distilled from ``answers``, and ``original`` those of the client's own model. ``shares`` are those of the classes
-    among the client's training samples: the truth to compare with, which the attack must not use.
+    among the client's training samples: the truth to compare with, which the attack must not use. ``asked`` is what
+    came of an ``AskingInference``'s own queries.
     """
 
     client: int
@@ -158,6 +168,7 @@ class Disclosure:
     copy: Float[Tensor, "unseen classes"]
     original: Float[Tensor, "unseen classes"]
     shares: Float[Tensor, " classes"]
+    asked: tuple[AskedShares, ...] = ()
 
 
 class InferenceAttack(Attack, ABC):
@@ -168,6 +179,19 @@ class InferenceAttack(Attack, ABC):
     @abstractmethod
     def measure(self, disclosures: list[Disclosure]) -> Mapping[str, float]:
         """Figures by name; what they mean is in the class's docstring."""
+
+
+class AskingInference(InferenceAttack, ABC):
+    """Infers class shares from answers to ``queries`` inputs that it makes on either half of models of its own."""
+
+    observation: ClassVar[Observation] = "queried"
+    queries: int
+
+    @abstractmethod
+    def make(
+        self, models: Sequence[nn.Module], shares: Float[Tensor, "models classes"], start: Float[Tensor, "queries ..."]
+    ) -> Float[Tensor, "queries ..."]:
+        """The inputs to ask about, from models in evaluation mode and inputs to begin with."""
 
 
 def confidence(

@@ -10,10 +10,12 @@ from typing import Any
 
 import torch
 
-from fedkd.audit.asking.queries import ASKED, HALVES, QUERIES, asked_of, attack_folder, why_not
+from fedkd.audit.asking.asker import MODELS, Asker
+from fedkd.audit.asking.shares import SHARED
 from fedkd.audit.attack import (
     OBSERVATIONS,
     AskingAttack,
+    AskingInference,
     Attack,
     InferenceAttack,
     MembershipAttack,
@@ -100,7 +102,17 @@ class _Audit:
             attacks = self._without_reports(attacks)
         folder = self._folder(summary.student_sha256)
         plan = self._plan(folder)
-        attacks = self._without_unable(plan, attacks)
+        self._asker = Asker(
+            self.experiment,
+            plan,
+            folder,
+            shadows=self.options.shadows,
+            models=min(options.shadows, MODELS),
+            queried="queried" in self.options.observations,
+        )
+        unable = self._asker.skipped(attacks)
+        self._skipped += [f"{name}: {reason}" for name, reason in unable.items()]
+        attacks = {name: attack for name, attack in attacks.items() if name not in unable}
         self._compute(folder, plan, attacks)
         verified = self._verify(folder, plan, summary.student_sha256)
         part = private_part_of(self.experiment)
@@ -168,15 +180,6 @@ class _Audit:
         self.options = replace(self.options, observations=left)
         return {name: attack for name, attack in attacks.items() if name not in blind}
 
-    def _without_unable(self, plan: Plan, attacks: dict[str, Attack]) -> dict[str, Attack]:
-        """What is left without those attacks that would have to ask, and cannot."""
-        asking = {name: attack for name, attack in attacks.items() if isinstance(attack, AskingAttack)}
-        reasons = {
-            name: why_not(self.experiment, plan, attack, self.options.shadows) for name, attack in asking.items()
-        }
-        self._skipped += [f"{name}: {reason}" for name, reason in reasons.items() if reason is not None]
-        return {name: attack for name, attack in attacks.items() if reasons.get(name) is None}
-
     def _folder(self, student: str | None) -> Path:
         """A folder for all that depends on the same run and the same options."""
         mapping = to_mapping(self.experiment.config)
@@ -188,7 +191,7 @@ class _Audit:
         text = json.dumps([mapping, chosen, student], sort_keys=True)
         folder = self.directory.path / AUDIT_FOLDER / hashlib.sha256(text.encode()).hexdigest()[:16]
         with writing(folder):
-            for kind in (SHADOW_RUN, MODEL, SURROGATE, CONSENSUS, STUDENT):
+            for kind in (SHADOW_RUN, MODEL, SHARED, SURROGATE, CONSENSUS, STUDENT):
                 (folder / kind).mkdir(parents=True, exist_ok=True)
         return folder
 
@@ -253,14 +256,9 @@ class _Audit:
         attacked = tuple(pool.client for pool in plan.pools)
         shadow_runs = list(all_shadow_runs(everybody, attacked, options.shadows))
         theirs = [shadow_run for shadow_run in shadow_runs if shadow_run.client in attacked]
-        asking = {name: attack for name, attack in attacks.items() if isinstance(attack, AskingAttack)}
-        if asking and "queried" in options.observations:
-            self._do(folder, MODEL, theirs, "clients and shadow models")
+        self._asker.keep_models(self._do, theirs)
         self._do(folder, SHADOW_RUN, shadow_runs, "clients and shadow models")
-        for name, attack in asking.items() if "queried" in options.observations else ():
-            own = self._attack_folder(folder, name, attack)
-            self._do(own, QUERIES, [ShadowRun(client, half) for client in attacked for half in HALVES], "queries")
-            self._do(own, ASKED, theirs, "answers to queries")
+        self._asker.ask(self._do, theirs)
         membership = any(isinstance(attack, MembershipAttack) for attack in attacks.values())
         copied = [
             shadow_run
@@ -287,10 +285,6 @@ class _Audit:
                 self._skipped.append("student: the student rule has no student")
             else:
                 self._do(folder, STUDENT, theirs, "students")
-
-    def _attack_folder(self, folder: Path, name: str, attack: AskingAttack) -> Path:
-        with writing(folder):
-            return attack_folder(folder, name, attack, self.options.shadows)
 
     def _do(self, folder: Path, kind: str, shadow_runs: Sequence[ShadowRun], stage: str) -> None:
         """Compute what is not yet there, a batch of shadow models at a time."""
@@ -333,11 +327,7 @@ class _Audit:
                     continue
                 given = [Given.all_of(each) for each in evidence]
                 if isinstance(attack, AskingAttack):
-                    own = self._attack_folder(folder, name, attack)
-                    given = [
-                        asked_of(self.experiment, plan, own, pool, each, attack.queries)
-                        for pool, each in zip(plan.pools, evidence, strict=True)
-                    ]
+                    given = self._asker.given(name, attack, evidence)
                 try:
                     found.append(scored(name, attack, given, members, observation=observation, covered=covered))
                 except ValueError as error:
@@ -353,9 +343,13 @@ class _Audit:
             path = ShadowRun(client, ACTUAL).path(folder)
             if client not in self.experiment.attackers and path.is_file():
                 disclosures.append(disclosure_of(self.experiment, folder, client))
-        return [
-            Inference(name, attack.observation, dict(attack.measure(disclosures))) for name, attack in chosen.items()
-        ]
+        found = []
+        for name, attack in chosen.items():
+            given = disclosures
+            if isinstance(attack, AskingInference):
+                given = self._asker.disclosed(name, attack, disclosures)
+            found.append(Inference(name, attack.observation, dict(attack.measure(given))))
+        return found
 
 
 def _plain(experiment: Experiment) -> Experiment:

@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from fedkd.audit.asking.queries import ASKED, QUERIES, compute_asked, compute_queries
+from fedkd.audit.asking.queries import ASKED, QUERIES, SHARE_QUERIES, TOLD, compute_asked, compute_queries
+from fedkd.audit.asking.shares import SHARED, compute_share_queries, compute_shared, compute_told
 from fedkd.audit.server_side import CONSENSUS, STUDENT, compute_consensus, compute_student
 from fedkd.audit.shadows import MODEL, compute_model, compute_shadow_run
 from fedkd.audit.surrogates import SURROGATE, compute_surrogate
@@ -18,6 +19,9 @@ _COMPUTE = {
     MODEL: compute_model,
     QUERIES: compute_queries,
     ASKED: compute_asked,
+    SHARED: compute_shared,
+    SHARE_QUERIES: compute_share_queries,
+    TOLD: compute_told,
     SURROGATE: compute_surrogate,
     CONSENSUS: compute_consensus,
     STUDENT: compute_student,

@@ -1,7 +1,7 @@
 """What a malicious server puts among the public samples."""
 
 import torch
-from jaxtyping import Shaped
+from jaxtyping import Float, Shaped
 from torch import Tensor
 
 CRAFTED = 256
@@ -27,5 +27,12 @@ def crafted_queries(public: Shaped[Tensor, "samples ..."], generator: torch.Gene
         rows = torch.randint(len(public), (CRAFTED, *public.shape[1:]), generator=generator)
         return public.gather(0, rows)
     noise = torch.randn(half, *public.shape[1:], generator=generator)
-    picks = torch.randint(len(public), (half, 8), generator=generator)
-    return torch.cat([noise, public[picks].mean(dim=1)])
+    return torch.cat([noise, blends_of(public, half, generator)])
+
+
+def blends_of(
+    public: Float[Tensor, "samples ..."], count: int, generator: torch.Generator
+) -> Float[Tensor, "blends ..."]:
+    """Means of eight public samples each."""
+    picks = torch.randint(len(public), (count, 8), generator=generator)
+    return public[picks].mean(dim=1)

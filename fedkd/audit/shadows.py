@@ -94,11 +94,23 @@ def released_on(
     plan: Plan, experiment: Experiment, shadow_run: ShadowRun, model: nn.Module, queries: Shaped[Tensor, "queries ..."]
 ) -> Float[Tensor, "queries classes"]:
     """What is released of a shadow run's model in the last round, with ``queries`` in the places of public samples."""
-    pool, rule = plan.pool_of(shadow_run.client), client_rule(experiment)
-    theirs = _own_data(experiment, pool, shadow_run)
-    stream = _stream(shadow_run)
+    theirs = _own_data(experiment, plan.pool_of(shadow_run.client), shadow_run)
+    rule, stream = client_rule(experiment), _stream(shadow_run)
     round = _ShadowRound(plan, theirs, plan.jobs[-1], shadow_run.client, stream, {}, (), rule.sends == LOGITS)
     return round.ask(rule, model, queries)
+
+
+def trained_on(
+    plan: Plan, experiment: Experiment, client: int, samples: tuple[Tensor, Tensor], stream: str
+) -> nn.Module | None:
+    """The model of a client that goes through the rounds with other inputs and labels, and other random numbers."""
+    theirs, rule = _with_data(experiment, client, *samples), client_rule(experiment)
+    memory: dict[str, Tensor] = {}
+    model = None
+    for job in plan.jobs:
+        round = _ShadowRound(plan, theirs, job, client, stream, memory, (), rule.sends == LOGITS)
+        model = round.work_through(rule, behaviour_of(experiment, client))
+    return model
 
 
 def inserted_places(experiment: Experiment, positions: Int[Tensor, " asked"]) -> Int[Tensor, " places"]:
@@ -157,9 +169,9 @@ class _ShadowRound:
     pools: tuple[CandidatePool, ...]
     sends_logits: bool
 
-    def work_through(self, rule: ClientRule, behaviour: ClientBehaviour) -> None:
-        """A round that only changes what the client remembers."""
-        self._respond(rule, behaviour, self.experiment.data.public.inputs[:1])
+    def work_through(self, rule: ClientRule, behaviour: ClientBehaviour) -> nn.Module | None:
+        """A round that only changes what the client remembers, and the model after it."""
+        return self._respond(rule, behaviour, self.experiment.data.public.inputs[:1])[1].model
 
     def observe(
         self, rule: ClientRule, behaviour: ClientBehaviour, *, last: bool
@@ -261,10 +273,15 @@ def _with_shadow_data(experiment: Experiment, pool: CandidatePool, shadow: int) 
     chosen = pool.included(shadow, experiment.config.seed)
     data = experiment.data
     inputs = torch.cat([data.inputs[pool.known], pool.inputs[chosen]])
-    labels = torch.cat([data.labels[pool.known], pool.labels[chosen]])
+    return _with_data(experiment, pool.client, inputs, torch.cat([data.labels[pool.known], pool.labels[chosen]]))
+
+
+def _with_data(experiment: Experiment, owner: int, inputs: Tensor, labels: Tensor) -> Experiment:
+    """The experiment of a client that trains on these samples."""
+    data = experiment.data
     nothing = torch.zeros(0, dtype=torch.long)
     clients = tuple(
-        ClientData(torch.arange(len(labels)) if client == pool.client else nothing, nothing)
+        ClientData(torch.arange(len(labels)) if client == owner else nothing, nothing)
         for client in range(len(data.clients))
     )
     return replace(experiment, given=replace(data, inputs=inputs, labels=labels, clients=clients))

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from fedkd.audit.attack import Asked, AskingAttack, Evidence, Rehearsal, new_attack
+from fedkd.audit.attack import Asked, AskingAttack, Attack, Evidence, Rehearsal, new_attack
 from fedkd.audit.candidates import CandidatePool
 from fedkd.audit.membership import Given
 from fedkd.audit.plan import ACTUAL, Plan, load_plan, load_tensors, save_tensors
@@ -21,16 +21,18 @@ from fedkd.experiment import Experiment
 
 QUERIES, ASKED = "queries", "asked"
 """The two kinds of files of an attack's own folder, which lies in the audit's."""
+SHARE_QUERIES, TOLD = "share_queries", "told"
+"""The same of an attack on class shares."""
 HALVES = (0, 1)
 ATTACK = "attack.pt"
 
 
-def attack_folder(folder: Path, name: str, attack: AskingAttack, shadows: int) -> Path:
+def attack_folder(folder: Path, name: str, attack: Attack, shadows: int) -> Path:
     """Make the folder of an attack with these options on so many shadows, and write in it what workers must know."""
     options: dict[str, Any] = asdict(attack) if is_dataclass(attack) else {}
     text = json.dumps([name, options, shadows], sort_keys=True)
     own = folder / f"{ASKED}_{hashlib.sha256(text.encode()).hexdigest()[:16]}"
-    for kind in (QUERIES, ASKED):
+    for kind in (QUERIES, ASKED, SHARE_QUERIES, TOLD):
         (own / kind).mkdir(parents=True, exist_ok=True)
     save_tensors(own / ATTACK, {"name": name, "options": json.dumps(options), "shadows": shadows})
     return own

@@ -4,6 +4,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from fedkd.audit.metrics import auc
+
 _FLOOR = 1e-6
 
 
@@ -23,3 +25,13 @@ def compare_shares(
         found[f"kl{suffix}"] = float(torch.xlogy(truth, truth / floored).sum(dim=-1).mean())
         found[f"l1{suffix}"] = float((guess - truth).abs().sum(dim=-1).mean())
     return found
+
+
+def ranked_shares(
+    estimates: Float[Tensor, "clients classes"], truth: Float[Tensor, "clients classes"]
+) -> dict[str, float]:
+    """How well estimates tell whether a client has more of a class than its even share; nothing without both cases."""
+    frequent = truth > 1 / truth.shape[-1]
+    if bool(frequent.any()) and not bool(frequent.all()):
+        return {"auc": auc(estimates[frequent].numpy(), estimates[~frequent].numpy())}
+    return {}

@@ -7,8 +7,7 @@ from typing import ClassVar
 import torch
 
 from fedkd.audit.attack import Disclosure, InferenceAttack, Observation
-from fedkd.audit.attacks._class_shares import compare_shares
-from fedkd.audit.metrics import auc
+from fedkd.audit.attacks._class_shares import compare_shares, ranked_shares
 
 
 @dataclass(frozen=True)
@@ -26,8 +25,4 @@ class CraftedQueries(InferenceAttack):
     def measure(self, disclosures: list[Disclosure]) -> Mapping[str, float]:
         estimates = torch.stack([each.crafted.double().softmax(dim=-1).mean(dim=0) for each in disclosures])
         truth = torch.stack([each.shares for each in disclosures]).double()
-        found = compare_shares(estimates, truth)
-        frequent = truth > 1 / truth.shape[-1]
-        if bool(frequent.any()) and not bool(frequent.all()):
-            found["auc"] = auc(estimates[frequent].numpy(), estimates[~frequent].numpy())
-        return found
+        return compare_shares(estimates, truth) | ranked_shares(estimates, truth)
