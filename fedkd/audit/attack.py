@@ -182,7 +182,10 @@ class InferenceAttack(Attack, ABC):
 
 
 class AskingInference(InferenceAttack, ABC):
-    """Infers class shares from answers to ``queries`` inputs that it makes on either half of models of its own."""
+    """Infers class shares from answers to at most ``queries`` inputs that it makes on either half of its own models.
+
+    They take the places of public samples; where there are too few, it makes fewer.
+    """
 
     observation: ClassVar[Observation] = "queried"
     queries: int

@@ -1,12 +1,13 @@
 """What each attack makes of evidence whose truth is known."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 from torch import Tensor
 
-from fedkd.audit.attack import Disclosure, Evidence, MembershipAttack, confidence
+from fedkd.audit.attack import Asked, AskedShares, Disclosure, Evidence, MembershipAttack, confidence
 from fedkd.audit.metrics import auc
 from fedkd.core import plugins
 
@@ -130,6 +131,60 @@ def test_constant_answers_give_constant_or_harmless_scores(name: str) -> None:
     assert auc(scores[members], scores[~members]) == 0.5
 
 
+def asked(gaps: list[float], *, mood: float = 0.0, shadows: int = 32, seed: int = 0) -> tuple[Evidence, Tensor]:
+    """As ``evidence``, of as many queries as ``gaps``; a model is N(0, mood²) surer of all candidates of a class."""
+    plain, members = evidence(0.0, shadows=shadows, seed=seed)
+    draw = torch.Generator().manual_seed(seed + 1)
+    difficulty = torch.randn(members.numel(), generator=draw, dtype=torch.float64)
+
+    def answers(inside: Tensor) -> Tensor:
+        rise = torch.tensor(gaps, dtype=torch.float64)[:, None] * inside[:, None, :]
+        common = mood * torch.randn(len(inside), 1, CLASSES, generator=draw, dtype=torch.float64)[:, :, plain.labels]
+        phi = difficulty + rise + common + torch.randn(rise.shape, generator=draw, dtype=torch.float64)
+        logits = torch.full((*phi.shape, CLASSES), -math.log(2), dtype=torch.float64)
+        return logits.scatter(-1, plain.labels.expand(phi.shape).unsqueeze(-1), phi.unsqueeze(-1)).float()
+
+    pairs = torch.arange(shadows) // 2 % 2
+    halves = tuple(
+        Asked(answers(members.unsqueeze(0))[0], answers(plain.included[pairs == half]), plain.included[pairs == half])
+        for half in (0, 1)
+    )
+    return replace(plain, asked=halves), members
+
+
+def test_what_models_are_sure_of_in_common_is_taken_off() -> None:
+    # Two likelihood ratios of N(0, 1) against N(1.5, 1): at best AUC Φ(1.5) = 0.933, whatever a model's mood is.
+    for mood in (0.0, 5.0):
+        given, members = asked([1.5], mood=mood)
+        scores = attack("optimised_queries").scores(given)
+        assert 0.90 < auc(scores[members], scores[~members]) < 0.95
+    # Where the mood stays there is next to nothing to see: Φ(1.5/√(2·26)) = 0.58.
+    half = given.asked[0]
+    told = replace(given, answers=half.answers.unsqueeze(0), shadows=half.shadows.unsqueeze(1), included=half.included)
+    taken = attack("lira_online").scores(told)
+    assert auc(taken[members], taken[~members]) < 0.7
+
+
+def test_the_query_that_tells_shadows_apart_is_the_one_that_counts() -> None:
+    # Of two ratios with a gap of 3, at best Φ(3) = 0.9987; the average with the useless query has Φ(2.12) = 0.983.
+    given, members = asked([0.0, 3.0])
+    scores = attack("optimised_queries").scores(given)
+    assert auc(scores[members], scores[~members]) > 0.99
+    # Where all are worth the same, their average is worth more than any: Φ(1.5·√2) = 0.983 against 0.933.
+    given, members = asked([1.5, 1.5])
+    scores = attack("optimised_queries").scores(given)
+    assert auc(scores[members], scores[~members]) > 0.96
+
+
+def test_optimised_queries_find_nothing_where_there_is_nothing() -> None:
+    found = []
+    for seed in range(5):
+        given, members = asked([0.0, 0.0], shadows=8, seed=seed)
+        scores = attack("optimised_queries").scores(given)
+        found.append(auc(scores[members], scores[~members]))
+    assert abs(sum(found) / len(found) - 0.5) < 0.04  # three standard errors of 2,000 candidates
+
+
 def test_what_an_attack_lacks() -> None:
     given, _ = evidence(1.0, shadows=2)
     with pytest.raises(ValueError, match="LiraOnline needs at least 4 shadows, got 2"):
@@ -169,6 +224,44 @@ def test_crafted_queries_rank_frequent_classes() -> None:
     assert plugins.build(plugins.ATTACK, "crafted_queries").measure(clients)["auc"] == 1.0
     even = [disclosure([1 / 3, 1 / 3, 1 / 3], told=[0.5, 0.2, 0.3])]
     assert "auc" not in plugins.build(plugins.ATTACK, "crafted_queries").measure(even)
+
+
+def test_shares_are_read_exactly_from_models_that_answer_with_their_priors() -> None:
+    known = torch.tensor([[0.6, 0.3, 0.1], [0.2, 0.2, 0.6], [0.1, 0.5, 0.4], [0.3, 0.3, 0.4]])
+    client = torch.tensor([0.5, 0.1, 0.4])
+    # Whatever they are asked; one half sharpens nothing, the other answers half-way to even shares.
+    exact = AskedShares(client.log().expand(7, 3), known.log().unsqueeze(1).expand(4, 7, 3), known)
+    dull = [((part + 1 / 3) / 2).log() for part in (client, known)]
+    halves = exact, AskedShares(dull[0].expand(7, 3), dull[1].unsqueeze(1).expand(4, 7, 3), known)
+    given = replace(disclosure(client.tolist(), told=[1, 1, 1]), asked=halves)
+    found = plugins.build(plugins.ATTACK, "optimised_shares").measure([given])
+    assert found["l1"] == pytest.approx(0.0, abs=1e-6)
+    assert found["kl"] == pytest.approx(0.0, abs=1e-6)
+    assert found["auc"] == 1.0
+
+
+def test_queries_about_shares_go_to_where_models_differ_by_them() -> None:
+    shares = torch.tensor([[0.8, 0.2], [0.2, 0.8], [0.5, 0.5]])
+    models = []
+    for share in shares:
+        model = torch.nn.Linear(2, 2)
+        with torch.no_grad():
+            # The second input stirs up what has nothing to do with shares, the first what has.
+            model.weight.copy_(torch.tensor([[float(share[0]), float(share[0] == 0.5)], [float(share[1]), 0.0]]))
+            model.bias.zero_()
+        models.append(model.eval().requires_grad_(False))
+    start = torch.tensor([[0.1, 1.0], [0.0, -1.0], [1.0, 0.5], [-1.0, 0.2]])
+    built = plugins.build(plugins.ATTACK, "optimised_shares", {"steps": 100})
+
+    def follows(places: Tensor) -> float:
+        told = torch.stack([model(places).softmax(dim=-1).mean(dim=0) for model in models])
+        return float(torch.corrcoef(torch.stack([told[:, 0], shares[:, 0]]))[0, 1])
+
+    made = built.make(models, shares, start)
+    assert follows(start) < 0.9
+    assert follows(made) > 0.99
+    assert float(made.min()) >= -1
+    assert float(made.max()) <= 1
 
 
 def test_extraction_counts_equal_answers() -> None:

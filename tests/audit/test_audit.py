@@ -56,7 +56,8 @@ def test_the_report_says_who_saw_what(found: AuditReport, overfitted: Path) -> N
     assert set(found.adversary) == set(OBSERVATIONS)
     assert (found.epsilon, found.unit, found.ceiling, found.skipped) == (None, None, (), ())
     for result in found.attacks:
-        assert result.members == result.non_members == 40
+        # There are 140 places, and six queries about a candidate: three on either half of the shadows.
+        assert result.members == result.non_members == (11 if result.attack == "optimised_queries" else 40)
         assert not result.covered
         assert len(result.roc) <= 200
         assert result.tpr_at_01pct_fpr is None
@@ -67,10 +68,20 @@ def test_the_report_says_who_saw_what(found: AuditReport, overfitted: Path) -> N
 
 def test_other_things_than_membership(found: AuditReport) -> None:
     inferred = {each.attack: each.values for each in found.inferences}
-    assert set(inferred) == {"label_distribution", "crafted_queries", "model_extraction"}
+    assert set(inferred) == {"label_distribution", "crafted_queries", "optimised_shares", "model_extraction"}
     assert inferred["model_extraction"]["agreement"] > inferred["model_extraction"]["most_frequent"] - 0.05
     # Iid clients: a uniform guess is nearly right.
     assert inferred["label_distribution"]["kl_uniform"] < 0.1
+
+
+def test_optimised_queries_are_compared_with_the_rest_on_the_candidates_they_ask_about(found: AuditReport) -> None:
+    assert found.result("optimised_queries", "queried").auc > 0.9
+    others = ("co_operative_lira", "lira_offline", "lira_online", "loss_threshold", "rmia")
+    assert [(each.attack, each.other) for each in found.comparisons] == [("optimised_queries", name) for name in others]
+    for each in found.comparisons:
+        low, high = each.interval
+        assert low <= each.auc_difference <= high
+        assert (each.observation, each.candidates) == ("queried", 22)
 
 
 def test_an_audit_can_be_repeated_and_taken_up(found: AuditReport, overfitted: Path, tmp_path: Path) -> None:
@@ -79,11 +90,18 @@ def test_an_audit_can_be_repeated_and_taken_up(found: AuditReport, overfitted: P
     shadow_runs = sorted(again.rglob("world/*.pt"))
     assert len(shadow_runs) == 3 + 8
     # As an interruption leaves it: some worlds are there, and some of what is made of them.
-    for lost in shadow_runs[::2] + sorted(again.rglob("student/*.pt"))[3:]:
+    asked = [sorted(again.rglob(f"{kind}/*.pt"))[1:] for kind in ("model", "queries", "asked", "shares", "told")]
+    assert all(asked)
+    for lost in [
+        *shadow_runs[::2],
+        *sorted(again.rglob("student/*.pt"))[3:],
+        *(path for some in asked for path in some),
+    ]:
         lost.unlink()
     kept = {path: path.stat().st_mtime_ns for path in again.rglob("*/client_*.pt")}
     report = audit_run(again, QUICK)
     assert report.attacks == found.attacks
+    assert report.comparisons == found.comparisons
     assert report.inferences == found.inferences
     assert {path: path.stat().st_mtime_ns for path in kept} == kept
 

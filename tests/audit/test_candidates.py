@@ -100,3 +100,16 @@ def test_views_and_crafted_queries() -> None:
     crafted = crafted_queries(public, torch.Generator().manual_seed(0))
     assert crafted.shape == (CRAFTED, *public.shape[1:])
     assert not rows(crafted) & rows(public)
+
+
+def test_the_first_candidates_are_as_many_members_as_others_of_each_class() -> None:
+    pool = pool_of(experiment_of("clients.count=3", "data.private_size=200"))
+    count = pool.labels.numel()
+    assert torch.equal(pool.first(count), torch.arange(count))
+    for most in (2, 7, count - 3):
+        chosen = pool.first(most)
+        assert most - 1 <= chosen.numel() <= most
+        assert chosen.tolist() == sorted(set(chosen.tolist()))
+        labels, members = pool.labels[chosen], pool.members[chosen]
+        assert torch.equal(labels[members].sort().values, labels[~members].sort().values)
+    assert pool.first(1).numel() == 0

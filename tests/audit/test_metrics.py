@@ -142,3 +142,30 @@ def test_bad_counts_and_deltas() -> None:
         metrics.epsilon_lower_bound(np.ones(4), np.zeros(4), delta=1.0)
     with pytest.raises(ValueError, match="at least 2 members"):
         metrics.epsilon_lower_bound(np.ones(1), np.zeros(4), delta=0.0)
+
+
+def test_a_paired_difference_knows_that_both_scored_the_same_candidates() -> None:
+    members, others = np.array([3.0, 1.0]), np.array([2.0, 0.0])
+    # Shares below each member 1 and ½, above each other ½ and 1: variances ⅛ each, over two candidates of either kind.
+    half = 1.959964 * math.sqrt(1 / 8)
+    constant = (np.zeros(2), np.zeros(2))
+    value, interval = metrics.auc_difference((members, others), constant)
+    assert value == pytest.approx(0.25)
+    assert interval[0] == pytest.approx(0.25 - half)
+    assert interval[1] == pytest.approx(0.25 + half)
+    # Any rising function of the same scores ranks alike: no difference, and no doubt about it.
+    assert metrics.auc_difference((members, others), (np.exp(members), np.exp(others))) == (0.0, (0.0, 0.0))
+    with pytest.raises(ValueError, match="must score the same candidates"):
+        metrics.auc_difference((members, others), (members, others[:1]))
+
+
+def test_the_interval_of_a_paired_difference_holds_as_often_as_it_says() -> None:
+    draw, held = np.random.default_rng(0), 0
+    for _ in range(300):
+        shared = draw.normal(size=(2, 60))
+        scores = [shared + draw.normal(scale=0.5, size=(2, 60)) for _ in range(2)]
+        for each in scores:
+            each[0] += 1.0
+        low, high = metrics.auc_difference((scores[0][0], scores[0][1]), (scores[1][0], scores[1][1]))[1]
+        held += low <= 0 <= high
+    assert 270 <= held <= 297  # 285 expected, ± 3 standard deviations

@@ -50,15 +50,15 @@ def _drawn(labels: Counts, count: int, classes: int, draw: np.random.Generator) 
 
 def compute_share_queries(folder: Path, number: int) -> None:
     """Write what to ask, made on the models of the other half than the one asked for."""
-    attack, count, _, experiment = _known(folder)
+    attack, count, plan, experiment = _known(folder)
     asked = ShadowRun.of(number, experiment.config.clients.count)
     others = [each for each in range(count) if half_of(each) != asked.shadow]
     models, shares = zip(*(_load(experiment, folder, asked.client, each) for each in others), strict=True)
     generator = torch_generator(experiment.config.seed, purpose=f"audit: queries of half {asked.shadow}")
     public = experiment.data.public.inputs
-    blends = attack.queries // 2
-    plain = public[torch.randperm(len(public), generator=generator)[: attack.queries - blends]]
-    start = torch.cat([plain, blends_of(public, attack.queries - len(plain), generator)])
+    queries = _count(experiment, plan, attack)
+    plain = public[torch.randperm(len(public), generator=generator)[: queries - queries // 2]]
+    start = torch.cat([plain, blends_of(public, queries - len(plain), generator)])
     save_tensors(asked.path(folder, SHARE_QUERIES), {"queries": attack.make(models, torch.stack(shares), start)})
 
 
@@ -96,10 +96,15 @@ def why_not(experiment: Experiment, plan: Plan, attack: AskingInference, count: 
         return f"queries are made by small steps, and the samples are {spec}"
     if count < 4 * len(HALVES):
         return f"it needs at least {4 * len(HALVES)} shadows, half to make queries and half to judge, got {count}"
-    room = len(inserted_places(experiment, asked_positions(experiment, plan.jobs[-1])))
-    if len(HALVES) * attack.queries > room:
-        return f"there is no room for {attack.queries} queries on either half of the models, but for {room} in all"
+    if _count(experiment, plan, attack) < 2:
+        return "there is no room for two queries on either half of the models"
     return None
+
+
+def _count(experiment: Experiment, plan: Plan, attack: AskingInference) -> int:
+    """How many queries there is room for on either half of the models."""
+    room = len(inserted_places(experiment, asked_positions(experiment, plan.jobs[-1])))
+    return min(attack.queries, room // len(HALVES))
 
 
 def _load(experiment: Experiment, folder: Path, client: int, number: int) -> tuple[nn.Module, Tensor]:
