@@ -152,6 +152,19 @@ class AskedShares:
 
 
 @dataclass(frozen=True)
+class MeansFound:
+    """Mean inputs by class, as ``found`` and as they are: the client's, and the public samples', for both to be known.
+
+    ``held`` says of which classes the client has samples, and the public set too; the others' means are 0.
+    """
+
+    found: Float[Tensor, "classes values"]
+    client: Float[Tensor, "classes values"]
+    public: Float[Tensor, "classes values"]
+    held: Bool[Tensor, " classes"]
+
+
+@dataclass(frozen=True)
 class Disclosure:
     """What one client's released answers are, and what is to be inferred from them.
 
@@ -159,7 +172,7 @@ class Disclosure:
     put in their place (``fedkd.audit.queries``); ``copy`` are the logits, on inputs that are in no role, of a model
     distilled from ``answers``, and ``original`` those of the client's own model. ``shares`` are those of the classes
     among the client's training samples: the truth to compare with, which the attack must not use. ``asked`` is what
-    came of an ``AskingInference``'s own queries.
+    came of an ``AskingInference``'s own queries, ``means`` of an ``InvertingAttack``.
     """
 
     client: int
@@ -169,6 +182,7 @@ class Disclosure:
     original: Float[Tensor, "unseen classes"]
     shares: Float[Tensor, " classes"]
     asked: tuple[AskedShares, ...] = ()
+    means: MeansFound | None = None
 
 
 class InferenceAttack(Attack, ABC):
@@ -195,6 +209,27 @@ class AskingInference(InferenceAttack, ABC):
         self, models: Sequence[nn.Module], shares: Float[Tensor, "models classes"], start: Float[Tensor, "queries ..."]
     ) -> Float[Tensor, "queries ..."]:
         """The inputs to ask about, from models in evaluation mode and inputs to begin with."""
+
+
+@dataclass(frozen=True)
+class Released:
+    """What an attacker has of a client: ``answers`` on the ``public`` samples, and a ``copy`` distilled from them.
+
+    ``before`` is the model that the client was sent, or began with.
+    """
+
+    answers: Float[Tensor, "public classes"]
+    public: Float[Tensor, "public ..."]
+    copy: nn.Module
+    before: nn.Module
+
+
+class InvertingAttack(InferenceAttack, ABC):
+    """Reconstructs mean inputs of a client's classes from what it released."""
+
+    @abstractmethod
+    def invert(self, released: Released) -> Float[Tensor, "classes ..."]:
+        """An input for each class."""
 
 
 def confidence(

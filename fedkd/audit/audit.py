@@ -15,7 +15,6 @@ from fedkd.audit.asking.shares import SHARED
 from fedkd.audit.attack import (
     OBSERVATIONS,
     AskingAttack,
-    AskingInference,
     Attack,
     InferenceAttack,
     MembershipAttack,
@@ -345,9 +344,7 @@ class _Audit:
                 disclosures.append(disclosure_of(self.experiment, folder, client))
         found = []
         for name, attack in chosen.items():
-            given = disclosures
-            if isinstance(attack, AskingInference):
-                given = self._asker.disclosed(name, attack, disclosures)
+            given = self._asker.disclosed(name, attack, disclosures)
             found.append(Inference(name, attack.observation, dict(attack.measure(given))))
         return found
 

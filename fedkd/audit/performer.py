@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from fedkd.audit.asking.queries import ASKED, QUERIES, SHARE_QUERIES, TOLD, compute_asked, compute_queries
+from fedkd.audit.asking.means import compute_inverted
+from fedkd.audit.asking.queries import ASKED, INVERTED, QUERIES, SHARE_QUERIES, TOLD, compute_asked, compute_queries
 from fedkd.audit.asking.shares import SHARED, compute_share_queries, compute_shared, compute_told
 from fedkd.audit.server_side import CONSENSUS, STUDENT, compute_consensus, compute_student
 from fedkd.audit.shadows import MODEL, compute_model, compute_shadow_run
@@ -22,6 +23,7 @@ _COMPUTE = {
     SHARED: compute_shared,
     SHARE_QUERIES: compute_share_queries,
     TOLD: compute_told,
+    INVERTED: compute_inverted,
     SURROGATE: compute_surrogate,
     CONSENSUS: compute_consensus,
     STUDENT: compute_student,

@@ -50,15 +50,27 @@ def load_surrogate(folder: Path, shadow_run: ShadowRun) -> dict[str, Any]:
     return load_tensors(shadow_run.path(folder, SURROGATE))
 
 
+def copy_of(plan: Plan, experiment: Experiment, folder: Path, client: int) -> tuple[nn.Module, Tensor]:
+    """A copy of a client's model, from what the client released in the last round, and that."""
+    run = ShadowRun(client, ACTUAL)
+    released: Tensor = load_shadow_run(folder, run)["public"][-1]
+    return _distilled(plan, experiment, plan.jobs[-1], run, released), released
+
+
+def received_model(experiment: Experiment, job: Job, client: int) -> nn.Module:
+    """The model that the client was sent; the initial one of its architecture where it was sent none."""
+    architecture = experiment.architecture_of(client)
+    prefix = parameter_prefix(architecture)
+    sent = {**job.parameters, **job.personal.get(client, {})}
+    start = {name.removeprefix(prefix): value for name, value in sent.items() if name.startswith(prefix)}
+    return experiment.model(start, architecture)
+
+
 def _distilled(
     plan: Plan, experiment: Experiment, job: Job, shadow_run: ShadowRun, released: Float[Tensor, "asked classes"]
 ) -> nn.Module:
     """A model that was taught by what the client released: from the model it was sent, where it was sent one."""
-    config, architecture = experiment.config, experiment.architecture_of(shadow_run.client)
-    prefix = parameter_prefix(architecture)
-    sent = {**job.parameters, **job.personal.get(shadow_run.client, {})}
-    start = {name.removeprefix(prefix): value for name, value in sent.items() if name.startswith(prefix)}
-    model = experiment.model(start, architecture)
+    config, model = experiment.config, received_model(experiment, job, shadow_run.client)
     target = released.log_softmax(dim=-1)
 
     def loss(model: nn.Module, inputs: Tensor, rows: Tensor) -> Tensor:

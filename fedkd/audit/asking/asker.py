@@ -4,9 +4,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from fedkd.audit.asking import queries, shares
+from fedkd.audit.asking import means, queries, shares
 from fedkd.audit.asking.queries import HALVES
-from fedkd.audit.attack import AskingAttack, AskingInference, Attack, Disclosure, Evidence
+from fedkd.audit.attack import AskingAttack, AskingInference, Attack, Disclosure, Evidence, InvertingAttack
 from fedkd.audit.membership import Given
 from fedkd.audit.plan import ACTUAL, Plan
 from fedkd.audit.shadows import MODEL, ShadowRun
@@ -35,6 +35,7 @@ class Asker:
     queried: bool
     members: dict[str, AskingAttack] = field(default_factory=dict)
     properties: dict[str, AskingInference] = field(default_factory=dict)
+    inversions: dict[str, InvertingAttack] = field(default_factory=dict)
 
     def skipped(self, attacks: Mapping[str, Attack]) -> dict[str, str]:
         """Take those attacks that ask and can; the names of those that cannot, and why."""
@@ -46,6 +47,9 @@ class Asker:
             elif isinstance(attack, AskingInference):
                 reason = shares.why_not(self.experiment, self.plan, attack, self.models)
                 self.properties.update({} if reason else {name: attack})
+            elif isinstance(attack, InvertingAttack):
+                reason = self._no_means()
+                self.inversions.update({} if reason else {name: attack})
             else:
                 continue
             reasons.update({name: reason} if reason else {})
@@ -72,6 +76,9 @@ class Asker:
             do(own, queries.SHARE_QUERIES, [ShadowRun(maker, half) for half in HALVES], "queries")
             clients = [ShadowRun(client, ACTUAL) for client in self._honest()]
             do(own, queries.TOLD, [*models, *clients], "answers to queries")
+        for name, inversion in self.inversions.items():
+            clients = [ShadowRun(client, ACTUAL) for client in self._honest()]
+            do(self._own(name, inversion), queries.INVERTED, clients, "class means")
 
     def given(self, name: str, attack: AskingAttack, evidence: Sequence[Evidence]) -> list[Given]:
         """What an attack on membership has to go by, client by client."""
@@ -81,16 +88,31 @@ class Asker:
             for pool, each in zip(self.plan.pools, evidence, strict=True)
         ]
 
-    def disclosed(self, name: str, attack: AskingInference, found: Sequence[Disclosure]) -> list[Disclosure]:
-        """The disclosures, with the answers to the attack's own queries."""
-        own = self._own(name, attack)
-        return [replace(each, asked=shares.asked_shares(self.plan, own, each.client, self.models)) for each in found]
+    def disclosed(self, name: str, attack: Attack, found: Sequence[Disclosure]) -> list[Disclosure]:
+        """The disclosures, with what came of the attack's own work."""
+        if isinstance(attack, AskingInference):
+            own = self._own(name, attack)
+            return [
+                replace(each, asked=shares.asked_shares(self.plan, own, each.client, self.models)) for each in found
+            ]
+        if isinstance(attack, InvertingAttack):
+            own = self._own(name, attack)
+            return [replace(each, means=means.class_means(self.experiment, own, each.client)) for each in found]
+        return list(found)
+
+    def _no_means(self) -> str | None:
+        """Why class means cannot be found; None where they can."""
+        if self.experiment.data.spec.vocabulary is not None:
+            return f"means are of numbers, and the samples are {self.experiment.data.spec}"
+        if not self.experiment.data.public.shared_label_space:
+            return "the public samples have no classes to compare with"
+        return None
 
     def _honest(self) -> list[int]:
         everybody = self.experiment.sampled(self.plan.jobs[-1].round)
         return [client for client in everybody if client not in self.experiment.attackers]
 
-    def _own(self, name: str, attack: AskingAttack | AskingInference) -> Path:
+    def _own(self, name: str, attack: Attack) -> Path:
         count = self.shadows if isinstance(attack, AskingAttack) else self.models
         with writing(self.folder):
             return queries.attack_folder(self.folder, name, attack, count)

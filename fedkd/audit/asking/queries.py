@@ -23,6 +23,8 @@ QUERIES, ASKED = "queries", "asked"
 """The two kinds of files of an attack's own folder, which lies in the audit's."""
 SHARE_QUERIES, TOLD = "share_queries", "told"
 """The same of an attack on class shares."""
+INVERTED = "inverted"
+"""What an attack on class means finds."""
 HALVES = (0, 1)
 ATTACK = "attack.pt"
 
@@ -32,7 +34,7 @@ def attack_folder(folder: Path, name: str, attack: Attack, shadows: int) -> Path
     options: dict[str, Any] = asdict(attack) if is_dataclass(attack) else {}
     text = json.dumps([name, options, shadows], sort_keys=True)
     own = folder / f"{ASKED}_{hashlib.sha256(text.encode()).hexdigest()[:16]}"
-    for kind in (QUERIES, ASKED, SHARE_QUERIES, TOLD):
+    for kind in (QUERIES, ASKED, SHARE_QUERIES, TOLD, INVERTED):
         (own / kind).mkdir(parents=True, exist_ok=True)
     save_tensors(own / ATTACK, {"name": name, "options": json.dumps(options), "shadows": shadows})
     return own
