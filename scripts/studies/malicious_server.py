@@ -51,6 +51,8 @@ PRESETS: dict[str, dict[str, Any]] = {
     },
 }
 DRAWN = ("lira_online", "lira_offline")
+INFERRED = ("label_distribution", "crafted_queries", "optimised_shares", "class_means")
+SHARES = ("crafted_queries", "optimised_shares")
 OPTIMISED, LEFT = "optimised_queries", "left at the candidates"
 
 
@@ -93,8 +95,7 @@ def membership(runs: Path, task: str, preset: str, setting: str, seed: int) -> d
 
 def inference(runs: Path, task: str, preset: str, setting: str, seed: int) -> dict[str, dict[str, float]]:
     """The figures of attacks that infer something else, by attack."""
-    names = ("label_distribution", "crafted_queries", "optimised_shares")
-    options = AuditConfig(attacks=tuple(map(Plugin, names)), shadows=PRESETS[preset]["shadows"])
+    options = AuditConfig(attacks=tuple(map(Plugin, INFERRED)), shadows=PRESETS[preset]["shadows"])
     report = audit_run(finished(runs, preset, setting, seed), options)
     return {each.attack: dict(each.values) for each in report.inferences}
 
@@ -126,10 +127,22 @@ def rows_of(preset: str, seeds: Sequence[int], results: Results) -> list[dict[st
                 "gain of the scoring": {
                     name: pooled([run["gains of the scoring"][name] for run in runs]) for name in DRAWN
                 },
+                "shares": {name: _figure(preset, setting, seeds, results, name, "auc") for name in SHARES},
+                "error of shares": {name: _figure(preset, setting, seeds, results, name, "l1") for name in SHARES},
+                "class means": {
+                    name: _figure(preset, setting, seeds, results, "class_means", name)
+                    for name in ("correlation", "correlation_public", "beyond_public", "beyond_public_others")
+                },
                 "refutations": sum(len(run["refutations"]) for run in runs),
             }
         )
     return rows
+
+
+def _figure(
+    preset: str, setting: str, seeds: Sequence[int], results: Results, attack: str, name: str
+) -> tuple[float, float]:
+    return mean_and_ci([results["inference", preset, setting, seed][attack][name] for seed in seeds])
 
 
 def table(rows: Sequence[dict[str, Any]]) -> str:
@@ -142,12 +155,24 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
         }
         for row in rows
     ]
-    return f"AUC of membership, mean ± 95 % CI over seeds; gains of optimised queries\n{aligned(cells)}"
+    inferred = [
+        {
+            "": SETTINGS[row["setting"]],
+            **{f"{name}: AUC": plus_minus(row["shares"][name]) for name in SHARES},
+            **{f"{name}: L1": plus_minus(row["error of shares"][name]) for name in SHARES},
+            **{name: plus_minus(value, ".3f") for name, value in row["class means"].items()},
+        }
+        for row in rows
+    ]
+    return (
+        f"AUC of membership, mean ± 95 % CI over seeds; gains of optimised queries\n{aligned(cells)}\n\n"
+        f"class shares and class means, mean ± 95 % CI over seeds\n{aligned(inferred)}"
+    )
 
 
 def csv_row(row: dict[str, Any]) -> dict[str, str]:
     cells = {"setting": row["setting"]}
-    for kind in ("auc", "gain", "gain of the scoring"):
+    for kind in ("auc", "gain", "gain of the scoring", "shares", "error of shares", "class means"):
         for name, (mean, half) in row[kind].items():
             column = f"{kind} {name}".replace(" ", "_")
             cells |= decimals(**{column: mean, f"{column}_ci95": half})
@@ -174,7 +199,10 @@ def stages(asked: Namespace) -> list[Stage]:
     preset = PRESETS[asked.preset]
     seeds = asked.seeds or preset["seeds"]
     pairs = [(setting, seed) for seed in seeds for setting in preset["settings"]]
-    return [Stage("membership", membership, [("membership", asked.preset, *pair) for pair in pairs])]
+    return [
+        Stage("membership", membership, [("membership", asked.preset, *pair) for pair in pairs]),
+        Stage("inference", inference, [("inference", asked.preset, *pair) for pair in pairs]),
+    ]
 
 
 def reported(asked: Namespace, results: Results) -> Report:
@@ -185,7 +213,10 @@ def reported(asked: Namespace, results: Results) -> Report:
         "seeds": [*seeds],
         "rows": rows,
         "runs": {
-            f"{setting}, seed {seed}": results["membership", preset, setting, seed]
+            f"{setting}, seed {seed}": {
+                "membership": results["membership", preset, setting, seed],
+                "inference": results["inference", preset, setting, seed],
+            }
             for setting in PRESETS[preset]["settings"]
             for seed in seeds
         },

@@ -7,7 +7,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from fedkd.audit.attack import Asked, AskedShares, Disclosure, Evidence, MembershipAttack, confidence
+from fedkd.audit.attack import (
+    Asked,
+    AskedShares,
+    Disclosure,
+    Evidence,
+    MeansFound,
+    MembershipAttack,
+    Released,
+    confidence,
+)
 from fedkd.audit.metrics import auc
 from fedkd.core import plugins
 
@@ -262,6 +271,40 @@ def test_queries_about_shares_go_to_where_models_differ_by_them() -> None:
     assert follows(made) > 0.99
     assert float(made.min()) >= -1
     assert float(made.max()) <= 1
+
+
+def test_class_means_are_those_of_the_samples_that_a_client_names_so() -> None:
+    public = torch.tensor([[0.0, 0.0], [0.0, 2.0], [4.0, 0.0], [4.0, 4.0]])
+    named = torch.nn.functional.one_hot(torch.tensor([0, 0, 1, 1]), 2) * 1000.0
+    copy, before = torch.nn.Linear(2, 2), torch.nn.Linear(2, 2)
+    with torch.no_grad():
+        for model, weight in ((copy, [[3.0, 4.0], [0.0, 0.0]]), (before, [[0.0, 0.0], [0.0, 0.0]])):
+            model.weight.copy_(torch.tensor(weight))
+            model.bias.zero_()
+    released = Released(named, public, copy.requires_grad_(False), before.requires_grad_(False))
+    still = plugins.build(plugins.ATTACK, "class_means", {"reach": 0.0}).invert(released)
+    assert still.tolist() == [[0.0, 1.0], [4.0, 2.0]]
+    # The copy has learned that class 0 lies along (3, 4), and class 1 the other way.
+    far = float((public - public.mean(dim=0)).norm(dim=1).mean())
+    moved = plugins.build(plugins.ATTACK, "class_means", {"reach": 0.5 / far}).invert(released)
+    assert moved[0].tolist() == pytest.approx([0.3, 1.4], abs=1e-5)
+    assert moved[1].tolist() == pytest.approx([3.7, 1.6], abs=1e-5)
+
+
+def test_class_means_that_tell_of_the_client_itself_are_nearer_to_its_own_than_to_others() -> None:
+    own, other, public = torch.tensor([1.0, 0.0, 0.0, 3.0]), torch.tensor([0.0, 1.0, 3.0, 0.0]), torch.ones(4)
+    held, nothing = torch.tensor([True, False]), torch.zeros(4)
+
+    def client(truth: Tensor) -> Disclosure:
+        stacked = [torch.stack([each, nothing]) for each in (truth, truth, public)]
+        return replace(disclosure([1, 0, 0], told=[1, 1, 1]), means=MeansFound(*stacked, held))
+
+    found = plugins.build(plugins.ATTACK, "class_means").measure([client(own), client(other)])
+    assert found["correlation"] == pytest.approx(1.0)
+    assert found["correlation_public"] == 0.0
+    assert found["beyond_public"] == pytest.approx(1.0)
+    # By hand: both have mean 1; products of (0, −1, −1, 2) and (−1, 0, 2, −1) add up to −4, squares to 6 each.
+    assert found["beyond_public_others"] == pytest.approx(-4 / 6)
 
 
 def test_extraction_counts_equal_answers() -> None:

@@ -24,10 +24,11 @@ class ClassMeans(InvertingAttack):
     the model that the client began with: towards what the client has learned. Means over clients and the classes that
     they hold: ``correlation`` of its values with the true mean of the client's class; ``correlation_public`` the same
     of the true mean of the public samples of that class, which is the best guess without any answer; ``beyond_public``
-    of what is found with what is true, both less that guess: 0 where answers tell nothing of the client itself.
+    of what is found with what is true, both less that guess, and ``beyond_public_others`` the same with what is true of
+    every other client instead: only where the first is larger do answers tell of the client itself.
     """
 
-    reach: Annotated[float, Field(ge=0, le=10)] = 0.1
+    reach: Annotated[float, Field(ge=0, le=10)] = 0.02
 
     def invert(self, released: Released) -> Float[Tensor, "classes ..."]:
         weights = released.answers.softmax(dim=-1).T
@@ -40,13 +41,18 @@ class ClassMeans(InvertingAttack):
         return place
 
     def measure(self, disclosures: list[Disclosure]) -> Mapping[str, float]:
-        found: dict[str, list[float]] = {"correlation": [], "correlation_public": [], "beyond_public": []}
-        for means in (each.means for each in disclosures if each.means is not None):
+        found: dict[str, list[float]] = {}
+        known = [each.means for each in disclosures if each.means is not None]
+        for means in known:
             for label in means.held.nonzero().flatten().tolist():
                 guess, truth, public = means.found[label], means.client[label], means.public[label]
-                found["correlation"].append(_correlation(guess, truth))
-                found["correlation_public"].append(_correlation(public, truth))
-                found["beyond_public"].append(_correlation(guess - public, truth - public))
+                others = [each.client[label] for each in known if each is not means and each.held[label]]
+                found.setdefault("correlation", []).append(_correlation(guess, truth))
+                found.setdefault("correlation_public", []).append(_correlation(public, truth))
+                found.setdefault("beyond_public", []).append(_correlation(guess - public, truth - public))
+                found.setdefault("beyond_public_others", []).extend(
+                    _correlation(guess - public, other - public) for other in others
+                )
         return {name: sum(values) / len(values) for name, values in found.items() if values}
 
 
