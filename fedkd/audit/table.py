@@ -43,7 +43,7 @@ def verdict(report: AuditReport) -> list[str]:
 
 
 def print_audit(report: AuditReport, console: Console | None = None) -> None:
-    """Print the table, the other inferences, and the verdict."""
+    """Print the table, comparisons, the other inferences, and the verdict."""
     screen = console or Console(highlight=False)
     table = Table(box=None, padding=(0, 1, 0, 0))
     for title in COLUMNS:
@@ -52,6 +52,13 @@ def print_audit(report: AuditReport, console: Console | None = None) -> None:
         table.add_row(*row_of(result))
     if report.attacks:
         screen.print(table)
+    for each in report.comparisons:
+        low, high = each.interval
+        screen.print(
+            f"{each.attack} over {each.other} ({each.observation}, {each.candidates} candidates): "
+            f"AUC {each.auc_difference:+.3f} [{low:+.3f}, {high:+.3f}]",
+            markup=False,
+        )
     for inference in report.inferences:
         values = ", ".join(f"{name} {value:.3f}" for name, value in inference.values.items())
         screen.print(f"{inference.attack} ({inference.observation}): {values}", markup=False)

@@ -296,8 +296,8 @@ def test_class_means_that_tell_of_the_client_itself_are_nearer_to_its_own_than_t
     held, nothing = torch.tensor([True, False]), torch.zeros(4)
 
     def client(truth: Tensor) -> Disclosure:
-        stacked = [torch.stack([each, nothing]) for each in (truth, truth, public)]
-        return replace(disclosure([1, 0, 0], told=[1, 1, 1]), means=MeansFound(*stacked, held))
+        theirs, known = (torch.stack([each, nothing]) for each in (truth, public))
+        return replace(disclosure([1, 0, 0], told=[1, 1, 1]), means=MeansFound(theirs, theirs, known, held))
 
     found = plugins.build(plugins.ATTACK, "class_means").measure([client(own), client(other)])
     assert found["correlation"] == pytest.approx(1.0)
