@@ -57,7 +57,7 @@ def compute_shadow_run(folder: Path, number: int) -> None:
 
 
 def compute_model(folder: Path, number: int) -> None:
-    """The same, and write the model itself, too."""
+    """Write the file of the model itself, and that of its answers where it is not there."""
     _compute(folder, number, keep_model=True)
 
 
@@ -70,7 +70,8 @@ def _compute(folder: Path, number: int, *, keep_model: bool) -> None:
         if model is None:
             raise ValueError("the client rule shows the simulator no model, and there is nothing to make queries on")
         save_tensors(shadow_run.path(folder, MODEL), {"state": {k: v.cpu() for k, v in model.state_dict().items()}})
-    save_tensors(shadow_run.path(folder), found)
+    if not (keep_model and shadow_run.path(folder).is_file()):
+        save_tensors(shadow_run.path(folder), found)
 
 
 def load_shadow_run(folder: Path, shadow_run: ShadowRun) -> dict[str, Any]:

@@ -43,7 +43,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "overrides": (
             "data.dataset=digits",
             "data.private_size=200",
-            "data.public={size: 400, labelled: 50}",
+            "data.public={size: 700, labelled: 50}",
             "clients.count=4",
             "student.model={name: mlp, hidden: [32]}",
             "distillation.steps=20",

@@ -28,7 +28,7 @@ def compute_shared(folder: Path, number: int) -> None:
     plan = load_plan(str(folder))
     experiment = Experiment.of(plan.config)
     run = ShadowRun.of(number, experiment.config.clients.count)
-    inputs, labels = unused_samples(experiment.config)
+    inputs, labels = _unused(plan.config)
     count, classes = experiment.data.clients[run.client].train.numel(), experiment.data.classes
     draw = numpy_generator(experiment.config.seed, client=run.client, purpose=f"audit: class shares {run.shadow}")
     chosen = torch.from_numpy(_drawn(labels.numpy(), count, classes, draw))
@@ -112,6 +112,12 @@ def _load(experiment: Experiment, folder: Path, client: int, number: int) -> tup
     model = experiment.initial_model(experiment.architecture_of(client))
     model.load_state_dict(content["state"])
     return model.eval().requires_grad_(False), content["shares"]
+
+
+@lru_cache(maxsize=1)
+def _unused(config: str) -> tuple[Tensor, Tensor]:
+    """Samples in no role, which take long to prepare."""
+    return unused_samples(Experiment.of(config).config)
 
 
 @lru_cache(maxsize=1)
