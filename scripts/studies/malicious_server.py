@@ -5,9 +5,9 @@
 Runs of configs/privacy with clients of 120 samples of Fashion-MNIST, in one upload each: without protection, with
 labels only, and with DP-SGD. Each is audited twice from where a malicious server stands: by LiRA on the candidates and
 by optimised queries, and again with those queries left at the candidates, which shows what the scoring alone gains; and
-class shares are inferred from drawn and from optimised queries. The full preset has three seeds and takes about ten
-minutes of one core; the small one is one seed, of few samples. Writes malicious_server.json, malicious_server.csv and
-malicious_server.png.
+class shares and class means are inferred from drawn and from optimised queries. The full preset has three seeds and
+takes a quarter of an hour of one core; the small one is one seed, of few samples. Writes malicious_server.json,
+malicious_server.csv and malicious_server.png.
 """
 
 from argparse import Namespace
