@@ -44,12 +44,15 @@ PRESETS: dict[str, dict[str, Any]] = {
             "data.dataset=digits",
             "data.private_size=100",
             "data.public.labelled=100",
-            "data.public.size=600",
-            "teacher={model: cnn, epochs: 10, trained_on: all}",
+            "teacher.model=cnn",
             "student.model={name: mlp, hidden: [16]}",
             "distillation.steps=100",
         ),
-        "settings": {TRANSFER: (), LABELS: _PUBLIC[:1], SAMPLES: (*_PUBLIC[:1], "data.public.size=100")},
+        "settings": {
+            TRANSFER: ("data.public.size=600", "teacher.epochs=10"),
+            LABELS: ("data.public.size=600", *_PUBLIC),
+            SAMPLES: ("data.public.size=100", *_PUBLIC),
+        },
     },
 }
 KEPT, GAIN, RATIO = "accuracy_kept", "gain_over_no_teacher", "parameters_ratio"

@@ -29,9 +29,10 @@ def test_it_runs_small_and_says_what_the_runs_say(tmp_path: Path) -> None:
         assert f"{setting}: 1/11.3 of the parameters" in table
     labelled = {name: each["data"]["public"]["labelled"] for name, each in report["config"].items()}
     sizes = {name: each["data"]["public"]["size"] for name, each in report["config"].items()}
-    assert labelled == {"transfer": 100, "same samples": 100}
-    assert sizes == {"transfer": 600, "same samples": 100}
-    assert report["config"]["transfer"]["teacher"]["trained_on"] == "public"
+    assert labelled == {"transfer": 100, "same labels": 100, "same samples": 100}
+    assert sizes == {"transfer": 600, "same labels": 600, "same samples": 100}
+    taught_by = {name: each["teacher"]["trained_on"] for name, each in report["config"].items()}
+    assert taught_by == {"transfer": "all", "same labels": "public", "same samples": "public"}
     assert report["gain_over_no_teacher"] == report["settings"]["transfer"]["gain_over_no_teacher"]
-    assert (tmp_path / "compression.csv").read_text().count("\n") == 1 + 2 * 5
+    assert (tmp_path / "compression.csv").read_text().count("\n") == 1 + 3 * 5
     assert (tmp_path / "compression.png").stat().st_size > 10_000
