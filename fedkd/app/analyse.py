@@ -25,13 +25,11 @@ from fedkd.privacy.secure_noise import SecureNoise
 from fedkd.results.lock import locked
 from fedkd.results.observer import Observer, Silent
 from fedkd.results.report import page
-from fedkd.results.report.analysis_section import ANALYSIS, analysis_parts, picture_of, read_analysis
+from fedkd.results.report.analysis_section import ANALYSIS, PAGE, analysis_parts, picture_of, read_analysis
 from fedkd.results.report.figures import attempt_figure
 from fedkd.results.report.run_log import read_steps
 from fedkd.server.finished import Finished
 from fedkd.server.setup import private_part_of
-
-PAGE = "analysis.html"
 
 
 @dataclass(frozen=True)

@@ -41,6 +41,7 @@ from fedkd.results.lock import locked
 from fedkd.results.logs import round_lines
 from fedkd.results.observer import Observer, Silent
 from fedkd.results.records import Summary
+from fedkd.results.report.analysis_section import remove_analysis
 from fedkd.results.report.figures import draw_figures, draw_label_distribution, figure_files, is_whole
 from fedkd.results.totals import Totals
 from fedkd.results.tracebacks import Tracebacks
@@ -195,8 +196,9 @@ class _Run:
             self._server.ledger.load_state_dict(charges)
         directory.unfinish()
         with writing(directory.path / "plots"):
-            for figure in (*figure_files(directory.path, by_class=True), directory.path / AUDIT):
-                figure.unlink(missing_ok=True)
+            for found in (*figure_files(directory.path, by_class=True), directory.path / AUDIT):
+                found.unlink(missing_ok=True)
+            remove_analysis(directory.path)
         directory.write_config(config)
         done, rounds = self._totals.rounds, config.rounds
         where = "after the last round" if done == rounds else f"with round {done + 1} of {rounds}"

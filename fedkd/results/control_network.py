@@ -5,7 +5,7 @@ from pathlib import Path
 from torch import nn
 
 from fedkd.core.errors import FolderError
-from fedkd.core.sealed import load_sealed, save_sealed
+from fedkd.core.sealed import load_sealed, save_sealed, seal_of
 
 _FILE = "public_only.pt"
 
@@ -20,8 +20,9 @@ def load_control(folder: Path, run: str, rounds: int, network: nn.Module) -> boo
 
     Raises ``FolderError`` for a file that is not as the run wrote it.
     """
-    path = folder / _FILE
-    if not path.is_file():
+    path, seal = folder / _FILE, seal_of(folder / _FILE)
+    # A run that went on without the control still has the one of fewer rounds.
+    if not path.is_file() or (seal is not None and seal[0] != _label(run, rounds)):
         return False
     try:
         network.load_state_dict(load_sealed(path, _label(run, rounds)))

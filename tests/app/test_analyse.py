@@ -101,6 +101,20 @@ def test_what_others_found_before_stays_and_the_report_takes_it_up(usual: Path) 
     assert "<h3>calibration</h3>" in (usual / "report.html").read_text(encoding="utf-8")
 
 
+def test_a_run_that_goes_on_is_to_be_analysed_again(tmp_path: Path) -> None:
+    out = finished(tmp_path / "run")
+    analyse_run(out, {"risk": {}})
+    assert (
+        "without_teacher"
+        in json.loads((out / "analysis.json").read_text(encoding="utf-8"))["findings"]["risk"]["figures"]
+    )
+    more = load_config(SMALL, ["rounds=2", "controls=[]"])
+    run_experiment(more, out, resume=True)
+    assert [path.name for path in out.rglob("analysis*")] == []
+    # The student without a teacher is one of a single round.
+    assert "without_teacher" not in analyse_run(out, {"risk": {}}).findings["risk"].figures
+
+
 def test_the_same_analysis_finds_the_same(usual: Path) -> None:
     first, second = (analyse_run(usual, {"uncertainty": {}, "probes": {}}) for _ in range(2))
     assert {name: found.figures for name, found in first.findings.items()} == {

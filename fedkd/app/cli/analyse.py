@@ -22,8 +22,9 @@ def analyse(
     uncertainty.other=kmnist. Test samples are measured on and never fitted on; what is found is for the simulator's
     user, and no part of what ε is about.
     """
-    from fedkd.app.analyse import PAGE, analyse_run
+    from fedkd.app.analyse import analyse_run
     from fedkd.app.cli.console import ConsoleObserver
+    from fedkd.results.report.analysis_section import PAGE
 
     wanted = options_by_name(chosen or [])
     with ConsoleObserver() as console:

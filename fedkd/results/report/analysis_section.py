@@ -11,6 +11,7 @@ from fedkd.results.report.figures import is_whole
 
 ANALYSIS = "analysis.json"
 """What was found, by analysis, in a run's folder."""
+PAGE = "analysis.html"
 
 
 def read_analysis(folder: Path, run: str) -> dict[str, Any] | None:
@@ -30,6 +31,12 @@ def read_analysis(folder: Path, run: str) -> dict[str, Any] | None:
 def picture_of(folder: Path, name: str) -> Path:
     """Where the picture of an analysis is."""
     return folder / "plots" / f"analysis_{name.replace(':', '.')}.png"
+
+
+def remove_analysis(folder: Path) -> None:
+    """Remove what was found of a run that goes on; raises ``OSError``."""
+    for path in (folder / ANALYSIS, folder / PAGE, *(folder / "plots").glob("analysis_*.png")):
+        path.unlink(missing_ok=True)
 
 
 def analysis_parts(folder: Path, run: str) -> Iterator[str]:
