@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from studies import analysis
+from studies import analysis_claims
 
 from tests.support.scripts_run import run_script
 
@@ -20,7 +20,7 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 
 def test_every_claim_is_a_difference_by_seed_with_its_interval(found: dict[str, Any]) -> None:
-    assert list(found["claims"]) == list(analysis.CLAIMS)
+    assert list(found["claims"]) == list(analysis_claims.CLAIMS)
     for each in found["claims"].values():
         assert len(each["by_seed"]) == len(found["seeds"]) == 2
         assert each["mean"] == pytest.approx(np.mean(each["by_seed"]))
@@ -44,4 +44,4 @@ def test_every_claim_is_a_difference_by_seed_with_its_interval(found: dict[str, 
     ],
 )
 def test_a_claim_is_judged_by_the_interval_over_seeds(values: list[float], verdict: str) -> None:
-    assert analysis.judged(values)["verdict"] == verdict
+    assert analysis_claims.judged(values)["verdict"] == verdict

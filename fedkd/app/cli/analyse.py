@@ -24,7 +24,7 @@ def analyse(
     """
     from fedkd.app.analyse import analyse_run
     from fedkd.app.cli.console import ConsoleObserver
-    from fedkd.results.report.analysis_section import PAGE
+    from fedkd.results.report.analysis_section import CAUTION, PAGE
 
     wanted = options_by_name(chosen or [])
     with ConsoleObserver() as console:
@@ -36,6 +36,7 @@ def analyse(
             screen.print(Padding(sentence, (0, 0, 0, 2)))
     for name, reason in found.skipped.items():
         screen.print(f"{name}: not analysed, {reason}")
+    screen.print(CAUTION)
     screen.print(f"All in {folder / PAGE}", soft_wrap=True)
 
 

@@ -12,6 +12,7 @@ from fedkd.results.report.figures import is_whole
 ANALYSIS = "analysis.json"
 """What was found, by analysis, in a run's folder."""
 PAGE = "analysis.html"
+CAUTION = "These are figures of one run: what differs little may be chance, and is worth a claim only over seeds."
 
 
 def read_analysis(folder: Path, run: str) -> dict[str, Any] | None:
@@ -40,10 +41,11 @@ def remove_analysis(folder: Path) -> None:
 
 
 def analysis_parts(folder: Path, run: str) -> Iterator[str]:
-    """HTML: for each analysis its sentences and its picture, and why others were left out."""
+    """HTML: a caution, for each analysis its sentences and its picture, and why others were left out."""
     found = read_analysis(folder, run)
     if found is None:
         return
+    yield page.paragraph(CAUTION)
     for name, finding in found["findings"].items():
         yield page.subsection(name, *map(page.paragraph, finding["sentences"]), *_picture(folder, name, finding))
     for name, reason in found["skipped"].items():
