@@ -2,9 +2,11 @@
 
 from collections.abc import Iterator, Sequence
 from types import TracebackType
-from typing import Protocol, Self, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, Self, runtime_checkable
 
-from fedkd.core.messages import Job, Reply
+if TYPE_CHECKING:
+    # A process that only hands messages on does without torch.
+    from fedkd.core.messages import Job, Reply
 
 __all__ = ["Engine"]
 
@@ -19,6 +21,6 @@ class Engine(Protocol):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None: ...
 
-    def run(self, job: Job, clients: Sequence[int]) -> Iterator[Reply]:
+    def run(self, job: "Job", clients: Sequence[int]) -> Iterator["Reply"]:
         """One reply per client, in any order, as they arrive; a client that failed has ``error`` set."""
         ...

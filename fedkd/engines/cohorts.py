@@ -3,6 +3,46 @@
 import heapq
 from collections.abc import Mapping, Sequence
 
+from fedkd.config.schema import ResourceConfig
+from fedkd.engines.resources import Workload, slots
+
+COHORT_BYTES = 25_000_000
+"""About how large a cohort's reply may become before cohorts are made smaller; it is in memory several times."""
+
+
+def clients_by_need(clients: Sequence[int], workload: Workload) -> dict[ResourceConfig, list[int]]:
+    """The clients by what they need, those that need most first, so that the others fill what they leave."""
+    classes: dict[ResourceConfig, list[int]] = {}
+    for client in clients:
+        classes.setdefault(workload.need_of(client), []).append(client)
+    return {need: classes[need] for need in sorted(classes, reverse=True)}
+
+
+def plan_cohorts(
+    clients: Sequence[int],
+    workload: Workload,
+    workers: int,
+    gpus: float,
+    *,
+    size: int | None,
+    per_worker: int,
+    client_bytes: int,
+) -> list[tuple[tuple[int, ...], ResourceConfig]]:
+    """Cohorts of clients that need the same, each with what one of them needs; the dearest of a class first.
+
+    ``size`` fixes how many clients a cohort has (None: about ``per_worker`` cohorts for each that can work at once,
+    and no reply, of ``client_bytes`` per client, beyond ``COHORT_BYTES``).
+    """
+    planned = []
+    for need, members in clients_by_need(clients, workload).items():
+        held = max(1, COHORT_BYTES // client_bytes) if size is None else size
+        count = -(-len(members) // held)
+        if size is None:
+            count = max(count, per_worker * slots(need, workers, gpus))
+        cohorts = divide(members, count, costs=workload.costs, size=held)
+        planned += [(cohort, need) for cohort in cohorts]
+    return planned
+
 
 def divide(
     clients: Sequence[int], count: int, *, costs: Mapping[int, float] | None = None, size: int | None = None

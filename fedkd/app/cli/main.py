@@ -142,16 +142,19 @@ def run(
 
     KEY.PATH=VALUE changes one of its keys: clients.count=20 strategy.name=mean_probabilities
     """
-    from fedkd.app.checks import check
-    from fedkd.app.cli.console import ConsoleObserver
-    from fedkd.app.run import run_experiment
     from fedkd.config.load import load_config
-    from fedkd.results.directory import RunDirectory
+    from fedkd.engines.ray.process import start_early
 
     if out is not None:
         checked_path("--out", out)
     source, changes = _run_source(config, overrides or [], out, resume)
     experiment = load_config(source, changes)
+    start_early(experiment.engine, verbose=verbose)
+    from fedkd.app.checks import check
+    from fedkd.app.cli.console import ConsoleObserver
+    from fedkd.app.run import run_experiment
+    from fedkd.results.directory import RunDirectory
+
     if not (resume and out is not None and RunDirectory.holds_run(out)):
         check(experiment)
     folder = RunDirectory.fresh(source.stem) if out is None else _usable_folder(out, resume)

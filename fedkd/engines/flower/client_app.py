@@ -19,8 +19,8 @@ from fedkd.engines.flower.wire import (
     decode_ready,
     encode_ready_reply,
     encode_replies,
-    failures,
 )
+from fedkd.engines.sendable import failures
 
 LONG_SECONDS = 1.0
 """Work after which tidying up memory takes no time worth mentioning."""

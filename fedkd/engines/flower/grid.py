@@ -13,7 +13,7 @@ from flwr.serverapp import Grid
 from fedkd.config.schema import ResourceConfig
 from fedkd.core.errors import RunError
 from fedkd.core.messages import Job, Reply
-from fedkd.engines.cohorts import divide
+from fedkd.engines.cohorts import clients_by_need, plan_cohorts
 from fedkd.engines.flower.wire import (
     COHORT_MESSAGE,
     READY_MESSAGE,
@@ -24,17 +24,12 @@ from fedkd.engines.flower.wire import (
     encode_cohort,
     encode_parameters,
     encode_ready,
-    failures,
-    payload_bytes,
-    reply_bytes,
 )
-from fedkd.engines.resources import ONE_CORE, Workload, admitted, require_slots, slots
+from fedkd.engines.resources import ONE_CORE, Workload, admitted, require_slots
+from fedkd.engines.sendable import failures, payload_bytes, reply_bytes
 
 COHORTS_PER_WORKER = 4
 """Enough for a worker that is done early to take over work, few enough that messages stay cheap."""
-
-REPLY_BYTES = 25_000_000
-"""About how large a reply may become before cohorts are made smaller; on its way it is in memory about five times."""
 
 START_SECONDS = 300.0
 """How long nodes and workers may take to appear."""
@@ -164,31 +159,27 @@ class GridEngine:
             yield from failures(cohort.members, f"no reply within engine.timeout = {self._timeout:g} s")
 
     def _plan(self, clients: Sequence[int]) -> list[_Planned]:
-        """Cohorts of one class each, those that need most first, so that the others fill what they leave."""
-        classes: dict[ResourceConfig, list[int]] = {}
-        for client in clients:
-            classes.setdefault(self._workload.need_of(client), []).append(client)
         if self._nodes.homes is not None:
+            classes = clients_by_need(clients, self._workload)
             return [
                 _Planned(
                     tuple(sorted(client for client in classes[need] if self._nodes.homes[client] == node)), need, node
                 )
-                for need in sorted(classes, reverse=True)
+                for need in classes
                 for node in dict.fromkeys(self._nodes.homes[client] for client in classes[need])
             ]
         return [
             _Planned(members, need)
-            for need in sorted(classes, reverse=True)
-            for members in self._cohorts(classes[need], slots(need, self._nodes.workers, self._nodes.gpus))
+            for members, need in plan_cohorts(
+                clients,
+                self._workload,
+                self._nodes.workers,
+                self._nodes.gpus,
+                size=self._clients_per_node,
+                per_worker=self._cohorts_per_worker,
+                client_bytes=self._reply_bytes,
+            )
         ]
-
-    def _cohorts(self, clients: Sequence[int], at_once: int) -> list[tuple[int, ...]]:
-        if self._clients_per_node is not None:
-            count = -(-len(clients) // self._clients_per_node)
-            return divide(clients, count, costs=self._workload.costs, size=self._clients_per_node)
-        room = max(1, REPLY_BYTES // self._reply_bytes)
-        count = max(self._cohorts_per_worker * at_once, -(-len(clients) // room))
-        return divide(clients, count, costs=self._workload.costs, size=room)
 
     def _advance(
         self,

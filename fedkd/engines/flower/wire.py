@@ -13,10 +13,10 @@ import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
 
 from fedkd.client.performer import describe
-from fedkd.core.array_specs import plain_arrays
 from fedkd.core.messages import Arrays, Job, Measurement, Reply
 from fedkd.core.packing import NDArray, pack, unpack
-from fedkd.core.texts import shown, shown_value
+from fedkd.core.texts import shown
+from fedkd.engines.sendable import failures, sendable
 
 COHORT_MESSAGE = "train.cohort"
 """Type of the messages that carry a cohort."""
@@ -28,8 +28,6 @@ _UNBOUNDED = -1
 
 _ARRAY_ENVELOPE = 1_000
 """Bytes that describe an array beside its elements, at most."""
-
-_DIGEST_CHARACTERS, _TRACEBACK_CHARACTERS = 1_000, 10_000
 
 _HEADER_CHARACTERS = 100_000
 """What may be said of each client's reply beside its arrays: their layout, an error."""
@@ -101,16 +99,6 @@ def claim_label(nonce: str, node: int, partition: Partition) -> bytes:
     return json.dumps(["fedkd node", nonce, node, partition.index, partition.count]).encode()
 
 
-def payload_bytes(arrays: Arrays) -> int:
-    """Bytes of the array elements, without names and headers."""
-    return sum(array.nbytes for array in arrays.values())
-
-
-def reply_bytes(reply: Reply) -> int:
-    """Bytes of all array elements of a reply."""
-    return payload_bytes(reply.arrays) + (0 if reply.measured is None else payload_bytes(reply.measured.arrays))
-
-
 def encode_parameters(parameters: Arrays) -> ArrayRecord:
     """Arrays as a record that may be shared by the messages of several cohorts, so that they are serialised once."""
     return ArrayRecord({name: Array(array) for name, array in parameters.items()})
@@ -180,7 +168,7 @@ def encode_replies(replies: Sequence[Reply], most_bytes: int | None = None, *, m
 
     A reply that cannot travel is replaced by its own error.
     """
-    sendable = [_sendable(reply if measured else replace(reply, measured=None), most_bytes) for reply in replies]
+    sendable = [sendable(reply if measured else replace(reply, measured=None), most_bytes) for reply in replies]
     arrays, layout = pack([reply.arrays for reply in sendable])
     header = ConfigRecord(
         {
@@ -236,11 +224,6 @@ def answered_cohort(message: Message, cohorts: Iterable[tuple[int, ...]]) -> tup
 def encode_metrics(metrics: Mapping[str, float | int | None]) -> MetricRecord:
     """Numbers for Flower's own logs; missing ones are left out."""
     return MetricRecord({name: value for name, value in metrics.items() if value is not None})
-
-
-def failures(clients: Iterable[int], reason: str) -> list[Reply]:
-    """One failed reply per client, all for the same reason."""
-    return [Reply(client, error=reason) for client in clients]
 
 
 def encode_ready(ready: Ready) -> RecordDict:
@@ -351,40 +334,3 @@ def _characters(value: object) -> int:
     if isinstance(value, str | bytes):
         return len(value)
     return sum(map(_characters, value)) if isinstance(value, list) else 0
-
-
-def _sendable(reply: Reply, most_bytes: int | None) -> Reply:
-    """The reply as it travels, or the reason why it cannot: one that could not be packed would harm its cohort."""
-    try:
-        if reply.error is not None:
-            return _failure(reply)
-        _check_content(reply, most_bytes)
-    except (TypeError, ValueError, RecursionError) as error:
-        return Reply(reply.client, error=shown(describe(error)))
-    return reply
-
-
-def _failure(reply: Reply) -> Reply:
-    if type(reply.error) is not str:
-        raise ValueError(f"error must be text, got {type(reply.error).__name__}")
-    if type(reply.traceback) is not str or len(reply.traceback) > _TRACEBACK_CHARACTERS:
-        raise ValueError(f"traceback must be a text of at most {_TRACEBACK_CHARACTERS} characters")
-    return Reply(reply.client, error=shown(reply.error), traceback=reply.traceback)
-
-
-def _check_content(reply: Reply, most_bytes: int | None) -> None:
-    for name, number in (("round", reply.round), ("examples", reply.examples)):
-        if number is not None and (type(number) is not int or not -(2**63) <= number < 2**63):
-            raise ValueError(f"{name} must be a whole number of 64 bits, got {shown_value(number)}")
-    digest = reply.public_digest
-    if digest is not None and (type(digest) is not str or len(digest) > _DIGEST_CHARACTERS):
-        raise ValueError(f"public_digest must be a short text, got {shown_value(digest)}")
-    plain_arrays(reply.arrays)
-    if (own := reply.measured) is not None:
-        if type(own) is not Measurement:
-            raise ValueError(f"measured must be a measurement, got {type(own).__name__}")
-        plain_arrays(own.arrays)
-        if len(json.dumps((own.validation_accuracy, own.test_accuracy))) > _DIGEST_CHARACTERS:
-            raise ValueError("validation_accuracy and test_accuracy must be numbers")
-    if most_bytes is not None and (size := reply_bytes(reply)) > most_bytes:
-        raise ValueError(f"sent {size} bytes, at most {most_bytes} were asked for")

@@ -4,15 +4,11 @@ import importlib.util
 import logging
 import os
 import re
-import signal
 import site
 import socket
 import sys
 import sysconfig
-import threading
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +17,13 @@ from fedkd.core.plugin_files import WORKING_FOLDER, working_folder
 
 OBJECT_STORE_BYTES = 256 * 2**20
 """Shared memory for messages in flight; larger ones spill to disk."""
+
+START_SECONDS = 120.0
+"""How long Ray itself may take to start."""
+
+_LOOPBACK = "127.0.0.1"
+
+_AGENT_PORTS = ("metrics_agent_port", "runtime_env_agent_port", "dashboard_agent_listen_port")
 
 _ELSEWHERE = "192.0.2.1"
 """An address that is nobody's (RFC 5737), which tells by which of its own this machine would go there."""
@@ -62,17 +65,16 @@ _GREETING = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0" + _SETTINGS + b"\0" 
 """How a client of HTTP/2, and so of gRPC, begins: the server answers with a frame of settings (RFC 9113, 3.4)."""
 
 _SILENT = logging.CRITICAL + 1
-_LOGGERS = ("flwr", "ray")
 
 
-def prepare_environment(*, local: bool, verbose: bool) -> None:
-    """Switches that Flower and Ray read when they are imported; those the user has set are left alone.
+def environment(*, local: bool, verbose: bool) -> dict[str, str]:
+    """The environment of a process that starts Ray or attaches to one; what the user has set is left alone.
 
-    No telemetry, update checks or usage statistics. With ``local``, Ray listens on the loopback interface only (it has
-    one switch for that, named after the systems on which it is the default). Unless ``verbose``, Ray's messages about
-    its processes are not copied to the terminal.
+    No usage statistics. With ``local``, Ray listens on the loopback interface only (it has one switch for that, named
+    after the systems on which it is the default). Unless ``verbose``, Ray's messages about its processes are not copied
+    to the terminal.
     """
-    switches = {"FLWR_TELEMETRY_ENABLED": "0", "FLWR_DISABLE_UPDATE_CHECK": "1", "RAY_USAGE_STATS_ENABLED": "0"}
+    switches = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
     if local:
         switches["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
         # By default Ray's workers yield to everything else, so that on a busy machine a run hardly gets on.
@@ -81,47 +83,50 @@ def prepare_environment(*, local: bool, verbose: bool) -> None:
         switches["RAY_gcs_rpc_server_reconnect_timeout_s"] = "10"
     if not verbose:
         switches["RAY_DEDUP_LOGS_SKIP_REGEX"] = "."
-    for name, value in switches.items():
-        os.environ.setdefault(name, value)
+    return {**switches, **os.environ, **workers_environment()}
 
 
-@contextmanager
-def hushed(verbose: bool) -> Iterator[None]:
-    """Keep Flower's and Ray's loggers and warnings quiet inside the block, unless ``verbose``; then as they were."""
-    loggers = [logging.getLogger(name) for name in _LOGGERS]
-    levels = [logger.level for logger in loggers]
+def start_ray(*, cpus: int, verbose: bool) -> None:
+    """Start a Ray with so many CPUs on the loopback interface; raises ``RunError`` when it does not start.
+
+    Without dashboard, autoscaler and log monitor: nobody looks at them, and they take as long to start as all else. Ray
+    has no switch for that, nor for the ports of its agents, for which it would otherwise wait.
+    """
+    from ray._private import node
+
+    whole = node.Node
+
+    class Lean(whole):  # type: ignore[misc, valid-type]
+        def __init__(self, ray_params: Any, **options: Any) -> None:
+            ports = dict(zip(_AGENT_PORTS, _free_ports(len(_AGENT_PORTS)), strict=True))
+            ray_params.update(**ports, no_monitor=True, include_log_monitor=False)
+            super().__init__(ray_params, **options)
+
+        def start_api_server(self, **options: Any) -> None:
+            self._webui_url = ""
+
+    setattr(node, "Node", Lean)  # noqa: B010
     try:
-        if not verbose:
-            for logger in loggers:
-                logger.setLevel(_SILENT)
-        yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
-
-
-@contextmanager
-def quiet_warnings(verbose: bool) -> Iterator[None]:
-    """No Python warnings inside the block, unless ``verbose``; filters that imports change are put back."""
-    with warnings.catch_warnings():
-        if not verbose:
-            warnings.simplefilter("ignore")
-        yield
-
-
-def start_ray(*, workers: int, gpus: int, verbose: bool) -> None:
-    """Start a Ray on the loopback interface with one CPU per worker; raises ``RunError`` when it does not start."""
-    with _environment(), _own_signals():
         _init(
             address="local",
+            _node_ip_address=_LOOPBACK,
             _temp_dir=str(session_folder()),
-            num_cpus=workers,
-            num_gpus=gpus,
+            num_cpus=cpus,
+            num_gpus=0,
             object_store_memory=OBJECT_STORE_BYTES,
             include_dashboard=False,
             log_to_driver=verbose,
             logging_level=logging.INFO if verbose else _SILENT,
         )
+    finally:
+        setattr(node, "Node", whole)  # noqa: B010
+
+
+def _free_ports(count: int) -> list[int]:
+    """Ports of the loopback interface that are free now."""
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(socket.create_server((_LOOPBACK, 0))) for _ in range(count)]
+        return [each.getsockname()[1] for each in sockets]
 
 
 def attach_ray(address: str, *, verbose: bool) -> None:
@@ -142,13 +147,12 @@ def attach_ray(address: str, *, verbose: bool) -> None:
             f"engine.address: another program than Ray has the port at {address!r}; give the address that "
             "`ray start --head` prints, or leave engine.address out"
         )
-    with _own_signals():
-        _init(
-            address=address,
-            runtime_env={"env_vars": workers_environment()},
-            log_to_driver=verbose,
-            logging_level=logging.INFO if verbose else _SILENT,
-        )
+    _init(
+        address=address,
+        runtime_env={"env_vars": workers_environment()},
+        log_to_driver=verbose,
+        logging_level=logging.INFO if verbose else _SILENT,
+    )
 
 
 def session_folder() -> Path:
@@ -187,27 +191,12 @@ def on_loopback_only(address: str) -> bool:
     return False
 
 
-def cluster_size() -> tuple[int, int]:
-    """CPUs and GPUs of the whole cluster that this process is connected to."""
-    import ray
-
-    resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
-    return int(resources.get("CPU", 0)), int(resources.get("GPU", 0))
-
-
 def require_ray() -> None:
-    """Raise ``RunError`` when Ray is not installed, or in use already by this process."""
+    """Raise ``RunError`` when Ray is not installed."""
     if importlib.util.find_spec("ray") is None:
         raise RunError(
             "engine.kind = ray needs the package ray, which is not installed; "
             "pip install 'ray==2.55.*', or set engine.kind=inline"
-        )
-    import ray
-
-    if ray.is_initialized():
-        raise RunError(
-            "Ray is already running in this process; call ray.shutdown() first, or start it on its own with "
-            "`ray start --head` and set engine.address"
         )
 
 
@@ -242,32 +231,3 @@ def workers_environment() -> dict[str, str]:
     """The variables by which a worker finds the modules and the plug-in files that this process does."""
     folder = working_folder()
     return {"PYTHONPATH": module_path()} | ({} if folder is None else {WORKING_FOLDER: str(folder)})
-
-
-@contextmanager
-def _environment() -> Iterator[None]:
-    """Let processes started inside the block import what this one can."""
-    wanted = workers_environment()
-    before = {name: os.environ.get(name) for name in wanted}
-    os.environ.update(wanted)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
-
-
-@contextmanager
-def _own_signals() -> Iterator[None]:
-    """Put back the SIGTERM handler that Ray replaces."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.getsignal(signal.SIGTERM)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

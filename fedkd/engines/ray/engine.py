@@ -1,29 +1,38 @@
-"""Clients in parallel on Ray workers, through Flower's simulation runtime."""
+"""Clients in parallel, in worker processes that Ray's actors look after."""
 
+import os
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
-from fedkd.config.schema import EngineConfig
+from fedkd.config.schema import EngineConfig, ResourceConfig
 from fedkd.core.errors import RunError
 from fedkd.core.messages import Job, Reply
-from fedkd.engines.ray import cluster as ray_cluster
-from fedkd.engines.resources import Workload, gpu_count, gpu_share, require_slots, worker_count
+from fedkd.engines.cohorts import plan_cohorts
+from fedkd.engines.ray.forkserver import ForkServer, may_fork
+from fedkd.engines.ray.process import LOCAL, RayProcess, ray_process
+from fedkd.engines.ray.protocol import Begin
+from fedkd.engines.ray.worker import decode_replies, encode_cohort, encode_job
+from fedkd.engines.resources import Workload, admitted, gpu_count, gpu_share, require_slots, worker_count
+from fedkd.engines.sendable import failures, payload_bytes, reply_bytes
 
-if TYPE_CHECKING:
-    from fedkd.engines.flower.grid import GridEngine
-    from fedkd.engines.ray.simulation import Simulation
+COHORTS_PER_WORKER = 16
+"""Enough for a worker that is done early to take over work, few enough that messages stay cheap."""
 
-NODES_PER_WORKER = 4
-"""Flower nodes beyond this only make Flower slower; cohorts share the nodes."""
+START_SECONDS = 300.0
+"""How long workers may take to start."""
+
+_Planned = tuple[tuple[int, ...], ResourceConfig]
 
 
 class RayEngine:
     """Runs clients on a Ray started for this engine, or on the one at ``engine.address``, which stays up afterwards.
 
-    ``verbose`` lets Flower and Ray write to the terminal. A cluster at ``engine.address`` decides itself how many
-    workers there are. Entering raises ``RunError`` when the machine lacks what is asked for or a worker cannot start.
+    On each machine an actor has workers that are forked from a process with everything loaded. ``verbose`` lets Ray and
+    the workers write to the terminal. A cluster at ``engine.address`` decides itself how many workers there are.
+    Entering raises ``RunError`` when the machine lacks what is asked for or a worker cannot start.
     """
 
     def __init__(self, config: EngineConfig, workload: Workload, *, verbose: bool = False) -> None:
@@ -31,99 +40,107 @@ class RayEngine:
         self._workload = workload
         self._verbose = verbose
         self._stack = ExitStack()
-        self._simulation: Simulation | None = None
-        self._engine: GridEngine | None = None
+        self._ray: RayProcess | None = None
+        self._workers, self._gpus = 0, 0
+        self._client_bytes = workload.answer_bytes
+        self._jobs = self._cohorts = 0
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
             # Whatever fails or interrupts the start, what had been started is stopped on the way out.
-            self._start(stack)
+            begin = self._own_workers(stack) if self._config.address is None else self._clusters_workers()
+            self._ray = ray_process(self._config.address or LOCAL, verbose=self._verbose)
+            stack.callback(self._ray.stop)
+            self._workers, self._gpus = self._ray.begin(begin)
+            gpu_share(self._config, self._workers, self._gpus)
+            require_slots(self._workload.resources, self._workers, self._gpus)
             self._stack = stack.pop_all()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._engine = None
+        self._ray = None
         self._stack.close()
 
     def run(self, job: Job, clients: Sequence[int]) -> Iterator[Reply]:
-        """One reply per client, as cohorts finish; see ``GridEngine.run``.
+        """One reply per client, cohort by cohort as replies arrive.
 
-        Workers that are still busy afterwards, because they hang or the caller stopped listening, are replaced; the
-        next job waits for the new ones, and its time begins when they are there.
+        A client whose reply is malformed, or does not come within ``engine.timeout``, has ``error`` set; so have those
+        whose worker died. Workers that are still busy afterwards, because they hang or the caller stopped listening,
+        are replaced.
         """
-        if self._engine is None or self._simulation is None:
+        if self._ray is None:
             raise RunError("the ray engine is not running; use it in a with statement")
-        simulation = self._simulation
-        simulation.await_workers()
+        connection, deadline = self._ray.connection, time.monotonic() + self._config.timeout
+        self._client_bytes = max(self._client_bytes, *map(payload_bytes, (job.parameters, *job.personal.values())))
+        self._jobs += 1
+        connection.send(("begin_job", self._jobs, encode_job(job)))
+        queue, waiting = self._plan(clients), dict[int, _Planned]()
         try:
-            yield from self._engine.run(job, clients)
+            self._advance(job, queue, waiting, deadline)
+            while waiting and connection.poll(max(deadline - time.monotonic(), 0.0)):
+                number, content, reason = connection.recv()
+                if (planned := waiting.pop(number, None)) is None:
+                    continue  # of a job that is over
+                self._advance(job, queue, waiting, deadline)
+                replies = failures(planned[0], reason) if content is None else decode_replies(content, planned[0])
+                self._client_bytes = max(self._client_bytes, *map(reply_bytes, replies))
+                yield from replies
+            for cohort, _ in (*waiting.values(), *queue):
+                yield from failures(cohort, f"no reply within engine.timeout = {self._config.timeout:g} s")
+        except (EOFError, OSError) as error:
+            raise RunError("Ray ended; start the run again with --resume") from error
         finally:
-            simulation.replace_busy_workers()
+            if waiting and self._ray is not None:
+                connection.send(("replace_busy",))
 
-    def _start(self, stack: ExitStack) -> None:
-        address = self._config.address
-        local = address is None or ray_cluster.on_loopback_only(address)
-        ray_cluster.prepare_environment(local=local, verbose=self._verbose)
-        with ray_cluster.quiet_warnings(self._verbose):
-            ray_cluster.require_ray()
-            # Importing Flower sets its log level, so it comes before the hush.
-            from fedkd.engines.flower.grid import COHORTS_PER_WORKER, GridEngine, Nodes
-            from fedkd.engines.ray.simulation import Simulation
-
-            stack.enter_context(ray_cluster.hushed(self._verbose))
-            stack.callback(self._shut_down_ray)
-            workers, gpus, share = self._open_ray()
-
-        nodes = self._nodes(workers)
-        simulation = Simulation(
-            nodes, {"num_cpus": 1, "num_gpus": share}, client_fn=self._workload.client_fn, verbose=self._verbose
-        )
-        self._simulation = simulation
-        stack.callback(simulation.stop)
-        engine = GridEngine(
-            simulation.start(),
-            Nodes(nodes, workers, gpus),
+    def _plan(self, clients: Sequence[int]) -> list[_Planned]:
+        return plan_cohorts(
+            clients,
             self._workload,
-            timeout=self._config.timeout,
-            clients_per_node=self._config.clients_per_node,
+            self._workers,
+            self._gpus,
+            size=self._config.clients_per_node,
             # Clients can be trained as one within a cohort only.
-            cohorts_per_worker=1 if self._config.vectorises else COHORTS_PER_WORKER,
-            measured=True,
+            per_worker=1 if self._config.vectorises else COHORTS_PER_WORKER,
+            client_bytes=self._client_bytes,
         )
-        self._engine = stack.enter_context(engine)
 
-    def _open_ray(self) -> tuple[int, int, float]:
-        """Start or attach to Ray; how many workers and GPUs it gives, and each worker's share of a GPU."""
+    def _advance(self, job: Job, queue: list[_Planned], waiting: dict[int, _Planned], deadline: float) -> None:
+        """Send the cohorts that can start now, and move them from ``queue`` to ``waiting``."""
+        assert self._ray is not None
+        workload, seconds = self._workload, deadline - time.monotonic()
+        wanted, working = ([need for _, need in some] for some in (queue, waiting.values()))
+        positions = admitted(wanted, working, self._workers, self._gpus)
+        for position in positions:
+            cohort, need = queue[position]
+            self._cohorts += 1
+            content = encode_cohort(job, cohort, workload.client_fn, seconds, need.threads, workload.memory)
+            waiting[self._cohorts] = queue[position]
+            self._ray.connection.send(("cohort", self._cohorts, content))
+        for position in reversed(positions):
+            del queue[position]
+
+    def _own_workers(self, stack: ExitStack) -> Begin:
+        """Those of this machine, on a Ray of their own; raises ``RunError`` when it lacks what is asked for."""
         config = self._config
-        if config.address is None:
-            workers = worker_count(config, self._workload.threads)
-            gpus = gpu_count() if config.device == "cuda" else 0
-            share = gpu_share(config, workers, gpus)
-            require_slots(self._workload.resources, workers, gpus)
-            ray_cluster.start_ray(workers=workers, gpus=gpus, verbose=self._verbose)
-            return workers, gpus, share
-        ray_cluster.attach_ray(config.address, verbose=self._verbose)
-        workers, gpus = ray_cluster.cluster_size()
-        if workers < 1:
-            raise RunError(f"engine.address: the Ray cluster at {config.address!r} offers no CPUs; start it with some")
-        return workers, gpus if config.device == "cuda" else 0, gpu_share(config, workers, gpus)
+        workers = worker_count(config, self._workload.threads)
+        gpus = gpu_count() if config.device == "cuda" else 0
+        gpu_share(config, workers, gpus)
+        require_slots(self._workload.resources, workers, gpus)
+        path = None
+        if config.device == "cpu" and may_fork():
+            server = ForkServer(forked=True, verbose=self._verbose)
+            stack.callback(server.stop)
+            path = server.path
+        return Begin(self._workload.client_fn, START_SECONDS, workers, path, _cuda_names(gpus))
 
-    def _nodes(self, workers: int) -> int:
-        size = self._config.clients_per_node
-        return (
-            min(self._workload.clients, NODES_PER_WORKER * workers)
-            if size is None
-            else -(-self._workload.clients // size)
-        )
+    def _clusters_workers(self) -> Begin:
+        return Begin(self._workload.client_fn, START_SECONDS, gpus=None if self._config.device == "cuda" else ())
 
-    def _shut_down_ray(self) -> None:
-        """Stop the Ray that was started, or leave the one attached to; never under a thread that still uses it."""
-        simulation, self._simulation = self._simulation, None
-        if simulation is None or not simulation.running:
-            import ray
 
-            # Ray does not wait for the processes it ends, which Python warns of.
-            with ray_cluster.quiet_warnings(self._verbose):
-                ray.shutdown()
+def _cuda_names(gpus: int) -> tuple[str, ...]:
+    """What CUDA calls the GPUs that this process sees."""
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return tuple(named.split(",")[:gpus]) if named else tuple(map(str, range(gpus)))

@@ -1,34 +1,30 @@
 """A process that starts a Ray and keeps it for as long as its standard input is open.
 
-    python -m fedkd.engines.ray.host WORKERS GPUS
+    python -m fedkd.engines.ray.host CPUS
 
 The first line that it prints is JSON: the ``address`` to attach to, or the ``error`` that kept Ray from starting.
-Whoever started it closes the standard input to stop both; when whoever started it dies, that happens by itself. The two
-need the same environment, lest they disagree about the address that this machine has for Ray.
+Whoever started it closes the standard input to stop both; when whoever started it dies, that happens by itself.
 """
 
 import json
 import sys
 
 from fedkd.core.errors import RunError
-from fedkd.engines.ray import cluster as ray_cluster
+from fedkd.engines.ray import cluster
 
 
 def main() -> int:
     """Start Ray, say where it is, wait, and stop it."""
-    workers, gpus = map(int, sys.argv[1:])
-    with ray_cluster.quiet_warnings(False):
-        try:
-            ray_cluster.require_ray()
-            ray_cluster.start_ray(workers=workers, gpus=gpus, verbose=False)
-        except RunError as error:
-            print(json.dumps({"error": str(error)}), flush=True)
-            return 1
-        import ray
+    try:
+        cluster.start_ray(cpus=int(sys.argv[1]), verbose=False)
+    except RunError as error:
+        print(json.dumps({"error": str(error)}), flush=True)
+        return 1
+    import ray
 
-        print(json.dumps({"address": ray.get_runtime_context().gcs_address}), flush=True)
-        sys.stdin.read()
-        ray.shutdown()
+    print(json.dumps({"address": ray.get_runtime_context().gcs_address}), flush=True)
+    sys.stdin.read()
+    ray.shutdown()
     return 0
 
 

@@ -12,9 +12,8 @@ from types import TracebackType
 from typing import Self
 
 from fedkd.core.errors import RunError
-from fedkd.engines.ray.cluster import module_path, prepare_environment, start_remedy
+from fedkd.engines.ray.cluster import START_SECONDS, environment, require_ray, start_remedy
 
-START_SECONDS = 120.0
 STOP_SECONDS = 30.0
 
 
@@ -74,16 +73,15 @@ class SharedRay:
                     stream.close()
 
     def _start(self, size: RaySize) -> None:
-        # Where Ray has been imported, it is too late for it to learn that it should stay on the loopback interface.
-        prepare_environment(local="ray" not in sys.modules, verbose=False)
+        require_ray()
         self._address = ""
         self._host = subprocess.Popen(
-            [sys.executable, "-m", "fedkd.engines.ray.host", str(size.workers), str(size.gpus)],
+            [sys.executable, "-m", "fedkd.engines.ray.host", str(size.workers)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             text=True,
-            env=os.environ | {"PYTHONPATH": module_path()},
+            env=environment(local=True, verbose=False),
             start_new_session=True,
         )
         answer = self._answer(self._host)

@@ -29,7 +29,6 @@ from fedkd.engines.flower.wire import (
     encode_ready,
     encode_ready_reply,
     encode_replies,
-    payload_bytes,
 )
 
 pytestmark = pytest.mark.usefixtures("task_identity")
