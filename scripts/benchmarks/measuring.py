@@ -4,6 +4,7 @@ import statistics
 import threading
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 
 def medians(
@@ -45,3 +46,30 @@ class Peak:
     def _run(self) -> None:
         while not self._stop.wait(self._seconds):
             self.value = max(self.value, self._read())
+
+
+def family_bytes(process: int) -> float:
+    """Proportional set size of a process and of all its descendants: a page that n processes share counts 1/n in each.
+
+    Linux only.
+    """
+    parents = {}
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdigit():
+            try:
+                stat = (folder / "stat").read_text()
+                parents[int(folder.name)] = int(stat.rpartition(")")[2].split()[1])
+            except (OSError, ValueError):
+                continue
+    family = {process}
+    while more := {child for child, parent in parents.items() if parent in family} - family:
+        family |= more
+    return float(sum(map(_pss, family)))
+
+
+def _pss(process: int) -> int:
+    try:
+        lines = Path(f"/proc/{process}/smaps_rollup").read_text().splitlines()
+    except OSError:
+        return 0
+    return next((1024 * int(line.split()[1]) for line in lines if line.startswith("Pss:")), 0)

@@ -10,12 +10,13 @@ of the libraries. Linux only.
 
 import argparse
 import json
+import os
 import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.measuring import Peak
+from benchmarks.measuring import Peak, family_bytes
 from fedkd.app.checks import check
 from fedkd.config.load import load_config
 from fedkd.config.schema import ExperimentConfig
@@ -25,26 +26,7 @@ from fedkd.server.server import Server
 
 def gigabytes() -> float:
     """Proportional set size of this process and of all its descendants, in 10⁹ bytes."""
-    parents = {}
-    for folder in Path("/proc").iterdir():
-        if folder.name.isdigit():
-            try:
-                stat = (folder / "stat").read_text()
-                parents[int(folder.name)] = int(stat.rpartition(")")[2].split()[1])
-            except (OSError, ValueError):
-                continue
-    family = {int(Path("/proc/self").resolve().name)}
-    while more := {child for child, parent in parents.items() if parent in family} - family:
-        family |= more
-    return sum(_pss(process) for process in family) / 1e9
-
-
-def _pss(process: int) -> int:
-    try:
-        lines = Path(f"/proc/{process}/smaps_rollup").read_text().splitlines()
-    except OSError:
-        return 0
-    return next((1024 * int(line.split()[1]) for line in lines if line.startswith("Pss:")), 0)
+    return family_bytes(os.getpid()) / 1e9
 
 
 def configured(arguments: argparse.Namespace) -> ExperimentConfig:
