@@ -38,7 +38,7 @@ ABOUT_SEVERAL = {
     "core/codecs": {"bytes_by_hand", "differences", "errors_and_sizes", "refusals"},
     "distillation/balancers": {"policies"},
     "distillation/losses": {"layers", "logits"},
-    "engines/flower": {"secure_grid"},
+    "engines/flower": {"easy_mistakes", "secure_grid"},
     "engines/ray": {"own_plugins", "start"},
     "models": {"architectures"},
     "privacy/secure_sum": {"protocol", "refusals", "secrecy"},

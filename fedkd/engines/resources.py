@@ -89,23 +89,9 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def most_workers() -> int:
-    """The most workers that Flower keeps busy at once: the size of its pool of dispatching threads."""
-    return min(32, (os.cpu_count() or 1) + 4)
-
-
 def worker_count(config: EngineConfig, threads: int) -> int:
-    """Workers to start on this machine: ``engine.workers``, or one per core; never more than the clients have threads.
-
-    Raises ``RunError`` when more are asked for than can be kept busy.
-    """
-    most = most_workers()
-    if config.workers is not None and config.workers > most:
-        raise RunError(
-            f"engine.workers must be at most {most} on this machine with {os.cpu_count()} cores, got {config.workers}; "
-            "lower it, or leave it out for one worker per core"
-        )
-    wanted = min(cores(), most) if config.workers is None else config.workers
+    """Workers to start on this machine: ``engine.workers``, or one per core; no more than the clients have threads."""
+    wanted = cores() if config.workers is None else config.workers
     return max(1, min(wanted, threads))
 
 

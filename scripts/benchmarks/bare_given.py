@@ -2,9 +2,9 @@
 
     python -m benchmarks.bare_given fedavg|ds_fl FOLDER WORKERS
 
-``FOLDER`` has ``given/partition.json`` and ``given/init.pt``. What the processes share lies in shared memory, the largest
-client is trained first, tensors are channels_last, and batches are views of one shuffled tensor. Prints, as JSON, the
-seconds of the rounds and the test accuracy after each.
+``FOLDER`` has ``given/partition.json`` and ``given/init.pt``. What the processes share lies in shared memory, the
+largest client is trained first, tensors are channels_last, and batches are views of one shuffled tensor. Prints, as
+JSON, the seconds of the rounds and the test accuracy after each.
 """
 
 import gzip
@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -189,7 +190,7 @@ def main(kind: str, folder: Path, workers: int) -> None:
             broadcast.copy_(to_vector(model))
         else:
             broadcast.copy_(weights @ updates)
-        hits = ask([("test", first, last) for first, last in zip(cuts, cuts[1:], strict=False)])
+        hits = ask([("test", first, last) for first, last in pairwise(cuts)])
         accuracies.append(hits / len(work.tests))
     seconds = time.perf_counter() - begun
     for _ in processes:

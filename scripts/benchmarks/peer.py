@@ -21,9 +21,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from studies.given_work import write_files
+
 from benchmarks.measuring import Peak, family_bytes
 from fedkd.config.load import load_config
-from studies.given_work import write_files
 
 CONFIGS = Path(__file__).parents[2] / "configs/benchmarks"
 WORKERS = 2
@@ -95,7 +96,7 @@ def figures(found: dict[str, list[Measured]]) -> dict[str, float]:
     """Ratios to the bare loop, megabytes, and accuracies, by which to see that the work is the same."""
 
     def median(side: str, what: str) -> float:
-        return statistics.median(getattr(each, what) for each in found[side])
+        return float(statistics.median(getattr(each, what) for each in found[side]))
 
     return {
         "rounds_ray": median("ray", "rounds") / median("bare", "rounds"),

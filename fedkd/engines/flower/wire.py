@@ -168,27 +168,27 @@ def encode_replies(replies: Sequence[Reply], most_bytes: int | None = None, *, m
 
     A reply that cannot travel is replaced by its own error.
     """
-    sendable = [sendable(reply if measured else replace(reply, measured=None), most_bytes) for reply in replies]
-    arrays, layout = pack([reply.arrays for reply in sendable])
+    travelling = [sendable(reply if measured else replace(reply, measured=None), most_bytes) for reply in replies]
+    arrays, layout = pack([reply.arrays for reply in travelling])
     header = ConfigRecord(
         {
-            "clients": [reply.client for reply in sendable],
-            "failed": [not reply.ok for reply in sendable],
-            "errors": [reply.error or "" for reply in sendable],
-            "rounds": [_NOTHING if reply.round is None else reply.round for reply in sendable],
-            "examples": [_NOTHING if reply.examples is None else reply.examples for reply in sendable],
-            "digests": [reply.public_digest or "" for reply in sendable],
+            "clients": [reply.client for reply in travelling],
+            "failed": [not reply.ok for reply in travelling],
+            "errors": [reply.error or "" for reply in travelling],
+            "rounds": [_NOTHING if reply.round is None else reply.round for reply in travelling],
+            "examples": [_NOTHING if reply.examples is None else reply.examples for reply in travelling],
+            "digests": [reply.public_digest or "" for reply in travelling],
             "layout": layout,
         }
     )
     content = RecordDict({_ARRAYS: _numbered(arrays), _REPLY: header})
     if measured:
-        found = [reply.measured for reply in sendable]
+        found = [reply.measured for reply in travelling]
         arrays, header["measured_layout"] = pack([{} if own is None else own.arrays for own in found])
         header["accuracies"] = json.dumps(
             [None if own is None else (own.validation_accuracy, own.test_accuracy) for own in found]
         )
-        header["tracebacks"] = [reply.traceback for reply in sendable]
+        header["tracebacks"] = [reply.traceback for reply in travelling]
         content[_MEASURED] = _numbered(arrays)
     return content
 

@@ -1,5 +1,6 @@
 """Starting Ray on this machine, or attaching to a running one: quietly, locally, and undone afterwards."""
 
+import importlib
 import importlib.util
 import logging
 import os
@@ -92,7 +93,7 @@ def start_ray(*, cpus: int, verbose: bool) -> None:
     Without dashboard, autoscaler and log monitor: nobody looks at them, and they take as long to start as all else. Ray
     has no switch for that, nor for the ports of its agents, for which it would otherwise wait.
     """
-    from ray._private import node
+    node: Any = importlib.import_module("ray._private.node")
 
     whole = node.Node
 
@@ -105,7 +106,7 @@ def start_ray(*, cpus: int, verbose: bool) -> None:
         def start_api_server(self, **options: Any) -> None:
             self._webui_url = ""
 
-    setattr(node, "Node", Lean)  # noqa: B010
+    node.Node = Lean
     try:
         _init(
             address="local",
@@ -119,7 +120,7 @@ def start_ray(*, cpus: int, verbose: bool) -> None:
             logging_level=logging.INFO if verbose else _SILENT,
         )
     finally:
-        setattr(node, "Node", whole)  # noqa: B010
+        node.Node = whole
 
 
 def _free_ports(count: int) -> list[int]:

@@ -2,9 +2,9 @@
 
     python -m fedkd.engines.ray.driver CONNECTION ADDRESS|local [verbose]
 
-It is what Ray calls a driver. That the simulation's own process is none lets Ray start while that loads everything else,
-and keeps Ray's threads, signal handlers and sudden ends out of it. ``CONNECTION`` is the number of the file through
-which that process speaks to it, and whose end stops it.
+It is what Ray calls a driver. That the simulation's own process is none lets Ray start while that loads everything
+else, and keeps Ray's threads, signal handlers and sudden ends out of it. ``CONNECTION`` is the number of the file
+through which that process speaks to it, and whose end stops it.
 """
 
 import os
@@ -49,7 +49,7 @@ class Driver:
         """Start the workers: how many there are, and how many GPUs; raises ``RunError`` when one cannot work."""
         import ray
 
-        self._actors = [_actor(node, asked) for node in _machines(asked)]
+        self._actors = [_actor(node, asked) for node in _machines()]
         opened = [actor.handle.open.remote() for actor in self._actors]
         try:
             reasons = [reason for reason in ray.get(opened, timeout=asked.seconds) if reason]
@@ -126,11 +126,12 @@ class Driver:
             actor.handle.replace_busy.remote()
 
 
-def _machines(asked: Begin) -> list[dict[str, Any]]:
+def _machines() -> list[dict[str, Any]]:
     """The nodes of the cluster that have cores for workers; raises ``RunError`` where none has."""
     import ray
 
-    nodes = [node for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU", 0) >= 1]
+    known: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
+    nodes = [node for node in known if node["Alive"] and node["Resources"].get("CPU", 0) >= 1]
     if not nodes:
         raise RunError("engine.address: the Ray cluster offers no CPUs; start it with some")
     return nodes

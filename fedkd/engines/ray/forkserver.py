@@ -109,7 +109,7 @@ def serve(listener: socket.socket, lifeline: int) -> None:
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for workers
     gc.freeze()  # what is there already stays shared for longer
     while True:
-        ready, _, _ = select.select([listener, lifeline], [], [])
+        ready, _, _ = select.select([listener.fileno(), lifeline], [], [])
         if lifeline in ready:
             return
         connection, _ = listener.accept()
@@ -139,7 +139,6 @@ def _hush() -> None:
 
 def main() -> None:
     """Load what workers need, and serve."""
-    import fedkd.client
     import fedkd.experiment  # noqa: F401
 
     serve(socket.socket(fileno=int(sys.argv[1])), sys.stdin.fileno())

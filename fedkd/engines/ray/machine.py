@@ -38,8 +38,9 @@ class Machine:
     def __init__(self, workers: int, client_fn: str, path: str | None, gpus: Sequence[str] | None) -> None:
         self._client_fn = client_fn
         self._gpus = _given_gpus() if gpus is None else gpus
-        self._server = None if path is not None and Path(path).exists() else ForkServer(forked=False)
-        self._path = path if self._server is None else self._server.path
+        known = path is not None and Path(path).exists()
+        self._server = None if known else ForkServer(forked=False)
+        self._path = str(path) if self._server is None else self._server.path
         self._workers = workers
         self._idle: queue.SimpleQueue[tuple[int, _Worker | None]] = queue.SimpleQueue()
         self._busy: dict[int, _Worker] = {}

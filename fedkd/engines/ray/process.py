@@ -33,10 +33,18 @@ class RayProcess:
         cluster.require_ray()
         own = address == LOCAL or cluster.on_loopback_only(address)
         self.address, self.verbose = address, verbose
+        chatty = ["verbose"] if verbose else []
         self.connection, theirs = multiprocessing.connection.Pipe()
         try:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "fedkd.engines.ray.driver", str(theirs.fileno()), address, *["verbose"] * verbose],
+                [
+                    sys.executable,
+                    "-m",
+                    "fedkd.engines.ray.driver",
+                    str(theirs.fileno()),
+                    address,
+                    *chatty,
+                ],
                 stdin=subprocess.DEVNULL,
                 stdout=None if verbose else subprocess.DEVNULL,
                 stderr=None if verbose else subprocess.DEVNULL,
@@ -76,8 +84,8 @@ class RayProcess:
 
 
 def start_early(config: EngineConfig, *, verbose: bool) -> None:
-    """In a process all of whose code is fedkd's, begin to start the Ray that ``ray_process`` will hand out, before torch
-    and the data are loaded; the workers may be forked from this process then.
+    """In a process all of whose code is fedkd's, begin to start the Ray that ``ray_process`` will hand out, before
+    torch and the data are loaded; the workers may be forked from this process then.
     """
     global _early
     if config.kind != "ray":
@@ -105,4 +113,3 @@ def _stop_early() -> None:
     found, _early = _early, None
     if found is not None:
         found.stop()
-

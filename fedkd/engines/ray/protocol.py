@@ -6,8 +6,8 @@ Only processes of one simulation, and of one user, exchange it; so what is insid
 from dataclasses import dataclass
 
 JOB, COHORT, GREETING = b"J", b"C", b"G"
-"""The first byte of what an actor sends a worker: a job of which cohorts follow; a cohort of it; and the first question,
-which performer and which GPU to use."""
+"""The first byte of what an actor sends a worker: a job of which cohorts follow; a cohort of it; and the first
+question, which performer and which GPU to use."""
 
 
 @dataclass(frozen=True)

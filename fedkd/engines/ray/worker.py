@@ -40,7 +40,9 @@ def encode_job(job: Job) -> bytes:
     return pickle.dumps(replace(job, personal={}, accepted={}), pickle.HIGHEST_PROTOCOL)
 
 
-def encode_cohort(job: Job, cohort: Sequence[int], client_fn: str, seconds: float, threads: int, memory: str | None) -> bytes:
+def encode_cohort(
+    job: Job, cohort: Sequence[int], client_fn: str, seconds: float, threads: int, memory: str | None
+) -> bytes:
     """A cohort of a job, to be done within so many seconds."""
     own = {client: job.personal[client] for client in cohort if client in job.personal}
     accepted = {client: job.accepted[client] for client in cohort if client in job.accepted}
@@ -48,11 +50,16 @@ def encode_cohort(job: Job, cohort: Sequence[int], client_fn: str, seconds: floa
     return pickle.dumps(asked, pickle.HIGHEST_PROTOCOL)
 
 
+def encode_replies(replies: Sequence[Reply], most_bytes: int | None = None) -> bytes:
+    """Replies to a job with ``most_bytes``; one that cannot travel is replaced by its own error."""
+    return pickle.dumps([sendable(reply, most_bytes) for reply in replies], pickle.HIGHEST_PROTOCOL)
+
+
 def decode_replies(content: bytes, clients: Sequence[int]) -> list[Reply]:
     """The replies of a cohort, in the order of ``clients``; what cannot be read is an error of each of them."""
     try:
         replies = pickle.loads(content)
-        if [type(reply) for reply in replies] != [Reply] * len(clients):
+        if not all(type(reply) is Reply for reply in replies):
             raise ValueError("something else than replies")
         if (answered := [reply.client for reply in replies]) != list(clients):
             raise ValueError(f"answers for clients {answered}, asked for {list(clients)}")
@@ -95,10 +102,11 @@ def _perform(content: bytes, cohort: Cohort) -> bytes:
         job = replace(job, personal=cohort.personal, accepted=cohort.accepted, host=host)
         client_fn = load_client_fn(cohort.client_fn)
     except Exception as error:
-        return pickle.dumps(failures(cohort.clients, describe(error)))
+        return encode_replies(failures(cohort.clients, describe(error)))
     with fixed_threads(cohort.threads):
-        replies = attempt_all(client_fn, job, cohort.clients, awaited=lambda: time.time() < cohort.expiry)
-        sent = pickle.dumps([sendable(reply, job.most_bytes) for reply in replies], pickle.HIGHEST_PROTOCOL)
+        replies = list(attempt_all(client_fn, job, cohort.clients, awaited=lambda: time.time() < cohort.expiry))
+    sent = encode_replies(replies, job.most_bytes)
     if time.monotonic() - begun > LONG_SECONDS:
+        del replies
         release_memory()
     return sent

@@ -30,6 +30,7 @@ from fedkd.engines.flower.wire import (
     encode_ready_reply,
     encode_replies,
 )
+from fedkd.engines.sendable import payload_bytes
 
 pytestmark = pytest.mark.usefixtures("task_identity")
 

@@ -4,9 +4,13 @@ Starting Ray takes seconds, so the tests of one configuration share one engine.
 """
 
 import os
+import re
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +22,10 @@ from tests.support.processes import Program
 pytest.importorskip("ray")
 
 from fedkd.config.schema import EngineConfig, ResourceConfig
-from fedkd.core.errors import RunError
 from fedkd.core.messages import Job, Reply
 from fedkd.engines.inline import InlineEngine
 from fedkd.engines.ray.engine import RayEngine
 from fedkd.engines.resources import Workload
-
-pytestmark = pytest.mark.usefixtures("task_identity")
 
 JOB = Job(
     "work",
@@ -53,6 +54,19 @@ def comparable(replies: Iterable[Reply]) -> dict[int, Any]:
 
 def errors(replies: Iterable[Reply]) -> dict[int, str]:
     return {reply.client: reply.error for reply in replies if reply.error is not None}
+
+
+def descendants() -> list[str]:
+    """The command lines of this process's children, and of theirs."""
+    parents, commands = {}, {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            parents[int(folder.name)] = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+            commands[int(folder.name)] = (folder / "cmdline").read_text().replace("\0", " ")
+    family = {os.getpid()}
+    while more := {child for child, parent in parents.items() if parent in family} - family:
+        family |= more
+    return [commands[process] for process in family if process in commands]
 
 
 @pytest.fixture(scope="module")
@@ -92,17 +106,21 @@ def test_killed_worker_costs_its_cohort_and_is_replaced(engine: RayEngine) -> No
     assert errors(engine.run(Job("die_on_client_3", 2, "{}"), range(12))) == {}
 
 
-def test_second_ray_in_one_process_is_refused(engine: RayEngine) -> None:
-    with pytest.raises(RunError, match="already running in this process"):
-        RayEngine(EngineConfig(workers=1), Workload(1)).__enter__()
-    assert errors(engine.run(JOB, [1])) == {}
-
-
 def test_messages_in_flight_take_little_shared_memory(engine: RayEngine) -> None:
     """Ray's own default is 30 % of the machine's memory."""
-    import ray
+    (raylet,) = [command for command in descendants() if "raylet/raylet" in command]
+    (given,) = re.findall(r"--object_store_memory=(\d+)", raylet)
+    assert 0 < int(given) <= 256 * 2**20
 
-    assert 0 < ray.cluster_resources()["object_store_memory"] <= 256 * 2**20  # type: ignore[no-untyped-call]
+
+def test_nobody_needs_more_than_its_part(engine: RayEngine) -> None:
+    """Ray stays out of the workers, and torch out of the processes that speak to Ray; Flower out of all."""
+    found = [set(str(reply.public_digest).split()) for reply in engine.run(Job("modules", 1, "{}"), range(4))]
+    assert all("torch" in modules for modules in found)
+    assert not set().union(*found) & {"ray", "flwr", "matplotlib"}
+    code = "import sys; import fedkd.engines.ray.driver; print({'torch', 'numpy', 'flwr'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "set()\n"
 
 
 def test_signal_handlers_are_the_users(engine: RayEngine) -> None:

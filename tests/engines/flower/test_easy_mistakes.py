@@ -1,17 +1,14 @@
-"""What is easily done wrong with Flower, and is not done here. What needs running workers is in ``test_ray_engine``."""
+"""What is easily done wrong with Flower, and is not done here."""
 
-import ast
 import subprocess
 import sys
 import time
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 import pytest
 from flwr.app import ConfigRecord, Context, Error, Message, RecordDict
 
-import fedkd
 from fedkd.app.flower_strategy import FederatedDistillation
 from fedkd.config.load import to_json
 from fedkd.core.errors import RunError
@@ -95,21 +92,6 @@ def test_a_round_in_which_every_reply_is_an_error_is_an_error() -> None:
             run.server.finish_round(job, engine.run(job, run.server.sampled(1)))
 
 
-def test_a_backend_that_fails_is_an_error_and_not_a_wait(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Flower leaves its ServerApp waiting for nodes that never come."""
-    pytest.importorskip("ray")
-    from fedkd.engines.ray import simulation as flower_simulation
-
-    def fail(*arguments: object, **options: object) -> None:
-        raise RuntimeError("no backend")
-
-    monkeypatch.setattr(flower_simulation, "run_simulation", fail)
-    simulation = flower_simulation.Simulation(2, {"num_cpus": 1}, client_fn="fedkd.client:perform", verbose=False)
-    with pytest.raises(RunError, match="simulation did not start: no backend"):
-        simulation.start()
-    assert not simulation.running
-
-
 def test_every_message_ends_soon_after_nobody_waits_for_it() -> None:
     grid, begun = LocalGrid(2), time.time()
     with GridEngine(grid, Nodes(2, 1), Workload(), timeout=7.0, clients_per_node=1) as engine:
@@ -147,58 +129,3 @@ def test_what_clients_remember_does_not_travel_in_flowers_context(
     app(Message(encode_cohort(cohort), 2**63 + 1, COHORT_MESSAGE, ttl=60.0), context)
     assert len(list(tmp_path.iterdir())) == 4, "the clients must have something to remember"
     assert len(context.state) == 0
-
-
-def modules_that(condition: Any) -> list[str]:
-    folder = Path(fedkd.__file__).parent
-    return [
-        str(path.relative_to(folder))
-        for path in sorted(folder.rglob("*.py"))
-        if any(condition(node) for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
-    ]
-
-
-def test_one_module_calls_flowers_deprecated_entry_point_and_one_starts_ray() -> None:
-    assert modules_that(lambda node: isinstance(node, ast.alias) and node.name == "run_simulation") == [
-        "engines/ray/simulation.py"
-    ]
-    assert modules_that(lambda node: isinstance(node, ast.Attribute) and ast.unparse(node) == "ray.init") == [
-        "engines/ray/cluster.py"
-    ]
-
-
-WATCHED_IMPORT = """
-import json, os, sys
-
-class Watcher:
-    names = {"flwr"}
-
-    def find_spec(self, name, path=None, target=None):
-        if name in self.names:
-            names = ("FLWR_TELEMETRY_ENABLED", "FLWR_DISABLE_UPDATE_CHECK", "RAY_USAGE_STATS_ENABLED")
-            print(name, [os.environ.get(each) for each in names])
-            if name == "ray":
-                raise RuntimeError("seen enough")
-
-sys.meta_path.insert(0, Watcher())
-import fedkd.app
-from fedkd.config.schema import EngineConfig
-from fedkd.engines.ray.engine import RayEngine
-from fedkd.engines.resources import Workload
-Watcher.names.add("ray")
-try:
-    RayEngine(EngineConfig(), Workload(2)).__enter__()
-except RuntimeError as error:
-    print(error)
-"""
-
-
-@pytest.mark.parametrize(("own", "expected"), [(None, "0"), ("1", "1")])
-def test_no_telemetry_whichever_is_imported_first_unless_the_user_wants_it(own: str | None, expected: str) -> None:
-    pytest.importorskip("ray")
-    environment = {"PYTHONPATH": ":".join(entry for entry in sys.path if entry)}
-    environment |= {} if own is None else {"FLWR_TELEMETRY_ENABLED": own}
-    done = subprocess.run(
-        [sys.executable, "-c", WATCHED_IMPORT], env=environment, capture_output=True, text=True, timeout=120, check=True
-    )
-    assert done.stdout.splitlines() == [f"ray {[expected, '1', '0']}", "seen enough"]
