@@ -13,7 +13,7 @@ from fedkd.client.rule import ClientRule, Upload
 
 @dataclass(frozen=True)
 class Tracked(ClientBehaviour):
-    """Honest; touches a file named after the node's fork server in ``folder``, and takes long enough for the others to have turns."""
+    """Honest; touches a file named after the node's fork server in ``folder``, and takes its time."""
 
     folder: str
 
