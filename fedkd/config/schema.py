@@ -326,13 +326,13 @@ class ResourceConfig:
 class EngineConfig:
     """Where the clients' work is done; but for threads, device and vectorisation it has no influence on results."""
 
-    kind: Annotated[
-        Literal["ray", "inline"], Field(description="ray (parallel, by Flower) or inline (one process)")
-    ] = "ray"
+    kind: Annotated[Literal["ray", "inline"], Field(description="ray (parallel processes) or inline (one process)")] = (
+        "ray"
+    )
     workers: Annotated[Count | None, Field(description="parallel workers of ray (null: one per core)")] = None
     address: Annotated[str | None, Field(description="host:port of a running Ray cluster (null: start one)")] = None
     clients_per_node: Annotated[
-        Count | None, Field(description="clients per Flower message (null: balanced over the workers)")
+        Count | None, Field(description="clients per message (null: balanced over the workers)")
     ] = None
     resources: Annotated[
         dict[str, ResourceConfig],

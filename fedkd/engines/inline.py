@@ -1,4 +1,4 @@
-"""All clients in this process, without Flower and Ray."""
+"""All clients in this process, without Ray."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace

@@ -134,7 +134,9 @@ def run(
         bool,
         typer.Option("--resume", help="Resume the run in --out DIR, if there is one; CONFIG may be left out."),
     ] = False,
-    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Also show Flower's and Ray's own output.")] = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Also show Ray's and the workers' own output.")
+    ] = False,
 ) -> None:
     """Run one experiment and compare its student with the controls.
 
@@ -181,7 +183,9 @@ def sweep(
         str, typer.Option(metavar="0,1,2", help="The seeds of every cell; CONFIG's own when not given.")
     ] = "",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check all cells and list them; run nothing.")] = False,
-    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Also show Flower's and Ray's own output.")] = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Also show Ray's and the workers' own output.")
+    ] = False,
 ) -> None:
     """Run every combination of some keys' values for several seeds, and print means with 95 % confidence intervals.
 
@@ -246,7 +250,9 @@ def report(
 def audit(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="The folder of a finished run.")],
     options: Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...")] = None,
-    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Also show Flower's and Ray's own output.")] = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Also show Ray's and the workers' own output.")
+    ] = False,
 ) -> None:
     """Attack a finished run: who was a member, which classes clients have. Writes DIR/audit.json and a plot.
 
