@@ -20,6 +20,7 @@ from fedkd.aggregation.types import ReportStack
 from fedkd.audit.metrics import Confidence, best_epsilon_lower_bound
 from fedkd.audit.one_run import one_run_epsilon
 from fedkd.core.messages import UNKNOWN_LABEL
+from fedkd.core.optimisers import SGD
 from fedkd.core.seeding import SERVER
 from fedkd.privacy.dp_sgd import PrivateSchedule, train_privately
 from fedkd.privacy.mechanism import LogitMechanism, PrivateTraining
@@ -178,7 +179,7 @@ def audit_dp_sgd(
             model,
             data,
             labels,
-            torch.optim.SGD(model.parameters(), lr=1 / private.clip_norm**2),
+            SGD(model.parameters(), 1 / private.clip_norm**2),
             private,
             PrivateSchedule(epochs, len(data) if batch_size is None else batch_size),
             stream(bound.seed, round, client),

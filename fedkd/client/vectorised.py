@@ -22,6 +22,7 @@ from torch.nn.modules.dropout import _DropoutNd  # noqa: PLC2701
 from fedkd.client.training import Loss, SampleLoss, cross_entropy
 from fedkd.config.schema import ClientsConfig
 from fedkd.core.compute import to_device
+from fedkd.core.optimisers import Optimiser
 from fedkd.core.samples import unlike
 from fedkd.models import batch_sizes, batches, make_optimiser
 from fedkd.privacy.mechanism import NoisyTraining
@@ -148,23 +149,22 @@ class _Stack:
         self._tensors = [torch.stack(each) for each in zip(*(loss.tensors for loss in losses), strict=True)]
         self._active = 0
         self._leaves: list[nn.Parameter] = []
-        self._optimiser: torch.optim.Optimizer | None = None
+        self._optimiser: Optimiser | None = None
 
     def narrow(self, active: int) -> None:
         """Go on with the first ``active`` clients alone."""
-        before, leaves = self._optimiser, self._leaves
+        before = self._optimiser
         # Parts of the stack, not copies: what the optimiser changes, it changes there.
         self._leaves = [nn.Parameter(self._all[name][:active].detach()) for name in self._trainable]
         self._optimiser = make_optimiser(self._leaves, self._config)
         self._active = active
         if before is None:
             return
-        for old, new in zip(leaves, self._leaves, strict=True):
-            self._optimiser.state[new] = {
-                # A number of steps has no axis and is the same for all who are left.
-                key: value[:active] if isinstance(value, Tensor) and value.ndim > 0 else value
-                for key, value in before.state[old].items()
-            }
+        state = before.state_dict()
+        for kept in state["state"].values():
+            # A number of steps is the same for all who are left.
+            kept |= {key: value[:active] for key, value in kept.items() if isinstance(value, Tensor)}
+        self._optimiser.load_state_dict(state)
 
     def step(self, inputs: Tensor, labels: Tensor, weights: Tensor) -> None:
         """One step of every active client: inputs ``[active, batch, ...]``, labels and weights ``[active, batch]``."""

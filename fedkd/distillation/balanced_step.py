@@ -7,6 +7,7 @@ from typing import Literal, TypedDict
 import torch
 from torch import Tensor, nn
 
+from fedkd.core.optimisers import Optimiser
 from fedkd.distillation.balancer import LambdaBalancer
 from fedkd.distillation.geometry import GradientGeometry
 
@@ -78,7 +79,7 @@ class BalancedStep:
     """
 
     parameters: Sequence[nn.Parameter]
-    optimiser: torch.optim.Optimizer
+    optimiser: Optimiser
     balancer: LambdaBalancer
     mode: GeometryMode = "exact"
     every: int = 1
@@ -152,7 +153,7 @@ class BalancedStep:
             ),
             predicted_decrease_dist=fall_dist,
             predicted_decrease_cls=fall_cls,
-            learning_rate=float(self.optimiser.param_groups[0]["lr"]),
+            learning_rate=self.optimiser.learning_rate,
             temperature=temperature,
         )
         if again is None:

@@ -365,7 +365,7 @@ class Distiller:
 
     def _begin_round(self) -> None:
         if self._config.fresh_optimiser:
-            self._optimiser.state.clear()
+            self._optimiser.forget()
 
     def _answers(self, inputs: Tensor) -> Answers:
         with tapped(self.student, self._loss.student_layers) as features:

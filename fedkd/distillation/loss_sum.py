@@ -87,8 +87,7 @@ class LossSum:
         """One step of the projections, at that learning rate; nothing where there are none."""
         if self._optimiser is None:
             return
-        for group in self._optimiser.param_groups:
-            group["lr"] = rate
+        self._optimiser.learning_rate = rate
         features = {name: each.detach() for name, each in student.features.items()}
         self._optimiser.zero_grad()
         self(Answers(student.logits.detach(), features), teacher, batch).backward()

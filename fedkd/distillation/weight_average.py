@@ -1,8 +1,7 @@
 """A running mean of a student's weights, which is steadier than the last of them."""
 
 import torch
-from torch import nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch import Tensor, nn
 
 
 class WeightAverage:
@@ -13,17 +12,20 @@ class WeightAverage:
     """
 
     def __init__(self, student: nn.Module, share: float) -> None:
-        self._student = student
-        self._model = AveragedModel(student, multi_avg_fn=get_ema_multi_avg_fn(share)) if share > 0 else None
+        self._share = share
+        self._own: list[Tensor] = [each for each in student.parameters() if each.requires_grad] if share > 0 else []
+        self._mean: list[Tensor] = []
 
+    @torch.no_grad()
     def update(self) -> None:
         """Take in the student after a step."""
-        if self._model is not None:
-            self._model.update_parameters(self._student)
+        if self._mean:
+            torch._foreach_lerp_(self._mean, self._own, 1 - self._share)
+        else:
+            self._mean = [parameter.clone() for parameter in self._own]
 
     @torch.no_grad()
     def settle(self) -> None:
         """Let the student become its average."""
-        if self._model is not None:
-            for own, mean in zip(self._student.parameters(), self._model.module.parameters(), strict=True):
-                own.copy_(mean)
+        if self._mean:
+            torch._foreach_copy_(self._own, self._mean)

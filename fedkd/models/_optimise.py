@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from fedkd.config.schema import ClientsConfig, DistillationConfig
 from fedkd.core.compute import to_device
+from fedkd.core.optimisers import SGD, Adam, Optimiser
 
 _FALL: Mapping[str, Callable[[float], float]] = {
     "linear": lambda done: 1.0 - done,
@@ -18,24 +19,19 @@ _FALL: Mapping[str, Callable[[float], float]] = {
 """From the share of a round's steps that is done to the share of the learning rate that is left."""
 
 
-def make_optimiser(
-    parameters: Iterable[nn.Parameter], config: ClientsConfig | DistillationConfig
-) -> torch.optim.Optimizer:
+def make_optimiser(parameters: Iterable[nn.Parameter], config: ClientsConfig | DistillationConfig) -> Optimiser:
     """The optimiser that a section of the configuration asks for, of those parameters that require gradients."""
     parameters = [parameter for parameter in parameters if parameter.requires_grad]
     if config.optimiser == "adam":
-        return torch.optim.Adam(parameters, lr=config.learning_rate, weight_decay=config.weight_decay)
-    return torch.optim.SGD(
-        parameters, lr=config.learning_rate, momentum=config.momentum, weight_decay=config.weight_decay
-    )
+        return Adam(parameters, config.learning_rate, config.weight_decay)
+    return SGD(parameters, config.learning_rate, config.momentum, config.weight_decay)
 
 
-def set_rate(optimiser: torch.optim.Optimizer, config: DistillationConfig, step: int, steps: int) -> None:
+def set_rate(optimiser: Optimiser, config: DistillationConfig, step: int, steps: int) -> None:
     """The learning rate of a step, from 0, of a round of so many: it rises over the warm-up, and falls as it should."""
     rise = min((step + 1) / config.warmup, 1.0) if config.warmup > 0 else 1.0
     fall = _FALL[config.schedule](step / steps)
-    for group in optimiser.param_groups:
-        group["lr"] = config.learning_rate * rise * fall
+    optimiser.learning_rate = config.learning_rate * rise * fall
 
 
 def batch_sizes(samples: int, size: int) -> list[int]:

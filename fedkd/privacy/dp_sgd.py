@@ -10,6 +10,7 @@ from jaxtyping import Int, Shaped
 from torch import Tensor, nn
 
 from fedkd.core.compute import laid_out_for
+from fedkd.core.optimisers import Optimiser
 from fedkd.core.seeding import ambient_randomness
 from fedkd.privacy.mechanism import PrivateTraining
 from fedkd.privacy.noise import gaussian
@@ -42,7 +43,7 @@ def train_privately(
     model: nn.Module,
     inputs: Shaped[Tensor, "samples ..."],
     labels: Int[Tensor, " samples"],
-    optimiser: torch.optim.Optimizer,
+    optimiser: Optimiser,
     private: PrivateTraining,
     schedule: PrivateSchedule,
     generator: np.random.Generator,

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from benchmarks.measuring import medians
 from fedkd.config.values import Plugin
+from fedkd.core.optimisers import SGD
 from fedkd.core.samples import SampleSpec
 from fedkd.core.seeding import torch_generator
 from fedkd.models import build_model
@@ -21,7 +22,7 @@ SAMPLES, BATCH, WARM_UP = 512, 32, 2
 PRIVATE = PrivateTraining(noise_multiplier=1.0, clip_norm=1.0)
 
 Side = Callable[[], object]
-Problem = tuple[nn.Module, torch.optim.Optimizer, Tensor, Tensor, torch.Generator]
+Problem = tuple[nn.Module, Tensor, Tensor, torch.Generator]
 
 
 def privacy(repeats: int) -> dict[str, float]:
@@ -46,7 +47,11 @@ def _problem(name: str) -> Problem:
     inputs = torch.randn(SAMPLES, 1, 28, 28, generator=draw)
     labels = torch.randint(10, (SAMPLES,), generator=draw)
     model.train()
-    return model, torch.optim.SGD(model.parameters(), lr=1e-4, momentum=0.9), inputs, labels, draw
+    return model, inputs, labels, draw
+
+
+def _of_torch(model: nn.Module) -> torch.optim.Optimizer:
+    return torch.optim.SGD(model.parameters(), lr=1e-4, momentum=0.9)
 
 
 def _step(model: nn.Module, optimiser: torch.optim.Optimizer, inputs: Tensor, labels: Tensor) -> None:
@@ -57,7 +62,8 @@ def _step(model: nn.Module, optimiser: torch.optim.Optimizer, inputs: Tensor, la
 
 
 def _plain(name: str) -> Side:
-    model, optimiser, inputs, labels, draw = _problem(name)
+    model, inputs, labels, draw = _problem(name)
+    optimiser = _of_torch(model)
 
     def epoch() -> None:
         for batch in torch.randperm(SAMPLES, generator=draw).split(BATCH):
@@ -67,7 +73,8 @@ def _plain(name: str) -> Side:
 
 
 def _private(name: str) -> Side:
-    model, optimiser, inputs, labels, _ = _problem(name)
+    model, inputs, labels, _ = _problem(name)
+    optimiser = SGD(model.parameters(), 1e-4, momentum=0.9)
     noise = seeded_noise(0, round=1, client=0, purpose="privacy benchmark", attempt="")
     return lambda: train_privately(model, inputs, labels, optimiser, PRIVATE, PrivateSchedule(1, BATCH), noise)
 
@@ -75,12 +82,12 @@ def _private(name: str) -> Side:
 def _opacus(name: str) -> Side:
     from opacus import PrivacyEngine
 
-    model, optimiser, inputs, labels, _ = _problem(name)
+    model, inputs, labels, _ = _problem(name)
     loader = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(inputs, labels), batch_size=BATCH)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that its noise is not from a cryptographic generator
         wrapped, private, poisson = PrivacyEngine().make_private(
-            module=model, optimizer=optimiser, data_loader=loader, noise_multiplier=1.0, max_grad_norm=1.0
+            module=model, optimizer=_of_torch(model), data_loader=loader, noise_multiplier=1.0, max_grad_norm=1.0
         )
 
     def epoch() -> None:

@@ -18,6 +18,7 @@ from benchmarks.vectorised import vectorised
 from fedkd.config.schema import DistillationConfig
 from fedkd.config.values import Plugin
 from fedkd.core.compute import fixed_threads
+from fedkd.core.optimisers import SGD
 from fedkd.core.samples import SampleSpec
 from fedkd.core.seeding import torch_generator
 from fedkd.distillation.balanced_step import BalancedStep, Losses
@@ -88,7 +89,7 @@ def _plain_step(name: str) -> Callable[[], object]:
 def _balanced_step(name: str, balancer: str, *, mixed: bool = False) -> Callable[[], object]:
     model, inputs, target, labels = _problem(name)
     parameters = list(model.parameters())
-    balanced = BalancedStep(parameters, torch.optim.SGD(parameters, lr=1e-4, momentum=0.9), build_balancer(balancer))
+    balanced = BalancedStep(parameters, SGD(parameters, 1e-4, momentum=0.9), build_balancer(balancer))
 
     def step() -> None:
         if mixed:

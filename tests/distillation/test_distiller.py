@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from fedkd.aggregation.types import Teacher
 from fedkd.config.schema import DistillationConfig
 from fedkd.config.values import Plugin
+from fedkd.core.optimisers import SGD
 from fedkd.distillation.balanced_step import BalancedStep, GeometryMode, Losses, StepRow
 from fedkd.distillation.balancer import build_balancer
 from fedkd.distillation.distiller import Distiller
@@ -78,7 +79,7 @@ def test_a_step_descends_along_the_balanced_gradient(mode: GeometryMode) -> None
     parameters = list(model.parameters())
     balanced = BalancedStep(
         parameters,
-        torch.optim.SGD(parameters, lr=0.1),
+        SGD(parameters, 0.1),
         build_balancer("fixed", value=0.3),
         mode=mode,
         last_layer=parameters,
@@ -111,9 +112,7 @@ def test_logit_geometry_of_a_mixed_batch_by_hand() -> None:
     losses = Losses(
         distillation_loss(logits, target, 1.0), classification_loss(logits[1:], torch.tensor([0])), logits, logits
     )
-    balanced = BalancedStep(
-        [nn.Parameter(torch.zeros(1))], torch.optim.SGD([torch.zeros(1)], lr=0.1), build_balancer("fixed")
-    )
+    balanced = BalancedStep([nn.Parameter(torch.zeros(1))], SGD([torch.zeros(1)], 0.1), build_balancer("fixed"))
     balanced.mode = "logits"
     # Row 0: (−¼, ¼)/2 for L_dist, none for L_cls. Row 1: none for L_dist, (−½, ½) for L_cls.
     assert balanced._partial_geometry(losses) == pytest.approx((2 * 0.125**2, 0.0, 0.5))
@@ -122,7 +121,7 @@ def test_logit_geometry_of_a_mixed_batch_by_hand() -> None:
 def test_between_measurements_lambda_stays_and_one_backward_pass_is_enough(monkeypatch: pytest.MonkeyPatch) -> None:
     model, inputs, target, labels = linear_problem()
     parameters = list(model.parameters())
-    balanced = BalancedStep(parameters, torch.optim.SGD(parameters, lr=0.1), build_balancer("energy_share"), every=3)
+    balanced = BalancedStep(parameters, SGD(parameters, 0.1), build_balancer("energy_share"), every=3)
     passes = []
     backward = torch.autograd.grad
 

@@ -13,6 +13,7 @@ from hypothesis.extra.numpy import arrays
 from torch import Tensor, nn
 
 from fedkd.config.values import Plugin
+from fedkd.core.optimisers import SGD
 from fedkd.core.samples import SampleSpec
 from fedkd.models import build_model
 from fedkd.privacy.dp_sgd import PrivateSchedule, poisson_batches, private_steps, sampling_rate, train_privately
@@ -190,7 +191,7 @@ def train(
         model,
         inputs,
         labels,
-        torch.optim.SGD(model.parameters(), lr=arguments["lr"]),
+        SGD(model.parameters(), arguments["lr"]),
         PrivateTraining(noise, clip),
         PrivateSchedule(int(arguments["epochs"]), int(arguments["batch_size"]), changes.get("proximal", 0.0)),
         noise_of(seed),
@@ -218,14 +219,14 @@ def test_noise_is_the_multiplier_times_the_clip_norm_over_the_expected_batch() -
 def test_noise_is_drawn_anew_at_every_step_and_for_every_parameter() -> None:
     steps = []
 
-    class Recording(torch.optim.SGD):
-        def step(self, closure: object = None) -> None:  # type: ignore[override]
-            steps.append(torch.cat([p.grad.flatten() for p in self.param_groups[0]["params"]]).clone())
+    class Recording(SGD):
+        def step(self) -> None:
+            steps.append(torch.cat([p.grad.flatten() for p in self.parameters if p.grad is not None]))
 
     # All inputs 0: the gradients of the weights are noise alone.
     model = linear(1600)
     inputs, labels = torch.zeros(8, 1, 40, 40), torch.zeros(8, dtype=torch.long)
-    optimiser = Recording(model.parameters(), lr=1.0)
+    optimiser = Recording(model.parameters(), 1.0)
     train_privately(model, inputs, labels, optimiser, PrivateTraining(2.0, 1.0), PrivateSchedule(6, 8), noise_of())
     noise = torch.stack(steps)[:, :6400]
     assert noise.shape[0] == 6
@@ -282,9 +283,9 @@ def test_an_empty_sample_is_noise_alone() -> None:
 def test_the_noise_of_a_step_has_values_beyond_those_of_float32() -> None:
     gradients: list[Tensor] = []
 
-    class Recording(torch.optim.SGD):
-        def step(self, closure: object = None) -> None:  # type: ignore[override]
-            gradients.append(self.param_groups[0]["params"][0].grad.clone())
+    class Recording(SGD):
+        def step(self) -> None:
+            gradients.extend(p.grad.clone() for p in self.parameters[:1] if p.grad is not None)
 
     class Extreme(np.random.Generator):
         """Draws what no float32 normal number of torch's can be."""
@@ -293,7 +294,7 @@ def test_the_noise_of_a_step_has_values_beyond_those_of_float32() -> None:
             return np.full(shape, 7.25)
 
     model = linear()
-    optimiser = Recording(model.parameters(), lr=1.0)
+    optimiser = Recording(model.parameters(), 1.0)
     inputs, labels = torch.zeros(8, 1, 8, 8), torch.zeros(8, dtype=torch.long)
     private, schedule = PrivateTraining(2.0, 1.0), PrivateSchedule(1, 8)
     train_privately(model, inputs, labels, optimiser, private, schedule, Extreme(np.random.PCG64(0)))

@@ -149,8 +149,6 @@ def serve(request: dict[str, Any]) -> dict[str, Any]:
 def main() -> None:
     # Forking is safe as long as no other thread was ever started.
     torch.set_num_threads(1)
-    # The first optimiser of a process imports a good part of torch.
-    torch.optim.SGD([torch.zeros(1, requires_grad=True)])
     # The figures take longer than all the rest, and are drawn of what is compared.
     for name in ("draw_figures", "draw_label_distribution"):
         setattr(fedkd.app.run, name, lambda *arguments: None)

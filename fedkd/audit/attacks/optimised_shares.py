@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from fedkd.audit.attack import AskedShares, AskingInference, Disclosure
 from fedkd.audit.attacks._class_shares import compare_shares, ranked_shares
+from fedkd.core.optimisers import Adam
 
 RATE = 0.05
 """Step of Adam, in the units of the inputs."""
@@ -36,7 +37,7 @@ class OptimisedShares(AskingInference):
         device = next(models[0].parameters()).device
         low, high = start.aminmax()
         place = start.to(device).clone().requires_grad_(True)
-        optimiser = torch.optim.Adam([place], lr=RATE)
+        optimiser = Adam([place], RATE)
         wanted = shares.to(device)
         for _ in range(self.steps):
             told = torch.stack([model(place).softmax(dim=-1).mean(dim=0) for model in models])
