@@ -51,14 +51,13 @@ def case(seed: int, number: int) -> Case:
 
 
 def _changed(reply: Reply, draw: random.Random) -> Told:
-    measured = draw.random() < 0.5  # as between parts of a simulator, or as in a deployment
-    content = encode_replies([reply], measured=measured)
+    content = encode_replies([reply])
     change = draw.choice([_bytes, _bytes, _header, _header, _array, _array, _record])
     try:
         content, what = change(content, draw)
     except _LostError:
         return [Reply(LIAR, error="not delivered")], "no message at all", False
-    replies: Sequence[Reply] = decode_replies(cast(Message, _Delivered(content)), [LIAR], measured=measured)
+    replies: Sequence[Reply] = decode_replies(cast(Message, _Delivered(content)), [LIAR])
     return replies, what, False
 
 

@@ -10,7 +10,7 @@ from flwr.serverapp import Grid
 from flwr.supercore.run import Run
 
 from fedkd.engines.flower import client_app
-from fedkd.engines.flower.client_app import app, measuring_app
+from fedkd.engines.flower.client_app import app
 from fedkd.engines.flower.wire import READY_MESSAGE
 
 FIRST_NODE = 2**63 + 11
@@ -20,8 +20,7 @@ FIRST_NODE = 2**63 + 11
 class LocalGrid(Grid):
     """A grid whose nodes are this process; ``tamper`` may replace a cohort's reply, or drop it by returning None.
 
-    ``node_configs`` are what the nodes' operators told them, who have them run the app for nodes of a Flower app;
-    without any the nodes are simulated, and run that of the Ray engine.
+    ``node_configs`` are what the nodes' operators told them; without any the nodes are simulated.
     """
 
     def __init__(
@@ -32,7 +31,6 @@ class LocalGrid(Grid):
     ) -> None:
         self.node_configs = node_configs
         self.simulated = node_configs is None
-        self._app = measuring_app if node_configs is None else app
         self.nodes = [FIRST_NODE + index for index in range(nodes)]
         self.sent: list[Message] = []
         self.replied: list[Message] = []
@@ -63,7 +61,7 @@ class LocalGrid(Grid):
 
     def _answer(self, message: Message, context: Context) -> Message:
         with patch.object(client_app, "simulated", lambda: self.simulated):
-            return self._app(message, context)
+            return app(message, context)
 
     def pull_messages(self, message_ids: Iterable[str]) -> list[Message]:
         return [self._replies.pop(identifier) for identifier in list(message_ids) if identifier in self._replies]

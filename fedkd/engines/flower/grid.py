@@ -77,12 +77,11 @@ class Nodes:
 class GridEngine:
     """Sends a job to Flower nodes, a cohort of clients per message, and collects the replies as they arrive.
 
-    ``clients_per_node`` fixes the size of a cohort (default: about ``cohorts_per_worker``, of equal expected cost). A
+    ``clients_per_node`` fixes the size of a cohort (default: about ``COHORTS_PER_WORKER``, of equal expected cost). A
     cohort's clients need the same, and cohorts wait while others leave them too little. Where clients have homes, a
     node gets its clients of one class in one message, at once: sharing its cores is its own affair. ``timeout`` is the
-    time in seconds that one job may take, ``start_timeout`` what nodes and workers may take to appear. Of nodes that
-    are a simulator's own (``measured``) it also takes what clients measured. Node ids serve as addresses only: they are
-    random in every run.
+    time in seconds that one job may take, ``start_timeout`` what nodes and workers may take to appear. Node ids serve
+    as addresses only: they are random in every run.
     """
 
     def __init__(
@@ -93,17 +92,13 @@ class GridEngine:
         *,
         timeout: float,
         clients_per_node: int | None = None,
-        cohorts_per_worker: int = COHORTS_PER_WORKER,
         start_timeout: float = START_SECONDS,
-        measured: bool = False,
     ) -> None:
         self._grid = grid
-        self._measured = measured
         self._nodes = nodes
         self._workload = workload
         self._timeout = timeout
         self._clients_per_node = clients_per_node
-        self._cohorts_per_worker = cohorts_per_worker
         self._start_timeout = start_timeout
         self._addresses: Iterator[int] = iter(())
         self._reply_bytes = workload.answer_bytes
@@ -152,7 +147,7 @@ class GridEngine:
         yield from advance()
         for message, cohort in self._messages(waiting, deadline):
             yield from advance()
-            replies = decode_replies(message, cohort.members, job.most_bytes, measured=self._measured)
+            replies = decode_replies(message, cohort.members, job.most_bytes)
             self._reply_bytes = max(self._reply_bytes, *(reply_bytes(reply) for reply in replies))
             yield from replies
         for cohort in (*waiting.values(), *queue):
@@ -176,7 +171,7 @@ class GridEngine:
                 self._nodes.workers,
                 self._nodes.gpus,
                 size=self._clients_per_node,
-                per_worker=self._cohorts_per_worker,
+                per_worker=COHORTS_PER_WORKER,
                 client_bytes=self._reply_bytes,
             )
         ]

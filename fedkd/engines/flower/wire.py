@@ -13,7 +13,7 @@ import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
 
 from fedkd.client.performer import describe
-from fedkd.core.messages import Arrays, Job, Measurement, Reply
+from fedkd.core.messages import Arrays, Job, Reply
 from fedkd.core.packing import NDArray, pack, unpack
 from fedkd.core.texts import shown
 from fedkd.engines.sendable import failures, sendable
@@ -33,7 +33,6 @@ _HEADER_CHARACTERS = 100_000
 """What may be said of each client's reply beside its arrays: their layout, an error."""
 
 _PARAMETERS, _PERSONAL, _JOB, _ARRAYS, _REPLY = "parameters", "personal", "job", "arrays", "reply"
-_MEASURED, _MEASURED_ARRAYS = "measured", ("test_logits", "test_mask", "test_features")
 
 _NOTHING = -1
 """Stands for a whole number that a client did not declare."""
@@ -162,13 +161,12 @@ def decode_cohort(content: RecordDict) -> Cohort:
     return Cohort(job, clients, header["client_fn"], header["seconds"], header["threads"], key, memory)
 
 
-def encode_replies(replies: Sequence[Reply], most_bytes: int | None = None, *, measured: bool = False) -> RecordDict:
-    """The content of a reply to a job with ``most_bytes``: what clients release, and what they ``measured`` only
-    between parts of a simulator.
+def encode_replies(replies: Sequence[Reply], most_bytes: int | None = None) -> RecordDict:
+    """The content of a reply to a job with ``most_bytes``: what clients release, and nothing of what they measure.
 
     A reply that cannot travel is replaced by its own error.
     """
-    travelling = [sendable(reply if measured else replace(reply, measured=None), most_bytes) for reply in replies]
+    travelling = [sendable(replace(reply, measured=None), most_bytes) for reply in replies]
     arrays, layout = pack([reply.arrays for reply in travelling])
     header = ConfigRecord(
         {
@@ -181,23 +179,11 @@ def encode_replies(replies: Sequence[Reply], most_bytes: int | None = None, *, m
             "layout": layout,
         }
     )
-    content = RecordDict({_ARRAYS: _numbered(arrays), _REPLY: header})
-    if measured:
-        found = [reply.measured for reply in travelling]
-        arrays, header["measured_layout"] = pack([{} if own is None else own.arrays for own in found])
-        header["accuracies"] = json.dumps(
-            [None if own is None else (own.validation_accuracy, own.test_accuracy) for own in found]
-        )
-        header["tracebacks"] = [reply.traceback for reply in travelling]
-        content[_MEASURED] = _numbered(arrays)
-    return content
+    return RecordDict({_ARRAYS: _numbered(arrays), _REPLY: header})
 
 
-def decode_replies(
-    message: Message, clients: Sequence[int], most_bytes: int | None = None, *, measured: bool = False
-) -> list[Reply]:
-    """The replies of a cohort to a job with ``most_bytes``, in the order of ``clients``; what was ``measured`` is read
-    only where that is asked for.
+def decode_replies(message: Message, clients: Sequence[int], most_bytes: int | None = None) -> list[Reply]:
+    """The replies of a cohort to a job with ``most_bytes``, in the order of ``clients``.
 
     Never raises: a reply that carries an error, or that is malformed, becomes an error of each of the clients.
     """
@@ -205,8 +191,7 @@ def decode_replies(
         return failures(clients, message.error.reason or f"Flower error code {message.error.code}")
     try:
         _check_size(message.content, len(clients), most_bytes)
-        replies = _decode_replies(message.content, clients)
-        return _with_measurements(replies, message.content) if measured else replies
+        return _decode_replies(message.content, clients)
     except Exception as error:  # whatever a foreign or damaged reply provokes must cost its own clients only
         return failures(clients, f"malformed reply: {type(error).__name__}: {error}")
 
@@ -291,22 +276,6 @@ def _decode_replies(content: RecordDict, clients: Sequence[int]) -> list[Reply]:
             strict=True,
         )
     ]
-
-
-def _with_measurements(replies: list[Reply], content: RecordDict) -> list[Reply]:
-    header: Any = content.config_records[_REPLY]
-    arrays = unpack(_in_order(content.array_records[_MEASURED]), header["measured_layout"], len(replies))
-    accuracies = json.loads(header["accuracies"])
-    return [
-        replace(reply, measured=None if found is None else _measurement(found, own), traceback=str(traceback))
-        for reply, found, own, traceback in zip(replies, accuracies, arrays, header["tracebacks"], strict=True)
-    ]
-
-
-def _measurement(accuracies: Sequence[float | None], arrays: Arrays) -> Measurement:
-    validation, test = accuracies
-    logits, mask, features = (arrays.get(name) for name in _MEASURED_ARRAYS)
-    return Measurement(validation, test, logits, mask, features)
 
 
 def _numbered(arrays: Sequence[NDArray]) -> ArrayRecord:

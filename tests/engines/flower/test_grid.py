@@ -1,6 +1,7 @@
 """The grid engine gives every client a reply, whatever becomes of its message."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,6 @@ from flwr.app import Error, Message
 from flwr.serverapp import Grid
 
 from fedkd.client.performer import CLIENT_FN
-from fedkd.config.load import to_json
 from fedkd.config.schema import ResourceConfig
 from fedkd.core.errors import RunError
 from fedkd.core.messages import Job, Reply
@@ -17,6 +17,7 @@ from fedkd.engines.flower.grid import GridEngine, Nodes
 from fedkd.engines.flower.wire import COHORT_MESSAGE, Cohort, decode_cohort
 from fedkd.engines.inline import InlineEngine
 from fedkd.engines.resources import Workload
+from fedkd.server.server import Server
 from tests.support.federations import experiment_of
 from tests.support.local_grid import FIRST_NODE, LocalGrid
 
@@ -28,7 +29,6 @@ def by_client(replies: Iterable[Reply]) -> dict[int, tuple[Any, ...]]:
         reply.client: (
             {name: (array.dtype.str, array.shape, array.tobytes()) for name, array in reply.arrays.items()},
             (reply.round, reply.examples, reply.public_digest, reply.error),
-            None if reply.measured is None else (reply.measured.validation_accuracy, str(reply.measured.test_mask)),
         )
         for reply in replies
     }
@@ -43,7 +43,7 @@ def engine(grid: Grid, nodes: int = 3, **options: Any) -> GridEngine:
     work = {name: options.pop(name) for name in ("client_fn", "resources", "answer_bytes") if name in options}
     workload = Workload(**{"client_fn": CHOOSE, **work})
     there = {"workers": 1, **there}
-    return GridEngine(grid, Nodes(nodes, **there), workload, **{"timeout": 30.0, "measured": True, **options})
+    return GridEngine(grid, Nodes(nodes, **there), workload, **{"timeout": 30.0, **options})
 
 
 JOB = Job(
@@ -52,8 +52,6 @@ JOB = Job(
     '{"seed": 1}',
     {"weight": np.full((3, 4), 0.5, np.float32)},
     personal={client: {"secret": np.arange(client)} for client in range(6)},
-    measure=True,
-    probe=True,
     state_dir="somewhere",
 )
 
@@ -86,18 +84,15 @@ def test_default_is_a_few_cohorts_per_worker() -> None:
     with engine(grid, nodes=8, workers=2) as grid_engine:
         assert len(list(grid_engine.run(JOB, range(1000)))) == 1000
     assert len(grid.sent) == 8
-    with engine(grid, nodes=8, workers=2, cohorts_per_worker=1) as grid_engine:
-        assert len(list(grid_engine.run(JOB, range(1000)))) == 1000
-    assert len(grid.sent) == 8 + 2
 
 
 def test_clients_of_a_cohort_are_stacked_as_they_are_in_one_process() -> None:
     experiment = experiment_of("engine.vectorise=always")
-    job = Job("local", 1, to_json(experiment.config))
+    job = replace(Server.build(experiment).job(1), measure=False)
     expected = by_client(InlineEngine().run(job, range(4)))
-    with engine(LocalGrid(1), nodes=1, cohorts_per_worker=1, client_fn=CLIENT_FN) as grid_engine:
+    with engine(LocalGrid(1), nodes=1, clients_per_node=4, client_fn=CLIENT_FN) as grid_engine:
         assert by_client(grid_engine.run(job, range(4))) == expected
-    assert all(error is None for _, _, error in expected.values())
+    assert all(facts[-1] is None for _, facts in expected.values())
 
 
 def test_large_replies_are_spread_over_more_messages() -> None:
