@@ -1,6 +1,6 @@
 """Training of one model on tensors that are already in memory."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -59,6 +59,10 @@ def adjusted_cross_entropy(labels: Int[Tensor, " samples"], classes: int, streng
     """
     counts = torch.bincount(labels, minlength=classes) + 1.0
     return SampleLoss(_adjusted_cross_entropies, (strength * (counts / counts.sum()).log(),))
+
+
+GATHERED = 64
+"""Batches that are gathered at once: many, since that is cheaper, but no second copy of all samples."""
 
 
 @runtime_checkable
@@ -120,16 +124,26 @@ def train(
     anchor = [parameter.detach().clone() for parameter in model.parameters()] if config.proximal else []
     inputs, labels = to_device(inputs, device), to_device(labels, device)
     loss = loss.on(device) if isinstance(loss, SampleLoss) else loss
-    everything = torch.arange(labels.numel(), device=device)
     model.train()
     with ambient_randomness(generator):
         for _ in range(epochs):
-            for batch in batches(everything, config.batch_size, generator):
-                batch_inputs = laid_out_for(model, inputs[batch])
-                value = loss(model, batch_inputs, labels[batch])
+            for batch_inputs, batch_labels in _batches(model, inputs, labels, config.batch_size, generator):
+                value = loss(model, batch_inputs, batch_labels)
                 optimiser.zero_grad()
                 value.backward()
                 for parameter, start in zip(model.parameters(), anchor, strict=False):
                     if parameter.grad is not None:
                         parameter.grad.add_(parameter.detach() - start, alpha=config.proximal)
                 optimiser.step()
+
+
+def _batches(
+    model: nn.Module, inputs: Tensor, labels: Tensor, size: int, generator: torch.Generator
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """One shuffled pass over the samples, laid out for the model."""
+    everything = torch.arange(labels.numel(), device=labels.device)
+    chosen = list(batches(everything, size, generator))
+    for first in range(0, len(chosen), GATHERED):
+        group = chosen[first : first + GATHERED]
+        order, sizes = torch.cat(group), [batch.numel() for batch in group]
+        yield from zip(laid_out_for(model, inputs[order]).split(sizes), labels[order].split(sizes), strict=True)
