@@ -22,6 +22,7 @@ from fedkd.app.cli.interruption import exit_status, terminated_gently, this_comm
 from fedkd.core.errors import ConfigError, DataError, FedkdError, FolderError, PluginError
 from fedkd.core.faults import told_by_line
 from fedkd.core.files import checked_path
+from fedkd.core.importing import uncollected
 from fedkd.core.wording import nearest, shown
 
 EXIT_RUN_FAILED = 1
@@ -144,18 +145,21 @@ def run(
 
     KEY.PATH=VALUE changes one of its keys: clients.count=20 strategy.name=mean_probabilities
     """
-    from fedkd.config.load import load_config
-    from fedkd.engines.ray.process import start_early
-
     if out is not None:
         checked_path("--out", out)
     source, changes = _run_source(config, overrides or [], out, resume)
-    experiment = load_config(source, changes)
-    start_early(experiment.engine, verbose=verbose)
-    from fedkd.app.checks import check
-    from fedkd.app.cli.console import ConsoleObserver
-    from fedkd.app.run import run_experiment
-    from fedkd.results.directory import RunDirectory
+    with uncollected():
+        from fedkd.config.load import load_config
+        from fedkd.engines.ray.process import start_early
+
+        experiment = load_config(source, changes)
+        start_early(experiment.engine, verbose=verbose)
+        # What is wrong with a configuration is told before all the rest is imported.
+        from fedkd.app.checks import check
+        from fedkd.app.cli.console import ConsoleObserver
+        from fedkd.app.run import run_experiment
+        from fedkd.results.directory import RunDirectory
+
 
     if not (resume and out is not None and RunDirectory.holds_run(out)):
         check(experiment)
@@ -193,9 +197,10 @@ def sweep(
 
     Started again, it resumes: finished cells are left alone.
     """
-    from fedkd.app.cli.sweep_console import SweepConsole
-    from fedkd.app.sweep import plan_sweep, run_sweep
-    from fedkd.config.sweep import parse_grid, parse_seeds
+    with uncollected():
+        from fedkd.app.cli.sweep_console import SweepConsole
+        from fedkd.app.sweep import plan_sweep, run_sweep
+        from fedkd.config.sweep import parse_grid, parse_seeds
 
     axes = parse_grid(grid or [])
     wanted = parse_seeds(seeds) if seeds else ()

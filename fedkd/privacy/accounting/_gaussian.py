@@ -1,10 +1,11 @@
-"""The Gaussian mechanism without sampling, which composes exactly."""
+"""The Gaussian mechanism without sampling, which composes exactly.
+
+SciPy's functions take a third of a second to import, which only those who count ε should pay.
+"""
 
 import math
 import sys
 from collections.abc import Callable
-
-from scipy.special import erfcx, ndtr, ndtri
 
 _SMALL = 1e-4
 """Below this μ the difference of two erfcx is taken from its derivative, whose relative error is of order μ²."""
@@ -56,6 +57,8 @@ def gaussian_noise_multiplier(*, epsilon: float, releases: int = 1, delta: float
 
 def epsilon_of_mu(mu: float, delta: float) -> float:
     """ε of μ-Gaussian differential privacy at ``delta``; μ may be infinite."""
+    from scipy.special import ndtri
+
     if math.isinf(mu):
         return math.inf
     target = math.log(delta)
@@ -67,7 +70,6 @@ def epsilon_of_mu(mu: float, delta: float) -> float:
 
 
 def _root(function: Callable[[float], float], low: float, high: float, precision: float) -> float:
-    # A quarter of a second to import, which only those who count ε should pay.
     from scipy.optimize import brentq
 
     return float(brentq(function, low, high, xtol=1e-300, rtol=precision))
@@ -75,6 +77,8 @@ def _root(function: Callable[[float], float], low: float, high: float, precision
 
 def _log_delta(a: float, mu: float) -> float:
     """log δ at ε = μ(μ/2 − a) ≥ 0, as Φ(a) − ½·e^(−a²/2)·erfcx((μ − a)/√2), without overflow or cancellation."""
+    from scipy.special import erfcx, ndtr
+
     upper = (mu - a) / math.sqrt(2)
     if a > 0 and mu >= _SMALL:
         return _log(float(ndtr(a)) - 0.5 * math.exp(-a * a / 2) * float(erfcx(upper)))
