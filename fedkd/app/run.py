@@ -152,9 +152,7 @@ def _finished(directory: RunDirectory, config: ExperimentConfig, observer: Obser
         return None
     if not directory.has_config:
         directory.write_config(config)
-    by_class = config.distillation.measure_classes_every > 0
-    if not all(is_whole(path) for path in figure_files(directory.path, by_class=by_class)):
-        draw_figures(directory.path, observer.noticed)
+    _draw(directory.path, Experiment.of(config), observer)
     if config.privacy.audit.attacks and not directory.is_audited(observer.noticed):
         audit_run(directory.path, config.privacy.audit, observer, verbose=verbose)
         return summary
@@ -162,6 +160,14 @@ def _finished(directory: RunDirectory, config: ExperimentConfig, observer: Obser
         f"{directory.path} is finished, {_rounds(summary.rounds)}; nothing to do (a larger rounds=N goes on with it)"
     )
     return summary
+
+
+def _draw(folder: Path, experiment: Experiment, observer: Observer) -> None:
+    """Those figures of a finished run that are not there."""
+    draw_label_distribution(experiment, folder, observer.noticed)
+    by_class = experiment.config.distillation.measure_classes_every > 0
+    if not all(is_whole(path) for path in figure_files(folder, by_class=by_class)):
+        draw_figures(folder, observer.noticed)
 
 
 class _Run:
@@ -177,7 +183,6 @@ class _Run:
         self._states: dict[int, str] = {}
         self._started = time.monotonic()
         self._spent_before = 0.0
-        self._labels_drawn = False
         self._tracebacks = Tracebacks(directory.path)
         self._origin = Origin(versions(), torch.backends.cpu.get_cpu_capability(), contents_of(experiment))
 
@@ -231,22 +236,14 @@ class _Run:
         with build(experiment) as engine:
             for round in range(self._totals.rounds + 1, experiment.config.rounds + 1):
                 self._round(engine, round)
-                self._draw_labels()
             finished = self._controls(engine, self._possible(kind))
         summary = summarise(experiment, self._server, self._totals, finished, self._seconds())
         directory.finish(summary)
-        self._draw_labels()
-        draw_figures(directory.path, observer.noticed)
+        _draw(directory.path, experiment, observer)
         observer.finished(summary, overview)
         if experiment.config.privacy.audit.attacks:
             _audit(directory, experiment, experiment.config.privacy.audit, observer, verbose)
         return summary
-
-    def _draw_labels(self) -> None:
-        """Draw, once, how the labels are distributed; not before the first round, which should not wait for it."""
-        if not self._labels_drawn:
-            draw_label_distribution(self._experiment.data, self._directory.path, self._observer.noticed)
-        self._labels_drawn = True
 
     def _fits(self, checkpoint: Checkpoint) -> None:
         """Take up a checkpoint; raises ``FolderError`` where code, data, weights or the clients' files do not fit."""

@@ -1,62 +1,112 @@
-"""What a process imports before the first client's first step: half of a short run's start is imports."""
+"""What processes import, and when: half of a short run's start is imports."""
 
 import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.support import ROOT
 
 QUICKSTART = ROOT / "configs/quickstart.yaml"
 
-LATER = (
+NEVER = (
     "datasets",
     "dp_accounting",
     "flwr",
     "flwr_datasets",
-    "matplotlib",
+    "matplotlib.pyplot",
+    "onnx",
     "opacus",
     "pandas",
     "pyarrow",
     "ray",
-    "scipy.optimize",
-    "scipy.stats",
     "sklearn",
+    "sympy",
+    "torch._dynamo",
+    "torch._inductor",
     "torch.utils.flop_counter",
     "torchvision",
 )
-"""Half a second and more, or 50 MB and more, together five seconds and half a gigabyte."""
+"""What an inline run of the quickstart does without: half a second and more, or 50 MB and more, each."""
 
-FIRST_CLIENT = """
+WHEN_DRAWING = ("matplotlib", "PIL")
+FOR_THE_TEACHER = ("scipy",)
+
+RUN = """
 import sys
 from pathlib import Path
 from fedkd.app.run import run_experiment
 from fedkd.config import load_config
 from fedkd.results.observer import Silent
 
-class StopAfterFirstClient(Silent):
+class Stop(Silent):
     def progress(self, what, done, total):
-        if what == "clients" and done == 1:
+        if sys.argv[3] == "the first client" and what == "clients" and done == 1:
+            sys.exit("\\n".join(sys.modules))
+    def control_ended(self, name, result):
+        if sys.argv[3] == "the controls":
             sys.exit("\\n".join(sys.modules))
 
-config = load_config(sys.argv[1], ["engine.kind=inline", "clients.epochs=1"])
-run_experiment(config, Path(sys.argv[2]), StopAfterFirstClient())
+changes = ("engine.kind=inline", "clients.epochs=1", "rounds=2", "distillation.steps=3", "controls=[public_only]")
+run_experiment(load_config(sys.argv[1], changes), Path(sys.argv[2]), Stop())
+sys.exit("\\n".join(sys.modules))
 """
+"""The quickstart, as far as it is asked to go."""
+
+COMMAND = """
+import sys
+from fedkd.app.cli.main import main
+sys.stderr = open("/dev/null", "w")
+try:
+    main()
+except SystemExit:
+    sys.stderr = sys.__stderr__
+    sys.exit("\\n".join(sys.modules))
+"""
+"""``fedkd`` with some arguments."""
 
 
 def modules_of(code: str, *arguments: str) -> set[str]:
     """What is imported when ``code`` has ended by writing that to standard error."""
-    done = subprocess.run([sys.executable, "-c", code, *arguments], stderr=subprocess.PIPE, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False, cwd=ROOT
+    )
     assert done.returncode == 1, done.stderr
     found = set(done.stderr.split())
-    assert {"fedkd.app.run", "torch"} <= found, done.stderr
+    assert {"sys", "fedkd"} <= found, done.stderr
     return found
 
 
+def assert_without(found: set[str], *names: str) -> None:
+    """None of ``names``, nor anything inside them, is among the modules ``found``."""
+    assert not {each for each in found if any(f"{each}.".startswith(f"{name}.") for name in names)}
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], ["list"], ["run", "none.yaml"]], ids=" ".join)
+def test_what_needs_no_torch_is_told_without_it(arguments: list[str]) -> None:
+    assert_without(modules_of(COMMAND, *arguments), "torch", "numpy", *NEVER)
+
+
 def test_importing_the_application_imports_nothing_that_is_used_later() -> None:
-    assert not modules_of("import sys, fedkd.app.run; sys.exit('\\n'.join(sys.modules))") & set(LATER)
+    found = modules_of("import sys, fedkd.app.run; sys.exit('\\n'.join(sys.modules))")
+    assert {"fedkd.app.run", "torch"} <= found
+    assert_without(found, *NEVER, *WHEN_DRAWING, *FOR_THE_TEACHER)
 
 
 def test_the_first_client_of_the_quickstart_waits_for_nothing_that_is_used_later(tmp_path: Path) -> None:
-    found = modules_of(FIRST_CLIENT, str(QUICKSTART), str(tmp_path / "run"))
+    found = modules_of(RUN, str(QUICKSTART), str(tmp_path / "run"), "the first client")
     assert {"fedkd.core.plugin_files.shipped.strategies.stacked", "fedkd.data.datasets.digits"} <= found
-    assert not found & set(LATER)
+    assert_without(found, *NEVER, *WHEN_DRAWING, *FOR_THE_TEACHER)
+
+
+def test_nothing_is_drawn_while_rounds_and_controls_run(tmp_path: Path) -> None:
+    found = modules_of(RUN, str(QUICKSTART), str(tmp_path / "run"), "the controls")
+    assert (tmp_path / "run/rounds.jsonl").read_text().count("\n") == 2
+    assert_without(found, *NEVER, *WHEN_DRAWING)
+
+
+def test_a_whole_run_imports_nothing_that_it_does_not_need(tmp_path: Path) -> None:
+    found = modules_of(RUN, str(QUICKSTART), str(tmp_path / "run"), "the end")
+    assert len(list((tmp_path / "run/plots").glob("*.png"))) == 6
+    assert_without(found, *NEVER)

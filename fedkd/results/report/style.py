@@ -25,7 +25,7 @@ try:
     from matplotlib.colors import BoundaryNorm, ListedColormap
     from matplotlib.figure import Figure
     from matplotlib.image import AxesImage
-    from matplotlib.ticker import LogFormatterMathtext, LogFormatterSciNotation, MaxNLocator
+    from matplotlib.ticker import LogFormatterMathtext, LogFormatterSciNotation, MaxNLocator, NullLocator
 finally:
     if _BACKEND is not None:
         os.environ["MPLBACKEND"] = _BACKEND
@@ -70,6 +70,8 @@ _DARK: Mapping[str, Any] = {
     "xtick.color": _LIGHT_INK,
     "ytick.color": _LIGHT_INK,
 }
+_DECADES = 3
+"""With more of them, only the powers of ten have ticks."""
 _LONGEST = 48
 """Characters of a name that a figure has room for."""
 _FAMILIES = ("DejaVu Sans", "Noto Sans CJK SC", "Noto Sans CJK JP", "WenQuanYi Zen Hei", "WenQuanYi Micro Hei")
@@ -92,7 +94,12 @@ def drawing(*, dark: bool = False) -> Iterator[None]:
 
 def new_figure(width: float = 9.0, height: float = 4.5) -> Figure:
     """An empty figure, in inches, that arranges its axes by itself."""
-    figure = Figure(figsize=(width, height), layout="constrained", facecolor=matplotlib.rcParams["figure.facecolor"])
+    figure = Figure(
+        figsize=(width, height),
+        dpi=_DOTS_PER_INCH,
+        layout="constrained",
+        facecolor=matplotlib.rcParams["figure.facecolor"],
+    )
     FigureCanvasAgg(figure)
     return figure
 
@@ -151,8 +158,13 @@ def png(figure: Figure) -> bytes:
             ):
                 if isinstance(formatter, LogFormatterMathtext):
                     put(_Powers.like(formatter))
+            low, high = axis.get_view_interval()
+            # Between the powers of many decades are ticks that nobody reads, and that take as long as all the rest.
+            if axis.get_scale() == "log" and high > 10**_DECADES * low:
+                axis.set_minor_locator(NullLocator())
     buffer = BytesIO()
-    figure.savefig(buffer, format="png", dpi=_DOTS_PER_INCH)
+    # Draws once, where savefig would draw once more to know the size of what it draws.
+    FigureCanvasAgg(figure).print_png(buffer)  # type: ignore[no-untyped-call]
     return buffer.getvalue()
 
 

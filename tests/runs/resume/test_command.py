@@ -36,9 +36,11 @@ def test_the_command_goes_on_without_a_config_and_leaves_a_finished_run_alone(
     assert f"{stopped} is finished, 3 rounds; nothing to do" in capsys.readouterr().out
     assert {path: path.stat().st_mtime_ns for path in stopped.rglob("*")} == before
     # Unless it was interrupted after its summary, while it drew.
-    (stopped / "plots" / "lambda.png").unlink()
-    assert command(monkeypatch, "--resume", "--out", stopped) == 0
-    assert (stopped / "plots" / "lambda.png").is_file()
+    for name in ("lambda", "label_distribution"):
+        figure = stopped / "plots" / f"{name}.png"
+        figure.unlink()
+        assert command(monkeypatch, "--resume", "--out", stopped) == 0
+        assert figure.is_file()
 
 
 def test_the_command_says_what_is_missing(

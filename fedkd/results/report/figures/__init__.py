@@ -1,13 +1,13 @@
 """A run's figures, by modules that are imported when something is drawn.
 
-Matplotlib takes a third of a second to import, for which no client's first step should wait. No figure is worth a run:
-one that cannot be drawn, for whatever reason, is left out, and the reason told.
+Matplotlib takes a third of a second to import, and drawing as long as some rounds, so that all is drawn at the end of a
+run. No figure is worth one: what cannot be drawn, for whatever reason, is left out, and the reason told.
 """
 
 from collections.abc import Callable
 from pathlib import Path
 
-from fedkd.data import ExperimentData
+from fedkd.experiment import Experiment
 
 FIGURES = ("accuracy", "lambda", "gradients", "decrease_curves", "taylor_fidelity", "classes")
 """The figures of ``run_figures``, by the name of their file without its ending; the last where classes are measured."""
@@ -16,14 +16,14 @@ Notice = Callable[[str], None]
 """Takes a sentence that the user should read."""
 
 
-def draw_label_distribution(data: ExperimentData, folder: Path, notice: Notice) -> None:
-    """``plots/label_distribution.png`` of the run in ``folder``, unless it is there."""
+def draw_label_distribution(experiment: Experiment, folder: Path, notice: Notice) -> None:
+    """``plots/label_distribution.png`` of the experiment's run in ``folder``, unless it is there."""
     path = folder / "plots" / "label_distribution.png"
 
     def draw() -> None:
         from fedkd.results.report.figures._label_distribution import save_label_distribution
 
-        save_label_distribution(data, path)
+        save_label_distribution(experiment.data, path)
 
     if not is_whole(path):
         attempt_figure("label_distribution", draw, notice)
