@@ -1,5 +1,7 @@
 """Annotated tensor shapes are checked at run time in every test."""
 
+from collections.abc import Iterator
+
 import pytest
 from hypothesis import settings
 from jaxtyping import install_import_hook
@@ -26,6 +28,14 @@ _WITH_TENSORS = [
 # Must run before anything imports the packages. Modules that pass around protocols (Engine, Observer) are left out:
 # beartype can only check protocols that are declared checkable at run time.
 install_import_hook(_WITH_TENSORS, "beartype.beartype")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What sweeps find out is kept apart from what the user's own have found out."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FEDKD_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
 
 
 @pytest.fixture(scope="session")

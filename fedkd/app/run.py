@@ -15,6 +15,7 @@ from fedkd.app.audit import _audit, audit_run
 from fedkd.app.checks import check, notices
 from fedkd.app.model_checks import model_remarks
 from fedkd.app.resume import check_changes, check_contents, contents_of
+from fedkd.app.sharing import ALONE, Found, Keep, Means, Sharing
 from fedkd.app.summary import overview_of, summarise, versions
 from fedkd.client.setup import keeps_memory, keeps_state
 from fedkd.client.state import check_states, require_state_here, state_digests
@@ -34,6 +35,7 @@ from fedkd.engines.ray.shared import RaySize, SharedRay
 from fedkd.experiment import Experiment
 from fedkd.privacy.private import Private
 from fedkd.privacy.secure_sum.identities import Directory
+from fedkd.results.cache import Cache
 from fedkd.results.checkpoint import Checkpoint, Origin
 from fedkd.results.control_network import save_control
 from fedkd.results.directory import AUDIT, ControlResult, RunDirectory
@@ -56,6 +58,7 @@ PARTITION = "partition.json"
 
 __all__ = [
     "EngineBuilder",
+    "Means",
     "RaySize",
     "SharedRay",
     "audit_run",
@@ -76,13 +79,13 @@ def run_experiment(
     *,
     verbose: bool = False,
     resume: bool = False,
-    ray_address: str | None = None,
+    means: Means = ALONE,
     engine: EngineBuilder | None = None,
     directory: Directory | None = None,
 ) -> Summary:
     """Run the experiment and write its directory; with ``resume`` go on with the run that is there, if there is one.
 
-    ``ray_address`` is a running Ray to use where the configuration asks for one and names none.
+    ``means`` are what a sweep gives the runs of its cells.
 
     Raises ``ConfigError`` or ``DataError`` before anything starts, ``RunError`` when it cannot go on. On any way out,
     finished rounds are on disk and the engine's processes are gone. A resumed run ends with what it would have ended
@@ -109,20 +112,20 @@ def run_experiment(
     memory = RunDirectory(out).client_state
 
     def own_engine(experiment: Experiment) -> Engine:
-        return build_engine(experiment, verbose=verbose, ray_address=ray_address, memory=memory)
+        address = means.ray_address
+        return build_engine(experiment, verbose=verbose, ray_address=address, memory=memory, inline=means.inline)
 
     if resume and engine is None:
         require_state_here(RunDirectory(out).client_state)
     with locked(out):
         folder = directory_of(out, config) if resume else RunDirectory.create(out, config)
-        run = _Run(experiment, folder, observer, directory)
+        run = _Run(experiment, folder, observer, directory, means.cache)
         if resume:
             run.resume_from(config)
         try:
             with told_by_line("the run"), fixed_arithmetic(experiment.device):
-                return run.finish(
-                    engine or own_engine, config.engine.kind if engine is None else "flower", verbose=verbose
-                )
+                kind = "flower" if engine is not None else "inline" if means.inline else config.engine.kind
+                return run.finish(engine or own_engine, kind, verbose=verbose)
         except RunError as error:
             raise RunError(f"{error}{_kept_traceback(out, error)}{run.advice(local=engine is None)}") from error
 
@@ -174,7 +177,12 @@ class _Run:
     """One run in its directory, from where it is to its end."""
 
     def __init__(
-        self, experiment: Experiment, directory: RunDirectory, observer: Observer, keys: Directory | None
+        self,
+        experiment: Experiment,
+        directory: RunDirectory,
+        observer: Observer,
+        keys: Directory | None,
+        cache: Cache | None,
     ) -> None:
         self._experiment, self._directory, self._observer = experiment, directory, observer
         state_dir = str(directory.client_state.resolve()) if keeps_state(experiment) else None
@@ -185,6 +193,7 @@ class _Run:
         self._spent_before = 0.0
         self._tracebacks = Tracebacks(directory.path)
         self._origin = Origin(versions(), torch.backends.cpu.get_cpu_capability(), contents_of(experiment))
+        self._sharing = Sharing(cache, experiment, self._origin)
 
     def resume_from(self, config: ExperimentConfig) -> None:
         """Go on from the newest checkpoint that can be used; raises ``RunError`` or ``ConfigError``."""
@@ -233,7 +242,7 @@ class _Run:
                 # From now on it is known to be there.
                 directory.save_ledger(self._server.ledger.state_dict())
             directory.commit(self._server.state_dict(), self._totals, self._origin)
-        with build(experiment) as engine:
+        with self._sharing.engine(build(experiment), inline=kind == "inline") as engine:
             for round in range(self._totals.rounds + 1, experiment.config.rounds + 1):
                 self._round(engine, round)
             finished = self._controls(engine, self._possible(kind))
@@ -319,7 +328,7 @@ class _Run:
         rounds = self._experiment.config.rounds
         finished = self._directory.controls(rounds, self._observer.noticed)
         self._spent_before += sum(result.seconds for result in finished.values())
-        for name in names:
+        for name in self._sharing.in_turn(names):
             if name not in finished:
                 begun = time.monotonic()
                 history, bar = self._control(name, engine)
@@ -330,26 +339,28 @@ class _Run:
             self._observer.control_ended(name, finished[name].history[-1])
         return finished
 
-    def _control(self, name: str, engine: Engine) -> tuple[list[float], float | None]:
+    def _control(self, name: str, engine: Engine) -> Found:
         """A control's test accuracy after every round, the last being its result; of public_only also on validation."""
-        experiment, ensemble = self._experiment, self._totals.ensemble_accuracy
+        ensemble, config = self._totals.ensemble_accuracy, self._experiment.config
+        if name == "teacher_only":
+            return ([] if ensemble is None else [ensemble]), None
 
         def progress(done: int, total: int) -> None:
             self._observer.progress(name, done, total)
 
-        match name:
-            case "public_only":
-                run = run_digest_of(to_json(experiment.config))
-                keep = partial(save_control, self._directory.path, run, experiment.config.rounds)
-                return controls.public_only(experiment, progress, keep)
-            case "centralised":
-                return controls.centralised(experiment, progress), None
-            case "fedavg":
-                return controls.fedavg(experiment, partial(self._replies, engine), progress), None
-            case "local_only":
-                return controls.local_only(experiment, partial(self._replies, engine), progress), None
-            case _:
-                return [] if ensemble is None else [ensemble], None
+        def work(experiment: Experiment, run: controls.RunJob, keep: Keep) -> Found:
+            match name:
+                case "public_only":
+                    return controls.public_only(experiment, progress, keep)
+                case "centralised":
+                    return controls.centralised(experiment, progress), None
+                case "fedavg":
+                    return controls.fedavg(experiment, run, progress), None
+                case _:
+                    return controls.local_only(experiment, run, progress), None
+
+        keep = partial(save_control, self._directory.path, run_digest_of(to_json(config)), config.rounds)
+        return self._sharing.control(name, work, partial(self._replies, engine), keep)
 
     def _observed(self, engine: Engine, job: Job, asked: Sequence[int], kept: list[int]) -> Iterator[Reply]:
         """The replies, told to the observer; ``kept`` gets the clients whose traceback is kept."""

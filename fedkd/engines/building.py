@@ -41,12 +41,16 @@ def build_engine(
     ray_address: str | None = None,
     client_fn: str = CLIENT_FN,
     memory: Path | None = None,
+    inline: bool = False,
 ) -> Engine:
     """The engine of ``engine.kind``, not yet started; ``ray_address`` stands in for an ``engine.address`` not given.
 
-    ``memory`` is the folder in which clients note what they give away in secure sums (None: they take part in none).
+    With ``inline`` it is that engine, whatever the kind. ``memory`` is the folder in which clients note what they give
+    away in secure sums (None: they take part in none).
     """
     config = experiment.config.engine
+    if inline:
+        config = replace(config, kind="inline")
     workload = _workload(experiment, client_fn, memory, planned=config.kind != "inline")
     return engine_for(replace(config, address=config.address or ray_address), workload, verbose=verbose)
 

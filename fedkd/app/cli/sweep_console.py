@@ -1,4 +1,4 @@
-"""Shows a sweep to a person: a line per cell, a bar over the cells and one within the cell, and a closing table."""
+"""Shows a sweep to a person: a line per cell, a bar over the cells and one within each at work, and a closing table."""
 
 import time
 from collections.abc import Iterable, Sequence
@@ -13,6 +13,9 @@ from fedkd.results.observer import Observer
 from fedkd.results.records import Overview, RoundRecord, Summary
 from fedkd.results.report.comparison import CONTROL, Group, in_order, measure
 from fedkd.results.report.sweep_tables import CellResult, SweepResult
+
+_MOST_BARS = 8
+"""Of more cells at work than this not every one has a bar."""
 
 _SHOWN = ("student", "teacher", "clients", "megabytes_up", "epsilon")
 """What the closing table shows beside the controls; the files have everything."""
@@ -35,9 +38,9 @@ class SweepConsole:
             transient=True,
             disable=not self._rich.is_terminal or self._rich.is_dumb_terminal,
         )
-        self._cells = self._stage = TaskID(0)
+        self._cells = TaskID(0)
         self._count = self._ended = 0
-        self._begun: float | None = None
+        self._at_work: dict[str, _CellWatch] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -57,27 +60,26 @@ class SweepConsole:
         before = f", {finished} of them finished before" if finished else ""
         self._rich.print(f"{_cells(cells)}{before}", markup=False)
         self._cells = self._bars.add_task("cells", total=cells)
-        self._stage = self._bars.add_task("", total=None, visible=False)
         self._bars.start()
 
     def cell_began(self, name: str) -> Observer:
         """Show the cell's name and, as they come, its round and stage."""
-        self._begun = time.monotonic()
-        return _CellWatch(self._bars, self._stage, name)
+        watch = _CellWatch(self._bars, name, visible=len(self._at_work) < _MOST_BARS)
+        self._at_work[name] = watch
+        return watch
 
     def cell_ended(self, result: CellResult) -> None:
         """Print the cell's line."""
         self._ended += 1
         index = f"{self._ended:{len(str(self._count))}}/{self._count}"
-        self._rich.print(f"{index}  {result.cell.name}  {self._reply(result)}", markup=False, soft_wrap=True)
+        watch = self._at_work.pop(result.cell.name, None)
+        spent = "finished before" if watch is None else f"{watch.end():.0f} s"
+        self._rich.print(f"{index}  {result.cell.name}  {self._reply(result, spent)}", markup=False, soft_wrap=True)
         self._bars.update(self._cells, completed=self._ended)
-        self._bars.reset(self._stage, visible=False, description="")
-        self._begun = None
 
-    def _reply(self, result: CellResult) -> str:
+    def _reply(self, result: CellResult, spent: str) -> str:
         if result.error is not None:
             return f"failed: {result.error.splitlines()[0]}"
-        spent = "finished before" if self._begun is None else f"{time.monotonic() - self._begun:.0f} s"
         summary = None if result.log is None else result.log.summary
         share = None if summary is None else summary["student_accuracy"]
         return spent if share is None else f"student {100 * share:.1f}%, {spent}"
@@ -103,12 +105,19 @@ class SweepConsole:
 
 
 class _CellWatch:
-    """Shows where a cell is in the bar within the cell."""
+    """Shows where a cell is in a bar of its own."""
 
-    def __init__(self, bars: Progress, task: TaskID, name: str) -> None:
-        self._bars, self._task, self._name = bars, task, name
+    def __init__(self, bars: Progress, name: str, *, visible: bool) -> None:
+        self._bars, self._name = bars, name
+        self._task = bars.add_task("", total=None, visible=visible)
         self._round, self._rounds = 1, 0
+        self._begun = time.monotonic()
         self.progress("preparing", 0, 0)
+
+    def end(self) -> float:
+        """Remove the bar; returns the seconds that the cell has taken."""
+        self._bars.remove_task(self._task)
+        return time.monotonic() - self._begun
 
     def started(self, overview: Overview) -> None:
         self._rounds = overview.rounds
@@ -123,7 +132,6 @@ class _CellWatch:
             description=f"{self._name}:{where} {stage}",
             completed=done,
             total=total or None,
-            visible=True,
         )
 
     def round_ended(self, record: RoundRecord, seconds: float) -> None:
