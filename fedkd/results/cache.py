@@ -57,6 +57,10 @@ class Cache:
         self._unseen = math.inf
         self._locks: int | None = None
 
+    def __del__(self) -> None:
+        if self._locks is not None:
+            os.close(self._locks)
+
     @classmethod
     def of_user(cls) -> "Cache":
         """The cache that the environment names; raises ``ConfigError`` for a bound that is no number."""

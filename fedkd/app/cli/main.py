@@ -14,7 +14,7 @@ from rich.table import Table
 from typer.core import TyperCommand, TyperGroup
 
 from fedkd import __version__
-from fedkd.app.cli import keys
+from fedkd.app.cli import cache, keys
 from fedkd.app.cli.analyse import analyse
 from fedkd.app.cli.distill import distill
 from fedkd.app.cli.export import export
@@ -55,6 +55,7 @@ app = typer.Typer(
     help="Simulate federated knowledge distillation. Start with: fedkd run quickstart",
 )
 app.add_typer(keys.app, name="keys")
+app.add_typer(cache.app, name="cache")
 app.command()(distill)
 app.command()(export)
 app.command()(analyse)
@@ -187,6 +188,9 @@ def sweep(
         str, typer.Option(metavar="0,1,2", help="The seeds of every cell; CONFIG's own when not given.")
     ] = "",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check all cells and list them; run nothing.")] = False,
+    no_cache: Annotated[
+        bool, typer.Option("--no-cache", help="Let every cell compute everything itself, as fedkd run does.")
+    ] = False,
     verbose: Annotated[
         bool, typer.Option("--verbose", "-v", help="Also show Ray's and the workers' own output.")
     ] = False,
@@ -194,6 +198,8 @@ def sweep(
     """Run every combination of some keys' values for several seeds, and print means with 95 % confidence intervals.
 
     Values are YAML; a comma inside brackets belongs to its value: --grid "clients.models=[cnn,mlp],[mlp]".
+
+    As many cells as there are cores run at once; what they have in common is computed once (fedkd cache).
 
     Started again, it resumes: finished cells are left alone.
     """
@@ -210,7 +216,9 @@ def sweep(
             return
         try:
             with terminated_gently():
-                result = run_sweep(config, axes, wanted, out, overrides or [], console, verbose=verbose)
+                result = run_sweep(
+                    config, axes, wanted, out, overrides or [], console, verbose=verbose, cache=not no_cache
+                )
         except KeyboardInterrupt as interrupt:
             console.close()
             typer.echo(

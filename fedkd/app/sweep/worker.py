@@ -10,6 +10,7 @@ import os
 import sys
 import threading
 import time
+from functools import cache
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -73,13 +74,17 @@ def main() -> None:
 
 def _error(order: Order, relay: Relay) -> str | None:
     """What keeps the cell from its end, if anything does."""
-    cache = None if order.cache is None else Cache(Path(order.cache[0]), order.cache[1])
-    planned, means = order.planned, Means(inline=True, cache=cache)
+    planned, means = order.planned, Means(inline=True, cache=order.cache and _cache_at(*order.cache))
     try:
         run_experiment(planned.cell.config, planned.folder, relay, verbose=order.verbose, means=means, resume=True)
     except FedkdError as error:
         return str(error)
     return None
+
+
+@cache
+def _cache_at(folder: str, most_bytes: int) -> Cache:
+    return Cache(Path(folder), most_bytes)
 
 
 def _end_with_the_other() -> None:
