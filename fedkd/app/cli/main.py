@@ -161,7 +161,6 @@ def run(
         from fedkd.app.run import run_experiment
         from fedkd.results.directory import RunDirectory
 
-
     if not (resume and out is not None and RunDirectory.holds_run(out)):
         check(experiment)
     folder = RunDirectory.fresh(source.stem) if out is None else _usable_folder(out, resume)
