@@ -49,6 +49,7 @@ _USUAL: Mapping[str, Any] = {
     "student.init_sha256": None,
     "distillation.fresh_optimiser": False,
     "distillation.align_batch_norm": {},
+    "distillation.measure_geometry_every": 10,
     "teacher": None,
     "clients.keep_batch_norm": "none",
     "clients.self_distillation": 0.0,

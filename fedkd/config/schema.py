@@ -220,6 +220,13 @@ class DistillationConfig:
         Natural, Field(description="steps between measured decreases in distillation.csv (0: never)")
     ] = 0
     measure_classes_every: Annotated[Natural, Field(description="steps between measurements by class (0: never)")] = 0
+    measure_geometry_every: Annotated[
+        Natural,
+        Field(
+            description="steps between predicted decreases in distillation.csv, and between norms and cosine where λ "
+            "does not depend on them (0: never)"
+        ),
+    ] = 10
 
 
 @dataclass(frozen=True)

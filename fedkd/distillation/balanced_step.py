@@ -18,10 +18,11 @@ GeometryMode = Literal["exact", "last_layer", "logits"]
 class StepRow:
     """One row of ``distillation.csv``; None where not measured.
 
-    Decreases are loss before minus loss after. The predicted ones are of first order, −∇L·Δθ with the update Δθ that
-    the optimiser really made: for plain SGD that is η·q(λ) (importance analysis, Eqs. 7–14); under momentum, Adam,
-    weight decay and clipping it says what this update does to the loss, only a part of it due to this step's gradient.
-    The last two are by class, as ``fedkd.distillation.by_class.ByClass`` has them.
+    Norms and cosine are there wherever the policy that sets λ looks at them. Decreases are loss before minus loss
+    after. The predicted ones are of first order, −∇L·Δθ with the update Δθ that the optimiser really made: for plain
+    SGD that is η·q(λ) (importance analysis, Eqs. 7–14); under momentum, Adam, weight decay and clipping it says what
+    this update does to the loss, only a part of it due to this step's gradient. The last two are by class, as
+    ``fedkd.distillation.by_class.ByClass`` has them.
     """
 
     round: int
@@ -29,10 +30,10 @@ class StepRow:
     lam: float
     loss_dist: float
     loss_cls: float
-    norm_dist: float | None
-    norm_cls: float | None
-    cos: float | None
-    predicted_decrease: float
+    norm_dist: float | None = None
+    norm_cls: float | None = None
+    cos: float | None = None
+    predicted_decrease: float | None = None
     measured_decrease: float | None = None
     predicted_decrease_dist: float | None = None
     predicted_decrease_cls: float | None = None
@@ -66,16 +67,30 @@ class ValidationMeasurements(TypedDict, total=False):
     validation_samples: int
 
 
+class _Measured(TypedDict, total=False):
+    """What of a row is measured at some steps only."""
+
+    norm_dist: float
+    norm_cls: float
+    cos: float
+    predicted_decrease: float
+    predicted_decrease_dist: float
+    predicted_decrease_cls: float
+    measured_decrease: float
+    measured_decrease_dist: float
+    measured_decrease_cls: float
+
+
 @dataclass
 class BalancedStep:
     """Turns two losses into one step along λ·∇L_dist + (1−λ)·∇L_cls, with at most two backward passes.
 
-    Every ``every`` steps the geometry is measured and the balancer asked; in between λ stays and one backward pass is
-    enough. ``mode`` says where the geometry is measured: ``exact``, over all parameters, from the two gradients that
-    are then combined; ``last_layer``, over the parameters of the last layer; ``logits``, over the student's outputs,
-    where the cosine is 0 unless both losses see the same batch. The last two need one full backward pass. ``clip_norm``
-    bounds the norm of the combined gradient. λ and the geometry are of the gradients before clipping, momentum, weight
-    decay or Adam's scaling, which act on the combination.
+    Every ``every`` steps the balancer is asked; in between λ stays and one backward pass is enough. ``mode`` says where
+    the geometry is measured: ``exact``, over all parameters, from the two gradients that are then combined;
+    ``last_layer``, over the parameters of the last layer; ``logits``, over the student's outputs, where the cosine is 0
+    unless both losses see the same batch. The last two need one full backward pass. ``clip_norm`` bounds the norm of
+    the combined gradient. λ and the geometry are of the gradients before clipping, momentum, weight decay or Adam's
+    scaling, which act on the combination.
     """
 
     parameters: Sequence[nn.Parameter]
@@ -100,72 +115,97 @@ class BalancedStep:
         steps: int,
         temperature: float,
         annotate: Callable[[Sequence[Tensor], Sequence[Tensor]], ValidationMeasurements] | None = None,
+        measure: bool = True,
         again: Callable[[], tuple[float, float]] | None = None,
     ) -> StepRow:
         """Make the step and describe it.
 
         ``annotate`` adds validation measurements to the geometry, given both gradients (empty when they are not known
-        over all parameters); ``again`` evaluates both losses on the same batch after the step, for the measured
-        decrease. Without a task loss λ is 1.
+        over all parameters). With ``measure`` the row has the predicted decrease, and the gradients' geometry where λ
+        is not kept; without, only what the balancer needs. ``again`` evaluates both losses on the same batch after the
+        step, for the measured decrease, beside which the predicted one always stands. Without a task loss λ is 1.
         """
+        measure = measure or again is not None
         loss_dist = losses.dist.item()
         loss_cls = 0.0 if losses.cls is None else losses.cls.item()
         dist: list[Tensor] = []
         task: list[Tensor] = []
-        seen: tuple[float, float, float] | None = None
+        found: _Measured = {}
         if losses.cls is None:
             lam = 1.0
             dist = gradients(losses.dist, self.parameters)
-            seen = (dot(dist, dist), 0.0, 0.0)
+            if measure:
+                found = {"norm_dist": products((dist, dist))[0] ** 0.5, "norm_cls": 0.0, "cos": 0.0}
         elif self._lam is None or step % self.every == 0:
             if self.mode == "exact":
                 dist = gradients(losses.dist, self.parameters, keep=losses.logits_dist is losses.logits_cls)
                 task = gradients(losses.cls, self.parameters)
-                seen = (dot(dist, dist), dot(dist, task), dot(task, task))
-            else:
-                seen = self._partial_geometry(losses)
-            geometry = GradientGeometry(*seen, loss_dist=loss_dist, loss_cls=loss_cls, step=step, steps=steps)
+            seen = measure or self.balancer.uses_gradients
+            gram = self._gram(losses, dist, task) if seen else (0.0, 0.0, 0.0)
+            geometry = GradientGeometry(*gram, loss_dist=loss_dist, loss_cls=loss_cls, step=step, steps=steps)
+            if seen:
+                found = {"norm_dist": geometry.a**0.5, "norm_cls": geometry.c**0.5, "cos": geometry.cosine}
             if annotate is not None:
                 geometry = replace(geometry, **annotate(dist, task))
             lam = self._lam = self.balancer.update(geometry)
         else:
             lam = self._lam
         combined = self._combine(losses, dist, task, lam)
-        before = [parameter.detach().clone() for parameter in self.parameters]
+        before = [parameter.detach().clone() for parameter in self.parameters] if measure else []
         self._apply(combined)
-        moved = torch._foreach_sub([parameter.detach() for parameter in self.parameters], before)
-        fall_dist = -dot(dist, moved) if dist else None
-        fall_cls = -dot(task, moved) if task else None
-        row = StepRow(
+        if measure:
+            found |= self._predicted(before, combined, dist, task, lam)
+        if again is not None:
+            after_dist, after_cls = again()
+            fell_dist, fell_cls = loss_dist - after_dist, loss_cls - after_cls
+            found["measured_decrease"] = lam * fell_dist + (1.0 - lam) * fell_cls
+            found["measured_decrease_dist"] = fell_dist
+            if losses.cls is not None:
+                found["measured_decrease_cls"] = fell_cls
+        return StepRow(
             round=round,
             step=step,
             lam=lam,
             loss_dist=loss_dist,
             loss_cls=loss_cls,
-            norm_dist=None if seen is None else seen[0] ** 0.5,
-            norm_cls=None if seen is None else seen[2] ** 0.5,
-            cos=None if seen is None else GradientGeometry(*seen, loss_dist, loss_cls, step).cosine,
-            # Linear in the two gradients, whose products with the update are known unless only one pass was made.
-            predicted_decrease=(
-                -dot(combined, moved)
-                if fall_dist is None or fall_cls is None
-                else lam * fall_dist + (1.0 - lam) * fall_cls
-            ),
-            predicted_decrease_dist=fall_dist,
-            predicted_decrease_cls=fall_cls,
             learning_rate=self.optimiser.learning_rate,
             temperature=temperature,
+            **found,
         )
-        if again is None:
-            return row
-        after_dist, after_cls = again()
-        fell_dist, fell_cls = loss_dist - after_dist, loss_cls - after_cls
-        return replace(
-            row,
-            measured_decrease=lam * fell_dist + (1.0 - lam) * fell_cls,
-            measured_decrease_dist=fell_dist,
-            measured_decrease_cls=None if losses.cls is None else fell_cls,
-        )
+
+    def _gram(self, losses: Losses, dist: list[Tensor], task: list[Tensor]) -> tuple[float, float, float]:
+        """a, b, c where ``mode`` says: over all parameters of the two gradients, or of others that are taken for it.
+
+        Those leave both graphs alive for the full backward pass.
+        """
+        if self.mode != "exact":
+            if losses.cls is None or losses.logits_cls is None:
+                raise ValueError("a geometry needs both losses")
+            layer = self.mode == "last_layer"
+            dist = gradients(losses.dist, self.last_layer if layer else [losses.logits_dist], keep=True)
+            task = gradients(losses.cls, self.last_layer if layer else [losses.logits_cls], keep=True)
+            if not layer and losses.logits_dist is not losses.logits_cls:
+                return products((dist, dist))[0], 0.0, products((task, task))[0]
+        a, b, c = products((dist, dist), (dist, task), (task, task))
+        return a, b, c
+
+    def _predicted(
+        self, before: list[Tensor], combined: list[Tensor], dist: list[Tensor], task: list[Tensor], lam: float
+    ) -> _Measured:
+        """The predicted decreases of a step that has been made."""
+        moved = torch._foreach_sub([parameter.detach() for parameter in self.parameters], before)
+        if not dist or not task:
+            found: _Measured = {"predicted_decrease": -products((combined, moved))[0]}
+            if dist:
+                found["predicted_decrease_dist"] = found["predicted_decrease"]
+            return found
+        fall_dist, fall_cls = (-each for each in products((dist, moved), (task, moved)))
+        return {
+            # Linear in the two gradients.
+            "predicted_decrease": lam * fall_dist + (1.0 - lam) * fall_cls,
+            "predicted_decrease_dist": fall_dist,
+            "predicted_decrease_cls": fall_cls,
+        }
 
     def _combine(self, losses: Losses, dist: Sequence[Tensor], task: Sequence[Tensor], lam: float) -> list[Tensor]:
         if task:
@@ -181,19 +221,6 @@ class BalancedStep:
             nn.utils.clip_grad_norm_(self.parameters, self.clip_norm)
         self.optimiser.step()
 
-    def _partial_geometry(self, losses: Losses) -> tuple[float, float, float]:
-        """a, b, c over the last layer or the logits, leaving both graphs alive for the full backward pass."""
-        if losses.cls is None or losses.logits_cls is None:
-            raise ValueError("a geometry needs both losses")
-        if self.mode == "last_layer":
-            dist = gradients(losses.dist, self.last_layer, keep=True)
-            task = gradients(losses.cls, self.last_layer, keep=True)
-            return dot(dist, dist), dot(dist, task), dot(task, task)
-        dist = gradients(losses.dist, [losses.logits_dist], keep=True)
-        task = gradients(losses.cls, [losses.logits_cls], keep=True)
-        shared = losses.logits_dist is losses.logits_cls
-        return dot(dist, dist), dot(dist, task) if shared else 0.0, dot(task, task)
-
 
 def gradients(loss: Tensor, inputs: Sequence[Tensor], *, keep: bool = False) -> list[Tensor]:
     """∇loss by ``inputs``, zeros for those it does not reach; frees the graph unless told to ``keep`` it."""
@@ -204,10 +231,19 @@ def gradients(loss: Tensor, inputs: Sequence[Tensor], *, keep: bool = False) -> 
     ]
 
 
-def dot(left: Sequence[Tensor], right: Sequence[Tensor]) -> float:
-    """The inner product over all tensors; products in their own precision, the sum over tensors in float64."""
-    parts = [torch.dot(one.reshape(-1), other.reshape(-1)) for one, other in zip(left, right, strict=True)]
-    return float(torch.stack(parts).double().sum())
+def products(*pairs: tuple[Sequence[Tensor], Sequence[Tensor]]) -> list[float]:
+    """The inner product of each pair over all its tensors, as many and as large in every pair.
+
+    Products are in the tensors' own precision, sums over tensors in float64. A GPU is waited for once.
+    """
+    flat = {id(side): [each.reshape(-1) for each in side] for pair in pairs for side in pair}
+    parts = [
+        torch.dot(one, other)
+        for left, right in pairs
+        for one, other in zip(flat[id(left)], flat[id(right)], strict=True)
+    ]
+    found: list[float] = torch.stack(parts).view(len(pairs), -1).double().sum(dim=1).tolist()
+    return found
 
 
 def last_layer(student: nn.Module) -> list[nn.Parameter]:

@@ -32,6 +32,8 @@ class LambdaBalancer(ABC):
 
     asks_for: ClassVar[Literal["nothing", "slope", "errors"]] = "nothing"
     """What the policy wants measured on the server's validation samples every few steps."""
+    uses_gradients: ClassVar[bool] = True
+    """Whether λ depends on a, b and c; where it does not, they are 0 on steps at which nothing else asks for them."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.ema < 1:

@@ -10,7 +10,7 @@ from jaxtyping import Float, Int, Shaped
 from torch import Tensor, nn
 
 from fedkd.core.compute import laid_out_for, to_device
-from fedkd.distillation.balanced_step import dot, gradients
+from fedkd.distillation.balanced_step import gradients, products
 from fedkd.distillation.divergence import Temperatures, at, classification_loss, column
 
 MOST = 64
@@ -87,8 +87,9 @@ class ClassMeter:
         dist = gradients(value, self._parameters)
         logits = self._logits(labelled)
         task = gradients(classification_loss(logits, self._labels[labelled].to(logits.device)), self._parameters)
-        scale = (dot(dist, dist) * dot(task, task)) ** 0.5
-        return max(-1.0, min(1.0, dot(dist, task) / scale)) if scale > 0 else math.nan
+        a, b, c = products((dist, dist), (dist, task), (task, task))
+        scale = (a * c) ** 0.5
+        return max(-1.0, min(1.0, b / scale)) if scale > 0 else math.nan
 
     def _gap(self, taught: Tensor, temperature: Temperatures) -> tuple[float, ...]:
         divisor = column(at(temperature, taught))

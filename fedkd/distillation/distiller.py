@@ -184,6 +184,7 @@ class Distiller:
                     steps=config.steps,
                     temperature=mean(compared[2].temperature),
                     annotate=notes if notes is not None and step % config.validate_every == 0 else None,
+                    measure=_is_due(step, config.measure_geometry_every),
                     again=self._remeasure(teacher, known, batch, temperature) if measured else None,
                 )
                 self._loss.learn(*compared, row.learning_rate)
@@ -298,7 +299,9 @@ class Distiller:
         trial = copy.deepcopy(self, {id(self._network): self._network})
         trial._temperature, trial._first_round, trial._rounds = schedule, round, 1
         steps = self._temperature.trial_steps or self._config.steps
-        trial._config = replace(self._config, steps=steps, measure_every=0, measure_classes_every=0)
+        trial._config = replace(
+            self._config, steps=steps, measure_every=0, measure_classes_every=0, measure_geometry_every=0
+        )
         return trial
 
     def _losses(

@@ -42,7 +42,11 @@ def ratios(experiment: Experiment, rate: float, steps: int) -> list[float]:
         seed=0,
     )
     rows = distiller.distil(teacher, public.inputs, public.labels, round=1).rows
-    return [row.measured_decrease / row.predicted_decrease for row in rows if row.measured_decrease is not None]
+    return [
+        row.measured_decrease / row.predicted_decrease
+        for row in rows
+        if row.measured_decrease is not None and row.predicted_decrease is not None
+    ]
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from fedkd.aggregation.types import Teacher
-from fedkd.config.schema import DistillationConfig
+from fedkd.config.schema import DistillationConfig, GeometryConfig
 from fedkd.config.values import Plugin
 from fedkd.core.optimisers import SGD
 from fedkd.distillation.balanced_step import BalancedStep, GeometryMode, Losses, StepRow
@@ -115,7 +115,31 @@ def test_logit_geometry_of_a_mixed_batch_by_hand() -> None:
     balanced = BalancedStep([nn.Parameter(torch.zeros(1))], SGD([torch.zeros(1)], 0.1), build_balancer("fixed"))
     balanced.mode = "logits"
     # Row 0: (−¼, ¼)/2 for L_dist, none for L_cls. Row 1: none for L_dist, (−½, ½) for L_cls.
-    assert balanced._partial_geometry(losses) == pytest.approx((2 * 0.125**2, 0.0, 0.5))
+    assert balanced._gram(losses, [], []) == pytest.approx((2 * 0.125**2, 0.0, 0.5))
+
+
+@pytest.mark.parametrize("policy", ["fixed", "validation_guided", "energy_share"])
+@pytest.mark.parametrize("mode", ["exact", "last_layer"])
+def test_what_is_measured_changes_no_student_and_stands_at_the_steps_that_were_asked_for(
+    policy: str, mode: GeometryMode
+) -> None:
+    inputs, truth, labels = problem()
+    teacher = Teacher.from_probabilities(nn.functional.one_hot(truth, 2).float() * 0.8 + 0.1)
+    held_out = torch.arange(len(truth)) % 5 == 0
+    rows, students = {}, []
+    for every in (0, 1, 3):
+        trainer = distiller(policy, steps=7, measure_geometry_every=every, geometry=GeometryConfig(mode=mode))
+        found = trainer.distil(teacher, inputs, labels, round=1, validation=Validation(held_out, truth[held_out]))
+        rows[every] = found.rows
+        students.append(trainer.student.state_dict())
+    for other in students[1:]:
+        assert all(torch.equal(value, other[name]) for name, value in students[0].items())
+    for every, chosen in ((0, ()), (1, range(7)), (3, (0, 3, 6))):
+        assert [row.step for row in rows[every] if row.predicted_decrease is not None] == list(chosen)
+        known = range(7) if policy == "energy_share" else chosen
+        assert [row.step for row in rows[every] if row.cos is not None] == list(known)
+        assert [row.step for row in rows[every] if row.norm_dist is not None] == list(known)
+        assert [row for row in rows[every] if row.step in chosen] == [rows[1][step] for step in chosen]
 
 
 def test_between_measurements_lambda_stays_and_one_backward_pass_is_enough(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -142,7 +166,11 @@ def fidelity(rate: float, **options: Any) -> list[float]:
     teacher = Teacher.from_probabilities(nn.functional.one_hot(truth, 2).float() * 0.8 + 0.1)
     trainer = distiller("energy_share", learning_rate=rate, measure_every=1, steps=20, warmup=0, **options)
     rows = trainer.distil(teacher, inputs, labels, round=1).rows
-    return [row.measured_decrease / row.predicted_decrease for row in rows if row.measured_decrease is not None]
+    return [
+        row.measured_decrease / row.predicted_decrease
+        for row in rows
+        if row.measured_decrease is not None and row.predicted_decrease is not None
+    ]
 
 
 def test_taylors_prediction_is_right_at_small_rates_and_not_at_large_ones() -> None:
@@ -353,9 +381,10 @@ def test_the_learning_rate_falls_as_the_schedule_says() -> None:
     teacher = Teacher.from_probabilities(nn.functional.one_hot(truth, 2).float() * 0.8 + 0.1)
     second = {}
     for schedule in ("linear", "cosine"):
-        trainer = distiller("energy_share", schedule=schedule, steps=4, momentum=0.0)
-        rows = trainer.distil(teacher, inputs, labels, round=1).rows
-        second[schedule] = rows[1].predicted_decrease
+        trainer = distiller("energy_share", schedule=schedule, steps=4, momentum=0.0, measure_geometry_every=1)
+        found = trainer.distil(teacher, inputs, labels, round=1).rows[1].predicted_decrease
+        assert found is not None
+        second[schedule] = found
     assert second["cosine"] / second["linear"] == pytest.approx(0.5 * (1 + math.cos(math.pi / 4)) / 0.75, rel=1e-5)
 
 

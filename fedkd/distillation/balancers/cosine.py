@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import Field
 
@@ -19,6 +19,8 @@ class Cosine(LambdaBalancer):
 
     start: Annotated[float, Field(ge=0, le=1)] = 1.0
     end: Annotated[float, Field(ge=0, le=1)] = 0.0
+
+    uses_gradients: ClassVar[bool] = False
 
     def propose(self, geometry: GradientGeometry) -> float:
         return self.end + (self.start - self.end) * (1.0 + math.cos(math.pi * geometry.progress)) / 2.0

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
 
@@ -27,6 +27,8 @@ class DWA(LambdaBalancer):
     window: Annotated[int, Field(ge=1)] = 10
     _current: list[list[float]] = field(default_factory=list, init=False, repr=False)
     _means: list[list[float]] = field(default_factory=list, init=False, repr=False)
+
+    uses_gradients: ClassVar[bool] = False
 
     def propose(self, geometry: GradientGeometry) -> float:
         weight = 0.5

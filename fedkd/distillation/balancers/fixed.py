@@ -1,7 +1,7 @@
 """A constant λ."""
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import Field
 
@@ -14,6 +14,8 @@ class Fixed(LambdaBalancer):
     """λ = ``value`` at every step (Hinton, Vinyals & Dean 2015, arXiv 1503.02531)."""
 
     value: Annotated[float, Field(ge=0, le=1)] = 0.5
+
+    uses_gradients: ClassVar[bool] = False
 
     def propose(self, geometry: GradientGeometry) -> float:
         return self.value

@@ -1,7 +1,7 @@
 """λ on a straight line over the steps of a round."""
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import Field
 
@@ -15,6 +15,8 @@ class Linear(LambdaBalancer):
 
     start: Annotated[float, Field(ge=0, le=1)] = 1.0
     end: Annotated[float, Field(ge=0, le=1)] = 0.0
+
+    uses_gradients: ClassVar[bool] = False
 
     def propose(self, geometry: GradientGeometry) -> float:
         return self.start + (self.end - self.start) * geometry.progress

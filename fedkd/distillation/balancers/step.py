@@ -2,7 +2,7 @@
 
 import bisect
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import Field
 
@@ -22,6 +22,8 @@ class Step(LambdaBalancer):
     values: Annotated[tuple[Annotated[float, Field(ge=0, le=1)], ...], Field(min_length=1)] = (0.9, 0.5, 0.1)
     at: tuple[Annotated[float, Field(gt=0, lt=1)], ...] | None = None
     every: Annotated[int, Field(ge=1)] | None = None
+
+    uses_gradients: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
 
@@ -26,6 +26,8 @@ class Uncertainty(LambdaBalancer):
     learning_rate: Annotated[float, Field(gt=0)] = 0.05
     _dist: float = field(default=0.0, init=False, repr=False)
     _cls: float = field(default=0.0, init=False, repr=False)
+
+    uses_gradients: ClassVar[bool] = False
 
     def propose(self, geometry: GradientGeometry) -> float:
         self._dist = self._stepped(self._dist, geometry.loss_dist)

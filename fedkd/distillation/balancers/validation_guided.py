@@ -28,6 +28,7 @@ class ValidationGuided(LambdaBalancer):
     """
 
     asks_for: ClassVar[Literal["nothing", "slope", "errors"]] = "slope"
+    uses_gradients: ClassVar[bool] = False
 
     start: Annotated[float, Field(gt=0, lt=1)] = 0.5
     step_size: Annotated[float, Field(gt=0)] = 0.1

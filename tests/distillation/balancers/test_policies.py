@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -331,6 +332,15 @@ VARIED = [
     )
     for step in range(16)
 ]
+
+
+@pytest.mark.parametrize("name", [name for name in plugins.names(plugins.BALANCER) if name != "torchjd"])
+def test_lambda_depends_on_the_gradients_exactly_where_the_policy_says_so(name: str) -> None:
+    # From where the gradients are at odds and nothing has been measured on validation samples yet.
+    seen = VARIED[4:]
+    blind = [replace(each, a=0.0, b=0.0, c=0.0) for each in seen]
+    same = run(build_balancer(name), seen) == run(build_balancer(name), blind)
+    assert same is not build_balancer(name).uses_gradients
 
 
 @pytest.mark.parametrize("stop", [1, 4, 9, 10])
