@@ -23,7 +23,7 @@ from fedkd.config.given import pinned
 from fedkd.config.identity import run_digest_of
 from fedkd.config.load import parse_config, to_json
 from fedkd.config.schema import ExperimentConfig
-from fedkd.core.compute import fixed_arithmetic
+from fedkd.core.compute import fixed_arithmetic, fixed_threads
 from fedkd.core.errors import ConfigError, FedkdError, FolderError, RunError
 from fedkd.core.faults import told_by_line
 from fedkd.core.files import checked_path, replace_file, writing
@@ -99,35 +99,37 @@ def run_experiment(
         raise ConfigError(
             [f"config: must be an ExperimentConfig, got {type(config).__name__}; make one with fedkd.load_config"]
         )
-    out, observer = checked_path("out", Path(out)), observer or Silent()
-    resume = resume and RunDirectory.holds_run(out)
-    if resume:
-        config = pinned(config)
-        if (summary := _finished(directory_of(out, config), config, observer, verbose)) is not None:
-            return summary
-    experiment = check(config, own_engine=engine is None)
-    config = pinned(config)
-    for notice in (*notices(config), *model_remarks(experiment)):
-        observer.noticed(notice)
-    memory = RunDirectory(out).client_state
-
-    def own_engine(experiment: Experiment) -> Engine:
-        address = means.ray_address
-        return build_engine(experiment, verbose=verbose, ray_address=address, memory=memory, inline=means.inline)
-
-    if resume and engine is None:
-        require_state_here(RunDirectory(out).client_state)
-    with locked(out):
-        folder = directory_of(out, config) if resume else RunDirectory.create(out, config)
-        run = _Run(experiment, folder, observer, directory, means.cache)
+    # More threads than have work would wait for it, busily; and workers are forked before others are started.
+    with fixed_threads(1):
+        out, observer = checked_path("out", Path(out)), observer or Silent()
+        resume = resume and RunDirectory.holds_run(out)
         if resume:
-            run.resume_from(config)
-        try:
-            with told_by_line("the run"), fixed_arithmetic(experiment.device):
-                kind = "flower" if engine is not None else "inline" if means.inline else config.engine.kind
-                return run.finish(engine or own_engine, kind, verbose=verbose)
-        except RunError as error:
-            raise RunError(f"{error}{_kept_traceback(out, error)}{run.advice(local=engine is None)}") from error
+            config = pinned(config)
+            if (summary := _finished(directory_of(out, config), config, observer, verbose)) is not None:
+                return summary
+        experiment = check(config, own_engine=engine is None)
+        config = pinned(config)
+        for notice in (*notices(config), *model_remarks(experiment)):
+            observer.noticed(notice)
+        memory = RunDirectory(out).client_state
+
+        def own_engine(experiment: Experiment) -> Engine:
+            address = means.ray_address
+            return build_engine(experiment, verbose=verbose, ray_address=address, memory=memory, inline=means.inline)
+
+        if resume and engine is None:
+            require_state_here(RunDirectory(out).client_state)
+        with locked(out):
+            folder = directory_of(out, config) if resume else RunDirectory.create(out, config)
+            run = _Run(experiment, folder, observer, directory, means.cache)
+            if resume:
+                run.resume_from(config)
+            try:
+                with told_by_line("the run"), fixed_arithmetic(experiment.device):
+                    kind = "flower" if engine is not None else "inline" if means.inline else config.engine.kind
+                    return run.finish(engine or own_engine, kind, verbose=verbose)
+            except RunError as error:
+                raise RunError(f"{error}{_kept_traceback(out, error)}{run.advice(local=engine is None)}") from error
 
 
 def _kept_traceback(out: Path, error: RunError) -> str:

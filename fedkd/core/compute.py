@@ -2,12 +2,14 @@
 
 import ctypes
 import os
+import sys
 import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from functools import lru_cache
 
 import torch
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController
 from torch import Tensor, nn
 from torch.func import functional_call
 
@@ -92,7 +94,16 @@ def fixed_threads(count: int) -> Iterator[None]:
     before = torch.get_num_threads()
     torch.set_num_threads(count)
     try:
-        with threadpool_limits(count, user_api="blas"):
+        with _loaded(len(sys.modules)).limit(limits=count, user_api="blas"):
             yield
     finally:
         torch.set_num_threads(before)
+
+
+@lru_cache(maxsize=1)
+def _loaded(modules: int) -> ThreadpoolController:
+    """The numerical libraries of the process, looked for again when modules were imported, which may have brought some.
+
+    Looking takes a millisecond.
+    """
+    return ThreadpoolController()
