@@ -65,7 +65,8 @@ def model_remarks(experiment: Experiment) -> list[str]:
         own = "statistics" if kept == "statistics" else "γ, β and statistics"
         remarks.append(
             f"clients.keep_batch_norm: the server's model has {own} that no client uses (statistics of the public "
-            "samples, where there are any); how well the clients' models do is client_accuracy and client_test_accuracy"
+            "samples, where there are any); how well the clients' models do is client_accuracy and, with "
+            "clients.measure_test=true, client_test_accuracy"
         )
     return remarks
 

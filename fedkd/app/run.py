@@ -47,6 +47,7 @@ from fedkd.results.report.analysis_section import remove_analysis
 from fedkd.results.report.figures import draw_figures, draw_label_distribution, figure_files, is_whole
 from fedkd.results.totals import Totals
 from fedkd.results.tracebacks import Tracebacks
+from fedkd.server.evaluation import asks_for_tests
 from fedkd.server.reports import names_client
 from fedkd.server.server import Server
 
@@ -190,6 +191,7 @@ class _Run:
         state_dir = str(directory.client_state.resolve()) if keeps_state(experiment) else None
         self._server = Server.build(experiment, state_dir=state_dir, directory=keys, keep=directory.save_ledger)
         self._totals = Totals()
+        self._tests = asks_for_tests(experiment, self._server.rule.student)
         self._states: dict[int, str] = {}
         self._started = time.monotonic()
         self._spent_before = 0.0
@@ -202,7 +204,7 @@ class _Run:
         directory, notice = self._directory, self._observer.noticed
         # Before anything is touched: what cannot be read refunds nothing.
         charges = directory.charges(private=self._server.private is not None)
-        checkpoint = directory.resume_from(config.rounds, notice, self._fits)
+        checkpoint = directory.resume_from(config.rounds, notice, self._fits, probe=self._tests)
         if checkpoint is not None:
             self._restore(checkpoint)
         before = directory.config if checkpoint is None else parse_config(checkpoint.record.config)
@@ -285,7 +287,8 @@ class _Run:
 
     def _round(self, engine: Engine, round: int) -> None:
         begun = time.monotonic()
-        server, observer, probe = self._server, self._observer, round == self._experiment.config.rounds
+        server, observer = self._server, self._observer
+        probe = round == self._experiment.config.rounds and self._tests
         job = server.job(round, probe=probe)
         kept: list[int] = []
         try:

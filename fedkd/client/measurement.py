@@ -3,8 +3,8 @@
 from dataclasses import replace
 
 import torch
-from jaxtyping import Shaped
-from torch import Tensor
+from jaxtyping import Float, Shaped
+from torch import Tensor, nn
 
 from fedkd.client.behaviour import ClientBehaviour
 from fedkd.client.context import ClientContext
@@ -12,7 +12,7 @@ from fedkd.client.release import privatised
 from fedkd.client.rule import ClientRule, Upload
 from fedkd.core.messages import FEATURE_VALUES, Job, Measurement
 from fedkd.core.returned import returned
-from fedkd.models import accuracy
+from fedkd.models import accuracy, hit_rate, predict
 
 
 def measure(
@@ -31,9 +31,11 @@ def measure(
         found = replace(found, validation_accuracy=accuracy(model, data.inputs[held_out], data.labels[held_out]))
     if not job.probe:
         return found
+    inputs, answered = data.test_inputs[:], None
     if model is not None:
-        found = replace(found, test_accuracy=accuracy(model, data.test_inputs, data.test_labels))
-    again = answer_again(context, upload, rule, behaviour, data.test_inputs[:])
+        answered = model, predict(model, inputs)
+        found = replace(found, test_accuracy=hit_rate(answered[1], data.test_labels))
+    again = answer_again(context, upload, rule, behaviour, inputs, answered)
     if again.logits is not None:
         mask = None if again.mask is None else again.mask.numpy()
         found = replace(found, test_logits=again.logits.numpy(), test_mask=mask)
@@ -46,13 +48,15 @@ def answer_again(
     rule: ClientRule,
     behaviour: ClientBehaviour,
     inputs: Shaped[Tensor, "samples ..."],
+    answered: tuple[nn.Module, Float[Tensor, "samples classes"]] | None = None,
 ) -> Upload:
     """What the client would have answered to other queries in a round in which it released ``upload``.
 
-    As it behaves, after its mechanism, whose noise is drawn anew.
+    As it behaves, after its mechanism, whose noise is drawn anew. ``answered`` is a model
+    whose logits on them are known already, with these.
     """
     # The consensus is about public samples, which these are not.
-    other = replace(context, queries=inputs, memory=dict(context.memory), consensus=None)
+    other = replace(context, queries=inputs, answered=answered, memory=dict(context.memory), consensus=None)
     again = behaviour.respond(other, _Again(rule, upload))
     if again.logits is None:
         return again

@@ -55,6 +55,7 @@ _USUAL: Mapping[str, Any] = {
     "clients.self_distillation": 0.0,
     "clients.self_temperature": 1.0,
     "clients.self_classes": "all",
+    "clients.measure_test": False,
 }
 """Keys that count only when they hold something else: who does not use one has the run, and its noise, without it."""
 

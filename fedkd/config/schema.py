@@ -79,6 +79,13 @@ class ClientsConfig:
             "model: its running statistics, or all (γ and β too; FedBN)"
         ),
     ] = "none"
+    measure_test: Annotated[
+        bool,
+        Field(
+            description="measure the clients' models on the test samples after the last round, as local_only, "
+            "teacher_only and algorithms without a student do anyway"
+        ),
+    ] = False
     behaviour: Annotated[PluginValue, Field(description="how clients keep to it; see `fedkd list behaviours`")] = field(
         default_factory=lambda: Plugin("honest")
     )

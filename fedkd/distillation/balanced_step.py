@@ -242,7 +242,7 @@ def products(*pairs: tuple[Sequence[Tensor], Sequence[Tensor]]) -> list[float]:
         for left, right in pairs
         for one, other in zip(flat[id(left)], flat[id(right)], strict=True)
     ]
-    found: list[float] = torch.stack(parts).view(len(pairs), -1).double().sum(dim=1).tolist()
+    found: list[float] = torch.stack(parts).view(len(pairs), -1).double().sum(dim=1).cpu().tolist()
     return found
 
 

@@ -232,20 +232,26 @@ class RunDirectory:
         self._logs.begin()
 
     def resume_from(
-        self, rounds: int, notice: Notice, fits: Callable[[Checkpoint], None] = lambda checkpoint: None
+        self,
+        rounds: int,
+        notice: Notice,
+        fits: Callable[[Checkpoint], None] = lambda checkpoint: None,
+        *,
+        probe: bool = True,
     ) -> Checkpoint | None:
         """The checkpoint to go on from, with the logs as they were then; None when there is none and all begins anew.
 
         One that cannot be used is passed over, with a notice: because it is damaged or of another run, because the logs
-        are not those that it knows, or because ``fits`` raises ``FolderError``. So is that of the last of ``rounds``
-        rounds if it was not the last when it was done: what is measured only then is missing. Raises ``FolderError``,
-        and touches nothing, when there are checkpoints and none can be used, or there are none and rounds were done.
+        are not those that it knows, or because ``fits`` raises ``FolderError``. So is, with ``probe``, that of the last
+        of ``rounds`` rounds if clients were not measured on the test set then: it was not the last, or nothing asked
+        for that. Raises ``FolderError``, and touches nothing, when there are checkpoints and none can be used, or there
+        are none and rounds were done.
         """
         faults = []
         for round in reversed(checkpoint_rounds(self.path)):
             try:
                 checkpoint = self.checkpoint(round)
-                if round == rounds and not checkpoint.record.totals.probed:
+                if probe and round == rounds and not checkpoint.record.totals.probed:
                     faults.append(f"round {rounds} is done again: as the last one it is measured on the test set")
                     continue
                 self._logs.check(checkpoint.record.logs)

@@ -103,7 +103,8 @@ class Summary:
     """``summary.json``: the result of a run. ``control_history`` holds a control's accuracy after each round.
 
     ``client_accuracy`` is the last round's mean on the clients' own validation samples, ``client_test_accuracy`` on the
-    test set; ``traffic`` divides ``bytes_up`` and ``bytes_down`` into logits, parameters and other.
+    test set, where something asks for that; ``traffic`` divides ``bytes_up`` and ``bytes_down`` into logits, parameters
+    and other.
 
     ``attackers`` are the clients that behave as ``clients.attackers`` says.
 

@@ -14,7 +14,7 @@ class Totals:
 
     ``last`` is the newest round's record and ``validation_before`` the validation of the round before it.
     ``client_test_accuracy`` and ``ensemble_accuracy`` are the newest round's, on the test set, and measured only when
-    ``probed``: in a run's last round. ``seconds`` is the wall time that was spent.
+    ``probed``: in a run's last round, where something asks for it. ``seconds`` is the wall time that was spent.
     """
 
     rounds: int = 0

@@ -26,6 +26,17 @@ def accuracy_on_test(experiment: Experiment, model: nn.Module) -> float:
     return accuracy(model, data.test_inputs, data.test_labels)
 
 
+def asks_for_tests(experiment: Experiment, student: nn.Module | None) -> bool:
+    """Whether clients are measured on the test samples in the last round, beside ``student``.
+
+    Where the server has none, or where that is asked for: by a control that is compared with them or made of their
+    answers, or by ``clients.measure_test``.
+    """
+    config = experiment.config
+    compared = {"teacher_only", "local_only"} & set(config.controls)
+    return student is None or bool(compared) or config.clients.measure_test
+
+
 def validation_of(
     experiment: Experiment, student: nn.Module, targets: Targets, taught_at: float | None
 ) -> ValidationReport | None:

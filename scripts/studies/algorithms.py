@@ -58,7 +58,7 @@ def algorithms() -> list[str]:
 
 def configured(preset: str, name: str, seed: int) -> ExperimentConfig:
     """The configuration of one run."""
-    overrides = [*PRESETS[preset]["overrides"], f"seed={seed}", "engine.kind=inline"]
+    overrides = [*PRESETS[preset]["overrides"], f"seed={seed}", "engine.kind=inline", "clients.measure_test=true"]
     if name != REFERENCE:
         return load_config(f"configs/algorithms/{name}.yaml", overrides)
     return load_config("configs/fashion_mnist.yaml", [*overrides, f"controls=[{', '.join(BASELINES)}]"])

@@ -113,7 +113,9 @@ def test_architectures_need_a_rule_under_which_clients_do_not_share_one() -> Non
 def test_clients_csv_tells_what_each_client_cost_and_achieved(tmp_path: Path) -> None:
     from fedkd.app.run import run_experiment
 
-    run_experiment(load_config(SMALL, [*OWN, "rounds=2", "data.private_size=200"]), tmp_path / "run")
+    run_experiment(
+        load_config(SMALL, [*OWN, "rounds=2", "data.private_size=200", "clients.measure_test=true"]), tmp_path / "run"
+    )
     with (tmp_path / "run" / "clients.csv").open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert [(row["round"], row["client"], row["model"]) for row in rows] == [

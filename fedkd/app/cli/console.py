@@ -223,11 +223,12 @@ def _remarks(summary: Summary, overview: Overview) -> Iterator[str]:
     if (warning := not_beaten(summary.student_accuracy, summary.controls)) is not None:
         yield warning
     if summary.client_accuracy is not None:
+        share = summary.client_test_accuracy
+        tested, first = ("", "That is") if share is None else (f"; on the test set: {_percent(share)}", "The first is")
         yield (
             "* The clients' own models, each on its own client's validation samples: "
-            f"{_percent(summary.client_accuracy)}; on the test set: {_percent(summary.client_test_accuracy)}. The "
-            "first is not comparable with the student's: a client's validation samples are as skewed as its training "
-            "samples."
+            f"{_percent(summary.client_accuracy)}{tested}. {first} not comparable with the student's: a client's "
+            "validation samples are as skewed as its training samples."
         )
     if (report := summary.validation) is not None:
         yield (

@@ -59,7 +59,9 @@ Observation = Literal["queried", "transcript", "consensus", "student"]
 def configured(row: str, seed: int, overrides: Sequence[str] = ()) -> ExperimentConfig:
     """The configuration of one run; that of the row without protection has the controls as well."""
     controls = [f"controls=[{CONTROLS}]"] if row == "none" else []
-    return load_config(f"configs/privacy/{row}.yaml", [f"seed={seed}", *controls, *overrides])
+    return load_config(
+        f"configs/privacy/{row}.yaml", [f"seed={seed}", "clients.measure_test=true", *controls, *overrides]
+    )
 
 
 def run(runs: Path, row: str, seed: int, overrides: tuple[str, ...], name: str) -> dict[str, Any]:
