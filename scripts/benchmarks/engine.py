@@ -1,10 +1,7 @@
 """What the engines cost apart from the clients' own work; see benchmark.py."""
 
 import math
-import os
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -24,13 +21,12 @@ from fedkd.results.records import RoundRecord
 
 CLIENT_FN = "benchmarks.engine_load:reply_at_once"
 STUDENT_PARAMETERS = 20_000
-STARTS = 3
 REFERENCE = Path(__file__).parents[2] / "configs/algorithms/stacked.yaml"
 REFERENCE_ROUNDS = 3
 
 
 def engine(repeats: int) -> dict[str, float]:
-    """Seconds of a round in which the clients do nothing and reply with 80 kB, and seconds to the first client's step.
+    """Seconds of a round in which the clients do nothing and reply with 80 kB.
 
     ``overhead_N`` is the round's time with N clients. ``linearity`` is the power of the number of clients with which it
     grows from 100 to 10,000 (1: linear, 2: quadratic). ``node_per_client_1000`` is how many times longer 1,000 clients
@@ -45,8 +41,6 @@ def engine(repeats: int) -> dict[str, float]:
     found["linearity"] = math.log(found["overhead_10000"] / found["overhead_100"]) / math.log(100)
     with RayEngine(EngineConfig(clients_per_node=1), Workload(1000, CLIENT_FN)) as running:
         found["node_per_client_1000"] = _round_seconds(running, 1000, 1) / found["overhead_1000"]
-    for kind in ("ray", "inline"):
-        found[f"startup_{kind}"] = statistics.median(_start_seconds(kind) for _ in range(STARTS))
     found["vs_bare_loop"] = _against_bare_loop(REFERENCE_ROUNDS)
     return found
 
@@ -62,19 +56,6 @@ def _round_seconds(running: RayEngine, clients: int, rounds: int) -> float:
         if failed:
             raise RuntimeError(f"{failed} of {clients} clients failed")
     return statistics.median(times[1:])
-
-
-def _start_seconds(kind: str) -> float:
-    """From a command's start to the first step of a client."""
-    begun = time.time()
-    done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.engine_start", kind],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(entry or os.getcwd() for entry in sys.path)},
-        stdout=subprocess.PIPE,
-        text=True,
-        check=True,
-    )
-    return float(done.stdout) - begun
 
 
 class _Alternating(Silent):

@@ -6,10 +6,13 @@ python -m benchmarks.engine_start ray|inline
 import sys
 from pathlib import Path
 
-from fedkd.app.checks import check
-from fedkd.config.load import load_config
-from fedkd.engines.building import build_engine
-from fedkd.server.server import Server
+from fedkd.core.importing import uncollected
+
+with uncollected():  # as ``fedkd run``
+    from fedkd.app.checks import check
+    from fedkd.config.load import load_config
+    from fedkd.engines.building import build_engine
+    from fedkd.server.server import Server
 
 CLIENT_FN = "benchmarks.engine_load:tell_the_time"
 QUICKSTART = Path(__file__).parents[2] / "configs/quickstart.yaml"

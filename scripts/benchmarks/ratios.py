@@ -1,6 +1,6 @@
 """Ratios of cost, each measured side by side in one run: what the machine does meanwhile hits both sides alike.
 
-python scripts/benchmark.py balancer|engine|privacy|vectorised [--json]
+python scripts/benchmark.py balancer|engine|privacy|start|vectorised [--json]
 """
 
 import argparse
@@ -14,6 +14,7 @@ from benchmarks.engine import engine
 from benchmarks.losses import losses
 from benchmarks.measuring import medians
 from benchmarks.privacy import privacy
+from benchmarks.start import start
 from benchmarks.vectorised import vectorised
 from fedkd.config.schema import DistillationConfig
 from fedkd.config.values import Plugin
@@ -123,6 +124,7 @@ BENCHMARKS = {
     "balancer": (balancer, 300),
     "engine": (engine, 9),
     "privacy": (privacy, 5),
+    "start": (start, 5),
     "vectorised": (vectorised, 5),
 }
 """Each with how often its sides are timed, unless told otherwise."""

@@ -73,6 +73,18 @@ def test_texts_are_drawn_as_they_are() -> None:
     assert len(names[1]) == 48
 
 
+@pytest.mark.parametrize(("decades", "minor"), [(2, True), (6, False)])
+def test_an_axis_of_many_decades_has_ticks_at_powers_of_ten_alone(decades: int, minor: bool) -> None:
+    with drawing():
+        figure = new_figure()
+        axes = figure.add_subplot()
+        axes.set_yscale("log")
+        axes.set_ylim(1, 10**decades)
+        png(figure)
+    assert len(axes.yaxis.get_majorticklocs()) >= decades
+    assert bool(len(axes.yaxis.get_minorticklocs())) is minor
+
+
 def test_the_users_settings_have_no_say_and_stay_as_they_are(tmp_path: Path) -> None:
     figures = []
     of_the_users: Any = ({}, {"text.usetex": True, "savefig.dpi": 10, "lines.linewidth": 9, "axes.titlesize": 40})
