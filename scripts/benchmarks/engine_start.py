@@ -6,20 +6,24 @@ python -m benchmarks.engine_start ray|inline
 import sys
 from pathlib import Path
 
+from fedkd.config.load import load_config
 from fedkd.core.importing import uncollected
-
-with uncollected():  # as ``fedkd run``
-    from fedkd.app.checks import check
-    from fedkd.config.load import load_config
-    from fedkd.engines.building import build_engine
-    from fedkd.server.server import Server
+from fedkd.engines.ray.process import start_early
 
 CLIENT_FN = "benchmarks.engine_load:tell_the_time"
 QUICKSTART = Path(__file__).parents[2] / "configs/quickstart.yaml"
 
 
 def main(kind: str) -> None:
-    experiment = check(load_config(QUICKSTART, [f"engine.kind={kind}"]))
+    """As ``fedkd run`` begins."""
+    with uncollected():
+        config = load_config(QUICKSTART, [f"engine.kind={kind}"])
+        start_early(config.engine, verbose=False)
+        from fedkd.app.checks import check
+        from fedkd.engines.building import build_engine
+        from fedkd.server.server import Server
+
+    experiment = check(config)
     server = Server.build(experiment)
     with build_engine(experiment, client_fn=CLIENT_FN) as engine:
         replies = list(engine.run(server.job(1), server.sampled(1)))
