@@ -12,7 +12,8 @@ from fedkd.aggregation.types import ReportStack, Teacher
 class Moody(LogitAggregator):
     """The mean of the probabilities; but if the file ``mood`` says ``ROUND SIGNAL``, its process gets that first.
 
-    With ``ROUND error`` the teacher raises. What was asked for is done once: the file is removed.
+    With ``ROUND error`` the teacher raises, with ``ROUND parent SIGNAL`` it is the process that started its own that
+    gets the signal. What was asked for is done once: the file is removed.
     """
 
     mood: str = ""
@@ -20,10 +21,10 @@ class Moody(LogitAggregator):
     def aggregate(self, stack: ReportStack) -> Teacher:
         path = Path(self.mood)
         if path.is_file():
-            round, what = path.read_text(encoding="utf-8").split()
+            round, *who, what = path.read_text(encoding="utf-8").split()
             if int(round) == stack.round:
                 path.unlink()
                 if what == "error":
                     raise ZeroDivisionError("in a bad mood")
-                os.kill(os.getpid(), int(what))
+                os.kill(os.getppid() if who else os.getpid(), int(what))
         return Teacher.from_probabilities(stack.probabilities.mean(dim=0))
