@@ -5,7 +5,17 @@ from collections.abc import Sequence
 
 from benchmarks.ratios import BENCHMARKS
 
-MODULES = ("memory", "driver_memory", "scaling", "projection", "secure_sum", "peer", "sweep")
+MODULES = (
+    "memory",
+    "driver_memory",
+    "scaling",
+    "projection",
+    "secure_sum",
+    "peer",
+    "sweep",
+    "quickstart",
+    "gpu",
+)
 """Benchmarks with options of their own, each a module of that name with a ``main``."""
 
 

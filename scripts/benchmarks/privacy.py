@@ -22,6 +22,9 @@ SAMPLES, BATCH, WARM_UP = 512, 32, 2
 PRIVATE = PrivateTraining(noise_multiplier=1.0, clip_norm=1.0)
 
 Side = Callable[[], object]
+Shape = tuple[int, int, int]
+SHAPE: Shape = (1, 28, 28)
+CPU = torch.device("cpu")
 Problem = tuple[nn.Module, Tensor, Tensor, torch.Generator]
 
 
@@ -32,7 +35,7 @@ def privacy(repeats: int) -> dict[str, float]:
     """
     found: dict[str, float] = {}
     for name in ("cnn", "resnet8"):
-        sides = {"plain": _plain(name), "dp_sgd": _private(name)}
+        sides = {"plain": plain_epoch(problem_of(name)), "dp_sgd": private_epoch(problem_of(name))}
         if importlib.util.find_spec("opacus") is not None:
             sides["opacus"] = _opacus(name)
         seconds = medians(sides, repeats, WARM_UP, time.process_time)
@@ -41,11 +44,13 @@ def privacy(repeats: int) -> dict[str, float]:
     return found
 
 
-def _problem(name: str) -> Problem:
+def problem_of(name: str, shape: Shape = SHAPE, device: torch.device = CPU, samples: int = SAMPLES) -> Problem:
+    """A model of that name, and samples to train it on; the generator shuffles them."""
     draw = torch_generator(0, purpose="privacy benchmark")
-    model = build_model(Plugin(name), SampleSpec((1, 28, 28)), 10, draw).to(memory_format=torch.channels_last)
-    inputs = torch.randn(SAMPLES, 1, 28, 28, generator=draw)
-    labels = torch.randint(10, (SAMPLES,), generator=draw)
+    model = build_model(Plugin(name), SampleSpec(shape), 10, draw)
+    model = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    inputs = torch.randn(samples, *shape, generator=draw).to(device)
+    labels = torch.randint(10, (samples,), generator=draw).to(device)
     model.train()
     return model, inputs, labels, draw
 
@@ -61,28 +66,36 @@ def _step(model: nn.Module, optimiser: torch.optim.Optimizer, inputs: Tensor, la
     optimiser.step()
 
 
-def _plain(name: str) -> Side:
-    model, inputs, labels, draw = _problem(name)
+def plain_epoch(problem: Problem) -> Side:
+    """An epoch without privacy; it ends when the device has finished."""
+    model, inputs, labels, draw = problem
     optimiser = _of_torch(model)
 
     def epoch() -> None:
-        for batch in torch.randperm(SAMPLES, generator=draw).split(BATCH):
+        for batch in torch.randperm(len(labels), generator=draw).split(BATCH):
             _step(model, optimiser, inputs[batch], labels[batch])
+        next(model.parameters()).flatten()[0].item()
 
     return epoch
 
 
-def _private(name: str) -> Side:
-    model, inputs, labels, _ = _problem(name)
+def private_epoch(problem: Problem) -> Side:
+    """An epoch of DP-SGD; it ends when the device has finished."""
+    model, inputs, labels, _ = problem
     optimiser = SGD(model.parameters(), 1e-4, momentum=0.9)
     noise = seeded_noise(0, round=1, client=0, purpose="privacy benchmark", attempt="")
-    return lambda: train_privately(model, inputs, labels, optimiser, PRIVATE, PrivateSchedule(1, BATCH), noise)
+
+    def epoch() -> None:
+        train_privately(model, inputs, labels, optimiser, PRIVATE, PrivateSchedule(1, BATCH), noise)
+        next(model.parameters()).flatten()[0].item()
+
+    return epoch
 
 
 def _opacus(name: str) -> Side:
     from opacus import PrivacyEngine
 
-    model, inputs, labels, _ = _problem(name)
+    model, inputs, labels, _ = problem_of(name)
     loader = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(inputs, labels), batch_size=BATCH)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that its noise is not from a cryptographic generator

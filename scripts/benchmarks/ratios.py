@@ -46,13 +46,13 @@ def balancer(repeats: int) -> dict[str, float]:
     for name in ("cnn", "resnet8"):
         seconds = medians(
             {
-                "plain": _plain_step(name),
-                "default": _balanced_step(name, usual.balancer.name),
-                "default_measured": _balanced_step(name, usual.balancer.name, measure=True),
-                "exact": _balanced_step(name, "energy_share"),
-                "exact_measured": _balanced_step(name, "energy_share", measure=True),
-                "mixed_exact": _balanced_step(name, "energy_share", mixed=True),
-                "mixed_exact_measured": _balanced_step(name, "energy_share", mixed=True, measure=True),
+                "plain": plain_step(name),
+                "default": balanced_step(name, usual.balancer.name),
+                "default_measured": balanced_step(name, usual.balancer.name, measure=True),
+                "exact": balanced_step(name, "energy_share"),
+                "exact_measured": balanced_step(name, "energy_share", measure=True),
+                "mixed_exact": balanced_step(name, "energy_share", mixed=True),
+                "mixed_exact_measured": balanced_step(name, "energy_share", mixed=True, measure=True),
                 "validation": _validation_pass(name),
             },
             repeats,
@@ -70,16 +70,25 @@ def balancer(repeats: int) -> dict[str, float]:
     return found | losses(max(repeats // 5, 1))
 
 
-def _problem(name: str) -> tuple[nn.Module, torch.Tensor, torch.Tensor, torch.Tensor]:
+Shape = tuple[int, int, int]
+SHAPE: Shape = (1, 28, 28)
+CPU = torch.device("cpu")
+
+
+def _problem(
+    name: str, shape: Shape, device: torch.device
+) -> tuple[nn.Module, torch.Tensor, torch.Tensor, torch.Tensor]:
     draw = torch_generator(0, purpose="benchmark")
-    model = build_model(Plugin(name), SampleSpec((1, 28, 28)), 10, draw).to(memory_format=torch.channels_last)
-    inputs = torch.randn(BATCH + LABELLED, 1, 28, 28, generator=draw).contiguous(memory_format=torch.channels_last)
+    model = build_model(Plugin(name), SampleSpec(shape), 10, draw)
+    model = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    inputs = torch.randn(BATCH + LABELLED, *shape, generator=draw).contiguous(memory_format=torch.channels_last)
     target = torch.randn(BATCH + LABELLED, 10, generator=draw).log_softmax(1)
-    return model, inputs, target, torch.arange(LABELLED) % 10
+    return model, inputs.to(device), target.to(device), (torch.arange(LABELLED) % 10).to(device)
 
 
-def _plain_step(name: str) -> Callable[[], object]:
-    model, inputs, target, labels = _problem(name)
+def plain_step(name: str, shape: Shape = SHAPE, device: torch.device = CPU) -> Callable[[], object]:
+    """A step as one would write it by hand, of the model of that name; it ends when the device has finished."""
+    model, inputs, target, labels = _problem(name, shape, device)
     optimiser = torch.optim.SGD(model.parameters(), lr=1e-4, momentum=0.9)
 
     def step() -> None:
@@ -89,13 +98,23 @@ def _plain_step(name: str) -> Callable[[], object]:
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
-        loss.item()
+        # Where a GPU computes, this waits for the whole step.
+        next(model.parameters()).flatten()[0].item()
 
     return step
 
 
-def _balanced_step(name: str, balancer: str, *, mixed: bool = False, measure: bool = False) -> Callable[[], object]:
-    model, inputs, target, labels = _problem(name)
+def balanced_step(
+    name: str,
+    balancer: str,
+    shape: Shape = SHAPE,
+    device: torch.device = CPU,
+    *,
+    mixed: bool = False,
+    measure: bool = False,
+) -> Callable[[], object]:
+    """A step of fedkd's with that balancer; it ends when the device has finished."""
+    model, inputs, target, labels = _problem(name, shape, device)
     parameters = list(model.parameters())
     balanced = BalancedStep(parameters, SGD(parameters, 1e-4, momentum=0.9), build_balancer(balancer))
 
@@ -109,12 +128,13 @@ def _balanced_step(name: str, balancer: str, *, mixed: bool = False, measure: bo
             dist = distillation_loss(public, target[:BATCH], TEMPERATURE)
             losses = Losses(dist, classification_loss(labelled, labels), public, labelled)
         balanced.step(losses, round=1, step=0, steps=1, temperature=TEMPERATURE, measure=measure)
+        parameters[0].flatten()[0].item()
 
     return step
 
 
 def _validation_pass(name: str) -> Callable[[], object]:
-    model, _, _, _ = _problem(name)
+    model, _, _, _ = _problem(name, SHAPE, CPU)
     inputs = torch.randn(VALIDATION, 1, 28, 28, generator=torch_generator(0, purpose="validation"))
     labels = torch.zeros(VALIDATION, dtype=torch.long)
     return StudentError(model, inputs, labels).measure

@@ -43,12 +43,15 @@ def _speed_up(name: str, clients: int, repeats: int, device: torch.device) -> fl
     together: list[float] = []
     # The first time of each is not counted.
     for _ in range(repeats + 1):
-        loop.append(_seconds(_one_by_one, _trainings(name, clients, device), device))
-        together.append(_seconds(train_vectorised, _trainings(name, clients, device), device))
+        loop.append(seconds_of(one_by_one, trainings_of(name, clients, device), device))
+        together.append(seconds_of(train_vectorised, trainings_of(name, clients, device), device))
     return statistics.median(loop[1:]) / statistics.median(together[1:])
 
 
-def _seconds(work: Callable[[Sequence[Training]], None], trainings: Sequence[Training], device: torch.device) -> float:
+def seconds_of(
+    work: Callable[[Sequence[Training]], None], trainings: Sequence[Training], device: torch.device
+) -> float:
+    """What the work takes until the device has finished."""
     _finish(device)
     begun = time.perf_counter()
     work(trainings)
@@ -61,20 +64,26 @@ def _finish(device: torch.device) -> None:
         torch.cuda.synchronize()
 
 
-def _one_by_one(trainings: Sequence[Training]) -> None:
+def one_by_one(trainings: Sequence[Training]) -> None:
+    """The loop that vectorised training takes the place of."""
     for training in trainings:
         train(**training.arguments)
 
 
-def _trainings(name: str, clients: int, device: torch.device) -> list[Training]:
-    """The clients' models and data, which are on the device already; shuffles are drawn on the CPU."""
+def trainings_of(
+    name: str, clients: int, device: torch.device, shape: tuple[int, int, int] = SHAPE, samples: int = SAMPLES
+) -> list[Training]:
+    """The clients' models and data, which are on the device already; shuffles are drawn on the CPU.
+
+    They have ``samples`` each, or a third more or fewer.
+    """
     config = ClientsConfig()
     found = []
     for client in range(clients):
         draw = torch_generator(0, client=client, purpose="benchmark")
-        count = SAMPLES + 32 * (client % 3 - 1)
-        model = build_model(Plugin(name), SampleSpec(SHAPE), CLASSES, torch_generator(0, purpose="model"))
-        inputs = torch.randn(count, *SHAPE, generator=draw).to(device)
+        count = samples + samples // 3 * (client % 3 - 1)
+        model = build_model(Plugin(name), SampleSpec(shape), CLASSES, torch_generator(0, purpose="model"))
+        inputs = torch.randn(count, *shape, generator=draw).to(device)
         labels = torch.randint(CLASSES, (count,), generator=draw)
         placed = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         found.append(Training(placed, inputs, labels, config, config.epochs, draw))
