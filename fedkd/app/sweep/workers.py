@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection, wait
@@ -101,7 +102,8 @@ class Workers:
                 each = _next_for(worker, waiting)
                 waiting.remove(each)
                 worker.last = each
-                worker.connection.send(Order(each, self._verbose, self._cache))
+                with suppress(OSError):  # of one that is dead, which shows below
+                    worker.connection.send(Order(each, self._verbose, self._cache))
                 self._busy[worker.connection] = worker, cell_began(each.cell.name)
             for connection in wait(list(self._busy)):
                 assert isinstance(connection, Connection)
