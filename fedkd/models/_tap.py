@@ -32,7 +32,8 @@ def tapped(model: nn.Module, names: Collection[str]) -> Iterator[dict[str, Tenso
         # A copy, for a rectifier after it may write over it.
         found[name] = output.clone()
 
-    modules, handles = dict(model.named_modules()), []
+    # At every step of a training, most of which look at no layer.
+    modules, handles = dict(model.named_modules()) if names else {}, []
     for name in names:
         if (fault := layer_fault(model, name)) is not None:
             raise ValueError(fault)
