@@ -31,6 +31,8 @@ class SampleLoss:
     tensors: tuple[Tensor, ...] = ()
 
     def __call__(self, model: nn.Module, inputs: Tensor, labels: Tensor) -> Tensor:
+        if self.terms is _cross_entropies:  # the same gradients, by fewer operations
+            return nn.functional.cross_entropy(model(inputs), labels)
         return self.terms(model(inputs), labels, *self.on(labels.device).tensors).mean()
 
     def on(self, device: torch.device) -> "SampleLoss":

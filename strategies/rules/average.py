@@ -1,6 +1,5 @@
 """Federated averaging."""
 
-import copy
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
@@ -39,9 +38,11 @@ class Average(StudentRule):
 
     _experiment: Experiment = field(init=False, repr=False)
     _student: nn.Module = field(init=False, repr=False)
+    _tried: nn.Module = field(init=False, repr=False)
 
     def begin(self, experiment: Experiment) -> None:
         self._experiment, self._student = experiment, experiment.initial_model()
+        self._tried = experiment.initial_model()
 
     @property
     def student(self) -> nn.Module:
@@ -56,10 +57,8 @@ class Average(StudentRule):
         samples = experiment.resident.public.inputs[:TRIED]
         if len(samples) == 0:
             samples = experiment.data.spec.made_up(TRIED)
-        with fixed_threads(experiment.config.engine.server_threads):
-            tried = copy.deepcopy(self._student)
-            self._load(tried, parameters_of(report, STUDENT), samples)
-            return answer_fault(predict(tried, samples))
+        self._load(self._tried, parameters_of(report, STUDENT), samples)
+        return answer_fault(predict(self._tried, samples))
 
     def update(self, received: RoundReports) -> ServerUpdate:
         states = [parameters_of(report, STUDENT) for report in received.reports]
@@ -69,8 +68,9 @@ class Average(StudentRule):
         return ServerUpdate()
 
     def _load(self, model: nn.Module, state: Arrays, samples: Tensor) -> None:
-        """Give the model what clients sent; what they kept, it gets from samples."""
-        model.load_state_dict(model.state_dict() | {name: torch.from_numpy(array) for name, array in state.items()})
+        """Give the model what clients sent; what they kept is the student's, and statistics are those of samples."""
+        sent = {name: torch.from_numpy(array) for name, array in state.items()}
+        model.load_state_dict(self._student.state_dict() | sent)
         if self._experiment.config.clients.keep_batch_norm != "none":
             estimate_statistics(model, samples)
 

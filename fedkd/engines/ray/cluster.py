@@ -1,6 +1,5 @@
 """Starting Ray on this machine, or attaching to a running one: quietly, locally, and undone afterwards."""
 
-import importlib
 import importlib.util
 import logging
 import os
@@ -9,12 +8,12 @@ import site
 import socket
 import sys
 import sysconfig
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 from fedkd.core.errors import RunError
 from fedkd.core.plugin_files import WORKING_FOLDER, working_folder
+from fedkd.engines.ray.lean import lean
 
 OBJECT_STORE_BYTES = 256 * 2**20
 """Shared memory for messages in flight; larger ones spill to disk."""
@@ -23,8 +22,6 @@ START_SECONDS = 120.0
 """How long Ray itself may take to start."""
 
 _LOOPBACK = "127.0.0.1"
-
-_AGENT_PORTS = ("metrics_agent_port", "runtime_env_agent_port", "dashboard_agent_listen_port")
 
 _ELSEWHERE = "192.0.2.1"
 """An address that is nobody's (RFC 5737), which tells by which of its own this machine would go there."""
@@ -87,27 +84,12 @@ def environment(*, local: bool, verbose: bool) -> dict[str, str]:
     return {**switches, **os.environ, **workers_environment()}
 
 
-def start_ray(*, cpus: int, verbose: bool) -> None:
+def start_ray(*, cpus: int, verbose: bool, shared: bool = False) -> None:
     """Start a Ray with so many CPUs on the loopback interface; raises ``RunError`` when it does not start.
 
-    Without dashboard, autoscaler and log monitor: nobody looks at them, and they take as long to start as all else. Ray
-    has no switch for that, nor for the ports of its agents, for which it would otherwise wait.
+    With ``shared`` others can attach to it.
     """
-    node: Any = importlib.import_module("ray._private.node")
-
-    whole = node.Node
-
-    class Lean(whole):  # type: ignore[misc, valid-type]
-        def __init__(self, ray_params: Any, **options: Any) -> None:
-            ports = dict(zip(_AGENT_PORTS, _free_ports(len(_AGENT_PORTS)), strict=True))
-            ray_params.update(**ports, no_monitor=True, include_log_monitor=False)
-            super().__init__(ray_params, **options)
-
-        def start_api_server(self, **options: Any) -> None:
-            self._webui_url = ""
-
-    node.Node = Lean
-    try:
+    with lean(environments=shared):
         _init(
             address="local",
             _node_ip_address=_LOOPBACK,
@@ -119,15 +101,6 @@ def start_ray(*, cpus: int, verbose: bool) -> None:
             log_to_driver=verbose,
             logging_level=logging.INFO if verbose else _SILENT,
         )
-    finally:
-        node.Node = whole
-
-
-def _free_ports(count: int) -> list[int]:
-    """Ports of the loopback interface that are free now."""
-    with ExitStack() as stack:
-        sockets = [stack.enter_context(socket.create_server((_LOOPBACK, 0))) for _ in range(count)]
-        return [each.getsockname()[1] for each in sockets]
 
 
 def attach_ray(address: str, *, verbose: bool) -> None:

@@ -25,6 +25,9 @@ from fedkd.engines.ray.protocol import Begin
 
 DIED = "the worker process died"
 
+AHEAD = 2
+"""Cohorts that a machine is sent per worker: one that it works on, and one that lies ready for it then."""
+
 
 @dataclass(eq=False)
 class _Actor:
@@ -117,7 +120,7 @@ class Driver:
 
     def _back(self, actor: _Actor, opened: Any) -> None:
         if opened.exception() is None:
-            actor.lost, actor.free = False, actor.workers
+            actor.lost, actor.free = False, AHEAD * actor.workers
         else:
             self._actors.remove(actor)
 
@@ -147,12 +150,12 @@ def _actor(node: dict[str, Any], asked: Begin) -> _Actor:
     options = ray.remote(Machine).options(
         num_cpus=cores,
         num_gpus=gpus,
-        max_concurrency=workers + 2,
+        max_concurrency=AHEAD * workers + 2,
         max_restarts=-1,
         scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False),
     )
     handle = options.remote(workers, asked.client_fn, asked.path, asked.gpus)
-    return _Actor(handle, workers, gpus if asked.gpus is None else len(asked.gpus), free=workers)
+    return _Actor(handle, workers, gpus if asked.gpus is None else len(asked.gpus), free=AHEAD * workers)
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -16,7 +16,7 @@ from fedkd.engines.ray import cluster
 def main() -> int:
     """Start Ray, say where it is, wait, and stop it."""
     try:
-        cluster.start_ray(cpus=int(sys.argv[1]), verbose=False)
+        cluster.start_ray(cpus=int(sys.argv[1]), verbose=False, shared=True)
     except RunError as error:
         print(json.dumps({"error": str(error)}), flush=True)
         return 1

@@ -29,7 +29,7 @@ class _Worker:
 
 
 class Machine:
-    """Has workers do cohorts, each one at a time; to be called by as many threads as there are workers.
+    """Has workers do cohorts, each one at a time; to be called by more threads than there are workers.
 
     ``path`` is the socket of a fork server on this machine (None: one is started, which takes seconds). ``gpus`` are
     the GPUs that the workers share evenly, as CUDA names them (None: those that Ray gave this actor).
