@@ -96,9 +96,12 @@ class ConsoleObserver:
                 TimeElapsedColumn(),
                 console=self._rich,
                 transient=True,
+                # While the engine starts, workers are forked from this process, which must have no other thread then.
+                auto_refresh=total > 0,
             )
             self._task = self._progress.add_task(stage, total=total or None)
             self._progress.start()
+            self._progress.refresh()
         if self._task is not None:
             self._progress.update(self._task, completed=done, total=total or None)
 

@@ -125,8 +125,11 @@ class Driver:
             self._actors.remove(actor)
 
     def _replace_busy(self) -> None:
-        for actor in self._actors:
-            actor.handle.replace_busy.remote()
+        """Waits, lest it end a worker that is at the next job by then."""
+        import ray
+
+        with suppress(Exception):  # a machine may be gone
+            ray.get([actor.handle.replace_busy.remote() for actor in self._actors], timeout=5)
 
 
 def _machines() -> list[dict[str, Any]]:

@@ -91,7 +91,7 @@ def _fork(listener: socket.socket, lifeline: int, other_end: int, verbose: bool)
 
 def _execute(listener: socket.socket, lifeline: int, verbose: bool) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
-        [sys.executable, "-m", __name__, str(listener.fileno())],
+        [sys.executable, "-P", "-m", __name__, str(listener.fileno())],
         stdin=lifeline,
         stdout=None if verbose else subprocess.DEVNULL,
         stderr=None if verbose else subprocess.DEVNULL,

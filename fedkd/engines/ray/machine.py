@@ -50,8 +50,10 @@ class Machine:
         for place in range(self._workers):
             try:
                 self._idle.put((place, self._start(place)))
-            except (OSError, EOFError, RunError) as error:
+            except RunError as error:
                 return str(error)
+            except (OSError, EOFError) as error:
+                return f"the process that was to fork it ended ({type(error).__name__}); --verbose shows why"
         return ""
 
     def perform(self, number: int, job: bytes, cohort: bytes) -> bytes | None:

@@ -39,6 +39,7 @@ class RayProcess:
             self._process = subprocess.Popen(
                 [
                     sys.executable,
+                    "-P",
                     "-m",
                     "fedkd.engines.ray.driver",
                     str(theirs.fileno()),
