@@ -90,8 +90,9 @@ def start_early(config: EngineConfig, *, verbose: bool) -> None:
     if config.kind != "ray":
         return
     if config.address is None and _early is None:
-        _early = RayProcess(LOCAL, verbose=verbose)
-        atexit.register(_stop_early)
+        with suppress(RunError):  # what keeps it from starting is told when it is needed
+            _early = RayProcess(LOCAL, verbose=verbose)
+            atexit.register(_stop_early)
     allow_forking()
 
 
