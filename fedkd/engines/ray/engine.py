@@ -21,6 +21,9 @@ from fedkd.engines.sendable import failures, payload_bytes, reply_bytes
 COHORTS_PER_WORKER = 16
 """Enough for a worker that is done early to take over work, few enough that messages stay cheap."""
 
+OUTSTANDING_PER_WORKER = 4
+"""Cohorts on their way: enough for workers to have the next one at hand, few enough to be held in memory."""
+
 START_SECONDS = 300.0
 """How long workers may take to start."""
 
@@ -112,7 +115,8 @@ class RayEngine:
         assert self._ray is not None
         workload, seconds = self._workload, deadline - time.monotonic()
         wanted, working = ([need for _, need in some] for some in (queue, waiting.values()))
-        positions = admitted(wanted, working, self._workers, self._gpus)
+        room = max(OUTSTANDING_PER_WORKER * self._workers - len(waiting), 0)
+        positions = admitted(wanted, working, self._workers, self._gpus)[:room]
         for position in positions:
             cohort, need = queue[position]
             self._cohorts += 1
