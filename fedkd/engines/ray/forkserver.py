@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import warnings
 from contextlib import suppress
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -76,7 +77,7 @@ class ForkServer:
 
 
 def _fork(listener: socket.socket, lifeline: int, other_end: int, verbose: bool) -> int:
-    process = os.fork()
+    process = _fork_quietly()
     if process == 0:
         try:
             os.close(other_end)
@@ -87,6 +88,13 @@ def _fork(listener: socket.socket, lifeline: int, other_end: int, verbose: bool)
         finally:
             os._exit(0)
     return process
+
+
+def _fork_quietly() -> int:
+    """As ``os.fork``, of which Python 3.12 and later warn for threads that NumPy's BLAS has, and makes anew itself."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return os.fork()
 
 
 def _execute(listener: socket.socket, lifeline: int, verbose: bool) -> subprocess.Popen[bytes]:
@@ -113,7 +121,7 @@ def serve(listener: socket.socket, lifeline: int) -> None:
         if lifeline in ready:
             return
         connection, _ = listener.accept()
-        if os.fork() == 0:
+        if _fork_quietly() == 0:
             try:
                 _die_with_parent()
                 signal.signal(signal.SIGCHLD, signal.SIG_DFL)
