@@ -84,8 +84,8 @@ def environment(*, local: bool, verbose: bool) -> dict[str, str]:
     return {**switches, **os.environ, **workers_environment()}
 
 
-def start_ray(*, cpus: int, verbose: bool, shared: bool = False) -> None:
-    """Start a Ray with so many CPUs on the loopback interface; raises ``RunError`` when it does not start.
+def start_ray(*, cpus: int, gpus: int = 0, verbose: bool, shared: bool = False) -> None:
+    """Start a Ray with so many CPUs and GPUs on the loopback interface; raises ``RunError`` when it does not start.
 
     With ``shared`` others can attach to it.
     """
@@ -95,7 +95,7 @@ def start_ray(*, cpus: int, verbose: bool, shared: bool = False) -> None:
             _node_ip_address=_LOOPBACK,
             _temp_dir=str(session_folder()),
             num_cpus=cpus,
-            num_gpus=0,
+            num_gpus=gpus,
             object_store_memory=OBJECT_STORE_BYTES,
             include_dashboard=False,
             log_to_driver=verbose,

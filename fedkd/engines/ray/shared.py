@@ -76,7 +76,7 @@ class SharedRay:
         require_ray()
         self._address = ""
         self._host = subprocess.Popen(
-            [sys.executable, "-P", "-m", "fedkd.engines.ray.host", str(size.workers)],
+            [sys.executable, "-P", "-m", "fedkd.engines.ray.host", str(size.workers), str(size.gpus)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
