@@ -94,12 +94,7 @@ def drawing(*, dark: bool = False) -> Iterator[None]:
 
 def new_figure(width: float = 9.0, height: float = 4.5) -> Figure:
     """An empty figure, in inches, that arranges its axes by itself."""
-    figure = Figure(
-        figsize=(width, height),
-        dpi=_DOTS_PER_INCH,
-        layout="constrained",
-        facecolor=matplotlib.rcParams["figure.facecolor"],
-    )
+    figure = Figure(figsize=(width, height), layout="constrained", facecolor=matplotlib.rcParams["figure.facecolor"])
     FigureCanvasAgg(figure)
     return figure
 
@@ -150,6 +145,7 @@ def save(figure: Figure, path: Path) -> None:
 
 def png(figure: Figure) -> bytes:
     """The figure as the bytes of a PNG."""
+    figure.set_dpi(_DOTS_PER_INCH)
     for axes in figure.axes:
         for axis in (axes.xaxis, axes.yaxis):
             for formatter, put in (
