@@ -25,7 +25,11 @@ def test_a_full_disk_stops_the_run_and_loses_nothing(
     zygote: Zygote, tmp_path: Path, room: int, broken: str, done: str
 ) -> None:
     out = tmp_path / "run"
-    wordy = PLAIN | {"distillation": {"steps": 100, "warmup": 2}, "controls": ["teacher_only"], "rounds": 3}
+    wordy = PLAIN | {
+        "distillation": {"steps": 100, "warmup": 2, "measure_geometry_every": 1},
+        "controls": ["teacher_only"],
+        "rounds": 3,
+    }
     zygote.complete(tmp_path / "reference", wordy)
     answer = zygote.run(out, wordy, {"room": room, "round": 1})
     assert answer["signal"] == 0
