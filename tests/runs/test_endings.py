@@ -60,7 +60,7 @@ def test_a_run_that_is_ended_in_the_midst_of_a_clients_work(tmp_path: Path, endi
 @pytest.mark.parametrize("newest", ["gcs_server", "ray::"])
 def test_a_run_that_is_interrupted_while_ray_starts(tmp_path: Path, newest: str) -> None:
     """Ctrl-C goes to the whole group, at the moment at which a process of that name is there."""
-    program = started(tmp_path)
+    program = started(tmp_path, "rounds=1000")
     wait_until(lambda: any(newest in command for command in program.family().values()), program)
     os.killpg(program.pid, signal.SIGINT)
     _, error = program.communicate(timeout=90)
