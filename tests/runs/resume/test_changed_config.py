@@ -58,7 +58,7 @@ def test_a_changed_config_is_refused_with_every_difference(stopped: Path) -> Non
 
 def test_where_the_work_is_done_may_change(stopped: Path, plain: dict[str, Any]) -> None:
     elsewhere = ("engine.workers=1", "engine.timeout=77", "engine.clients_per_node=2")
-    notices = resumed(stopped, *elsewhere, "controls=[]", "clients.measure_test=true")
+    notices = resumed(stopped, *elsewhere, "controls=[local_only]")
     assert "engine.timeout: 3600.0 until now, 77.0 from here; the rounds do not depend on it" in notices
     assert yaml.safe_load((stopped / "config.yaml").read_text())["engine"]["timeout"] == 77
     for name in ("rounds.jsonl", "distillation.csv", "clients.csv"):
