@@ -109,7 +109,9 @@ class Driver:
         reason = f"{DIED} ({type(found.exception()).__name__})" if found.exception() else DIED
         content = None if found.exception() else found.result()
         with suppress(OSError):
-            self._connection.send((number, content, reason))
+            self._connection.send((number, content is not None, reason))
+            if content is not None:  # as it is, for pickling would copy it
+                self._connection.send_bytes(content)
         if found.exception() is None:
             actor.free += 1
         elif not actor.lost:

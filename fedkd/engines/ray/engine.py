@@ -18,7 +18,7 @@ from fedkd.engines.ray.worker import decode_replies, encode_cohort, encode_job
 from fedkd.engines.resources import Workload, admitted, gpu_count, gpu_share, require_slots, worker_count
 from fedkd.engines.sendable import failures, payload_bytes, reply_bytes
 
-COHORTS_PER_WORKER = 16
+COHORTS_PER_WORKER = 8
 """Enough for a worker that is done early to take over work, few enough that messages stay cheap."""
 
 OUTSTANDING_PER_WORKER = 4
@@ -83,7 +83,8 @@ class RayEngine:
         try:
             self._advance(job, queue, waiting, deadline)
             while waiting and connection.poll(max(deadline - time.monotonic(), 0.0)):
-                number, content, reason = connection.recv()
+                number, replied, reason = connection.recv()
+                content = connection.recv_bytes() if replied else None
                 if (planned := waiting.pop(number, None)) is None:
                     continue  # of a job that is over
                 self._advance(job, queue, waiting, deadline)
