@@ -67,9 +67,9 @@ class Driver:
         return sum(actor.workers for actor in self._actors), sum(actor.gpus for actor in self._actors)
 
     def serve(self) -> None:
-        """Do what is asked until nobody is there any more."""
+        """Do what is asked until nobody is there any more, or no machine to do it."""
         threading.Thread(target=self._listen, daemon=True).start()
-        while (event := self._events.get())[0] != "end":
+        while self._actors and (event := self._events.get())[0] != "end":
             getattr(self, f"_{event[0]}")(*event[1:])
             while self._waiting and (actor := self._idlest()) is not None:
                 self._send(actor, *self._waiting.popleft())

@@ -3,7 +3,7 @@
 import os
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from types import TracebackType
 from typing import Self
 
@@ -33,7 +33,7 @@ _Planned = tuple[tuple[int, ...], ResourceConfig]
 class RayEngine:
     """Runs clients on a Ray started for this engine, or on the one at ``engine.address``, which stays up afterwards.
 
-    On each machine an actor has workers that are forked from a process with everything loaded. ``verbose`` lets Ray and
+    On each machine an actor has workers that are forked from a process with all code loaded. ``verbose`` lets Ray and
     the workers write to the terminal. A cluster at ``engine.address`` decides itself how many workers there are.
     Entering raises ``RunError`` when the machine lacks what is asked for or a worker cannot start.
     """
@@ -78,9 +78,9 @@ class RayEngine:
         connection, deadline = self._ray.connection, time.monotonic() + self._config.timeout
         self._client_bytes = max(self._client_bytes, *map(payload_bytes, (job.parameters, *job.personal.values())))
         self._jobs += 1
-        connection.send(("begin_job", self._jobs, encode_job(job)))
         queue, waiting = self._plan(clients), dict[int, _Planned]()
         try:
+            connection.send(("begin_job", self._jobs, encode_job(job)))
             self._advance(job, queue, waiting, deadline)
             while waiting and connection.poll(max(deadline - time.monotonic(), 0.0)):
                 number, replied, reason = connection.recv()
@@ -94,10 +94,11 @@ class RayEngine:
             for cohort, _ in (*waiting.values(), *queue):
                 yield from failures(cohort, f"no reply within engine.timeout = {self._config.timeout:g} s")
         except (EOFError, OSError) as error:
-            raise RunError("Ray ended; start the run again with --resume") from error
+            raise RunError("Ray ended, or lost the last of its machines; --verbose shows what it says") from error
         finally:
             if waiting and self._ray is not None:
-                connection.send(("replace_busy",))
+                with suppress(OSError):  # Ray is gone, and its workers with it
+                    connection.send(("replace_busy",))
 
     def _plan(self, clients: Sequence[int]) -> list[_Planned]:
         return plan_cohorts(

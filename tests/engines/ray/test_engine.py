@@ -205,3 +205,24 @@ except RunError as error:
     assert out == "a worker cannot start: ModuleNotFoundError: No module named 'no_such_module'\n"
     assert (err, process.returncode) == ("", 0)
     process.assert_nothing_left()
+
+
+def test_a_ray_that_ends_is_an_error_at_once_and_leaves_nothing(tmp_path: Path) -> None:
+    """In the midst of a client's work, long before the round's time is over."""
+    process = start(
+        f"""
+try:
+    with engine(2, workers=1) as running:
+        list(running.run(Job("mark_and_sleep", 1, {str(tmp_path)!r}), range(2)))
+except RunError as error:
+    print(error)
+"""
+    )
+    deadline = time.monotonic() + 120
+    while not list(tmp_path.glob("*.started")) and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.1)
+    (driver,) = [pid for pid, command in process.family().items() if "fedkd.engines.ray.driver" in command]
+    os.kill(driver, signal.SIGKILL)
+    out, err = process.communicate(timeout=30)
+    assert (out.startswith("Ray ended"), err, process.returncode) == (True, "", 0)
+    process.assert_nothing_left()
