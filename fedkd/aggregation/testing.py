@@ -14,6 +14,7 @@ from torch import Tensor
 
 from fedkd.aggregation.strategy import LogitAggregator, sums
 from fedkd.aggregation.types import ReportStack, ReportSum, Teacher
+from fedkd.core import plugins
 from fedkd.core.messages import UNKNOWN_LABEL
 
 Build = Callable[[], LogitAggregator]
@@ -84,7 +85,7 @@ def select_clients(stack: ReportStack, chosen: Sequence[int], *, relabel: bool =
 
 
 def check_aggregator(
-    build: Build,
+    build: Build | str,
     *,
     clients: int = 5,
     samples: int = 24,
@@ -94,17 +95,19 @@ def check_aggregator(
 ) -> None:
     """Check what every aggregator must do; raises ``PropertyError`` naming the first property that fails, and the case.
 
-    ``build`` returns a fresh instance at every call. Random stacks of ``clients`` ≥ 3 by ``samples`` by ``classes``,
-    one per seed, are tried for: distributions whatever the logits (scales 0 to 1e4, one client, a
-    client missing), no influence of the clients' order, no influence of abstaining clients, a teacher
-    where everybody abstains, agreement followed, no change to the stack, equal results from equal inputs, a state that
-    can be saved and taken up, and no influence of example counts that are not declared as needed. Targets of the
-    clients' own have to be distributions too, and to follow the clients into another order. A strategy that works on
-    secure sums has to make the same of a sum as of the reports.
+    ``build`` returns a fresh instance at every call, or is what ``strategy.name`` would be. Random stacks of
+    ``clients`` ≥ 3 by ``samples`` by ``classes``, one per seed, are tried for: distributions whatever the logits (scales
+    0 to 1e4, one client, a client missing), no influence of the clients' order, no influence of abstaining clients, a
+    teacher where everybody abstains, agreement followed, no change to the stack, equal results from equal inputs, a
+    state that can be saved and taken up, and no influence of example counts that are not declared as needed. Targets of
+    the clients' own have to be distributions too, and to follow the clients into another order. A strategy that works
+    on secure sums has to make the same of a sum as of the reports.
     ``tolerance`` is the largest difference between probabilities taken as equal.
     """
     if clients < 3:
         raise ValueError(f"clients must be at least 3 for the checks to tell anything, got {clients}; raise it")
+    if isinstance(build, str):
+        build = plugins.resolve(plugins.STRATEGY, build)
     for seed in seeds:
         for case, stack in _distribution_cases(clients, samples, classes, seed):
             _aggregate(build(), stack, "distribution whatever the logits", case)

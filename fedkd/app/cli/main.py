@@ -19,6 +19,7 @@ from fedkd.app.cli.analyse import analyse
 from fedkd.app.cli.distill import distill
 from fedkd.app.cli.export import export
 from fedkd.app.cli.interruption import exit_status, terminated_gently, this_command
+from fedkd.app.cli.new import new
 from fedkd.core.errors import ConfigError, DataError, FedkdError, FolderError, PluginError
 from fedkd.core.faults import told_by_line
 from fedkd.core.files import checked_path
@@ -59,6 +60,7 @@ app.add_typer(cache.app, name="cache")
 app.command()(distill)
 app.command()(export)
 app.command()(analyse)
+app.command()(new)
 
 
 class Kind(enum.StrEnum):

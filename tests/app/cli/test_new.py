@@ -1,0 +1,48 @@
+"""A study of one's own begins with a folder in which everything runs at once."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+from fedkd.app.cli.main import app
+from fedkd.core.errors import FolderError
+
+FEDKD = f"#!{sys.executable}\nfrom fedkd.app.cli.main import main\nmain()\n"
+
+
+def test_everything_in_a_new_study_runs(tmp_path: Path) -> None:
+    study = tmp_path / "my study"
+    made = CliRunner().invoke(app, ["new", str(study)], catch_exceptions=False)
+    assert made.exit_code == 0
+    assert f"cd '{study}'" in made.output
+    small = {"rounds": 1, "clients": {"count": 2, "epochs": 1}, "distillation": {"steps": 3}}
+    experiment = study / "experiment.yaml"
+    experiment.write_text(yaml.safe_dump(yaml.safe_load(experiment.read_text(encoding="utf-8")) | small))
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    (programs / "fedkd").write_text(FEDKD)
+    (programs / "fedkd").chmod(0o755)
+    path = os.pathsep.join([str(programs), os.environ["PATH"]])
+    environ = os.environ | {"PATH": path, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    for command in (
+        ["fedkd", "run", "experiment.yaml", "--out", "runs/one"],
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"],
+        ["sh", "sweep.sh"],
+    ):
+        done = subprocess.run(command, cwd=study, env=environ, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+    rows = (study / "runs/sweep/sweep.csv").read_text(encoding="utf-8").splitlines()
+    assert [sum(row.startswith(f"{name},") for row in rows) for name in ("my_strategy", "stacked")] == [3, 3]
+    assert "my_strategy" in (study / "runs/sweep/comparison.html").read_text(encoding="utf-8")
+
+
+def test_nothing_that_is_there_is_touched(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(FolderError, match="is there already"):
+        CliRunner().invoke(app, ["new", str(tmp_path)], catch_exceptions=False)
+    assert [each.name for each in tmp_path.iterdir()] == ["notes.txt"]
