@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from fedkd.app.audit import audit_run as audit_run
     from fedkd.app.cli.console import ConsoleObserver as ConsoleObserver
     from fedkd.app.distil import distil_network as distil_network
+    from fedkd.app.plain_clients.client import logits_of as logits_of
+    from fedkd.app.plain_clients.client import public_of as public_of
+    from fedkd.app.plain_clients.strategy import LogitDistillation as LogitDistillation
     from fedkd.app.run import run_experiment as run_experiment
     from fedkd.app.sweep import run_sweep as run_sweep
     from fedkd.audit.attack import Evidence as Evidence
@@ -56,6 +59,9 @@ _HOMES = {
     "distil_network": "fedkd.app.distil",
     "audit_run": "fedkd.app.audit",
     "analyse_run": "fedkd.app.analyse",
+    "LogitDistillation": "fedkd.app.plain_clients.strategy",
+    "logits_of": "fedkd.app.plain_clients.client",
+    "public_of": "fedkd.app.plain_clients.client",
     "FedkdError": "fedkd.core.errors",
     "ConsoleObserver": "fedkd.app.cli.console",
     "LogitAggregator": "fedkd.aggregation.strategy",

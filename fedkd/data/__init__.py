@@ -2,6 +2,7 @@
 
 from fedkd.data._images import channel_statistics, fit_to_shape, standardise
 from fedkd.data._mapped import MappedSamples
+from fedkd.data._public import public_set
 from fedkd.data._types import ClientData, ExperimentData, Places, PublicSet, TaskLabels
 from fedkd.data.roles import partition_file, pixel_scaling, prepare, unused_samples
 from fedkd.data.source import DataSource, Encoder, Encoding, OtherLabels, SampleSet, resolve_root
@@ -26,6 +27,7 @@ __all__ = [
     "partition_file",
     "pixel_scaling",
     "prepare",
+    "public_set",
     "resolve_root",
     "standardise",
     "unused_samples",

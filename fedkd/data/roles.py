@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Float, Int, Shaped
+from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
 from fedkd.config.constraints import broken_rules
@@ -22,6 +22,7 @@ from fedkd.core.seeding import torch_generator
 from fedkd.data._division import divide, shuffled
 from fedkd.data._given import partition_text
 from fedkd.data._preparation import Preparation, plain_encoding
+from fedkd.data._public import public_set
 from fedkd.data._types import ClientData, ExperimentData, Places, PublicSet, TaskLabels, TaskNumbers
 from fedkd.data.source import DataSource, SampleSet, resolve_root
 from fedkd.data.tasks import NO_TASK, numbered
@@ -335,24 +336,5 @@ def _unlabelled(inputs: Tensor) -> PublicSet:
 
 
 def _public(config: ExperimentConfig, inputs: Tensor, truth: Int[Tensor, " samples"]) -> PublicSet:
-    labelled = config.data.public.labelled
-    validation = torch.zeros(len(truth), dtype=torch.bool)
-    validation[:labelled] = _stratified(truth[:labelled], held_out_count(config.data.public))
-    labels = truth.clone()
-    labels[labelled:] = UNKNOWN_LABEL
-    labels[validation] = UNKNOWN_LABEL
-    return PublicSet(inputs, labels, truth, validation)
-
-
-def _stratified(labels: Int[Tensor, " samples"], count: int) -> Bool[Tensor, " samples"]:
-    """``count`` samples with each class's share as near as can be to its share of all (largest remainders)."""
-    chosen = torch.zeros(len(labels), dtype=torch.bool)
-    if count == 0:
-        return chosen
-    sizes = torch.bincount(labels)
-    quotas = sizes * count // len(labels)
-    remainders = sizes * count % len(labels)
-    quotas[remainders.argsort(descending=True, stable=True)[: count - int(quotas.sum())]] += 1
-    for label, quota in enumerate(quotas.tolist()):
-        chosen[(labels == label).nonzero().flatten()[:quota]] = True
-    return chosen
+    known = torch.arange(len(truth)) < config.data.public.labelled
+    return public_set(inputs, truth, known, held_out_count(config.data.public))

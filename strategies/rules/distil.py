@@ -56,7 +56,11 @@ class Distil(StudentRule):
     trainer: Distiller = field(init=False, repr=False)
 
     def begin(self, experiment: Experiment) -> None:
-        self.use(experiment, new_strategy(experiment), new_distiller(experiment, experiment.initial_model()))
+        self._experiment, self._strategy = experiment, new_strategy(experiment)
+        self.trainer = new_distiller(experiment, experiment.initial_model())
+        self._cache = TargetCache(
+            experiment.config.communication.cache_rounds, experiment.data.public.labels.numel(), self.memory
+        )
         if self.pretrain_steps > 0:
             public = experiment.data.public
             with fixed_threads(experiment.config.engine.server_threads):
@@ -65,13 +69,6 @@ class Distil(StudentRule):
     @property
     def needs_labels(self) -> bool:
         return self.pretrain_steps > 0
-
-    def use(self, experiment: Experiment, strategy: LogitAggregator, trainer: Distiller) -> None:
-        """Begin with a strategy and a trainer other than the configured ones."""
-        self._experiment, self._strategy, self.trainer = experiment, strategy, trainer
-        self._cache = TargetCache(
-            experiment.config.communication.cache_rounds, experiment.data.public.labels.numel(), self.memory
-        )
 
     @property
     def student(self) -> nn.Module:

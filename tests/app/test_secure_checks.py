@@ -4,14 +4,12 @@ import pytest
 
 from fedkd.aggregation.strategy import LogitAggregator, sums
 from fedkd.app.checks import check, composition_faults
-from fedkd.app.flower_strategy import FederatedDistillation
 from fedkd.app.secure_checks import secure_lines
 from fedkd.config.load import load_config
 from fedkd.core import plugins
 from fedkd.core.errors import ConfigError
 from fedkd.experiment import Experiment
 from fedkd.server.server import Server
-from fedkd.server.setup import new_distiller, new_strategy
 from tests.support.federations import SMALL, experiment_of
 
 SECURE = "privacy.secure_aggregation={}"
@@ -129,14 +127,6 @@ def test_noise_inside_a_sum_needs_the_sum() -> None:
     (fault,) = composition_faults(Experiment.of(load_config(SMALL, [NOISE])))
     assert "privacy.mechanism: distributed_skellam adds each client's share" in fault
     assert "set privacy.secure_aggregation={}, or privacy.mechanism=gaussian_logits" in fault
-
-
-def test_flowers_own_loop_has_too_few_messages() -> None:
-    experiment = experiment_of(SECURE)
-    with pytest.raises(ConfigError, match="five messages a round"):
-        FederatedDistillation(
-            experiment, new_strategy(experiment), new_distiller(experiment, experiment.initial_model())
-        )
 
 
 def test_the_header_says_what_it_protects() -> None:

@@ -64,7 +64,7 @@ TINY = (
 LANGUAGES = {"console", "bash", "python", "yaml", "toml", "text"}
 
 _NOTE = re.compile(r"<!-- test: (.+) -->")
-_FILE = re.compile(r"# ([\w/]+\.(?:py|yaml))")
+_FILE = re.compile(r"# ([\w/]+\.(?:py|toml|yaml))")
 _NUMBER = re.compile(r"[-+−]?\d[\d,]*(?:\.\d+)?(?:e[-+]?\d+)?|[-+]?\binf\b")
 _BIN = Path(sys.executable).parent
 
@@ -196,8 +196,11 @@ class Page:
                 self._python(block)
             case "yaml":
                 self._yaml(block, name is not None)
-            case "toml":
+            case "toml" if name is None:
                 self._toml(block)
+            case "toml":
+                tomllib.loads(block.text)
+                self.checked += 1
             case "text" if "output" in block.notes:
                 self._output(block)
 

@@ -5,12 +5,12 @@ joined over the clients, so that the cost of a message is paid once per cohort a
 """
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 import numpy as np
-from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
+from flwr.app import Array, ArrayRecord, ConfigRecord, Message, RecordDict
 
 from fedkd.client.performer import describe
 from fedkd.core.messages import Arrays, Job, Reply
@@ -194,21 +194,6 @@ def decode_replies(message: Message, clients: Sequence[int], most_bytes: int | N
         return _decode_replies(message.content, clients)
     except Exception as error:  # whatever a foreign or damaged reply provokes must cost its own clients only
         return failures(clients, f"malformed reply: {type(error).__name__}: {error}")
-
-
-def answered_cohort(message: Message, cohorts: Iterable[tuple[int, ...]]) -> tuple[int, ...] | None:
-    """Which of the cohorts that its sender was asked for a reply answers for; None when that cannot be said."""
-    try:
-        header: Any = message.content.config_records[_REPLY]
-        named = tuple(header["clients"])
-    except Exception:  # as in decode_replies
-        return None
-    return next((cohort for cohort in cohorts if cohort == named), None)
-
-
-def encode_metrics(metrics: Mapping[str, float | int | None]) -> MetricRecord:
-    """Numbers for Flower's own logs; missing ones are left out."""
-    return MetricRecord({name: value for name, value in metrics.items() if value is not None})
 
 
 def encode_ready(ready: Ready) -> RecordDict:

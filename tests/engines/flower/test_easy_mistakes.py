@@ -7,9 +7,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
-from flwr.app import ConfigRecord, Context, Error, Message, RecordDict
+from flwr.app import Context, Error, Message, RecordDict
 
-from fedkd.app.flower_strategy import FederatedDistillation
 from fedkd.config.load import to_json
 from fedkd.core.errors import RunError
 from fedkd.core.messages import Job
@@ -18,18 +17,10 @@ from fedkd.engines.flower.client_app import app
 from fedkd.engines.flower.grid import EXPIRY_SECONDS, GridEngine, Nodes
 from fedkd.engines.flower.wire import COHORT_MESSAGE, Cohort, encode_cohort
 from fedkd.engines.resources import Workload
-from fedkd.server.setup import new_distiller, new_strategy
 from tests.support.federations import experiment_of, federation
 from tests.support.local_grid import LocalGrid
 
 pytestmark = pytest.mark.usefixtures("task_identity")
-
-
-def strategy(*overrides: str) -> FederatedDistillation:
-    experiment = experiment_of(*overrides)
-    return FederatedDistillation(
-        experiment, new_strategy(experiment), new_distiller(experiment, experiment.initial_model())
-    )
 
 
 def nonsense() -> Job:
@@ -67,13 +58,8 @@ class TwiceGrid(LocalGrid):
 
 
 def test_messages_may_be_gone_through_twice() -> None:
-    flower, grid = strategy(), TwiceGrid(2)
-    flower.start(grid, flower.initial_arrays(), num_rounds=1)
-    assert len(grid.sent) == 2
-    with GridEngine(grid, Nodes(2, 1), Workload(), timeout=30.0) as engine:
+    with GridEngine(TwiceGrid(2), Nodes(2, 1), Workload(), timeout=30.0) as engine:
         assert len(list(engine.run(nonsense(), range(4)))) == 4
-    configured = flower.configure_train(2, flower.initial_arrays(), ConfigRecord(), grid)
-    assert len(list(configured)) == len(list(configured)) == 2
 
 
 def test_a_round_in_which_every_reply_is_an_error_is_an_error() -> None:
@@ -82,9 +68,6 @@ def test_a_round_in_which_every_reply_is_an_error_is_an_error() -> None:
     def crash(index: int, message: Message) -> Message:
         return Message(Error(0, "ClientApp raised an exception"), reply_to=message)
 
-    flower, grid = strategy(), LocalGrid(2, crash)
-    with pytest.raises(RunError, match=r"round 1: 0 valid reports, clients\.min_reports is 1"):
-        flower.start(grid, flower.initial_arrays(), num_rounds=3)
     run = federation(None)
     with GridEngine(LocalGrid(2, crash), Nodes(2, 1), Workload(), timeout=30.0) as engine:
         job = run.server.job(1)

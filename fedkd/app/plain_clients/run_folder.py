@@ -1,0 +1,89 @@
+"""What a run of ``LogitDistillation`` leaves on disk: what ``fedkd run`` does, so far as the server knows it."""
+
+import io
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from fedkd.app.summary import versions
+from fedkd.config.identity import run_digest
+from fedkd.config.strict_yaml import dump_yaml
+from fedkd.core.errors import RunError
+from fedkd.core.files import replace_file, writing
+from fedkd.core.messages import parameter_digest
+from fedkd.distillation.balanced_step import StepRow
+from fedkd.results.directory import RunDirectory
+from fedkd.results.logs import RunLogs, round_lines
+from fedkd.results.records import ClientRecord, RoundRecord, Summary
+from fedkd.results.summary_file import write_summary
+from fedkd.results.totals import Totals
+
+CONFIG = "config.yaml"
+WEIGHTS = "weights.pt"
+"""The student's weights after the last round on disk, as ``torch.load`` and ``student.init`` read them."""
+
+_TITLE = (
+    "# What LogitDistillation was told in a Flower app. fedkd run cannot repeat it: clients and data are the app's.\n"
+)
+
+
+class RunFolder:
+    """A new folder for one run; every finished round is on disk before the next begins.
+
+    There is no going on with it: Flower's loop begins anew, with any weights. Raises ``RunError`` where ``path`` holds
+    a run already, or cannot be written.
+    """
+
+    def __init__(self, path: Path, config: Mapping[str, Any]) -> None:
+        if RunDirectory.holds_run(path):
+            raise RunError(f"{path} already holds a run; choose another folder with out, or remove it")
+        self._path, self._run = path, run_digest(config)
+        self._logs, self._totals = RunLogs(path), Totals()
+        self._clients: set[int] = set()
+        self._begun = time.monotonic()
+        with writing(path):
+            path.mkdir(parents=True, exist_ok=True)
+        replace_file(path / CONFIG, (_TITLE + dump_yaml(dict(config))).encode())
+        self._logs.begin()
+
+    def add(
+        self, record: RoundRecord, clients: Sequence[ClientRecord], steps: Sequence[StepRow], student: nn.Module
+    ) -> None:
+        """Keep a finished round: the student's weights first, then its lines in the logs."""
+        content = io.BytesIO()
+        torch.save(student.state_dict(), content)
+        replace_file(self._path / WEIGHTS, content.getvalue())
+        seconds = time.monotonic() - self._begun
+        self._logs.add(round_lines(record, clients, steps, seconds - self._totals.seconds))
+        self._totals = self._totals.after(record, clients, ensemble_accuracy=None, probed=False, seconds=seconds)
+        self._clients |= set(record.clients)
+
+    def finish(self, student: nn.Module) -> None:
+        """Write ``summary.json``."""
+        totals, last = self._totals, self._totals.last
+        if last is None:
+            return
+        summary = Summary(
+            student_accuracy=None,
+            teacher_accuracy=last.teacher_accuracy,
+            controls={},
+            control_history={},
+            bytes_up=totals.bytes_up,
+            bytes_down=totals.bytes_down,
+            epsilon=None,
+            delta=0.0,
+            rounds=totals.rounds,
+            clients=len(self._clients),
+            attackers=(),
+            failures=totals.failures,
+            wall_seconds=round(time.monotonic() - self._begun, 3),
+            student_sha256=parameter_digest(student.state_dict()),
+            versions=versions(),
+            traffic={"up": totals.sent, "down": totals.received},
+            validation=last.validation,
+        )
+        write_summary(self._path, summary, self._logs.states, self._run)
