@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     from fedkd.app.plain_clients.client import public_of as public_of
     from fedkd.app.plain_clients.strategy import LogitDistillation as LogitDistillation
     from fedkd.app.run import run_experiment as run_experiment
+    from fedkd.app.runs import Run as Run
+    from fedkd.app.runs import Runs as Runs
+    from fedkd.app.runs import load_run as load_run
+    from fedkd.app.runs import load_runs as load_runs
     from fedkd.app.sweep import run_sweep as run_sweep
     from fedkd.audit.attack import Evidence as Evidence
     from fedkd.audit.attack import MembershipAttack as MembershipAttack
@@ -57,6 +61,10 @@ _HOMES = {
     "run_experiment": "fedkd.app.run",
     "run_sweep": "fedkd.app.sweep",
     "distil_network": "fedkd.app.distil",
+    "load_run": "fedkd.app.runs",
+    "load_runs": "fedkd.app.runs",
+    "Run": "fedkd.app.runs",
+    "Runs": "fedkd.app.runs",
     "audit_run": "fedkd.app.audit",
     "analyse_run": "fedkd.app.analyse",
     "LogitDistillation": "fedkd.app.plain_clients.strategy",

@@ -14,8 +14,8 @@ if __name__ == "__main__":
     arguments = parser.parse_intermixed_args()
     try:
         with ConsoleObserver() as observer:
-            summary = run_experiment(load_config(arguments.config, arguments.overrides), arguments.out, observer)
+            run = run_experiment(load_config(arguments.config, arguments.overrides), arguments.out, observer)
     except FedkdError as error:
         sys.exit(f"Error: {error}")
-    if summary.student_accuracy is not None:
-        print(f"The student classifies {summary.student_accuracy:.1%} of the test set correctly.")
+    if run.summary.student_accuracy is not None:
+        print(f"The student classifies {run.summary.student_accuracy:.1%} of the test set correctly.")

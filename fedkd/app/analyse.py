@@ -4,6 +4,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +44,9 @@ class Analysed:
 
 @told_by_line("the analysis")
 def analyse_run(
-    folder: str | Path, analyses: Mapping[str, Mapping[str, Any]] | None = None, observer: Observer | None = None
+    folder: str | PathLike[str],
+    analyses: Mapping[str, Mapping[str, Any]] | None = None,
+    observer: Observer | None = None,
 ) -> Analysed:
     """Look into the networks of the finished run in ``folder``; write ``analysis.json``, pictures and a page.
 
@@ -109,12 +112,12 @@ def subject_of(finished: Finished, observer: Observer) -> Subject:
     return Subject(
         finished.experiment,
         networks,
-        None if finished.of_one_network else partial(_last_round, finished, observer),
+        None if finished.of_one_network else partial(last_round, finished, observer),
         temperature=float(known[-1]) if known.size else 1.0,
     )
 
 
-def _last_round(finished: Finished, observer: Observer) -> LastRound:
+def last_round(finished: Finished, observer: Observer) -> LastRound:
     """The clients as they were; raises ``NotKnown`` where what they sent cannot be made again."""
     experiment = finished.experiment
     if experiment.config.privacy.entropy == "system" and private_part_of(experiment) is not None:

@@ -1,5 +1,6 @@
 """The audit of a finished run, from its folder to its ``audit.json``."""
 
+from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 @told_by_line("the audit")
 def audit_run(
-    folder: str | Path,
+    folder: str | PathLike[str],
     options: AuditConfig | None = None,
     observer: Observer | None = None,
     *,

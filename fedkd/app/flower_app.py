@@ -15,7 +15,6 @@ from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 
 from fedkd import __version__
-from fedkd.app.requirements import unmet_requirements
 from fedkd.config import shipped
 from fedkd.config.load import load_config
 from fedkd.config.schema import ExperimentConfig
@@ -24,6 +23,7 @@ from fedkd.core.faults import told_by_line
 from fedkd.core.files import is_file
 from fedkd.core.wording import nearest, shown
 from fedkd.engines.flower import client_app as client_side
+from fedkd.engines.flower.requirements import unmet_requirements
 from fedkd.privacy.secure_sum.identities import Directory
 from fedkd.privacy.secure_sum.key_files import read_directory
 

@@ -2,7 +2,6 @@
 
 import shlex
 import time
-import traceback
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
@@ -15,6 +14,7 @@ from fedkd.app.audit import _audit, audit_run
 from fedkd.app.checks import check, notices
 from fedkd.app.model_checks import model_remarks
 from fedkd.app.resume import check_changes, check_contents, contents_of
+from fedkd.app.runs import Run
 from fedkd.app.sharing import ALONE, Found, Keep, Means, Sharing
 from fedkd.app.summary import overview_of, summarise, versions
 from fedkd.client.setup import keeps_memory, keeps_state
@@ -24,7 +24,7 @@ from fedkd.config.identity import run_digest_of
 from fedkd.config.load import parse_config, to_json
 from fedkd.config.schema import ExperimentConfig
 from fedkd.core.compute import fixed_arithmetic, fixed_threads
-from fedkd.core.errors import ConfigError, FedkdError, FolderError, RunError
+from fedkd.core.errors import ConfigError, FolderError, RunError
 from fedkd.core.faults import told_by_line
 from fedkd.core.files import checked_path, replace_file, writing
 from fedkd.core.messages import Job, Reply
@@ -46,13 +46,10 @@ from fedkd.results.records import Summary
 from fedkd.results.report.analysis_section import remove_analysis
 from fedkd.results.report.figures import draw_figures, draw_label_distribution, figure_files, is_whole
 from fedkd.results.totals import Totals
-from fedkd.results.tracebacks import Tracebacks
+from fedkd.results.tracebacks import Tracebacks, keep_cause
 from fedkd.server.evaluation import asks_for_tests
 from fedkd.server.reports import names_client
 from fedkd.server.server import Server
-
-TRACEBACK = "traceback.txt"
-"""In the run's folder: where the code was, of a plug-in, say, that ended the run with an error of its own."""
 
 PARTITION = "partition.json"
 """In the run's folder: who has which samples, for other runs to be given; nothing reads it in this one."""
@@ -83,7 +80,7 @@ def run_experiment(
     means: Means = ALONE,
     engine: EngineBuilder | None = None,
     directory: Directory | None = None,
-) -> Summary:
+) -> Run:
     """Run the experiment and write its directory; with ``resume`` go on with the run that is there, if there is one.
 
     ``means`` are what a sweep gives the runs of its cells.
@@ -107,7 +104,7 @@ def run_experiment(
         if resume:
             config = pinned(config)
             if (summary := _finished(directory_of(out, config), config, observer, verbose)) is not None:
-                return summary
+                return Run(out, summary)
         experiment = check(config, own_engine=engine is None)
         config = pinned(config)
         for notice in (*notices(config), *model_remarks(experiment)):
@@ -128,18 +125,9 @@ def run_experiment(
             try:
                 with told_by_line("the run"), fixed_arithmetic(experiment.device):
                     kind = "flower" if engine is not None else "inline" if means.inline else config.engine.kind
-                    return run.finish(engine or own_engine, kind, verbose=verbose)
+                    return Run(out, run.finish(engine or own_engine, kind, verbose=verbose))
             except RunError as error:
-                raise RunError(f"{error}{_kept_traceback(out, error)}{run.advice(local=engine is None)}") from error
-
-
-def _kept_traceback(out: Path, error: RunError) -> str:
-    """Where the traceback of what is no error of fedkd's own is from now on."""
-    if error.__cause__ is None or isinstance(error.__cause__, FedkdError | OSError):
-        return ""
-    path = out / TRACEBACK
-    replace_file(path, "".join(traceback.format_exception(error.__cause__)).encode(errors="replace"))
-    return f" (traceback in {path})"
+                raise RunError(f"{error}{keep_cause(out, error)}{run.advice(local=engine is None)}") from error
 
 
 def directory_of(out: Path, config: ExperimentConfig) -> RunDirectory:

@@ -12,14 +12,15 @@ ROC_FIGURE = "audit_roc.png"
 
 
 def save_roc(report: AuditReport, path: Path) -> None:
+    """Write ``draw_roc`` as a PNG."""
+    with drawing():
+        save(draw_roc(report), path)
+
+
+def draw_roc(report: AuditReport) -> Figure:
     """One log-log panel per observation point: ROC curves with the limits of their true-positive rates, the line of
     guessing, and, where the run's ε is about the observation, the ceiling e^ε·FPR + δ.
     """
-    with drawing():
-        save(_figure(report), path)
-
-
-def _figure(report: AuditReport) -> Figure:
     observations = list(dict.fromkeys(each.observation for each in report.attacks))
     names = sorted({each.attack for each in report.attacks})
     colours = {name: PALETTE[index % len(PALETTE)] for index, name in enumerate(names)}

@@ -34,12 +34,7 @@ def read_document(path: Path, run: str, remedy: str) -> dict[str, Any]:
     Raises ``FolderError``, which ends with the ``remedy``, for a file that cannot be read, was changed, or belongs to
     another run.
     """
-    try:
-        document = parse_json(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise FolderError(f"{path} cannot be read ({error.strerror}); {remedy}") from error
-    except ValueError as error:
-        raise FolderError(f"{path} is damaged: it is not valid JSON ({error}); {remedy}") from error
+    document = read_json(path, remedy)
     if not isinstance(document, dict) or document.get(DIGEST) != _digest(document):
         raise FolderError(f"{path} was changed: it does not have the digest it was written with; {remedy}")
     if document[RUN] != run:
@@ -48,6 +43,16 @@ def read_document(path: Path, run: str, remedy: str) -> dict[str, Any]:
             f"changed or is another run's; {remedy}"
         )
     return {name: value for name, value in document.items() if name not in {RUN, DIGEST}}
+
+
+def read_json(path: Path, remedy: str) -> Any:
+    """What a JSON file says; raises ``FolderError``, which ends with the ``remedy``, where it cannot be read."""
+    try:
+        return parse_json(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise FolderError(f"{path} cannot be read ({error.strerror}); {remedy}") from error
+    except ValueError as error:
+        raise FolderError(f"{path} is damaged: it is not valid JSON ({error}); {remedy}") from error
 
 
 def parse_json(text: str) -> Any:

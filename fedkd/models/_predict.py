@@ -15,7 +15,7 @@ CPU_BATCH = 128
 @torch.no_grad()
 def predict(model: nn.Module, inputs: Inputs) -> Float[Tensor, "samples classes"]:
     """Logits in evaluation mode, on the CPU, batch by batch; the model's mode is put back afterwards."""
-    device = next(model.parameters()).device
+    device = next(model.parameters(), torch.empty(0)).device
     training = model.training
     model.eval()
     try:

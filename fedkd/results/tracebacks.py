@@ -1,12 +1,26 @@
-"""The tracebacks of clients that failed, kept beside the run."""
+"""The tracebacks of clients that failed, and of what ended a run, kept beside it."""
 
+import traceback
 from pathlib import Path
 
-from fedkd.core.files import writing
+from fedkd.core.errors import FedkdError, RunError
+from fedkd.core.files import replace_file, writing
 from fedkd.core.messages import Job, Reply
 
 MOST = 100
 """Files that are kept: more clients than that rarely fail for more reasons."""
+
+TRACEBACK = "traceback.txt"
+"""In the run's folder: where the code was, of a plug-in, say, that ended the run with an error of its own."""
+
+
+def keep_cause(run: Path, error: RunError) -> str:
+    """Where the traceback of what is no error of fedkd's own is from now on; blank where there is none."""
+    if error.__cause__ is None or isinstance(error.__cause__, FedkdError | OSError):
+        return ""
+    path = run / TRACEBACK
+    replace_file(path, "".join(traceback.format_exception(error.__cause__)).encode(errors="replace"))
+    return f" (traceback in {path})"
 
 
 class Tracebacks:

@@ -21,6 +21,8 @@ from fedkd.server.server import Server
 
 RESULT = "result.json"
 """What came of a distillation of one network; its last file."""
+TASKS_RESULT = "continual.json"
+"""The same of a student that learned several tasks in sequence."""
 TEACHER, STUDENT, ALONE = "teacher", "student", "student_without_teacher"
 """The networks of such a distillation, by the names of their files."""
 

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from fedkd.app.distil import distil_network
+from fedkd.app.runs.frames import networks_of
 from fedkd.config.load import load_config, to_mapping
 from fedkd.config.schema import ExperimentConfig
 from fedkd.results.report.figures.compression import draw_compression
@@ -69,7 +70,7 @@ def run(runs: Path, preset: str, setting: str, seed: int) -> dict[str, Any]:
     """The report of one run, its networks by name; the run directory is kept."""
     folder = runs / preset / f"{setting} seed={seed}"
     found = distil_network(configured(preset, setting, seed), folder, resume=True)
-    return {**found.report.summary, "networks": {row.network: vars(row) for row in found.report.rows}}
+    return {**found.result["compression"], "networks": {row["network"]: row for row in networks_of(folder)}}
 
 
 def summarised(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:

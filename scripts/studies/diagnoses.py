@@ -85,7 +85,7 @@ CASES = (
 
 def diagnosis_of(case: Case, out: Path) -> Diagnosis:
     """What a run of the case, in ``out``, comes to."""
-    found = run_experiment(load_config(dict(BASE), case.changes), out).diagnosis
+    found = run_experiment(load_config(dict(BASE), case.changes), out).summary.diagnosis
     if found is None:
         raise ValueError(f"{case.name}: nothing was distilled, and nothing diagnosed")
     return found

@@ -44,7 +44,7 @@ KINDS = {
 
 
 def finished(out: Path, *changes: str) -> tuple[Summary, Subject]:
-    summary = run_experiment(load_config(SMALL, changes), out)
+    summary = run_experiment(load_config(SMALL, changes), out).summary
     return summary, subject_of(Finished.of(out), Silent())
 
 

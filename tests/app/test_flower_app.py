@@ -19,10 +19,10 @@ from flwr.common.constant import FAB_MAX_SIZE
 
 import fedkd
 from fedkd.app import flower_app
-from fedkd.app.requirements import unmet_requirements
 from fedkd.config.load import load_config, to_mapping
 from fedkd.core.errors import ConfigError, PluginError, RunError
 from fedkd.engines.flower.node import DATA_ROOT, NUM_PARTITIONS, PARTITION_ID, STATE_DIR
+from fedkd.engines.flower.requirements import unmet_requirements
 from tests.support import ROOT
 from tests.support.local_grid import LocalGrid
 

@@ -85,12 +85,14 @@ def test_private_training_refuses_unused_parameters_and_others_are_told_of_them(
 @pytest.mark.parametrize("net", ["view", "attention", "lstm", "normalised"])
 def test_own_models_train(net: str, tmp_path: Path) -> None:
     overrides = [own("student.model", net), "rounds=1", "clients.batch_size=17", "data.partition.scheme=iid"]
-    summary = run_experiment(load_config(SMALL, overrides), tmp_path / "run")
+    summary = run_experiment(load_config(SMALL, overrides), tmp_path / "run").summary
     assert summary.failures == 0
 
 
 @pytest.mark.parametrize("net", ["tied", "functional_head", "view", "prelu"])
 def test_own_models_train_privately(net: str, tmp_path: Path) -> None:
     private = "privacy.mechanism={name: dp_sgd, noise_multiplier: 1}"
-    summary = run_experiment(load_config(SMALL, [own("student.model", net), "rounds=1", private]), tmp_path / "run")
+    summary = run_experiment(
+        load_config(SMALL, [own("student.model", net), "rounds=1", private]), tmp_path / "run"
+    ).summary
     assert summary.failures == 0

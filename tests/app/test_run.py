@@ -28,7 +28,7 @@ SMALL: dict[str, Any] = {
 
 
 def run(out: Path, *overrides: str, observer: Silent | None = None) -> Summary:
-    return run_experiment(load_config(SMALL, overrides), out, observer)
+    return run_experiment(load_config(SMALL, overrides), out, observer).summary
 
 
 def rounds_of(out: Path) -> list[dict[str, Any]]:
@@ -101,7 +101,7 @@ def test_traffic_is_counted(reference: tuple[Path, Summary]) -> None:
 
 def test_the_resolved_config_reproduces_the_run(reference: tuple[Path, Summary], tmp_path: Path) -> None:
     out, summary = reference
-    again = run_experiment(load_config(out / "config.yaml", ["controls=[]"]), tmp_path / "run")
+    again = run_experiment(load_config(out / "config.yaml", ["controls=[]"]), tmp_path / "run").summary
     assert again.student_sha256 == summary.student_sha256
     assert (tmp_path / "run" / "rounds.jsonl").read_bytes() == (out / "rounds.jsonl").read_bytes()
     assert (tmp_path / "run" / "distillation.csv").read_bytes() == (out / "distillation.csv").read_bytes()
@@ -240,7 +240,7 @@ def test_figures_that_cannot_be_drawn_are_told_of_and_end_nothing(
     def fail(*arguments: object) -> None:
         raise ValueError("no such font")
 
-    monkeypatch.setattr("fedkd.results.report.figures._label_distribution._figure", fail)
+    monkeypatch.setattr("fedkd.results.report.figures._label_distribution.draw_label_distribution", fail)
     monkeypatch.setitem(run_figures._DRAWN_BY, "lambda", fail)
     told: list[str] = []
 

@@ -45,7 +45,7 @@ def test_one_pass_over_the_test_samples_is_enough() -> None:
 def test_clients_are_measured_on_test_samples_where_something_asks_for_it(
     tmp_path: Path, changes: tuple[str, ...], expected: bool
 ) -> None:
-    summary = run_experiment(load_config(SMALL, [*changes, "rounds=2"]), tmp_path / "run")
+    summary = run_experiment(load_config(SMALL, [*changes, "rounds=2"]), tmp_path / "run").summary
     with (tmp_path / "run" / "clients.csv").open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert [bool(row["test_accuracy"]) for row in rows] == [False] * 4 + [expected] * 4
@@ -53,9 +53,9 @@ def test_clients_are_measured_on_test_samples_where_something_asks_for_it(
 
 
 def test_a_control_that_is_asked_for_later_has_the_last_round_done_again(tmp_path: Path) -> None:
-    without = run_experiment(load_config(SMALL), tmp_path / "run")
-    later = run_experiment(load_config(SMALL, ["controls=[teacher_only]"]), tmp_path / "run", resume=True)
-    at_once = run_experiment(load_config(SMALL, ["controls=[teacher_only]"]), tmp_path / "at_once")
+    without = run_experiment(load_config(SMALL), tmp_path / "run").summary
+    later = run_experiment(load_config(SMALL, ["controls=[teacher_only]"]), tmp_path / "run", resume=True).summary
+    at_once = run_experiment(load_config(SMALL, ["controls=[teacher_only]"]), tmp_path / "at_once").summary
     assert later.controls == at_once.controls != {}
     assert without.student_sha256 == later.student_sha256 == at_once.student_sha256
     assert later.client_test_accuracy == at_once.client_test_accuracy

@@ -110,7 +110,7 @@ def test_a_source_of_ones_own_needs_one_method(tmp_path: Path, monkeypatch: pyte
             "engine": {"kind": "inline"},
         }
     )
-    found = run_experiment(config, tmp_path / "run").student_accuracy
+    found = run_experiment(config, tmp_path / "run").summary.student_accuracy
     assert found is not None
     assert found > 0.8
     with pytest.raises(Exception, match=r"Empty lacks load\(self, root: Path\) -> SampleSet; write what"):

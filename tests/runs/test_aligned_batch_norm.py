@@ -28,8 +28,9 @@ CONFIG: dict[str, Any] = {
 
 def test_student_begins_with_the_teachers_layers_and_the_control_without(tmp_path: Path) -> None:
     found = distil_network(load_config(CONFIG), tmp_path / "run")
-    assert found.alone is not None
-    teacher, student, alone = (each.state_dict() for each in (found.teacher, found.student, found.alone))
+    teacher, student, alone = (
+        each.state_dict() for each in (found.teacher(), found.student(), found.student_without_teacher())
+    )
     fresh = found.experiment.initial_model().state_dict()
     for name in ("1.weight", "1.bias", "5.residual.1.weight", "5.residual.1.bias"):
         assert not torch.allclose(teacher[name], fresh[name], atol=1e-4)

@@ -26,7 +26,7 @@ SMALL: dict[str, Any] = {
 
 
 def run(out: Path, *overrides: str) -> Summary:
-    return run_experiment(load_config(SMALL, overrides), out, Silent())
+    return run_experiment(load_config(SMALL, overrides), out, Silent()).summary
 
 
 def rounds_of(out: Path) -> list[dict[str, Any]]:

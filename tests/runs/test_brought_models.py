@@ -30,7 +30,7 @@ def inline(weights: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Pat
 
 
 def run(config: dict[str, Any], folder: Path, *overrides: str) -> Summary:
-    return run_experiment(load_config(config, overrides), folder)
+    return run_experiment(load_config(config, overrides), folder).summary
 
 
 def frozen(state: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -85,7 +85,7 @@ def test_another_partition_under_the_name_is_refused_on_resume(tmp_path: Path) -
     with pytest.raises(ConfigError, match=r"data\.partition\.path: .* is not the file"):
         prepare(load_config(out / "config.yaml"))
     moved = load_config(SMALL, [*given(tmp_path / "moved.json"), "rounds=2"])
-    assert run_experiment(moved, out, resume=True).rounds == 2
+    assert run_experiment(moved, out, resume=True).summary.rounds == 2
 
 
 def test_the_digest_of_a_configuration_is_that_of_the_partition_wherever_it_lies(tmp_path: Path) -> None:

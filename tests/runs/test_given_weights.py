@@ -56,10 +56,10 @@ def test_everybody_with_the_students_architecture_starts_from_the_file(tmp_path:
 
 def test_a_run_depends_on_the_weights_and_says_which_they_were(tmp_path: Path, state: State) -> None:
     short = [saved(tmp_path / "init.pt", state), "rounds=1"]
-    given = run_experiment(load_config(SMALL, short), tmp_path / "given")
-    drawn = run_experiment(load_config(SMALL, ["rounds=1"]), tmp_path / "drawn")
+    given = run_experiment(load_config(SMALL, short), tmp_path / "given").summary
+    drawn = run_experiment(load_config(SMALL, ["rounds=1"]), tmp_path / "drawn").summary
     again = yaml.safe_load((tmp_path / "given" / "config.yaml").read_text())
-    repeated = run_experiment(parse_config(again), tmp_path / "again")
+    repeated = run_experiment(parse_config(again), tmp_path / "again").summary
     assert given.student_sha256 == repeated.student_sha256 != drawn.student_sha256
     assert again["student"]["init"] == str(tmp_path / "init.pt")
     assert len(again["student"]["init_sha256"]) == 64
@@ -92,14 +92,14 @@ def test_another_file_under_the_name_is_refused_on_resume(tmp_path: Path, state:
     with pytest.raises(ConfigError, match=r"student\.init: .*init\.pt is not the file .* put that file back"):
         run_experiment(own, out, resume=True)
     moved = load_config(SMALL, [f"student.init={tmp_path / 'elsewhere.pt'}", "rounds=2"])
-    assert run_experiment(moved, out, resume=True).rounds == 2
+    assert run_experiment(moved, out, resume=True).summary.rounds == 2
 
 
 def test_a_finished_run_needs_the_file_no_more(tmp_path: Path, state: State) -> None:
     given, out = saved(tmp_path / "init.pt", state), tmp_path / "run"
-    summary = run_experiment(load_config(SMALL, [given, "rounds=1"]), out)
+    summary = run_experiment(load_config(SMALL, [given, "rounds=1"]), out).summary
     (tmp_path / "init.pt").unlink()
-    assert run_experiment(load_config(out / "config.yaml"), out, resume=True) == summary
+    assert run_experiment(load_config(out / "config.yaml"), out, resume=True).summary == summary
 
 
 def test_a_sweep_knows_its_cells_again(tmp_path: Path, state: State) -> None:

@@ -33,7 +33,7 @@ def test_an_algorithm_runs(path: Path, kind: str, tmp_path: Path) -> None:
         with pytest.raises(ConfigError, match=r"clients\.rule: selective measures distances between samples"):
             run_experiment(config, tmp_path / "run")
         return
-    summary = run_experiment(config, tmp_path / "run")
+    summary = run_experiment(config, tmp_path / "run").summary
     assert (summary.rounds, summary.failures) == (2, 0)
 
 

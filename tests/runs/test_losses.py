@@ -52,7 +52,7 @@ LOGITS = ("dkd", "jensen_shannon", "kl", "mse", "relational", "reverse_kl", "sta
 
 @pytest.mark.parametrize("name", LOGITS)
 def test_a_student_learns_from_an_ensemble_by_every_loss_on_logits(name: str, tmp_path: Path) -> None:
-    summary = run_experiment(load_config(TINY, [f"distillation.loss={name}"]), tmp_path / "run")
+    summary = run_experiment(load_config(TINY, [f"distillation.loss={name}"]), tmp_path / "run").summary
     found = losses(tmp_path / "run")
     assert all(math.isfinite(each) for each in found)
     assert sum(found[-10:]) < 0.8 * sum(found[:10])

@@ -24,7 +24,7 @@ AVERAGING = ("clients.rule=parameters", "student.rule=average")
 
 
 def run(out: Path, *overrides: str, resume: bool = False) -> Summary:
-    return run_experiment(load_config(SMALL, [*NONE, *overrides]), out, resume=resume)
+    return run_experiment(load_config(SMALL, [*NONE, *overrides]), out, resume=resume).summary
 
 
 @pytest.mark.parametrize(
@@ -68,7 +68,7 @@ def test_ray_and_flower_give_the_inline_engines_student(tmp_path: Path) -> None:
         {"partition-id": node, "num-partitions": 2, "state-dir": str(tmp_path / str(node))} for node in range(2)
     ]
     grid = LocalGrid(2, node_configs=nodes)
-    flower = run_experiment(config, tmp_path / "flower", engine=over_grid(grid, join=5.0))
+    flower = run_experiment(config, tmp_path / "flower", engine=over_grid(grid, join=5.0)).summary
     assert ray.student_sha256 == flower.student_sha256 == inline.student_sha256
 
 
@@ -117,4 +117,4 @@ def test_the_shipped_federated_averaging_can_do_without(tmp_path: Path) -> None:
     """As its file says; the digits stand in for its data."""
     small = ("data.dataset=digits", "data.private_size=100", "clients.count=3", "rounds=1", "engine.kind=inline")
     config = load_config(ROOT / "configs/algorithms/fedavg.yaml", [*NONE, *small])
-    assert run_experiment(config, tmp_path / "run").failures == 0
+    assert run_experiment(config, tmp_path / "run").summary.failures == 0

@@ -20,7 +20,7 @@ def test_a_run_on_ray_spends_and_learns_what_one_inline_does(tmp_path: Path, mec
 
     def run(kind: str) -> Summary:
         overrides = [private, "rounds=2", "clients.fraction=0.75", f"engine.kind={kind}", "engine.workers=2"]
-        return run_experiment(load_config(SMALL, overrides), tmp_path / kind)
+        return run_experiment(load_config(SMALL, overrides), tmp_path / kind).summary
 
     inline, ray = run("inline"), run("ray")
     assert inline.epsilon is not None

@@ -65,7 +65,7 @@ class Interrupting(Silent):
 
 
 def run(out: Path, *overrides: str, resume: bool = False) -> Summary:
-    return run_experiment(load_config(SMALL, overrides), out, resume=resume)
+    return run_experiment(load_config(SMALL, overrides), out, resume=resume).summary
 
 
 def sent(reply: Reply, samples: int) -> torch.Tensor:
@@ -89,7 +89,9 @@ def kept(out: Path) -> dict[str, Any]:
 def test_dp_sgd_spends_its_target_and_no_more(tmp_path: Path) -> None:
     config = load_config(SMALL, ["privacy.mechanism={name: dp_sgd, target_epsilon: 6.0}"])
     screen = io.StringIO()
-    summary = run_experiment(config, tmp_path / "run", ConsoleObserver(rich=RichConsole(file=screen, width=200)))
+    summary = run_experiment(
+        config, tmp_path / "run", ConsoleObserver(rich=RichConsole(file=screen, width=200))
+    ).summary
     assert summary.epsilon is not None
     assert 5.9 < summary.epsilon <= 6.0
     # By hand: every client takes part in all rounds, each of one epoch.
@@ -225,7 +227,9 @@ def test_a_teacher_meets_its_target_over_the_run_and_again_when_resumed(tmp_path
 def test_without_proof_epsilon_is_none_and_said_to_be(tmp_path: Path, mechanism: str) -> None:
     screen = io.StringIO()
     config = load_config(SMALL, [f"privacy.mechanism={mechanism}", "rounds=1"])
-    summary = run_experiment(config, tmp_path / "run", ConsoleObserver(rich=RichConsole(file=screen, width=200)))
+    summary = run_experiment(
+        config, tmp_path / "run", ConsoleObserver(rich=RichConsole(file=screen, width=200))
+    ).summary
     assert (summary.epsilon, summary.guarantee, summary.client_epsilon) == (None, None, {})
     assert json.loads((tmp_path / "run" / "summary.json").read_text())["epsilon"] is None
     assert screen.getvalue().count("no formal privacy guarantee (no DP)") == 2

@@ -290,7 +290,7 @@ def test_a_run_says_how_many_attempts_a_round_took_and_a_resumed_one_that_differ
     run_experiment(config, tmp_path / "run")
     records = [json.loads(line) for line in (tmp_path / "run/rounds.jsonl").read_text().splitlines()]
     assert [record["attempts"] for record in records] == [1, 1]
-    plain = run_experiment(load_config(SMALL, ["rounds=1"]), tmp_path / "plain")
+    plain = run_experiment(load_config(SMALL, ["rounds=1"]), tmp_path / "plain").summary
     assert plain.epsilon is None
     assert json.loads((tmp_path / "plain/rounds.jsonl").read_text())["attempts"] is None
 

@@ -39,7 +39,7 @@ def test_the_server_never_holds_an_unmasked_report(tmp_path: Path) -> None:
 
 def test_a_killed_run_resumes_and_ray_ends_with_the_same_student(tmp_path: Path) -> None:
     config = {**SMALL, "rounds": 2, "privacy": {"secure_aggregation": {}}}
-    inline = run_experiment(load_config(config), tmp_path / "inline")
+    inline = run_experiment(load_config(config), tmp_path / "inline").summary
     out = tmp_path / "killed"
     request = {"out": str(out), "config": config, "resume": False}
     plan = {"stage": "clients", "round": 2, "done": 3}
@@ -54,7 +54,7 @@ def test_a_killed_run_resumes_and_ray_ends_with_the_same_student(tmp_path: Path)
     ).stdout
     assert json.loads(answer)["signal"] == 9
     over_ray = ["engine.kind=ray", "engine.workers=1"]
-    resumed = run_experiment(load_config(config, over_ray), out, resume=True)
+    resumed = run_experiment(load_config(config, over_ray), out, resume=True).summary
     assert resumed.student_sha256 == inline.student_sha256
     assert rounds(out) == rounds(tmp_path / "inline")
 

@@ -43,7 +43,7 @@ def _no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def run(out: Path, *overrides: str, **options: Any) -> Summary:
-    return run_experiment(load_config(SMALL, overrides), out, **options)
+    return run_experiment(load_config(SMALL, overrides), out, **options).summary
 
 
 def test_the_sum_is_that_of_the_plain_run_within_the_stated_bound(tmp_path: Path) -> None:

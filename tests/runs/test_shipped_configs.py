@@ -41,7 +41,7 @@ def test_it_runs(path: Path, tmp_path: Path) -> None:
         less.append(f"data.dataset.name={dataset}")
     less += given_files(path, less, tmp_path)
     config = load_config(path, [*without_repetition(LITTLE, less), *less])
-    summary = run_experiment(config, tmp_path / "run")
+    summary = run_experiment(config, tmp_path / "run").summary
     rule: type[StudentRule] = plugins.resolve(plugins.STUDENT_RULE, config.student.rule.name)
     assert (summary.rounds, summary.failures) == (2, 0)
     assert summary.bytes_up > 0

@@ -37,7 +37,7 @@ def test_a_run_does_exactly_what_the_script_wrote(tmp_path: Path, config: str) -
     weights = torch.load(tmp_path / "given" / "init.pt", weights_only=True)
     started = experiment.initial_model().state_dict()
     assert all(torch.equal(started[name], weights[name]) for name in weights)
-    assert run_experiment(load_config(config, overrides), tmp_path / "run").failures == 0
+    assert run_experiment(load_config(config, overrides), tmp_path / "run").summary.failures == 0
     used = json.loads((tmp_path / "run" / "partition.json").read_text())
     assert used == written
 

@@ -6,9 +6,9 @@ from pathlib import Path
 from types import TracebackType
 
 from rich.console import Console as RichConsole
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from fedkd.app.cli.bars import bar_for
 from fedkd.distillation.diagnosis import Verdict
 from fedkd.results.records import Overview, RoundRecord, Summary
 from fedkd.results.report.comparisons import COMPARISONS, not_beaten, versus_student
@@ -34,8 +34,9 @@ _LISTED = 20
 class ConsoleObserver:
     """An observer that prints with rich.
 
-    On a terminal a transient bar shows the stage that is running; elsewhere (a file, a pipe, CI) there are plain lines
-    without control characters. A context manager: leaving it removes the bar, whatever happened.
+    On a terminal a transient bar shows the stage that is running, and in a notebook an element that is empty in the
+    end; elsewhere (a file, a pipe, CI) there are plain lines without control characters. A context manager: leaving it
+    removes the bar, whatever happened.
 
     ``command`` are the words of the command that started the run, repeated in the closing advice, configuration and
     changes with them; ``rich`` is where to print.
@@ -44,9 +45,7 @@ class ConsoleObserver:
     def __init__(self, command: Sequence[str] = (), rich: RichConsole | None = None) -> None:
         self._command = command
         self._rich = rich or RichConsole(highlight=False)
-        self._progress: Progress | None = None
-        self._task: TaskID | None = None
-        self._stage = ""
+        self._bar = bar_for(self._rich)
         self._rounds = 0
 
     def __enter__(self) -> "ConsoleObserver":
@@ -59,9 +58,7 @@ class ConsoleObserver:
 
     def close(self) -> None:
         """Remove the bar, if one is shown."""
-        if self._progress is not None:
-            self._progress.stop()
-        self._progress, self._task, self._stage = None, None, ""
+        self._bar.remove()
 
     def started(self, overview: Overview) -> None:
         """Print what is about to run."""
@@ -83,27 +80,7 @@ class ConsoleObserver:
 
     def progress(self, stage: str, done: int, total: int) -> None:
         """Move the bar; ``total`` 0 means that the end is not known."""
-        if not self._rich.is_terminal or self._rich.is_dumb_terminal:
-            return
-        if stage != self._stage or self._progress is None:
-            self.close()
-            self._stage = stage
-            self._progress = Progress(
-                SpinnerColumn(),
-                TextColumn("{task.description}", markup=False),
-                BarColumn(bar_width=None),
-                MofNCompleteColumn(),
-                TimeElapsedColumn(),
-                console=self._rich,
-                transient=True,
-                # While the engine starts, workers are forked from this process, which must have no other thread then.
-                auto_refresh=total > 0,
-            )
-            self._task = self._progress.add_task(stage, total=total or None)
-            self._progress.start()
-            self._progress.refresh()
-        if self._task is not None:
-            self._progress.update(self._task, completed=done, total=total or None)
+        self._bar.show(stage, done, total)
 
     def round_ended(self, record: RoundRecord, seconds: float) -> None:
         """Print the round's line, and one line per reason for which clients were dropped."""

@@ -49,7 +49,7 @@ def distill(
                 console.close()
                 print_tasks(tasks.result, folder)
                 return
-            found = distil_network(experiment, folder, console, resume=resume)
+            run = distil_network(experiment, folder, console, resume=resume)
         except KeyboardInterrupt as interrupt:
             console.close()
             again = shlex.join(["fedkd", "distill", config, *(overrides or []), "--resume", "--out", str(folder)])
@@ -57,4 +57,4 @@ def distill(
                 f"\nInterrupted; networks that are finished are kept in {folder}\nResume with: {again}", err=True
             )
             raise typer.Exit(exit_status(interrupt)) from None
-    print_networks(found, folder)
+    print_networks(run)

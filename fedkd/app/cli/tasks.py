@@ -7,7 +7,8 @@ from typing import Any
 from rich.console import Console as RichConsole
 from rich.table import Table
 
-from fedkd.app.distil.continual import FORMER_SELF, LEARNERS, RESULT
+from fedkd.app.distil.continual import FORMER_SELF, LEARNERS
+from fedkd.server.finished import TASKS_RESULT
 
 
 def print_tasks(result: Mapping[str, Any], folder: Path) -> None:
@@ -38,7 +39,7 @@ def print_tasks(result: Mapping[str, Any], folder: Path) -> None:
         soft_wrap=True,
     )
     console.print(
-        f"Results in {folder}: {RESULT}, plots/continual.png, distillation.csv, and the networks' weights",
+        f"Results in {folder}: {TASKS_RESULT}, plots/continual.png, distillation.csv, and the networks' weights",
         soft_wrap=True,
     )
 

@@ -36,8 +36,8 @@ from fedkd.results.observer import Observer, Silent
 from fedkd.results.report.figures import attempt_figure
 from fedkd.results.retention import Retention
 from fedkd.results.stages import Stages, claim
+from fedkd.server.finished import TASKS_RESULT
 
-RESULT = "continual.json"
 FORMER_SELF, REHEARSAL, FINE_TUNING = "former_self", "rehearsal", "fine_tuning"
 LEARNERS: Mapping[str, str] = {
     FORMER_SELF: "rehearses, and is taught by its former self",
@@ -97,7 +97,7 @@ def learn_in_sequence(
         school = _School(course, Stages(out, run), out, observer)
         with fixed_arithmetic(course.experiment.device), fixed_threads(config.engine.server_threads):
             student, result = school.result()
-        write_json(out / RESULT, result)
+        write_json(out / TASKS_RESULT, result)
         attempt_figure("continual", partial(_draw, result, out), observer.noticed)
     return Learned(course, student, result)
 

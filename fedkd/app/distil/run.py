@@ -1,7 +1,7 @@
 """One distillation from its configuration to its folder."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +10,9 @@ from torch import Tensor, nn
 
 from fedkd.app.distil.checks import check
 from fedkd.app.distil.heads import further_accuracies
-from fedkd.app.distil.report import CompressionReport, compression_report
+from fedkd.app.distil.report import compression_report
 from fedkd.app.distil.training import distil_student, train_alone, train_teacher
+from fedkd.app.runs import Run
 from fedkd.app.summary import versions
 from fedkd.config.identity import run_digest
 from fedkd.config.load import to_mapping
@@ -32,27 +33,14 @@ from fedkd.results.stages import Stages, claim
 from fedkd.server.finished import ALONE, RESULT, STUDENT, TEACHER
 
 
-@dataclass(frozen=True)
-class Distilled:
-    """What came of it: three trained networks, on the experiment's device, and what ``result.json`` holds.
-
-    ``alone`` is the student's architecture trained without a teacher: the same initial weights, and as many steps.
-    ``report`` is what they cost, as ``compression.json`` has it.
-    """
-
-    experiment: Experiment
-    teacher: nn.Module
-    student: nn.Module
-    alone: nn.Module | None
-    result: Mapping[str, Any]
-    report: CompressionReport
-
-
 @told_by_line("the distillation")
 def distil_network(
     config: ExperimentConfig, out: str | Path, observer: Observer | None = None, *, resume: bool = False
-) -> Distilled:
+) -> Run:
     """Train the teacher network, distil it into the student, and train the student without it, for comparison.
+
+    That is the same architecture with the same initial weights and as many steps. ``result.json`` has what came of all
+    three, ``compression.json`` what they cost.
 
     With ``resume`` networks that are finished in ``out`` are taken from there. Raises ``ConfigError`` or ``DataError``
     before anything is trained, ``ConfigError`` also where ``out`` holds something else, ``RunError`` where a file
@@ -101,7 +89,7 @@ def distil_network(
         histories = {f"{name}_history": stage.history for name, stage in stages.done.items() if stage.history}
         result |= histories | {"compression": report.summary, "seconds": seconds, "versions": versions()}
         write_json(out / RESULT, result)
-    return Distilled(experiment, network, student, alone, result, report)
+    return Run(out)
 
 
 def _result(

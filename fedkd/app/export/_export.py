@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from os import PathLike
 from pathlib import Path
 
 import torch
@@ -32,7 +33,7 @@ class Exported:
     differences: dict[int, float]
 
 
-def export_run(folder: str | Path, format: str = ALL, out: str | Path | None = None) -> list[Exported]:
+def export_run(folder: str | PathLike[str], format: str = ALL, out: str | Path | None = None) -> list[Exported]:
     """Write the student of the finished run in ``folder``; ``format`` is one of ``FORMATS``, or ``all`` of them.
 
     Files go into the folder ``out`` (None: ``export`` in the run's own), called ``student``; of a single format ``out``

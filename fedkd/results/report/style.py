@@ -46,8 +46,10 @@ __all__ = [
     "colormaps",
     "dress",
     "drawing",
+    "finish",
     "new_figure",
     "png",
+    "said",
     "save",
     "say",
     "short",
@@ -72,6 +74,8 @@ _DARK: Mapping[str, Any] = {
 }
 _DECADES = 3
 """With more of them, only the powers of ten have ticks."""
+_SAID = "said"
+"""Marks the text of axes that hold nothing else."""
 _LONGEST = 48
 """Characters of a name that a figure has room for."""
 _FAMILIES = ("DejaVu Sans", "Noto Sans CJK SC", "Noto Sans CJK JP", "WenQuanYi Zen Hei", "WenQuanYi Micro Hei")
@@ -93,8 +97,9 @@ def drawing(*, dark: bool = False) -> Iterator[None]:
 
 
 def new_figure(width: float = 9.0, height: float = 4.5) -> Figure:
-    """An empty figure, in inches, that arranges its axes by itself."""
-    figure = Figure(figsize=(width, height), layout="constrained", facecolor=matplotlib.rcParams["figure.facecolor"])
+    """An empty figure, in inches, that arranges its axes by itself, and that notebooks show."""
+    ground = matplotlib.rcParams["figure.facecolor"]
+    figure = ShownFigure(figsize=(width, height), layout="constrained", facecolor=ground)
     FigureCanvasAgg(figure)
     return figure
 
@@ -132,9 +137,15 @@ def dress(axes: Axes, title: str, x: str, y: str, *, gap: float = 6.0) -> None:
 
 def say(axes: Axes, text: str) -> None:
     """Write in the middle of empty axes why they are empty."""
-    axes.text(0.5, 0.5, text, transform=axes.transAxes, ha="center", va="center", color=GREY, wrap=True)
+    axes.text(0.5, 0.5, text, transform=axes.transAxes, ha="center", va="center", color=GREY, wrap=True, gid=_SAID)
     axes.set_xticks([])
     axes.set_yticks([])
+
+
+def said(figure: Figure) -> str | None:
+    """Why there is nothing to see, as ``say`` has written it in all axes; None of a figure with content."""
+    texts = [text.get_text() for axes in figure.axes for text in axes.texts if text.get_gid() == _SAID]
+    return texts[0] if texts and len(texts) == len(figure.axes) else None
 
 
 def save(figure: Figure, path: Path) -> None:
@@ -145,7 +156,16 @@ def save(figure: Figure, path: Path) -> None:
 
 def png(figure: Figure) -> bytes:
     """The figure as the bytes of a PNG."""
+    finish(figure)
     figure.set_dpi(_DOTS_PER_INCH)
+    buffer = BytesIO()
+    # Draws once, where savefig would draw once more to know the size of what it draws.
+    FigureCanvasAgg(figure).print_png(buffer)  # type: ignore[no-untyped-call]
+    return buffer.getvalue()
+
+
+def finish(figure: Figure) -> None:
+    """Write the numbers of logarithmic axes in plain letters."""
     for axes in figure.axes:
         for axis in (axes.xaxis, axes.yaxis):
             for formatter, put in (
@@ -158,10 +178,14 @@ def png(figure: Figure) -> bytes:
             # Between the powers of many decades are ticks that nobody reads, and that take as long as all the rest.
             if axis.get_scale() == "log" and high > 10**_DECADES * low:
                 axis.set_minor_locator(NullLocator())
-    buffer = BytesIO()
-    # Draws once, where savefig would draw once more to know the size of what it draws.
-    FigureCanvasAgg(figure).print_png(buffer)  # type: ignore[no-untyped-call]
-    return buffer.getvalue()
+
+
+class ShownFigure(Figure):
+    """A figure that shows itself in a notebook, where nobody has imported pyplot."""
+
+    def _repr_png_(self) -> bytes:
+        with drawing():
+            return png(self)
 
 
 class _Powers(LogFormatterSciNotation):

@@ -35,7 +35,7 @@ def test_two_labels_are_learned_at_once(tmp_path: Path) -> None:
     found = distil_network(tiny(), tmp_path / "run")
     data = found.experiment.data
     result = json.loads((tmp_path / "run/result.json").read_text(encoding="utf-8"))
-    for name, model in (("teacher", found.teacher), ("student", found.student)):
+    for name, model in (("teacher", found.teacher()), ("student", found.student())):
         outputs = predict(model, data.test_inputs)
         assert outputs.shape[1] == 12
         assert result[f"{name}_accuracy"] == hit_rate(outputs[:, :10], data.test_labels)

@@ -11,10 +11,11 @@ import torch
 from typer.testing import CliRunner
 
 from fedkd.app.cli import main as cli
-from fedkd.app.distil import Distilled, distil_network
+from fedkd.app.distil import distil_network
 from fedkd.app.distil.checks import check
 from fedkd.app.distil.training import labelled_samples
 from fedkd.app.run import run_experiment
+from fedkd.app.runs import Run
 from fedkd.config.load import load_config
 from fedkd.config.schema import ExperimentConfig
 from fedkd.core.errors import ConfigError, FolderError
@@ -37,27 +38,26 @@ def tiny(*changes: str) -> ExperimentConfig:
 
 
 @pytest.fixture(scope="module")
-def done(tmp_path_factory: pytest.TempPathFactory) -> tuple[Distilled, Path]:
+def done(tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, Path]:
     out = tmp_path_factory.mktemp("distilled") / "run"
     return distil_network(tiny(), out), out
 
 
-def test_the_folder_holds_what_was_made(done: tuple[Distilled, Path]) -> None:
+def test_the_folder_holds_what_was_made(done: tuple[Run, Path]) -> None:
     found, out = done
     result = json.loads((out / "result.json").read_text(encoding="utf-8"))
     data = found.experiment.data
     for name, model in (
-        ("teacher", found.teacher),
-        ("student", found.student),
-        ("student_without_teacher", found.alone),
+        ("teacher", found.teacher()),
+        ("student", found.student()),
+        ("student_without_teacher", found.student_without_teacher()),
     ):
-        assert model is not None
         state = torch.load(out / f"{name}.pt", weights_only=True)
         assert parameter_digest(state) == parameter_digest(model.state_dict())
         assert result[f"{name}_accuracy"] == accuracy(model, data.test_inputs, data.test_labels)
     assert result["student_history"][-1] == result["student_accuracy"]
     assert len(result["student_history"]) == 2
-    assert result["student_sha256"] == parameter_digest(found.student.state_dict())
+    assert result["student_sha256"] == parameter_digest(found.student().state_dict())
     lines = (out / "distillation.csv").read_text(encoding="utf-8").splitlines()
     assert len(lines) == 1 + 2 * 5
     assert lines[0].startswith("round,step,lambda")
@@ -79,7 +79,7 @@ def test_the_teacher_learns_from_all_labelled_samples_or_from_the_public_ones() 
     assert not any(bool((few == each).flatten(1).all(dim=1).any()) for each in held_out)
 
 
-def test_the_same_again(done: tuple[Distilled, Path], tmp_path: Path) -> None:
+def test_the_same_again(done: tuple[Run, Path], tmp_path: Path) -> None:
     again = distil_network(tiny("engine.kind=inline"), tmp_path / "again")
     assert again.result["student_sha256"] == done[0].result["student_sha256"]
 
@@ -98,7 +98,7 @@ class Dying(Silent):
 
 
 @pytest.mark.parametrize("stage", ["distillation", "student without teacher"])
-def test_what_is_finished_is_not_trained_again(stage: str, done: tuple[Distilled, Path], tmp_path: Path) -> None:
+def test_what_is_finished_is_not_trained_again(stage: str, done: tuple[Run, Path], tmp_path: Path) -> None:
     out = tmp_path / "run"
     with pytest.raises(KeyboardInterrupt):
         distil_network(tiny(), out, Dying(stage))
@@ -122,14 +122,14 @@ def test_a_network_that_was_changed_is_not_taken(tmp_path: Path) -> None:
         distil_network(tiny("distillation.steps=2", "teacher.epochs=1"), out, resume=True)
 
 
-def test_a_teacher_that_is_loaded_stays_as_it_is(done: tuple[Distilled, Path], tmp_path: Path) -> None:
+def test_a_teacher_that_is_loaded_stays_as_it_is(done: tuple[Run, Path], tmp_path: Path) -> None:
     given = done[1] / "teacher.pt"
     found = distil_network(tiny("teacher.epochs=0", f"teacher.init={given}"), tmp_path / "loaded")
-    assert parameter_digest(found.teacher.state_dict()) == parameter_digest(done[0].teacher.state_dict())
+    assert parameter_digest(found.teacher().state_dict()) == parameter_digest(done[0].teacher().state_dict())
     assert found.result["student_sha256"] == done[0].result["student_sha256"]
 
 
-def test_a_teacher_of_other_classes_is_refused(tmp_path: Path, done: tuple[Distilled, Path]) -> None:
+def test_a_teacher_of_other_classes_is_refused(tmp_path: Path, done: tuple[Run, Path]) -> None:
     state = torch.load(done[1] / "teacher.pt", weights_only=True)
     head = [name for name in state if state[name].shape[:1] == (10,)]
     torch.save(state | {name: torch.cat([state[name], state[name][:1]]) for name in head}, tmp_path / "eleven.pt")

@@ -39,7 +39,7 @@ SMALL = {
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Summary]:
     out = tmp_path_factory.mktemp("finished") / "run"
-    summary = run_experiment(load_config(SMALL), out)
+    summary = run_experiment(load_config(SMALL), out).summary
     done = CliRunner().invoke(cli.app, ["export", str(out)])
     assert done.exit_code == 0, done.output
     assert "batches of 1, 3, 32" in " ".join(done.output.split())
@@ -85,7 +85,7 @@ def test_the_student_of_a_distillation_is_exported_to_the_file_that_is_named(tmp
     (written,) = export_run(tmp_path / "run", "safetensors", tmp_path / "here/net.safetensors")
     assert written.path == tmp_path / "here/net.safetensors"
     with safe_open(written.path, framework="pt") as file:
-        for name, tensor in found.student.state_dict().items():
+        for name, tensor in found.student().state_dict().items():
             assert torch.equal(file.get_tensor(name), tensor)
     shutil.copy(tmp_path / "run/teacher.pt", tmp_path / "run/student.pt")
     with pytest.raises(FolderError, match=r"student\.pt was changed since it was written"):

@@ -124,7 +124,7 @@ class StopAfter(Silent):
 @pytest.fixture(scope="module")
 def reference(tmp_path_factory: pytest.TempPathFactory) -> tuple[tuple[Any, ...], str]:
     out = tmp_path_factory.mktemp("reference") / "run"
-    summary = run_experiment(load_config(REMEMBERING), out)
+    summary = run_experiment(load_config(REMEMBERING), out).summary
     assert summary.student_sha256 is not None
     assert len(measured(out)) > 0
     return without_measurements(out), summary.student_sha256
@@ -136,7 +136,7 @@ def nodes(tmp_path: Path) -> LocalGrid:
 
 
 def deploy(grid: LocalGrid, out: Path, **options: Any) -> str | None:
-    summary = run_experiment(load_config(REMEMBERING), out, engine=over_grid(grid, join=0.3), **options)
+    summary = run_experiment(load_config(REMEMBERING), out, engine=over_grid(grid, join=0.3), **options).summary
     return summary.student_sha256
 
 
@@ -193,8 +193,8 @@ def test_clients_that_keep_nothing_may_go_on_anywhere(nodes: LocalGrid, tmp_path
     out = tmp_path / "run"
     with pytest.raises(KeyboardInterrupt):
         run_experiment(config, out, StopAfter(1), engine=over_grid(nodes, join=0.3))
-    resumed = run_experiment(config, out, resume=True)
-    assert resumed.student_sha256 == run_experiment(config, tmp_path / "reference").student_sha256
+    resumed = run_experiment(config, out, resume=True).summary
+    assert resumed.student_sha256 == run_experiment(config, tmp_path / "reference").summary.student_sha256
     assert not (out / "client_state").exists()
 
 
@@ -282,14 +282,14 @@ def test_a_node_reads_its_data_where_its_operator_says(tmp_path: Path) -> None:
 def test_secrets_of_a_secure_sum_stay_on_the_nodes_whatever_their_data_folders(tmp_path: Path) -> None:
     secure = {**REMEMBERING, "rounds": 1, "clients": {"count": 4}, "communication": {}, "controls": []}
     config = load_config(secure | {"strategy": "mean_probabilities", "privacy": {"secure_aggregation": {}}})
-    inline = run_experiment(config, tmp_path / "inline")
+    inline = run_experiment(config, tmp_path / "inline").summary
     nodes: list[Any] = [
         {"partition-id": node, "num-partitions": 2, "state-dir": str(tmp_path / f"node{node}"), "trial": True}
         for node in (0, 1)
     ]
     nodes[1]["data-root"] = str(tmp_path / "elsewhere")
     grid = LocalGrid(2, node_configs=nodes)
-    deployed = run_experiment(config, tmp_path / "deployed", engine=over_grid(grid, join=1.0))
+    deployed = run_experiment(config, tmp_path / "deployed", engine=over_grid(grid, join=1.0)).summary
     assert deployed.student_sha256 == inline.student_sha256
     assert without_measurements(tmp_path / "deployed") == without_measurements(tmp_path / "inline")
     found = [sorted(path.stem for path in tmp_path.glob(f"node{node}/secure_sums/*/*.json")) for node in (0, 1)]

@@ -78,7 +78,7 @@ def test_two_nodes_give_the_inline_engines_student_and_stay_up(
     behaviour = {"name": "tracked", "folder": str(nodes)}
     config = CONFIG | {"clients": CONFIG["clients"] | {"behaviour": behaviour}, "strategy": "sharper"}
     (tmp_path / "config.yaml").write_text(json.dumps(config))
-    reference = run_experiment(load_config(config), tmp_path / "inline")
+    reference = run_experiment(load_config(config), tmp_path / "inline").summary
     program = Program("-c", RUN_TWICE, address, cwd=tmp_path)
     _, error = program.communicate(timeout=300)
     assert (program.returncode, error) == (0, "")

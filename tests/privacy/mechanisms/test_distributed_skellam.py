@@ -208,7 +208,7 @@ def test_a_run_reports_what_it_spent_and_pays_again_for_nothing(
     for name in ("draw_figures", "draw_label_distribution"):
         monkeypatch.setattr(fedkd.app.run, name, lambda *arguments: None)
     config = load_config(SMALL, [*SECURE, NOISE])
-    summary = run_experiment(config, tmp_path / "run")
+    summary = run_experiment(config, tmp_path / "run").summary
     event = plugins.build(plugins.MECHANISM, "distributed_skellam", {"noise_multiplier": 2.0}).dp_event(RELEASE)
     assert summary.epsilon == composed_epsilon(event * 3, DELTA)
     assert summary.guarantee is not None
@@ -217,7 +217,7 @@ def test_a_run_reports_what_it_spent_and_pays_again_for_nothing(
         "an observer of the secure sum, the server and the tolerated colluders included" in summary.guarantee.sentence()
     )
     assert set(summary.client_epsilon) == set(range(6))
-    longer = run_experiment(load_config(SMALL, [*SECURE, NOISE, "rounds=4"]), tmp_path / "run", resume=True)
+    longer = run_experiment(load_config(SMALL, [*SECURE, NOISE, "rounds=4"]), tmp_path / "run", resume=True).summary
     assert longer.epsilon == composed_epsilon(event * 4, DELTA)
-    whole = run_experiment(load_config(SMALL, [*SECURE, NOISE, "rounds=4"]), tmp_path / "whole")
+    whole = run_experiment(load_config(SMALL, [*SECURE, NOISE, "rounds=4"]), tmp_path / "whole").summary
     assert (whole.student_sha256, whole.epsilon) == (longer.student_sha256, longer.epsilon)

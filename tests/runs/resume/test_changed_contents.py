@@ -53,7 +53,7 @@ def test_a_changed_private_sample_is_noticed(tmp_path: Path, monkeypatch: pytest
         run_experiment(load_config(config | {"rounds": 2}), out, resume=True)
     # Elsewhere the last digits may differ, and the files need not have changed.
     monkeypatch.setattr("torch.backends.cpu.get_cpu_capability", lambda: "another")
-    assert run_experiment(load_config(config | {"rounds": 2}), out, resume=True).rounds == 2
+    assert run_experiment(load_config(config | {"rounds": 2}), out, resume=True).summary.rounds == 2
 
 
 @pytest.mark.parametrize("what", ["data of npz", "initial weights of torchvision:shufflenet_v2_x0_5"])
@@ -73,4 +73,4 @@ def test_changed_files_are_noticed(tmp_path: Path, what: str) -> None:
     with pytest.raises(FolderError, match=rf"cannot be resumed: it was begun with other {what}.*put what is damaged"):
         run_experiment(load_config(config | {"rounds": 2}), out, resume=True)
     write(file, 0)
-    assert run_experiment(load_config(config | {"rounds": 2}), out, resume=True).rounds == 2
+    assert run_experiment(load_config(config | {"rounds": 2}), out, resume=True).summary.rounds == 2

@@ -114,7 +114,7 @@ def outcome(out: Path, config: dict[str, Any]) -> tuple[str, list[str]]:
     """The digest of the student of the run that goes on, or the error, with the notices."""
     listener, before = Listener(), contents(out)
     try:
-        summary = run_experiment(load_config(config), out, listener, resume=True)
+        summary = run_experiment(load_config(config), out, listener, resume=True).summary
     except FolderError as error:
         assert contents(out) == before, "a run that is refused is not touched"
         return str(error), listener.texts

@@ -24,16 +24,17 @@ _LEGEND_CLASSES = 20
 
 
 def save_label_distribution(data: ExperimentData, path: Path) -> None:
-    """Draw each client's private samples, train and validation, stacked by class, as a PNG at ``path``.
+    """Write ``draw_label_distribution`` as a PNG."""
+    with drawing():
+        save(draw_label_distribution(data), path)
+
+
+def draw_label_distribution(data: ExperimentData) -> Figure:
+    """Each client's private samples, train and validation, stacked by class.
 
     Up to 40 clients stand in the order of their ids; more are sorted by size. Up to 20 classes are named in a legend;
     more are told apart by a colour scale.
     """
-    with drawing():
-        save(_figure(data), path)
-
-
-def _figure(data: ExperimentData) -> Figure:
     counts = _counts(data)
     many = len(counts) > _MANY_CLIENTS
     if many:

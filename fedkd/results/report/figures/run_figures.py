@@ -14,6 +14,7 @@ from fedkd.results.report.run_log import RunLog
 from fedkd.results.report.style import Figure, drawing, save
 
 __all__ = [
+    "draw",
     "draw_accuracy",
     "draw_classes",
     "draw_decrease_curves",
@@ -32,6 +33,11 @@ _DRAWN_BY: dict[str, Callable[[RunLog], Figure]] = dict(
 )
 
 
+def draw(name: str, log: RunLog) -> Figure:
+    """The figure of this name, one of ``FIGURES``; to be called within ``drawing``."""
+    return _DRAWN_BY[name](log)
+
+
 def save_figures(run_dir: Path, notice: Notice) -> list[Path]:
     """Draw every figure of the run in ``run_dir`` as ``run_dir/plots/NAME.png``, and return the paths of those drawn.
 
@@ -43,10 +49,10 @@ def save_figures(run_dir: Path, notice: Notice) -> list[Path]:
     for path in figure_files(run_dir, by_class=bool(log.at("distillation.measure_classes_every"))):
         path.unlink(missing_ok=True)
 
-        def draw(path: Path = path) -> None:
+        def write(path: Path = path) -> None:
             with drawing():
-                save(_DRAWN_BY[path.stem](log), path)
+                save(draw(path.stem, log), path)
 
-        if attempt_figure(path.stem, draw, notice):
+        if attempt_figure(path.stem, write, notice):
             paths.append(path)
     return paths
