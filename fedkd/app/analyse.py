@@ -157,4 +157,4 @@ def _write(done: Analysed, run: str, before: Mapping[str, Any], seconds: float) 
     }
     write_document(done.folder / ANALYSIS, {**content, "seconds": round(seconds, 3)}, run)
     title = f"Analysis of {done.folder.resolve().name}"
-    replace_file(done.folder / PAGE, page.encoded(page.document(title, analysis_parts(done.folder, run))))
+    replace_file(done.folder / PAGE, page.document(title, analysis_parts(done.folder, run)))

@@ -148,7 +148,7 @@ def _lines(result: SweepResult, width: int | None) -> list[str]:
     labels = [group.name if group.values else "" for group in groups]
     columns = [("", labels), ("seeds", [str(len(group.runs)) for group in groups])]
     for name in _columns(groups):
-        columns.append((measure(name).title, [group.text(name) for group in groups]))
+        columns.append((measure(name).title, [group.cell(name).text for group in groups]))
     lines = [""] * (1 + len(groups))
     for index, (title, cells) in enumerate(columns):
         widest = max(map(len, (title, *cells)))

@@ -107,11 +107,11 @@ class Plots:
         return self._drawn(draw)
 
     def _drawn(self, draw: Callable[[], "Figure"]) -> "Figure":
-        from fedkd.results.report.style import drawing, finish, said
+        from fedkd.results.report.style import drawing, finish, why_empty
 
         with drawing():
             figure = draw()
             finish(figure)
-        if (reason := said(figure)) is not None:
+        if (reason := why_empty(figure)) is not None:
             raise FolderError(f"{self._run.folder}: there is nothing to draw: {' '.join(reason.split())}")
         return figure

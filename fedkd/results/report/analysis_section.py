@@ -6,8 +6,8 @@ from typing import Any
 
 from fedkd.core.documents import read_document
 from fedkd.core.errors import FolderError
-from fedkd.results.report import page
 from fedkd.results.report.figures import is_whole
+from fedkd.results.report.page import Block, Notice, Paragraph, Picture, section
 
 ANALYSIS = "analysis.json"
 """What was found, by analysis, in a run's folder."""
@@ -40,19 +40,18 @@ def remove_analysis(folder: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def analysis_parts(folder: Path, run: str) -> Iterator[str]:
-    """HTML: a caution, for each analysis its sentences and its picture, and why others were left out."""
+def analysis_parts(folder: Path, run: str) -> Iterator[Block | None]:
+    """A caution, for each analysis its sentences and its picture, and why others were left out."""
     found = read_analysis(folder, run)
     if found is None:
         return
-    yield page.paragraph(CAUTION)
+    yield Paragraph(CAUTION)
     for name, finding in found["findings"].items():
-        yield page.subsection(name, *map(page.paragraph, finding["sentences"]), *_picture(folder, name, finding))
+        yield section(name, *map(Paragraph, finding["sentences"]), _picture(folder, name, finding))
     for name, reason in found["skipped"].items():
-        yield page.subsection(name, page.notice(f"Not analysed: {reason}."))
+        yield section(name, Notice(f"Not analysed: {reason}."))
 
 
-def _picture(folder: Path, name: str, finding: dict[str, Any]) -> Iterator[str]:
+def _picture(folder: Path, name: str, finding: dict[str, Any]) -> Picture | None:
     path = picture_of(folder, name)
-    if is_whole(path):
-        yield page.picture(path, finding["caption"])
+    return Picture(path.read_bytes(), finding["caption"]) if is_whole(path) else None

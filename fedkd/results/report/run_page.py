@@ -15,7 +15,9 @@ from fedkd.results.report.analysis_section import analysis_parts
 from fedkd.results.report.comparisons import COMPARISONS, not_beaten, versus_student
 from fedkd.results.report.figures import is_whole
 from fedkd.results.report.figures.run_figures import save_figures
+from fedkd.results.report.page import Block, Notice, Paragraph, Picture, Preformatted, section
 from fedkd.results.report.run_log import RunLog
+from fedkd.results.report.tables import Table
 
 _HEADER = {
     "data set": ("data.dataset.name",),
@@ -75,37 +77,37 @@ def write_report(run_dir: Path) -> Path:
             plots.append(labels)
         elif labels.exists():
             missing.append(f"{labels} is damaged and left out; remove it, and fedkd run --resume draws it again")
-        replace_file(target, page.encoded(_page(log, plots, missing)))
+        replace_file(target, _page(log, plots, missing))
     return target
 
 
-def _page(log: RunLog, plots: list[Path], missing: Sequence[str]) -> str:
+def _page(log: RunLog, plots: list[Path], missing: Sequence[str]) -> bytes:
     return page.document(
         f"Run {log.path.resolve().name}",
         [
             _state(log),
-            page.notice(log.remark) if log.remark else "",
-            page.table((), _header(log)),
-            page.section("Result", *_result(log)),
-            page.section("Diagnosis", *_diagnosis(log)),
-            page.section("Attacks", *_attacks(log)),
-            page.section("Analysis", *analysis_parts(log.path, run_digest(log.config))),
-            page.section(
-                "Plots", *map(page.notice, missing), *(page.picture(path, _CAPTIONS[path.stem]) for path in plots)
+            Notice(log.remark) if log.remark else None,
+            Table.of("header", (), _header(log)),
+            section("Result", *_result(log)),
+            section("Diagnosis", *_diagnosis(log)),
+            section("Attacks", *_attacks(log)),
+            section("Analysis", *analysis_parts(log.path, run_digest(log.config))),
+            section(
+                "Plots", *map(Notice, missing), *(Picture(path.read_bytes(), _CAPTIONS[path.stem]) for path in plots)
             ),
-            page.section("Rounds", _rounds(log)),
-            page.section("Failures", _failures(log)),
-            page.section("Versions", _versions(log)),
-            page.section("Configuration", page.preformatted(log.config_text)),
+            section("Rounds", _rounds(log)),
+            section("Failures", _failures(log)),
+            section("Versions", _versions(log)),
+            section("Configuration", Preformatted(log.config_text)),
         ],
     )
 
 
-def _state(log: RunLog) -> str:
+def _state(log: RunLog) -> Block | None:
     if log.summary is not None:
-        return ""
+        return None
     planned = log.at("rounds")
-    return page.notice(
+    return Notice(
         f"This run is not finished: {len(log.rounds)} of {planned} rounds are recorded, and there is no summary.json. "
         "Controls, privacy and versions are recorded at the end."
     )
@@ -121,13 +123,13 @@ def _header(log: RunLog) -> Iterator[tuple[str, str]]:
         yield "attackers", f"{', '.join(map(str, attackers))}: {log.at('clients.attackers.behaviour.name')}"
 
 
-def _result(log: RunLog) -> Iterator[str]:
+def _result(log: RunLog) -> Iterator[Block]:
     if log.summary is None:
         if not log.rounds:
-            yield page.paragraph("No round is finished.")
+            yield Paragraph("No round is finished.")
             return
         last = log.rounds[-1]
-        yield page.paragraph(
+        yield Paragraph(
             f"After round {last['round']} the student's test accuracy is {_percent(last.get('student_accuracy'))}."
         )
         return
@@ -144,35 +146,35 @@ def _result(log: RunLog) -> Iterator[str]:
         for name in [*COMPARISONS, *(results.keys() - COMPARISONS.keys())]
         if name in results
     ]
-    yield page.table(("", "test accuracy", "Δ vs. student", ""), rows, numbers=(1, 2))
+    yield Table.of("result", ("", "test accuracy", "Δ vs. student", ""), rows, numbers=(1, 2))
     if (warning := not_beaten(student, summary.get("controls", {}))) is not None:
-        yield page.notice(warning)
+        yield Notice(warning)
     epsilon, delta = summary.get("epsilon"), summary.get("delta")
     privacy = "no formal guarantee (no DP)" if epsilon is None else f"ε = {epsilon:.3g} at δ = {delta:g}"
-    yield page.paragraph(
+    yield Paragraph(
         f"{summary['rounds']} rounds, {summary['clients']} clients, {summary['failures']} client reports dropped; "
         f"{_megabytes(summary['bytes_up'])} MB up, {_megabytes(summary['bytes_down'])} MB down; "
         f"{summary['wall_seconds']:.0f} s; privacy: {privacy}."
     )
-    yield page.paragraph(f"SHA-256 of the student's parameters: {summary['student_sha256']}")
+    yield Paragraph(f"SHA-256 of the student's parameters: {summary['student_sha256']}")
 
 
-def _diagnosis(log: RunLog) -> Iterator[str]:
+def _diagnosis(log: RunLog) -> Iterator[Block]:
     """What the last round comes to, with all controls; then, where it was another, what each round came to."""
     final = (log.summary or (log.rounds[-1] if log.rounds else {})).get("diagnosis")
     if final is None:
         return
-    show = page.paragraph if final["verdict"] == Verdict.HEALTHY else page.notice
+    show = Paragraph if final["verdict"] == Verdict.HEALTHY else Notice
     yield show(f"On {final['samples']} validation samples: {final['text']}")
     rows = [
         (str(record["round"]), str(found["verdict"]).replace("_", " "), str(found["samples"]), str(found["text"]))
         for record in log.rounds
         if (found := record.get("diagnosis")) is not None
     ]
-    yield page.table(("round", "verdict", "samples", "in words"), rows, numbers=(2,))
+    yield Table.of("diagnosis", ("round", "verdict", "samples", "in words"), rows, numbers=(2,))
 
 
-def _attacks(log: RunLog) -> Iterator[str]:
+def _attacks(log: RunLog) -> Iterator[Block]:
     """What an audit found, where there was one."""
     path, remedy = log.path / "audit.json", f"repeat fedkd audit {log.path}"
     if not path.exists():
@@ -185,14 +187,13 @@ def _attacks(log: RunLog) -> Iterator[str]:
         raise FolderError(f"{path} is damaged ({type(error).__name__}: {error}); {remedy}") from error
     columns = ("attack", "observation", "AUC", "TPR at 1 % FPR", "ε at least", "members", "non-members", "shadows")
     if rows:
-        yield page.table(columns, rows, numbers=range(2, len(columns)))
+        yield Table.of("attacks", columns, rows, numbers=range(2, len(columns)))
     if broken:
-        yield page.notice(f"{len(broken)} of these figures refute the claim of ε = {epsilon:.3g}.")
+        yield Notice(f"{len(broken)} of these figures refute the claim of ε = {epsilon:.3g}.")
     picture = log.path / "plots" / "audit_roc.png"
     if is_whole(picture):
-        yield page.picture(
-            picture, "ROC of each attack by observation point, and the ceiling e^ε·FPR + δ of the claim."
-        )
+        caption = "ROC of each attack by observation point, and the ceiling e^ε·FPR + δ of the claim."
+        yield Picture(picture.read_bytes(), caption)
 
 
 def _attack_row(each: Mapping[str, Any]) -> tuple[str, ...]:
@@ -210,7 +211,7 @@ def _attack_row(each: Mapping[str, Any]) -> tuple[str, ...]:
     )
 
 
-def _rounds(log: RunLog) -> str:
+def _rounds(log: RunLog) -> Table | None:
     rows = [
         (
             str(record["round"]),
@@ -229,10 +230,10 @@ def _rounds(log: RunLog) -> str:
         )
         for record in log.rounds
     ]
-    return page.table(_ROUND_COLUMNS, rows, numbers=range(len(_ROUND_COLUMNS))) if rows else ""
+    return Table.of("rounds", _ROUND_COLUMNS, rows, numbers=range(len(_ROUND_COLUMNS))) if rows else None
 
 
-def _failures(log: RunLog) -> str:
+def _failures(log: RunLog) -> Block:
     """One row per round and reason."""
     rows: list[tuple[str, str, str]] = []
     for record in log.rounds:
@@ -241,13 +242,13 @@ def _failures(log: RunLog) -> str:
             reasons.setdefault(str(failure["reason"]), []).append(str(failure["client"]))
         rows.extend((str(record["round"]), ", ".join(clients), reason) for reason, clients in reasons.items())
     if not rows:
-        return page.paragraph("No client's report was dropped.")
-    return page.table(("round", "clients dropped", "reason"), rows)
+        return Paragraph("No client's report was dropped.")
+    return Table.of("failures", ("round", "clients dropped", "reason"), rows)
 
 
-def _versions(log: RunLog) -> str:
+def _versions(log: RunLog) -> Table | None:
     versions = {} if log.summary is None else log.summary.get("versions", {})
-    return page.table((), [(name, str(version)) for name, version in versions.items()]) if versions else ""
+    return Table.of("versions", (), [(name, str(version)) for name, version in versions.items()]) if versions else None
 
 
 def _percent(share: float | None) -> str:

@@ -4,12 +4,13 @@ import os
 import re
 import sys
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from functools import lru_cache
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from fedkd.core.files import replace_file
 
@@ -47,12 +48,17 @@ __all__ = [
     "dress",
     "drawing",
     "finish",
+    "ink",
+    "is_narrow",
+    "legend",
     "new_figure",
+    "new_panels",
     "png",
-    "said",
     "save",
     "say",
     "short",
+    "vector",
+    "why_empty",
 ]
 
 BLUE, ORANGE, GREEN, RED, PURPLE, SKY = "#0072b2", "#e69f00", "#009e73", "#d55e00", "#cc79a7", "#56b4e9"
@@ -60,7 +66,15 @@ BLUE, ORANGE, GREEN, RED, PURPLE, SKY = "#0072b2", "#e69f00", "#009e73", "#d55e0
 GREY = "#808080"
 PALETTE = (BLUE, ORANGE, GREEN, RED, PURPLE, SKY, "#000000", GREY)
 """For lines of equal rank."""
+STUDENT, TEACHER, CLIENTS, LABELS, WEIGHT, ANGLE, AVERAGED = BLUE, ORANGE, PURPLE, GREY, RED, SKY, GREEN
+"""What a colour stands for in every figure of a run: whose figures they are, λ, and the angle between gradients."""
 _DOTS_PER_INCH = 150
+_NARROW_DOTS_PER_INCH = 220
+"""A phone has more of them."""
+_COLUMN = 3.3
+"""Inches of a column of a paper in two columns."""
+_LOWER = 0.56
+"""The height of a figure in a column, as a share of that of the same figure on a page."""
 _DARK_GROUND, _LIGHT_INK = "#16181c", "#dcdfe4"
 """Those of a page on a dark ground."""
 _DARK: Mapping[str, Any] = {
@@ -72,10 +86,39 @@ _DARK: Mapping[str, Any] = {
     "xtick.color": _LIGHT_INK,
     "ytick.color": _LIGHT_INK,
 }
+_WIDE: Mapping[str, Any] = {"axes.titlesize": 11, "figure.titlesize": 12, "legend.fontsize": 9}
+_NARROW: Mapping[str, Any] = {
+    "font.size": 8,
+    "axes.titlesize": 8,
+    "axes.labelsize": 8,
+    "figure.titlesize": 8,
+    "xtick.labelsize": 7,
+    "ytick.labelsize": 7,
+    "legend.fontsize": 7,
+    "axes.linewidth": 0.6,
+    "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6,
+    "legend.handlelength": 1.6,
+    "legend.columnspacing": 1.2,
+}
+"""Points, of a figure that is printed as large as it is made."""
+_WRITTEN: Mapping[str, Any] = {
+    "text.parse_math": False,
+    "axes.titleweight": "bold",
+    "figure.titleweight": "bold",
+    # TrueType, which publishers ask for, and texts that look the same wherever an SVG is seen.
+    "pdf.fonttype": 42,
+    "svg.fonttype": "path",
+    # The same figure is the same file.
+    "svg.hashsalt": "fedkd",
+}
+_narrow: ContextVar[bool] = ContextVar("narrow", default=False)
+_EMPTY = "empty"
+"""Marks axes that say why they are empty."""
 _DECADES = 3
 """With more of them, only the powers of ten have ticks."""
-_SAID = "said"
-"""Marks the text of axes that hold nothing else."""
+_BESIDE, _HALF_A_COLUMN = 40, 22
+"""Characters of a name that leave room for the axes beside it, and for a second name beside it in a column."""
 _LONGEST = 48
 """Characters of a name that a figure has room for."""
 _FAMILIES = ("DejaVu Sans", "Noto Sans CJK SC", "Noto Sans CJK JP", "WenQuanYi Zen Hei", "WenQuanYi Micro Hei")
@@ -84,24 +127,62 @@ _RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 @contextmanager
-def drawing(*, dark: bool = False) -> Iterator[None]:
+def drawing(*, dark: bool = False, narrow: bool = False) -> Iterator[None]:
     """Figures are made and written inside the block: the user's own settings have no say, and are put back.
 
-    Every text is drawn as it is, whatever signs of TeX's are in it. ``dark`` is for a page with a dark ground.
+    Every text is drawn as it is, whatever signs of TeX's are in it. ``dark`` is for a page with a dark ground,
+    ``narrow`` for a column of a paper or a phone: 3.3 inches, with texts of 7 and 8 points, and panels below each
+    other.
     """
-    own = {"text.parse_math": False, "font.family": _families(), **(_DARK if dark else {})}
-    with style.context(own, after_reset=True), warnings.catch_warnings():
-        # A character that no font has becomes a box, unless it is in a name.
-        warnings.filterwarnings("ignore", message="Glyph .* missing from")
-        yield
+    own = {**_WRITTEN, "font.family": _families(), **(_NARROW if narrow else _WIDE), **(_DARK if dark else {})}
+    token = _narrow.set(narrow)
+    try:
+        with style.context(own, after_reset=True), warnings.catch_warnings():
+            # A character that no font has becomes a box, unless it is in a name.
+            warnings.filterwarnings("ignore", message="Glyph .* missing from")
+            yield
+    finally:
+        _narrow.reset(token)
+
+
+def is_narrow() -> bool:
+    """Whether what is drawn is for a column of a paper or a phone."""
+    return _narrow.get()
+
+
+def ink() -> str:
+    """The colour of texts: black, or what stands for it on a dark ground."""
+    return str(matplotlib.rcParams["text.color"])
 
 
 def new_figure(width: float = 9.0, height: float = 4.5) -> Figure:
-    """An empty figure, in inches, that arranges its axes by itself, and that notebooks show."""
-    ground = matplotlib.rcParams["figure.facecolor"]
-    figure = ShownFigure(figsize=(width, height), layout="constrained", facecolor=ground)
+    """An empty figure, in inches, that arranges its axes by itself; a narrow one has a width of its own."""
+    size = (_COLUMN, _LOWER * height) if is_narrow() else (width, height)
+    figure = ShownFigure(figsize=size, layout="constrained", facecolor=matplotlib.rcParams["figure.facecolor"])
     FigureCanvasAgg(figure)
     return figure
+
+
+def new_panels(count: int, width: float, height: float, *, share_y: bool = False) -> tuple[Figure, Sequence[Axes]]:
+    """A figure with ``count`` axes side by side, or, where it is narrow, below each other."""
+    rows, columns = (count, 1) if is_narrow() else (1, count)
+    figure = new_figure(width, height * rows)
+    return figure, list(figure.subplots(rows, columns, sharey=share_y, squeeze=False).flat)
+
+
+def legend(figure: Figure, handles: Iterable[Any] | None = None, labels: Iterable[str] | None = None) -> None:
+    """Name what is drawn beside the axes, or, where the figure is narrow or a name is long, below them."""
+    if handles is None or labels is None:
+        found = [axes.get_legend_handles_labels() for axes in figure.axes]
+        named = {label: handle for each in found for handle, label in zip(*each, strict=True)}
+        handles, labels = list(named.values()), list(named)
+    names = list(labels)
+    longest = max(map(len, names), default=0)
+    if is_narrow() or longest > _BESIDE:
+        columns = 1 if longest > (_HALF_A_COLUMN if is_narrow() else _LONGEST) else 2
+        figure.legend(list(handles), names, loc="outside lower center", ncols=columns, frameon=False)
+    else:
+        figure.legend(list(handles), names, loc="outside right center", frameon=False)
 
 
 def short(name: object) -> str:
@@ -125,8 +206,13 @@ def _has_glyph(sign: str) -> bool:
 
 
 def dress(axes: Axes, title: str, x: str, y: str, *, gap: float = 6.0) -> None:
-    """Give the axes a title, ``gap`` points above them, and labels; take away what is not needed."""
-    axes.set_title(title, loc="left", fontsize=11, fontweight="bold", pad=gap)
+    """Give the axes a title, ``gap`` points above them, and labels; take away what is not needed.
+
+    Narrow axes that stand alone have no title: the caption is one.
+    """
+    alone = axes.figure is not None and len(axes.figure.axes) == 1
+    if not (is_narrow() and alone):
+        axes.set_title(title, loc="left", pad=gap)
     axes.set_xlabel(x)
     axes.set_ylabel(y)
     axes.spines[["top", "right"]].set_visible(False)
@@ -137,15 +223,17 @@ def dress(axes: Axes, title: str, x: str, y: str, *, gap: float = 6.0) -> None:
 
 def say(axes: Axes, text: str) -> None:
     """Write in the middle of empty axes why they are empty."""
-    axes.text(0.5, 0.5, text, transform=axes.transAxes, ha="center", va="center", color=GREY, wrap=True, gid=_SAID)
+    axes.text(0.5, 0.5, text, transform=axes.transAxes, ha="center", va="center", color=GREY, wrap=True)
     axes.set_xticks([])
     axes.set_yticks([])
+    axes.set_gid(_EMPTY)
 
 
-def said(figure: Figure) -> str | None:
-    """Why there is nothing to see, as ``say`` has written it in all axes; None of a figure with content."""
-    texts = [text.get_text() for axes in figure.axes for text in axes.texts if text.get_gid() == _SAID]
-    return texts[0] if texts and len(texts) == len(figure.axes) else None
+def why_empty(figure: Figure) -> str | None:
+    """What the figure says where it shows nothing at all; None of one that shows something."""
+    if not all(axes.get_gid() == _EMPTY for axes in figure.axes):
+        return None
+    return " ".join(dict.fromkeys(" ".join(axes.texts[-1].get_text().split()) for axes in figure.axes))
 
 
 def save(figure: Figure, path: Path) -> None:
@@ -156,16 +244,25 @@ def save(figure: Figure, path: Path) -> None:
 
 def png(figure: Figure) -> bytes:
     """The figure as the bytes of a PNG."""
+    figure.set_dpi(_NARROW_DOTS_PER_INCH if is_narrow() else _DOTS_PER_INCH)
     finish(figure)
-    figure.set_dpi(_DOTS_PER_INCH)
     buffer = BytesIO()
     # Draws once, where savefig would draw once more to know the size of what it draws.
     FigureCanvasAgg(figure).print_png(buffer)  # type: ignore[no-untyped-call]
     return buffer.getvalue()
 
 
+def vector(figure: Figure, kind: Literal["pdf", "svg"]) -> bytes:
+    """The figure as a PDF with its fonts, or as an SVG; the same figure gives the same bytes."""
+    finish(figure)
+    buffer = BytesIO()
+    date = "CreationDate" if kind == "pdf" else "Date"
+    figure.savefig(buffer, format=kind, metadata={date: None})
+    return buffer.getvalue()
+
+
 def finish(figure: Figure) -> None:
-    """Write the numbers of logarithmic axes in plain letters."""
+    """Make of the axes' ticks what cannot be made before everything is drawn."""
     for axes in figure.axes:
         for axis in (axes.xaxis, axes.yaxis):
             for formatter, put in (

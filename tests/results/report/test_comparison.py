@@ -1,7 +1,9 @@
 """Runs side by side: how they are grouped, what is computed of them, and the page."""
 
+import csv
 import json
 import math
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -10,16 +12,26 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
+from matplotlib.text import Text
 from scipy import stats
 
 from fedkd.app.cli import main as cli
 from fedkd.core.errors import RunError
-from fedkd.results.report.comparison import find_runs, group_runs, paired, write_comparison
-from fedkd.results.report.comparison._figures import draw_accuracy, draw_bytes, draw_lambda, draw_privacy
-from fedkd.results.report.comparison._tables import names_of
+from fedkd.results.report.comparison import (
+    find_runs,
+    group_runs,
+    paired,
+    write_comparison,
+    write_figures,
+    write_tables,
+)
+from fedkd.results.report.comparison._figures import FIGURES, draw_accuracy, draw_bytes, draw_lambda, draw_privacy
+from fedkd.results.report.comparison._fronts import front
+from fedkd.results.report.comparison._groups import names_of
+from fedkd.results.report.style import drawing
 from tests.support.changed_runs import make_agree
 from tests.support.figure_texts import texts
-from tests.support.html_pages import page
+from tests.support.html_pages import assert_contained, page
 
 
 class Runs:
@@ -58,6 +70,14 @@ class Runs:
 @pytest.fixture
 def runs(finished: Path, tmp_path: Path) -> Runs:
     return Runs(finished, tmp_path / "runs")
+
+
+@pytest.fixture
+def costly(runs: Runs) -> Path:
+    """Four teachers with one seed each: accurate, cheap, both in part, and neither."""
+    for name, student, sent in (("best", 0.9, 4), ("cheap", 0.7, 1), ("between", 0.8, 2), ("worst", 0.75, 3)):
+        runs(name, student, strategy__name=name, bytes_up=1_000_000 * sent, wall_seconds=10.0)
+    return runs.folder
 
 
 @pytest.fixture
@@ -104,19 +124,17 @@ def test_differences_are_paired_by_seed(two_teachers: Path) -> None:
 
 
 def test_the_page_is_one_file_with_tables_and_plots_for_light_and_dark(two_teachers: Path, tmp_path: Path) -> None:
-    found = page(write_comparison([two_teachers], tmp_path / "new/report.html"))
-    assert found.tags.count("img") == 3
-    assert len(found.references) == 6
-    assert all(reference.startswith("data:image/png;base64,") for reference in found.references)
-    assert len(set(found.references)) == 6, "no figure twice, and none alike on light and dark"
-    assert not {"script", "link", "iframe"} & set(found.tags)
-    source = (tmp_path / "new/report.html").read_text(encoding="utf-8")
-    assert "://" not in source
-    assert "prefers-color-scheme: dark" in source
+    path = write_comparison([two_teachers], tmp_path / "new/report.html")
+    assert_contained(path)
+    found = page(path)
+    assert found.tags.count("img") == 4
+    assert len(found.references) == 4 * 4
+    assert len(set(found.references)) == 4 * 4, "no figure twice, and none alike on light and dark, wide and narrow"
     assert "Comparison of 5 runs" in found.text
     assert "strategy.name=stacked 3 82.0 ± 5.0" in found.text
     assert "strategy.name=median 2 83.0 ± 25.4" in found.text
-    assert "strategy.name=stacked 2 -2.0 ± 12.7" in found.text
+    # t = −2 / 1 with one degree of freedom.
+    assert "strategy.name=stacked 2 -2.0 ± 12.7 0.295" in found.text
     assert "None of these runs has a formal privacy guarantee (no DP)" in found.text
 
 
@@ -209,7 +227,16 @@ def test_runs_without_a_students_model_are_compared_by_what_they_have(runs: Runs
     assert "None of these runs has a model on the server" in texts(draw_bytes(groups))
 
 
-def test_long_names_are_numbered(runs: Runs, tmp_path: Path) -> None:
+def test_long_names_have_short_keys(runs: Runs) -> None:
+    runs("a", 0.8, strategy__name="mean_probabilities", data__partition={"scheme": "dirichlet", "alpha": 0.1})
+    runs("b", 0.8, strategy__name="stacked", data__partition={"scheme": "dirichlet", "alpha": 1.0})
+    assert list(names_of(group_runs(find_runs([runs.folder])))) == [
+        "alpha=0.1, strategy=mean_probabilities",
+        "alpha=1.0, strategy=stacked",
+    ]
+
+
+def test_longer_names_are_numbered(runs: Runs, tmp_path: Path) -> None:
     runs("a", 0.8, data__root="/a/very/long/path/to/some/data/which/nobody/wants/in/a/legend")
     runs("b", 0.8, data__root="/b")
     assert list(names_of(group_runs(find_runs([runs.folder])))) == ["group 1", "group 2"]
@@ -220,7 +247,8 @@ def test_what_users_write_cannot_become_markup(runs: Runs, tmp_path: Path) -> No
     runs("a", 0.8, data__root="<script>alert(1)</script>")
     runs("b", 0.8)
     write(runs.folder, tmp_path / "report.html")
-    assert "<script>" not in (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "alert(1)</script>" not in (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert_contained(tmp_path / "report.html")
 
 
 def test_runs_are_found_in_sweeps_and_folders_of_sweeps_once_and_in_their_order(two_teachers: Path) -> None:
@@ -228,6 +256,95 @@ def test_runs_are_found_in_sweeps_and_folders_of_sweeps_once_and_in_their_order(
     (two_teachers / "sweep.json").write_text(json.dumps({"cells": order}), encoding="utf-8")
     found = find_runs([two_teachers.parent, two_teachers, two_teachers / "stacked-0"])
     assert [log.path.name for log in found] == ["stacked-1", "median-0", "median-1", "stacked-0", "stacked-2"]
+
+
+def test_a_front_is_what_no_other_group_beats_in_both(costly: Path, tmp_path: Path) -> None:
+    groups = names_of(group_runs(find_runs([costly])))
+    assert front(groups, "megabytes_up") == [f"strategy.name={name}" for name in ("cheap", "between", "best")]
+    assert front(groups, "wall_seconds") == ["strategy.name=best"]
+    (line,) = (line for line in draw_bytes(groups).axes[0].lines if line.get_label() == "Pareto front")
+    assert np.asarray(line.get_xdata()).tolist() == [1.0, 2.0, 4.0]
+    text = write(costly, tmp_path / "report.html")
+    assert "strategy.name=best 90.0 4.00 10.0 bytes up, seconds" in text
+    assert "strategy.name=worst 75.0 3.00 10.0 –" in text
+
+
+def test_of_many_groups_the_first_and_the_best_on_validation_samples_are_named(runs: Runs) -> None:
+    measured = json.loads((runs.real / "summary.json").read_text(encoding="utf-8"))["validation"]
+    for number in range(14):
+        validation = measured | {"accuracy": number / 100}
+        runs(f"{number:02}", 0.5, strategy__name=f"n{number:02}", validation=validation)
+    groups = names_of(group_runs(find_runs([runs.folder])))
+    named = [str(line.get_label()).removeprefix("strategy.name=") for line in draw_accuracy(groups).axes[0].lines]
+    assert [name for name in named if not name.startswith("_")] == ["n00", *(f"n{each:02}" for each in range(3, 14))]
+
+
+def exported(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+
+
+def test_tables_and_figures_are_files_that_a_paper_takes_in(two_teachers: Path, tmp_path: Path) -> None:
+    groups = group_runs(find_runs([two_teachers]))
+    paths = write_tables(groups, tmp_path / "tables", ("csv", "md", "tex", "svg"))
+    assert {path.name for path in paths} == set(exported(tmp_path / "tables"))
+    names = ("groups", "accuracy", "differences", "trade_offs", "costs", "runs")
+    assert {path.name for path in paths} == {f"{name}.{end}" for name in names for end in ("csv", "md", "tex")}
+    with (tmp_path / "tables/accuracy.csv").open(encoding="utf-8") as file:
+        median, stacked = csv.DictReader(file)
+    assert float(stacked["student"]) == pytest.approx(82.0)
+    assert stacked["seeds"] == "3"
+    assert float(stacked["student ci95"]) == pytest.approx(float(stats.t.ppf(0.975, 2)) * 2 / math.sqrt(3))
+    assert median["group"] == "strategy.name=median"
+    assert "| strategy.name=stacked | 3 | 82.0 ± 5.0 |" in (tmp_path / "tables/accuracy.md").read_text(encoding="utf-8")
+    assert r"stacked & 3 & 82.0 $\pm$ 5.0 &" in (tmp_path / "tables/accuracy.tex").read_text(encoding="utf-8")
+
+    drawn = write_figures(groups, tmp_path / "figures", ("svg", "pdf", "csv"), pytest.fail)
+    assert {path.name for path in drawn} == {f"{name}.{end}" for name in FIGURES for end in ("svg", "pdf")} - {
+        "privacy.svg",
+        "privacy.pdf",
+    }
+    first = exported(tmp_path / "figures")
+    for name, content in first.items():
+        if name.endswith("pdf"):
+            # TrueType, embedded whole or in part; 3.3 inches are 237.6 points.
+            assert b"/FontFile2" in content
+            assert b"/Type3" not in content
+            (width,) = re.findall(rb"/MediaBox \[ 0 0 ([\d.]+)", content)
+            assert float(width) == pytest.approx(3.3 * 72, abs=0.1)
+        else:
+            assert b"http://www.w3.org/2000/svg" in content
+    write_figures(groups, tmp_path / "figures", ("svg", "pdf"), pytest.fail)
+    assert exported(tmp_path / "figures") == first
+
+
+def test_texts_of_figures_for_a_paper_have_seven_or_eight_points(two_teachers: Path) -> None:
+    groups = names_of(group_runs(find_runs([two_teachers])))
+    with drawing(narrow=True):
+        for kind in FIGURES.values():
+            figure = kind.draw(groups)
+            sizes = {text.get_fontsize() for text in figure.findobj(Text) if text.get_text()}
+            assert sizes <= {7.0, 8.0}
+            assert figure.get_figwidth() == pytest.approx(3.3)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ((), "nothing to write; add --out FILE"),
+        (("--tables", "t", "--format", "csv,latex"), "there is no 'latex'; did you mean 'tex'? tables come as"),
+        (("--tables", "t", "--format", "svg"), "'svg' leaves --tables nothing to write; tables come as csv, md, tex"),
+    ],
+)
+def test_what_cannot_be_written_is_refused_before_anything_is(
+    options: tuple[str, ...], words: str, two_teachers: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    monkeypatch.chdir(two_teachers.parent)
+    monkeypatch.setattr(sys, "argv", ["fedkd", "compare", str(two_teachers), *options])
+    with pytest.raises(SystemExit) as stopped:
+        cli.main()
+    assert stopped.value.code == cli.EXIT_BAD_INPUT
+    assert words in capsys.readouterr().err
+    assert not Path("t").exists()
 
 
 def test_a_folder_without_runs_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:  # type: ignore[no-untyped-def]
@@ -245,11 +362,14 @@ def test_a_folder_without_runs_is_refused(tmp_path: Path, monkeypatch: pytest.Mo
     assert not out.exists()
 
 
-def test_the_command_prints_where_the_page_is(two_teachers: Path, tmp_path: Path, monkeypatch, capsys) -> None:  # type: ignore[no-untyped-def]
-    out = tmp_path / "report.html"
-    monkeypatch.setattr(sys, "argv", ["fedkd", "compare", str(two_teachers), "--out", str(out)])
+def test_the_command_prints_what_it_wrote(two_teachers: Path, tmp_path: Path, monkeypatch, capsys) -> None:  # type: ignore[no-untyped-def]
+    out, tables = tmp_path / "report.html", tmp_path / "tables"
+    command = ["fedkd", "compare", str(two_teachers), "--out", str(out), "--tables", str(tables), "--format", "md"]
+    monkeypatch.setattr(sys, "argv", command)
     with pytest.raises(SystemExit) as stopped:
         cli.main()
     assert not stopped.value.code
-    assert capsys.readouterr().out.split() == [str(out)]
-    assert out.is_file()
+    written = [Path(line) for line in capsys.readouterr().out.split()]
+    assert written[0] == out
+    assert sorted(written[1:]) == sorted(tables.iterdir())
+    assert all(path.is_file() for path in written)

@@ -16,7 +16,7 @@ from fedkd.results.report.run_log import RunLog
 from fedkd.results.report.run_page import write_report
 from tests.support.changed_runs import make_agree
 from tests.support.figure_texts import texts
-from tests.support.html_pages import page
+from tests.support.html_pages import assert_contained, page
 
 
 def test_the_report_is_one_file_that_refers_to_nothing(run: Path) -> None:
@@ -24,12 +24,7 @@ def test_the_report_is_one_file_that_refers_to_nothing(run: Path) -> None:
     assert path == run / "report.html"
     found = page(path)
     assert found.tags.count("img") == len(FIGURES) + 1
-    assert all(reference.startswith("data:image/png;base64,") for reference in found.references)
-    assert not {"script", "link", "iframe"} & set(found.tags)
-    source = path.read_text(encoding="utf-8")
-    assert "http" not in source
-    assert "url(" not in source
-    assert not found.open
+    assert_contained(path)
 
 
 def test_the_report_holds_results_rounds_versions_and_the_configuration(run: Path) -> None:
@@ -92,10 +87,10 @@ def test_markup_in_a_run_is_shown_and_not_obeyed(run: Path) -> None:
     # A file name holds no slash.
     folder = run.rename(run.with_name(evil.replace("/", "")))
     clean = page(write_report(folder))
-    assert "script" not in clean.tags
+    assert clean.tags.count("script") == 1
+    assert_contained(folder / "report.html")
     # This configuration measures no classes; the label distribution is there as well.
     assert clean.tags.count("img") == len(FIGURES) - 1 + 1
-    assert all(reference.startswith("data:") for reference in clean.references)
     # Failure, version twice, digest, control, header, configuration.
     assert clean.text.count(evil) == 7
     assert folder.name in clean.text

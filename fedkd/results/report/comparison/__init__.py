@@ -1,5 +1,6 @@
 """Several runs side by side: groups that differ in nothing but the seed, with honest intervals."""
 
+from fedkd.results.report.comparison._export import parse_formats, write_figures, write_tables
 from fedkd.results.report.comparison._find import SWEEP_FILE, find_runs
 from fedkd.results.report.comparison._groups import Group, group_of, group_runs
 from fedkd.results.report.comparison._measures import (
@@ -12,7 +13,7 @@ from fedkd.results.report.comparison._measures import (
     measure,
     paired,
 )
-from fedkd.results.report.comparison._page import write_comparison
+from fedkd.results.report.comparison._page import write_comparison, write_page
 
 __all__ = [
     "CONTROL",
@@ -28,5 +29,9 @@ __all__ = [
     "in_order",
     "measure",
     "paired",
+    "parse_formats",
     "write_comparison",
+    "write_figures",
+    "write_page",
+    "write_tables",
 ]

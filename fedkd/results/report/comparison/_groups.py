@@ -2,12 +2,13 @@
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
 from fedkd.results.report.comparison._measures import EPSILON, Estimate, estimate, in_order, measure, measures_of
 from fedkd.results.report.run_log import RunLog
+from fedkd.results.report.tables import Cell
 
 SEED = "seed"
 ABSENT = "–"
@@ -50,12 +51,48 @@ class Group:
         """A measure's mean over the seeds; None where no run has it."""
         return estimate(list(self.by_seed(name).values()))
 
-    def text(self, name: str) -> str:
+    def cell(self, name: str) -> Cell:
         """A measure as it is shown: its mean with the interval; of ε, which is a bound, the largest."""
         found = self.estimate(name)
         if found is None:
-            return ABSENT
-        return f"{max(self.by_seed(name).values()):.3g}" if name == EPSILON else found.text(measure(name).digits)
+            return Cell(ABSENT)
+        if name == EPSILON:
+            largest = max(self.by_seed(name).values())
+            return Cell(f"{largest:.3g}", largest)
+        return found.cell(measure(name).digits)
+
+
+Labelled = Mapping[str, Group]
+"""Groups by the name that a legend and a table have room for."""
+
+
+def names_of(groups: Sequence[Group], longest: int = 48) -> dict[str, Group]:
+    """The groups by name: with whole keys, with their last parts, or by number, as a legend has room for."""
+    for names in ([group.name for group in groups], _short_names(groups)):
+        if all(len(name) <= longest for name in names) and len(set(names)) == len(names):
+            return dict(zip(names, groups, strict=True))
+    return {f"group {index}": group for index, group in enumerate(groups, start=1)}
+
+
+def _short_names(groups: Sequence[Group]) -> list[str]:
+    """``strategy=stacked, alpha=0.1``; a key stays whole where another one ends alike."""
+    keys = list(dict.fromkeys(key for group in groups for key in group.values))
+    ends = {key: key.removesuffix(".name").rpartition(".")[2] for key in keys}
+    short = {key: end if list(ends.values()).count(end) == 1 else key for key, end in ends.items()}
+    return [replace(group, values={short[key]: value for key, value in group.values.items()}).name for group in groups]
+
+
+def unit_of(group: Group) -> str | None:
+    """What the group's ε protects; None without a guarantee."""
+    for run in group.runs.values():
+        if run.summary is not None and run.summary.get("epsilon") is not None:
+            return str((run.summary.get("guarantee") or {}).get("unit", "unit"))
+    return None
+
+
+def protecting(groups: Labelled, unit: str) -> dict[str, Group]:
+    """The groups whose ε protects that."""
+    return {label: group for label, group in groups.items() if unit_of(group) == unit}
 
 
 def group_of(values: Mapping[str, str], logs: Iterable[RunLog]) -> Group:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from fedkd.results.report.run_log import RunLog
 from fedkd.results.report.statistics import mean_and_ci
+from fedkd.results.report.tables import Cell
 
 EPSILON = "epsilon"
 CONTROL = "control_"
@@ -48,6 +49,10 @@ class Estimate:
         mean = f"{self.mean:{'+' if signed else ''}.{digits}f}"
         return mean if self.ci95 is None else f"{mean} ± {self.ci95:.{digits}f}"
 
+    def cell(self, digits: int, *, signed: bool = False) -> Cell:
+        """The text with the numbers behind it."""
+        return Cell(self.text(digits, signed=signed), self.mean, self.ci95)
+
 
 def estimate(values: Sequence[float]) -> Estimate | None:
     """The estimate from one value per seed; None from none."""
@@ -57,9 +62,14 @@ def estimate(values: Sequence[float]) -> Estimate | None:
     return Estimate(mean, None if math.isinf(half) else half, len(values))
 
 
+def differences(ours: Mapping[int, float], theirs: Mapping[int, float]) -> list[float]:
+    """Ours − theirs for each of the seeds that both have."""
+    return [ours[seed] - theirs[seed] for seed in sorted(ours.keys() & theirs.keys())]
+
+
 def paired(ours: Mapping[int, float], theirs: Mapping[int, float]) -> Estimate | None:
     """The mean of ours − theirs over the seeds that both have; None where they share none."""
-    return estimate([ours[seed] - theirs[seed] for seed in sorted(ours.keys() & theirs.keys())])
+    return estimate(differences(ours, theirs))
 
 
 def measures_of(log: RunLog) -> dict[str, float]:

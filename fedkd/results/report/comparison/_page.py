@@ -1,16 +1,17 @@
 """The page that sets runs side by side."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 from fedkd.core.files import replace_file, writing
 from fedkd.results.report import page
 from fedkd.results.report.comparison import _tables as tables
-from fedkd.results.report.comparison._figures import FIGURES, Labelled, unit_of
+from fedkd.results.report.comparison._figures import FIGURES, MOST_NAMED
 from fedkd.results.report.comparison._find import find_runs
-from fedkd.results.report.comparison._groups import Group, group_runs
-from fedkd.results.report.figures import attempt_figure
-from fedkd.results.report.style import Figure, drawing, png
+from fedkd.results.report.comparison._groups import Group, Labelled, group_runs, names_of
+from fedkd.results.report.page import Notice, Paragraph, section
+from fedkd.results.report.pictures import pictures
 
 _HOW_TO_READ = (
     "Every figure is that of the last round, whichever round was best. ± is the half-width of the 95 % t interval of "
@@ -22,8 +23,17 @@ _TEACHER = (
     "samples, which are few, and report the test set."
 )
 _DIFFERENCES = (
-    "Each group against “{first}”, seed by seed, which removes the variation between seeds that both share. An "
-    "interval without 0 is a difference at the 5 % level; with many groups some will be so by chance."
+    "Each group against “{first}”, seed by seed, which removes the variation between seeds that both share. Intervals "
+    "are for one difference each: of many groups, some will differ by chance. p is that of a paired t test, corrected "
+    "by Holm's method for the number of groups in its column: where it is below 0.05, there is a difference."
+)
+_TRADE_OFFS = (
+    "A group is on the front where no other is as accurate and as cheap, and better in one of the two, by their means: "
+    "intervals that overlap leave open who is ahead."
+)
+_MANY = (
+    f"Figures name {MOST_NAMED} groups: the first, and those whose students are best on validation samples. The others "
+    "are grey."
 )
 _PRIVACY = "ε is the largest of any client and any seed. An ε per record and an ε per client cannot be compared."
 
@@ -35,76 +45,66 @@ def write_comparison(folders: Sequence[Path], out: Path) -> Path:
     named by the keys in which the groups differ. Raises ``RunError`` for a folder that holds no run, for damaged runs,
     and when the page cannot be written.
     """
-    groups = group_runs(find_runs(folders))
+    return write_page(group_runs(find_runs(folders)), out)
+
+
+def write_page(groups: Sequence[Group], out: Path) -> Path:
+    """Write the page about these groups; return its path. Raises ``RunError`` where it cannot be written."""
     with writing(out):
         out.parent.mkdir(parents=True, exist_ok=True)
-    replace_file(out, page.encoded(comparison_page(groups)))
+    count = sum(len(group.runs) for group in groups)
+    title = f"Comparison of {count} {'run' if count == 1 else 'runs'}"
+    replace_file(out, page.document(title, _parts(groups)))
     return out
 
 
-def comparison_page(groups: Sequence[Group]) -> str:
-    """The page, as HTML."""
-    named = tables.names_of(groups)
+def _parts(groups: Sequence[Group]) -> Iterator[page.Block | None]:
+    named = names_of(groups)
     finished = {label: group for label, group in named.items() if group.runs}
-    count = sum(len(group.runs) for group in groups)
-    parts = [page.paragraph(_HOW_TO_READ), *_remarks(groups), page.section("Groups", tables.groups_table(named))]
+    yield Paragraph(_HOW_TO_READ)
+    yield from _remarks(groups)
+    yield section("Groups", tables.groups_table(named))
     if finished:
-        parts += _results(finished)
-    parts += [
-        page.section("Not finished", tables.unfinished_table(named)),
-        page.section("Runs", tables.runs_table(finished) if finished else ""),
-    ]
-    return page.document(f"Comparison of {count} {'run' if count == 1 else 'runs'}", parts)
+        yield from _results(finished)
+    yield section("Not finished", tables.unfinished_table(named))
+    yield section("Runs", tables.runs_table(finished))
 
 
-def _results(groups: Labelled) -> Iterator[str]:
-    first = next(iter(groups))
-    yield page.section("Accuracy after the last round", tables.accuracy_table(groups), page.paragraph(_TEACHER))
-    if differences := tables.difference_table(groups):
-        yield page.section("Differences", page.paragraph(_DIFFERENCES.format(first=first)), differences)
-    yield page.section("Plots", *_figures(groups))
-    yield page.section("Bytes, λ and time", tables.cost_table(groups))
+def _results(groups: Labelled) -> Iterator[page.Block | None]:
+    yield section("Accuracy after the last round", tables.accuracy_table(groups), Paragraph(_TEACHER))
+    if (differences := tables.difference_table(groups)) is not None:
+        yield section("Differences", Paragraph(_DIFFERENCES.format(first=next(iter(groups)))), differences)
+    if (trade_offs := tables.trade_off_table(groups)) is not None:
+        yield section("Accuracy against cost", Paragraph(_TRADE_OFFS), trade_offs)
+    yield section("Plots", Paragraph(_MANY) if len(groups) > MOST_NAMED else None, *_pictures(groups))
+    yield section("Bytes, λ and time", tables.cost_table(groups))
     privacy = tables.privacy_table(groups)
-    yield page.section(
+    yield section(
         "Privacy",
-        page.paragraph(_PRIVACY if privacy else "None of these runs has a formal privacy guarantee (no DP)."),
+        Paragraph(_PRIVACY if privacy else "None of these runs has a formal privacy guarantee (no DP)."),
         privacy,
     )
 
 
-def _figures(groups: Labelled) -> Iterator[str]:
-    for name, (draw, caption) in FIGURES.items():
-        if name == "privacy" and not any(unit_of(group) for group in groups.values()):
-            continue
-        grounds: list[bytes] = []
-
-        def both(draw: Callable[[Labelled], Figure] = draw, grounds: list[bytes] = grounds) -> None:
-            for dark in (False, True):
-                with drawing(dark=dark):
-                    grounds.append(png(draw(groups)))
-
-        missing: list[str] = []
-        if attempt_figure(name, both, missing.append):
-            light, dark = grounds
-            yield page.figure(light, caption, dark=dark)
-        yield from map(page.notice, missing)
+def _pictures(groups: Labelled) -> Iterator[page.Block]:
+    for name, kind in FIGURES.items():
+        found = pictures(name, partial(kind.draw, groups), kind.caption)
+        yield from (block for block in found if not isinstance(block, Paragraph))
 
 
-def _remarks(groups: Sequence[Group]) -> Iterator[str]:
+def _remarks(groups: Sequence[Group]) -> Iterator[page.Block]:
     """What a reader must know before the figures."""
     unfinished = sum(len(group.unfinished) for group in groups)
     if unfinished:
-        yield page.notice(
-            f"{unfinished} of these runs are not finished and left out of all figures; they are listed below."
-        )
+        yield Notice(f"{unfinished} of these runs are not finished and left out of all figures; they are listed below.")
     for group in groups:
         for run in group.repeated:
             original = group.runs[int(run.at("seed") or 0)]
             same = (run.summary or {}).get("student_sha256") == (original.summary or {}).get("student_sha256")
             verdict = "with the same result" if same else "with another result, which equal runs should not have"
-            yield page.notice(f"{run.path} repeats {original.path}, {verdict}; it is left out of all figures.")
+            yield Notice(f"{run.path} repeats {original.path}, {verdict}; it is left out of all figures.")
     versions = [(run.summary or {}).get("versions", {}) for group in groups for run in group.runs.values()]
     packages = sorted({name for found in versions for name in found})
     differing = [name for name in packages if len({found.get(name) for found in versions}) > 1]
     if differing:
-        yield page.notice(f"These runs were made with different versions of {', '.join(differing)}.")
+        yield Notice(f"These runs were made with different versions of {', '.join(differing)}.")

@@ -1,119 +1,198 @@
-"""Tables that set groups of runs side by side."""
+"""Tables that set groups of runs side by side; a table without rows is there as None."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 
-from fedkd.results.report import page
-from fedkd.results.report.comparison._figures import Labelled, unit_of
-from fedkd.results.report.comparison._groups import Group
-from fedkd.results.report.comparison._measures import CONTROL, Estimate, in_order, measure, paired
+from fedkd.results.report.comparison._fronts import COSTS, front
+from fedkd.results.report.comparison._groups import ABSENT, Group, Labelled, names_of, protecting, unit_of
+from fedkd.results.report.comparison._measures import CONTROL, EPSILON, differences, estimate, in_order, measure
+from fedkd.results.report.statistics import holm, p_of_zero_mean
+from fedkd.results.report.tables import Cell, Table
 
-NONE = "–"
+NONE = ABSENT
 _RELATIONS = {"add_or_remove": "one more or less", "replace_one": "one replaced"}
 _ADVERSARIES = {"local": "an observer of all client reports", "central": "an observer of teacher and student"}
 
 
-def groups_table(groups: Labelled) -> str:
+def all_tables(groups: Sequence[Group]) -> Iterator[Table]:
+    """Every table about these groups that has rows."""
+    named = names_of(groups)
+    finished = {label: group for label, group in named.items() if group.runs}
+    yield groups_table(named)
+    for table in (
+        accuracy_table,
+        difference_table,
+        trade_off_table,
+        cost_table,
+        privacy_table,
+        runs_table,
+    ):
+        if finished and (found := table(finished)) is not None:
+            yield found
+
+
+def groups_table(groups: Labelled) -> Table:
     """What the groups are: in which keys they differ, and their seeds."""
     keys = list(next(iter(groups.values())).values)
     rows = [
         (label, ", ".join(map(str, group.runs)) or "none finished", *group.values.values())
         for label, group in groups.items()
     ]
-    return page.table(("group", "seeds", *keys), rows)
+    return Table.of("groups", ("group", "seeds", *keys), rows)
 
 
-def accuracy_table(groups: Labelled) -> str:
+def accuracy_table(groups: Labelled) -> Table | None:
     """Student, controls, teacher, the clients' own models, and the student on validation samples."""
     found = _measures(groups)
-    names = [
-        *(name for name in ("student",) if name in found),
-        *(name for name in found if name.startswith(CONTROL)),
-        *(name for name in ("teacher", "clients", "validation") if name in found),
-    ]
-    return _estimates(groups, names)
+    return _estimates(
+        "accuracy",
+        groups,
+        [
+            *(name for name in ("student",) if name in found),
+            *(name for name in found if name.startswith(CONTROL)),
+            *(name for name in ("teacher", "clients", "validation") if name in found),
+        ],
+    )
 
 
-def cost_table(groups: Labelled) -> str:
+def cost_table(groups: Labelled) -> Table | None:
     """Bytes, λ, dropped reports and time."""
     found = _measures(groups)
     names = ("megabytes_up", "megabytes_down", "mean_lambda", "failures", "wall_seconds")
-    return _estimates(groups, [name for name in names if name in found])
+    return _estimates("costs", groups, [name for name in names if name in found])
 
 
-def difference_table(groups: Labelled) -> str:
-    """Every other group against the first, seed by seed; empty for a single group."""
+def difference_table(groups: Labelled) -> Table | None:
+    """Every other group against the first, seed by seed, with p-values that are corrected for their number."""
     (_, first), *others = groups.items()
-    if not others:
-        return ""
-    names = [name for name in ("student", "teacher", "megabytes_up") if any(g.by_seed(name) for g in groups.values())]
-    rows = []
-    for label, group in others:
-        found = {name: paired(group.by_seed(name), first.by_seed(name)) for name in names}
-        count = max((each.count for each in found.values() if each is not None), default=0)
-        rows.append((label, str(count), *(_shown(name, found[name], signed=True) for name in names)))
-    header = ("group", "seeds in common", *(measure(name).title for name in names))
-    return page.table(header, rows, numbers=range(1, len(header)))
+    found = _measures(groups)
+    tested = [name for name in ("student", "teacher") if name in found]
+    pairs = {
+        name: {label: values for label, group in others if (values := _differences(group, first, name))}
+        for name in (*tested, "megabytes_up")
+    }
+    corrected = {name: _corrected(pairs[name]) for name in tested}
+
+    def difference(label: str, name: str) -> Cell:
+        mean = estimate(pairs[name].get(label, []))
+        return Cell(NONE) if mean is None else mean.cell(measure(name).digits, signed=True)
+
+    rows: list[tuple[Cell, ...]] = []
+    for label, _ in others:
+        count = max(len(found.get(label, [])) for found in pairs.values())
+        row = [Cell(label), Cell(str(count), count)]
+        for name in tested:
+            row += [difference(label, name), _p_cell(corrected[name].get(label))]
+        rows.append((*row, difference(label, "megabytes_up")))
+    header = (
+        "group",
+        "seeds in common",
+        *(title for name in tested for title in (f"Δ {measure(name).title}", "p (Holm)")),
+        f"Δ {measure('megabytes_up').title}",
+    )
+    return Table.of("differences", header, rows, numbers=range(1, len(header))) if rows else None
 
 
-def privacy_table(groups: Labelled) -> str:
-    """ε, and what it protects from whom; empty where no run has a guarantee."""
+def trade_off_table(groups: Labelled) -> Table | None:
+    """Which groups are on which front of accuracy against a cost; ε is compared with ε of the same unit alone."""
+    found = _measures(groups)
+    costs = [name for name in COSTS if name in found]
+    if "student" not in found or len(groups) < 2:
+        return None
+    on = {name: set(front(groups, name)) for name in costs if name != EPSILON}
+    if EPSILON in costs:
+        units = {unit for group in groups.values() if (unit := unit_of(group)) is not None}
+        on[EPSILON] = {label for unit in units for label in front(protecting(groups, unit), EPSILON)}
+    rows: list[tuple[str | Cell, ...]] = [
+        (
+            label,
+            group.cell("student"),
+            *(group.cell(name) for name in costs),
+            ", ".join(COSTS[name] for name in costs if label in on[name]) or NONE,
+        )
+        for label, group in groups.items()
+    ]
+    header = ("group", "student", *(measure(name).title for name in costs), "on the front of accuracy against")
+    return Table.of("trade_offs", header, rows, numbers=range(1, 2 + len(costs)))
+
+
+def privacy_table(groups: Labelled) -> Table | None:
+    """ε, and what it protects from whom; None where no run has a guarantee."""
     rows = list(_privacy_rows(groups))
-    if not any(row[1] != NONE for row in rows):
-        return ""
+    if not any(row[1] != Cell(NONE) for row in rows):
+        return None
     header = ("group", "ε", "δ", "protects", "neighbours", "against", "mechanism")
-    return page.table(header, rows, numbers=(1, 2))
+    return Table.of("privacy", header, rows, numbers=(1, 2))
 
 
-def runs_table(groups: Labelled, label: str = "folder") -> str:
+def runs_table(groups: Labelled) -> Table | None:
     """Every finished run, with the digest of its student."""
-    rows = []
+    rows: list[tuple[str | Cell, ...]] = []
     for name, group in groups.items():
         for seed, run in group.runs.items():
             summary = run.summary or {}
             student = group.by_seed("student").get(seed)
             rows.append(
                 (
-                    _folder(run.path),
+                    str(run.path),
                     name,
-                    str(seed),
-                    str(summary.get("rounds")),
-                    NONE if student is None else f"{student:.1f}",
+                    Cell(str(seed), seed),
+                    Cell(str(summary.get("rounds")), summary.get("rounds")),
+                    Cell(NONE) if student is None else Cell(f"{student:.1f}", student),
                     str(summary.get("student_sha256") or NONE)[:16],
                 )
             )
-    return page.table((label, "group", "seed", "rounds", "student", "SHA-256 begins"), rows, numbers=(2, 3, 4))
+    header = ("folder", "group", "seed", "rounds", "student", "SHA-256 begins")
+    return Table.of("runs", header, rows, numbers=(2, 3, 4)) if rows else None
 
 
-def unfinished_table(groups: Labelled) -> str:
-    """Runs that count for nothing because they are not finished; empty where there are none."""
+def unfinished_table(groups: Labelled) -> Table | None:
+    """Runs that count for nothing because they are not finished."""
     rows = [
-        (_folder(run.path), label, str(run.at("seed")), f"{len(run.rounds)} of {run.at('rounds')}")
+        (str(run.path), label, str(run.at("seed")), f"{len(run.rounds)} of {run.at('rounds')}")
         for label, group in groups.items()
         for run in group.unfinished
     ]
-    return page.table(("folder", "group", "seed", "rounds done"), rows, numbers=(2, 3)) if rows else ""
+    return Table.of("unfinished", ("folder", "group", "seed", "rounds done"), rows) if rows else None
 
 
-def _estimates(groups: Labelled, names: Sequence[str]) -> str:
-    rows = [(label, str(len(group.runs)), *(group.text(name) for name in names)) for label, group in groups.items()]
+def _estimates(file: str, groups: Labelled, names: Sequence[str]) -> Table | None:
+    rows: list[tuple[str | Cell, ...]] = [
+        (label, Cell(str(len(group.runs)), len(group.runs)), *(group.cell(name) for name in names))
+        for label, group in groups.items()
+    ]
     header = ("group", "seeds", *(measure(name).title for name in names))
-    return page.table(header, rows, numbers=range(1, len(header))) if names else ""
+    return Table.of(file, header, rows, numbers=range(1, len(header))) if names else None
 
 
-def _privacy_rows(groups: Labelled) -> Iterator[Sequence[str]]:
+def _differences(ours: Group, theirs: Group, name: str) -> list[float]:
+    return differences(ours.by_seed(name), theirs.by_seed(name))
+
+
+def _corrected(values: Mapping[str, Sequence[float]]) -> dict[str, float]:
+    """The p-value of each group whose differences from the first vary, corrected for the number of such groups."""
+    raw = {label: p for label, each in values.items() if (p := p_of_zero_mean(each)) is not None}
+    return dict(zip(raw, holm(list(raw.values())), strict=True))
+
+
+def _p_cell(p: float | None) -> Cell:
+    if p is None:
+        return Cell(NONE)
+    return Cell("< 0.001" if p < 0.001 else f"{p:.3f}", p)
+
+
+def _privacy_rows(groups: Labelled) -> Iterator[tuple[Cell | str, ...]]:
     for label, group in groups.items():
         budgets = group.by_seed("epsilon")
         run = next((group.runs[seed] for seed in budgets), None) or next(iter(group.runs.values()), None)
         mechanism = NONE if run is None else str(run.at("privacy.mechanism.name"))
         if run is None or run.summary is None or not budgets:
-            yield label, NONE, NONE, "no formal guarantee", NONE, NONE, mechanism
+            yield label, Cell(NONE), Cell(NONE), "no formal guarantee", NONE, NONE, mechanism
             continue
         guarantee: Mapping[str, str] = run.summary.get("guarantee") or {}
         yield (
             label,
-            f"{max(budgets.values()):.3g}",
-            f"{run.summary['delta']:g}",
+            group.cell(EPSILON),
+            Cell(f"{run.summary['delta']:g}", run.summary["delta"]),
             f"each {unit_of(group)}",
             _RELATIONS.get(str(guarantee.get("neighbouring")), NONE),
             _ADVERSARIES.get(str(guarantee.get("adversary")), NONE),
@@ -123,18 +202,3 @@ def _privacy_rows(groups: Labelled) -> Iterator[Sequence[str]]:
 
 def _measures(groups: Labelled) -> list[str]:
     return in_order(name for group in groups.values() for name in group.measures)
-
-
-def _shown(name: str, found: Estimate | None, *, signed: bool = False) -> str:
-    return NONE if found is None else found.text(measure(name).digits, signed=signed)
-
-
-def _folder(path: Path) -> str:
-    return str(path)
-
-
-def names_of(groups: Sequence[Group], longest: int = 48) -> dict[str, Group]:
-    """The groups by name, or by number where a name is too long for a legend."""
-    if all(len(group.name) <= longest for group in groups):
-        return {group.name: group for group in groups}
-    return {f"group {index}": group for index, group in enumerate(groups, start=1)}

@@ -1,0 +1,36 @@
+"""Figures as pages hold them: on a light and on a dark ground, for a wide screen and for a phone."""
+
+from collections.abc import Callable, Iterator
+
+from fedkd.results.report.figures import attempt_figure
+from fedkd.results.report.page import Notice, Paragraph, Picture
+from fedkd.results.report.style import Figure, drawing, png, why_empty
+
+NARROW, DARK = "(max-width: 40rem)", "(prefers-color-scheme: dark)"
+_OTHERS = {
+    f"screen and {NARROW} and {DARK}": {"narrow": True, "dark": True},
+    f"screen and {NARROW}": {"narrow": True},
+    f"screen and {DARK}": {"dark": True},
+}
+"""Which figure stands in for the usual one where, the more special first; paper is light and wide."""
+
+
+def pictures(name: str, draw: Callable[[], Figure], caption: str) -> Iterator[Picture | Paragraph | Notice]:
+    """The figure that ``draw`` makes; in its place why it is empty, or why it could not be drawn."""
+    found: list[Picture | Paragraph | Notice] = []
+
+    def attempt() -> None:
+        with drawing():
+            figure = draw()
+            if (reason := why_empty(figure)) is not None:
+                found.append(Paragraph(reason))
+                return
+            usual = png(figure)
+        others = []
+        for media, medium in _OTHERS.items():
+            with drawing(**medium):
+                others.append((media, png(draw())))
+        found.append(Picture(usual, caption, tuple(others)))
+
+    attempt_figure(name, attempt, lambda notice: found.append(Notice(notice)))
+    yield from found
