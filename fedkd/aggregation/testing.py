@@ -96,12 +96,12 @@ def check_aggregator(
     """Check what every aggregator must do; raises ``PropertyError`` naming the first property that fails, and the case.
 
     ``build`` returns a fresh instance at every call, or is what ``strategy.name`` would be. Random stacks of
-    ``clients`` ≥ 3 by ``samples`` by ``classes``, one per seed, are tried for: distributions whatever the logits (scales
-    0 to 1e4, one client, a client missing), no influence of the clients' order, no influence of abstaining clients, a
-    teacher where everybody abstains, agreement followed, no change to the stack, equal results from equal inputs, a
-    state that can be saved and taken up, and no influence of example counts that are not declared as needed. Targets of
-    the clients' own have to be distributions too, and to follow the clients into another order. A strategy that works
-    on secure sums has to make the same of a sum as of the reports.
+    ``clients`` ≥ 3 by ``samples`` by ``classes``, one per seed, are tried for: distributions whatever the logits
+    (scales 0 to 1e4, one client, a client missing), no influence of the clients' order, no influence of abstaining
+    clients, a teacher where everybody abstains, agreement followed, no change to the stack, equal results from equal
+    inputs, a state that can be saved and taken up, and no influence of example counts that are not declared as
+    needed. Targets of the clients' own have to be distributions too, and to follow the clients into another order. A
+    strategy that works on secure sums has to make the same of a sum as of the reports.
     ``tolerance`` is the largest difference between probabilities taken as equal.
     """
     if clients < 3:

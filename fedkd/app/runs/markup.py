@@ -1,9 +1,9 @@
 """What notebooks show of runs."""
 
 from collections.abc import Iterator
+from html import escape
 from typing import TYPE_CHECKING
 
-from fedkd.results.report import page
 from fedkd.results.report.comparisons import COMPARISONS
 
 if TYPE_CHECKING:
@@ -17,8 +17,11 @@ _SHOWN = ("cell", "seed", "student_accuracy", "teacher_accuracy", "bytes_up", "b
 
 def run_table(run: "Run") -> str:
     """A run's result as an HTML table."""
-    rows = _distilled(run) if run.of_one_network else _federated(run)
-    return page.paragraph(f"{run.folder}: {run.progress}") + page.table((), list(rows), numbers=(1,))
+    from pandas import DataFrame
+
+    rows = DataFrame(_distilled(run) if run.of_one_network else _federated(run))
+    table: str = rows.to_html(index=False, header=False)
+    return f"<p>{escape(f'{run.folder}: {run.progress}')}</p>{table}"
 
 
 def runs_table(summary: "DataFrame") -> str:
