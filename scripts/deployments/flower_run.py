@@ -58,22 +58,23 @@ def main() -> int:
         if count is not None:
             rest = {"num-partitions": count, "state-dir": str(home / "state"), "trial": True}
             stack.enter_context(supernodes(home, address, [{"partition-id": node, **rest} for node in range(count)]))
-        return flower_run(home, CONNECTION, keys, simulation=count is None)
+        return flower_run(home, CONNECTION, keys, simulated=NODES_PER_CORE * cores() if count is None else 0)
 
 
-def flower_run(home: Path, connection: str, keys: dict[str, Any], *, simulation: bool = False) -> int:
-    """Start the app in ROOT with these run-config keys, and follow it to its end: 0 when it ended well, else 1.
+def flower_run(home: Path, connection: str, keys: dict[str, Any], *, app: Path = ROOT, simulated: int = 0) -> int:
+    """Start the app in a folder with these run-config keys, and follow it to its end: 0 when it ended well, else 1.
 
-    Ctrl-C stops the run. ``home`` holds the Flower configuration that knows the connection.
+    Ctrl-C stops the run. ``home`` holds the Flower configuration that knows the connection; ``simulated`` is how many
+    nodes a simulation has (0: it is none).
     """
     settings = [f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in keys.items()]
     with tempfile.NamedTemporaryFile("w", suffix=".toml", encoding="utf-8") as run_config:
         run_config.write("\n".join(settings))
         run_config.flush()
-        command = ["run", str(ROOT), connection, "--stream", "--run-config", run_config.name]
-        if simulation:
+        command = ["run", str(app), connection, "--stream", "--run-config", run_config.name]
+        if simulated:
             # Without these, Flower simulates two nodes and gives each client two cores.
-            size = f"num-supernodes={NODES_PER_CORE * cores()} client-resources-num-cpus=1"
+            size = f"num-supernodes={simulated} client-resources-num-cpus=1"
             command += ["--federation-config", size]
         run_id, status = None, 1
         with _flwr(home, *command) as process:
