@@ -48,7 +48,7 @@ STUDENT = 0
 class Experiment:
     """A configuration with its data, models, mechanism and codecs, each made when it is first asked for, and kept.
 
-    ``given`` are other data than the configuration describes (None: those).
+    ``given`` are other data than the configuration describes (None: those), such as a node's own.
     """
 
     config: ExperimentConfig
@@ -155,6 +155,10 @@ class Experiment:
     @cached_property
     def _prototypes(self) -> dict[tuple[str, str], Any]:
         return {}
+
+    def examples(self, client: int) -> int:
+        """How many private training samples a client has; where these are at home, as many as it may have."""
+        return self.most_examples(client) if self.config.data.at_home else self.data.clients[client].train.numel()
 
     def most_examples(self, client: int) -> int:
         """How many private training samples a client can have: as many as it was given, or what was declared."""
@@ -287,7 +291,8 @@ def _experiment(config_json: str, plugins_in: Path | None) -> Experiment:
 def _only_data(config: ExperimentConfig) -> ExperimentConfig:
     """The default configuration with those keys of ``config`` on which the data depend."""
     plain = ExperimentConfig(seed=config.seed, data=config.data)
-    return replace(plain, clients=replace(plain.clients, count=config.clients.count))
+    most = config.clients.max_examples if config.data.at_home else None
+    return replace(plain, clients=replace(plain.clients, count=config.clients.count, max_examples=most))
 
 
 @lru_cache(maxsize=2)

@@ -72,6 +72,11 @@ def composition_faults(experiment: Experiment) -> list[str]:
 
 
 def _engine_faults(config: ExperimentConfig, own_engine: bool) -> Iterator[str]:
+    if own_engine and config.data.at_home:
+        yield (
+            "data.partition.scheme: at_home leaves private data on the nodes of a deployment, and here there are none; "
+            "deploy it (docs/deployment.md), or simulate such a split with data.partition.scheme=given"
+        )
     if not own_engine:
         yield from faults_elsewhere(config, "Flower")
     elif config.engine.kind == "ray":

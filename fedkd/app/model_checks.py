@@ -72,9 +72,9 @@ def model_remarks(experiment: Experiment) -> list[str]:
 
 
 def _single_samples(experiment: Experiment, architecture: int, why: str) -> Iterator[str]:
-    config, data = experiment.config, experiment.data
+    config = experiment.config
     own = [client for client in range(config.clients.count) if experiment.architecture_of(client) == architecture]
-    lonely = [client for client in own if data.clients[client].train.numel() == 1]
+    lonely = [client for client in own if experiment.examples(client) == 1]
     if own and config.clients.batch_size == 1:
         yield f"clients.batch_size: must be at least 2, for {why}, got 1; raise it, or {REMEDY}"
     elif lonely:

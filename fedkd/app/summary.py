@@ -6,6 +6,7 @@ from pathlib import Path
 from platform import python_version
 
 from fedkd import __version__
+from fedkd.app.data_checks import home_lines
 from fedkd.app.secure_checks import secure_lines
 from fedkd.core.errors import RunError
 from fedkd.core.messages import parameter_digest
@@ -22,7 +23,7 @@ from fedkd.server.server import Server
 def overview_of(experiment: Experiment, out: Path) -> Overview:
     """What is known before the first round."""
     config, data = experiment.config, experiment.data
-    sizes = [client.train.numel() + client.validation.numel() for client in data.clients]
+    sizes = [client.train.numel() + client.validation.numel() for client in data.clients] or None
     partition = config.data.partition
     detail = f"{partition.scheme}({partition.alpha:g})" if partition.scheme in {"dirichlet", "quantity"} else None
     if partition.path is not None:
@@ -31,15 +32,15 @@ def overview_of(experiment: Experiment, out: Path) -> Overview:
         dataset=config.data.dataset.name,
         classes=data.classes,
         shape=data.shape,
-        private_samples=sum(sizes),
+        private_samples=None if sizes is None else sum(sizes),
         public_samples=data.public.labels.numel(),
         labelled_samples=data.public.labelled.numel(),
         validation_samples=int(data.public.validation.sum()),
         test_samples=data.test_labels.numel(),
-        clients=len(sizes),
+        clients=config.clients.count,
         clients_per_round=config.clients.per_round,
-        smallest_client=min(sizes),
-        largest_client=max(sizes),
+        smallest_client=None if sizes is None else min(sizes),
+        largest_client=None if sizes is None else max(sizes),
         partition=detail or partition.scheme,
         student=config.student.model.name,
         student_parameters=experiment.parameter_counts[STUDENT],
@@ -52,7 +53,7 @@ def overview_of(experiment: Experiment, out: Path) -> Overview:
         behaviour=config.clients.behaviour.name,
         attackers=tuple(sorted(experiment.attackers)),
         attack=config.clients.attackers.behaviour.name,
-        privacy=(*privacy_lines(experiment), *secure_lines(experiment)),
+        privacy=(*privacy_lines(experiment), *secure_lines(experiment), *home_lines(experiment)),
         remarks=tuple(_remarks(experiment)),
     )
 

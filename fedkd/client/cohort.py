@@ -13,6 +13,7 @@ from greenlet import getcurrent, greenlet
 
 from fedkd.client.performer import attempt, describe
 from fedkd.client.round import perform
+from fedkd.client.setup import experiment_of
 from fedkd.client.training import train
 from fedkd.client.vectorised import Training, signature, train_vectorised, vectorisable
 from fedkd.core.compute import fixed_arithmetic
@@ -30,12 +31,12 @@ class LocalClientFn:
     """Does one client's share of a job, or that of several where the configuration lets them be stacked."""
 
     def __call__(self, job: Job, client: int) -> Reply:
-        with fixed_arithmetic(Experiment.of(job.config).device):
+        with fixed_arithmetic(experiment_of(job).device):
             return perform(job, client)
 
     def parts(self, job: Job, clients: Sequence[int]) -> list[tuple[int, ...]]:
         """As many clients at once, in their order, as ``COHORT_BYTES`` hold; one where clients are not stacked."""
-        experiment = Experiment.of(job.config)
+        experiment = experiment_of(job)
         if not experiment.config.engine.vectorises:
             return [(client,) for client in clients]
         found: list[list[int]] = []
@@ -53,7 +54,7 @@ class LocalClientFn:
         """The clients' replies, in their order."""
         coroutines = {client: greenlet(_work) for client in clients}
         replies: dict[int, Reply] = {}
-        with fixed_arithmetic(Experiment.of(job.config).device):
+        with fixed_arithmetic(experiment_of(job).device):
             # What each is sent when it goes on: first its job, then whether it has been trained.
             going_on: dict[int, tuple[Any, ...]] = {client: (job, client) for client in clients}
             while going_on:

@@ -105,7 +105,9 @@ class ClientContext:
             epochs=clients.epochs,
             generator=generator,
             loss=self._cross_entropy() if loss is None else loss,
-            private=None if private is None else NoisyTraining(private, self.noise("private training")),
+            private=None
+            if private is None
+            else NoisyTraining(private, self.noise("private training"), clients.max_examples),
         )
         kept, state = batch_norm_entries(model, clients.keep_batch_norm), model.state_dict()
         self.memory |= {BATCH_NORM + name: state[name].detach().cpu().clone() for name in kept}

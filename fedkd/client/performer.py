@@ -5,8 +5,10 @@ import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
+from fedkd.core.errors import HomeError
 from fedkd.core.faults import users_line
 from fedkd.core.messages import Job, Reply
 from fedkd.core.texts import shown_value
@@ -60,7 +62,8 @@ def attempt(client_fn: ClientFn, job: Job, client: int) -> Reply:
     try:
         return replace(_signed(client_fn(replace(job, personal=own), client), client), traceback="")
     except (Exception, SystemExit) as error:
-        return Reply(client, error=located(error), traceback=_traceback(error))
+        told = located(error) if job.host is None or job.host.home is None else discreet(error)
+        return Reply(client, error=told, traceback=_traceback(error))
 
 
 def attempt_all(
@@ -108,6 +111,15 @@ def located(error: BaseException) -> str:
     """As ``describe``, with the line of the user's own that it came through: ``ValueError: message (FILE:LINE)``."""
     line = users_line(error)
     return describe(error) if line is None else f"{describe(error)[:MESSAGE_LENGTH]} ({line})"
+
+
+def discreet(error: BaseException) -> str:
+    """What may be told of an error where private data are at home: its type and where it was raised, not its words."""
+    if isinstance(error, HomeError):
+        return str(error)
+    frames = traceback.extract_tb(error.__traceback__)
+    where = f" in {Path(frames[-1].filename).name}, line {frames[-1].lineno}" if frames else ""
+    return f"{type(error).__name__}{where}; the log of its node says more"
 
 
 def _traceback(error: BaseException) -> str:

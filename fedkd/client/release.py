@@ -9,7 +9,7 @@ from torch import Tensor
 from fedkd.client.context import ClientContext
 from fedkd.client.rule import Upload
 from fedkd.client.secure_terms import run_digest
-from fedkd.client.setup import asked_positions
+from fedkd.client.setup import asked_positions, declared, states_examples
 from fedkd.client.state import Notes
 from fedkd.core.coding.types import Encoded, Previous
 from fedkd.core.messages import LABEL_COUNTS, LOGITS, Consensus, Job, Reply
@@ -17,18 +17,19 @@ from fedkd.core.returned import returned_tensor
 from fedkd.experiment import Experiment
 from fedkd.privacy.attempts import name_of
 from fedkd.privacy.mechanism import LogitMechanism
-from fedkd.privacy.private import EXAMPLES, Private, discloses
+from fedkd.privacy.private import Private
 
 
 def release(context: ClientContext, upload: Upload, job: Job, notes: Notes) -> Reply:
     """All that a client sends of a round: its logits after mechanism and codec, other arrays, and what it declares.
 
     Raises ``ValueError`` for anything that its mechanism proves nothing about. How many samples it has is left out
-    where the proof does not take that as public.
+    where the proof does not take that as public, and where they are at home and the algorithm does without, whatever
+    the job wants.
     """
     data, mechanism = context.experiment.data, context.experiment.mechanism
     arrays = dict(upload.arrays)
-    if LABEL_COUNTS in job.wants:
+    if LABEL_COUNTS in (declared(context.experiment) if context.experiment.config.data.at_home else job.wants):
         arrays[LABEL_COUNTS] = np.bincount(context.labels.numpy(), minlength=data.classes).astype(np.int32)
     check_covered(mechanism, Upload(upload.logits, upload.mask, arrays))
     if upload.logits is not None:
@@ -42,7 +43,7 @@ def release(context: ClientContext, upload: Upload, job: Job, notes: Notes) -> R
         context.client,
         arrays,
         job.round,
-        examples=examples if discloses(mechanism, EXAMPLES) else None,
+        examples=examples if states_examples(context.experiment) else None,
         public_digest=data.public.digest,
     )
 

@@ -13,7 +13,7 @@ from fedkd.client.release import attempt_of, check_covered, private_logits, rele
 from fedkd.client.rule import ClientRule, Upload
 from fedkd.client.secure import perform_step
 from fedkd.client.secure_terms import is_secure
-from fedkd.client.setup import asked_positions, behaviour_of, client_rule
+from fedkd.client.setup import asked_positions, behaviour_of, client_rule, experiment_of
 from fedkd.client.state import Memory, Notes, recall
 from fedkd.client.training import Trainer, train
 from fedkd.core.coding.history import CodeHistory
@@ -29,7 +29,7 @@ def perform(job: Job, client: int, trainer: Trainer = train) -> Reply:
 
     ``trainer`` is what trains its models.
     """
-    experiment = Experiment.of(job.config)
+    experiment = experiment_of(job)
     if is_secure(job):
         return perform_step(experiment, job, client, lambda: _released(experiment, job, client))
     if job.kind == "round" and experiment.config.privacy.secure_aggregation is not None:

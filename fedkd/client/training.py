@@ -119,7 +119,7 @@ def train(
             labels,
             optimiser,
             private.training,
-            PrivateSchedule(epochs, config.batch_size, config.proximal),
+            PrivateSchedule(epochs, config.batch_size, config.proximal, private.most),
             private.noise,
         )
         return

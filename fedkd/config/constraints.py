@@ -67,6 +67,8 @@ def _data(config: ExperimentConfig) -> Iterator[str]:
             "teacher's classes"
         )
     yield from _partition(data.partition)
+    if data.at_home:
+        yield from _at_home(config)
     if data.tasks is not None:
         yield from _tasks(data.tasks)
     if len(set(data.heads)) < len(data.heads):
@@ -99,6 +101,32 @@ def _partition(rule: PartitionConfig) -> Iterator[str]:
         yield (
             "data.partition.sha256: is the digest of data.partition.path, which is null, got "
             f"{rule.sha256!r}; name the file, or set it to null"
+        )
+
+
+def _at_home(config: ExperimentConfig) -> Iterator[str]:
+    """What goes with private samples that the server never sees."""
+    data, clients = config.data, config.clients
+    where = "with data.partition.scheme=at_home"
+    if clients.max_examples is None:
+        yield (
+            f"clients.max_examples: must be declared {where}, where nobody knows how many samples clients have, got "
+            "null; set it to the most that any of them has"
+        )
+    if data.private_size is not None:
+        yield f"data.private_size: nodes have all of theirs {where}, got {data.private_size}; set it to null"
+    if data.public.dataset is not None:
+        yield (
+            f"data.public.dataset: data.dataset itself holds the public samples {where}, got "
+            f"{data.public.dataset.name!r}; set it to null"
+        )
+    for name in config.controls:
+        if name != "public_only":
+            yield f"controls: {name} needs more of private samples than leaves a node {where}; leave it out"
+    if attacks := config.privacy.audit.attacks:
+        yield (
+            f"privacy.audit.attacks: attacks are judged by the private samples, which stay on their nodes {where}, got "
+            f"{', '.join(attack.name for attack in attacks)}; leave them out, and audit a simulation of a like split"
         )
 
 

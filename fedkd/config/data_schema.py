@@ -13,10 +13,10 @@ class PartitionConfig:
     """How the private samples are divided among the clients."""
 
     scheme: Annotated[
-        Literal["iid", "dirichlet", "pathological", "shards", "quantity", "natural", "given"],
+        Literal["iid", "dirichlet", "pathological", "shards", "quantity", "natural", "given", "at_home"],
         Field(
             description="iid; dirichlet (label skew); pathological (few classes each); shards; quantity (sizes); "
-            "natural (whose samples they are); given (by the file path)"
+            "natural (whose samples they are); given (by the file path); at_home (each client's are on its own node)"
         ),
     ] = "dirichlet"
     alpha: Annotated[Positive, Field(description="concentration of dirichlet and quantity; smaller is more skewed")] = (
@@ -122,3 +122,8 @@ class DataConfig:
         tuple[str, ...],
         Field(description="other labels of the data that networks learn beside the class, by name (fedkd distill)"),
     ] = ()
+
+    @property
+    def at_home(self) -> bool:
+        """Whether private samples never leave the nodes of a deployment, and ``dataset`` is what the server has."""
+        return self.partition.scheme == "at_home"

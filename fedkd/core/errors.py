@@ -42,6 +42,14 @@ class DataError(FedkdError):
     """Data that is missing, unreadable, or too small for the roles asked of it."""
 
 
+class TooFewClassesError(DataError):
+    """Samples that are all of one class."""
+
+
+class HomeError(DataError):
+    """Private data with which a node cannot take part, in words that give nothing else of them away."""
+
+
 class RunError(FedkdError):
     """An experiment that cannot go on; its finished rounds are on disk."""
 

@@ -91,17 +91,33 @@ class Consensus:
 
 
 @dataclass(frozen=True)
+class Home:
+    """Where the private data of the one client are that lives on a node, which nobody else has.
+
+    ``named`` is what the node's operator calls them, ``common`` the file with what the server tells of its data, of the
+    digest ``common_digest``.
+    """
+
+    client: int
+    named: str
+    common: str
+    common_digest: str
+
+
+@dataclass(frozen=True)
 class Host:
     """What whoever runs clients has fixed for them, which no message of a server changes.
 
     ``memory`` is the folder in which clients note what they have given away in secure sums, with their secrets between
     the steps. ``keys`` is that of their private signing keys and ``directory`` the file with everybody's public ones
-    (both None: a simulation, or a trial, where the experiment's seed stands for them).
+    (both None: a simulation, or a trial, where the experiment's seed stands for them). ``home`` is where private data
+    are that the configuration does not name (None: it names them all).
     """
 
     memory: str
     keys: str | None = None
     directory: str | None = None
+    home: Home | None = None
 
 
 @dataclass(frozen=True)

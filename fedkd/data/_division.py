@@ -18,6 +18,9 @@ from fedkd.data._given import GivenPartition, read_partition
 from fedkd.data.partition import partition
 from fedkd.data.source import SampleSet
 
+ROLES = "roles"
+"""The purpose for which the seed shuffles samples before they are given roles."""
+
 _NAMED = 5
 """Most clients that a message names."""
 
@@ -27,13 +30,16 @@ class Division:
     """Positions in the train split, in the seed's shuffled order: ``public`` (in a file's, where it gives one; none
     where another data set is public), ``private``, and ``unused`` ones without a role, fit to stand for private ones.
 
-    ``shares`` are each client's sorted positions in ``private``.
+    ``shares`` are each client's sorted positions in ``private``; none of private samples that are at home. Where all
+    are ``listed``, the private ones are in the order of a file, and the public ones in that which the seed gives a data
+    set of their own: as they are on machines that have nothing else.
     """
 
     public: Int[Tensor, " public"]
     private: Int[Tensor, " private"]
     unused: Int[Tensor, " unused"]
     shares: tuple[Int[Tensor, "_"], ...]
+    listed: bool = False
 
 
 def divide(config: ExperimentConfig, source: SampleSet, public: int) -> Division:
@@ -41,12 +47,14 @@ def divide(config: ExperimentConfig, source: SampleSet, public: int) -> Division
 
     Raises ``ConfigError`` for a given or natural partition that the samples do not allow.
     """
-    order = shuffled(len(source.train_labels), config.seed, "roles")
+    order = shuffled(len(source.train_labels), config.seed, ROLES)
     match config.data.partition.scheme:
         case "given":
             return _given(config, source, order, public)
         case "natural":
             return _natural(config, source, order, public)
+        case "at_home":
+            return Division(order[:public], order[:0], order[public:], ())
         case _:
             available, size = order[public:], config.data.private_size
             private = available[:size]
@@ -81,8 +89,9 @@ def _given(config: ExperimentConfig, source: SampleSet, order: Tensor, public: i
         owners[torch.from_numpy(positions)] = client
     others = order[owners[order] < 0]
     chosen = _public_of(config, given, others, public, where)
-    private = order[owners[order] >= 0]
-    return Division(chosen, private, others[~torch.isin(others, chosen)], _shares(owners[private], len(clients)))
+    unused = others[~torch.isin(others, chosen)]
+    private = torch.from_numpy(np.concatenate(clients)) if given.listed else order[owners[order] >= 0]
+    return Division(chosen, private, unused, _shares(owners[private], len(clients)), listed=given.listed)
 
 
 def _public_of(config: ExperimentConfig, given: GivenPartition, others: Tensor, public: int, where: str) -> Tensor:
@@ -109,7 +118,8 @@ def _public_of(config: ExperimentConfig, given: GivenPartition, others: Tensor, 
                 "lower it, or leave public out of the file to draw them from what is no client's"
             ]
         )
-    return torch.from_numpy(given.public[:public])
+    named = torch.from_numpy(given.public)
+    return (named[shuffled(len(named), config.seed, ROLES)] if given.listed else named)[:public]
 
 
 def _by_class(counts: np.ndarray, source: SampleSet, available: Tensor, where: str) -> tuple[np.ndarray, ...]:

@@ -14,7 +14,8 @@ from fedkd.core.documents import parse_json
 from fedkd.core.errors import ConfigError
 from fedkd.core.wording import cut, nearest, shown
 
-_KEYS = ("clients", "public", "class_counts")
+_KEYS = ("clients", "public", "class_counts", "order")
+_LISTED = "listed"
 _LARGEST = 2**31
 _SHAPE = 'write {"clients": [[positions], ...]} or {"class_counts": [[counts], ...]}'
 
@@ -25,12 +26,14 @@ Numbers = npt.NDArray[np.int64]
 class GivenPartition:
     """What a file says: the ``clients``' positions in the train split, and the ``public`` ones where it has them.
 
-    Or the ``class_counts`` [clients, classes] alone.
+    Or the ``class_counts`` [clients, classes] alone. Where they are ``listed``, everybody's samples are in the order of
+    the file, as if each had them in one of its own.
     """
 
     clients: tuple[Numbers, ...] = ()
     public: Numbers | None = None
     class_counts: Numbers | None = None
+    listed: bool = False
 
     @property
     def count(self) -> int:
@@ -61,13 +64,14 @@ def read_partition(content: bytes, name: str, class_names: Sequence[str], sample
     )
     public = None if "public" not in document else _positions(document["public"], f"{where}, public", samples)
     _check_distinct(clients, public, where)
-    return GivenPartition(clients, public)
+    return GivenPartition(clients, public, listed="order" in document)
 
 
-def partition_text(clients: Sequence[Sequence[int]], public: Sequence[int] | None) -> str:
+def partition_text(clients: Sequence[Sequence[int]], public: Sequence[int] | None, *, listed: bool = False) -> str:
     """A partition as ``read_partition`` reads it, a line for each client."""
     rows = ",\n".join(f"  {json.dumps(row)}" for row in clients)
     last = "" if public is None else f',\n "public": {json.dumps(public)}'
+    last += f',\n "order": {json.dumps(_LISTED)}' if listed else ""
     return f'{{"clients": [\n{rows}\n ]{last}}}\n'
 
 
@@ -86,6 +90,13 @@ def _document(text: str, where: str) -> dict[str, Any]:
     if len({"clients", "class_counts"} & document.keys()) != 1 or {"class_counts", "public"} <= document.keys():
         raise ConfigError(
             [f"{where} must have clients, with or without public, or class_counts, got {', '.join(document)}; {_SHAPE}"]
+        )
+    if document.get("order", _LISTED) != _LISTED or {"class_counts", "order"} <= document.keys():
+        raise ConfigError(
+            [
+                f'{where}: order must be "{_LISTED}", beside clients, got {shown(document["order"])}; leave it out for '
+                "the order that the seed gives"
+            ]
         )
     return document
 

@@ -69,6 +69,8 @@ class Preparation:
     def of(self, samples: Tensor | RawSamples, positions: Tensor | None = None) -> Inputs:
         """The samples at ``positions`` (None: all), at once, or when they are asked for where they are in a file."""
         rows = torch.arange(len(samples)) if positions is None else positions
+        if len(rows) == 0:
+            return self.public[:0]
         if isinstance(samples, MappedSamples):
             return LazySamples(samples, rows, self)
         return self(samples[rows] if positions is not None or not isinstance(samples, Tensor) else samples)
@@ -129,7 +131,8 @@ class Preparation:
 
 
 def _largest(tokens: Tensor | RawSamples) -> int:
-    return max(int(tokens[rows].max()) for rows in torch.arange(len(tokens)).split(4096))
+    parts = (tokens[rows] for rows in torch.arange(len(tokens)).split(4096))
+    return max((int(part.max()) for part in parts if len(part)), default=0)
 
 
 def _padding(samples: Tensor) -> Tensor | None:

@@ -85,10 +85,14 @@ class TaskNumbers:
 
 @dataclass(frozen=True)
 class Places:
-    """Where samples were in the data set's train split; ``public`` is None where they are of another data set."""
+    """Where samples were in the data set's train split; ``public`` is None where they are of another data set.
+
+    Where they are ``listed``, a file gave everybody's in an order of its own, which the public ones are shuffled from.
+    """
 
     private: Int[Tensor, " private"]
     public: Int[Tensor, " public"] | None
+    listed: bool = False
 
 
 @dataclass(frozen=True)
@@ -96,10 +100,10 @@ class ExperimentData:
     """Every sample of an experiment, in exactly one role.
 
     ``inputs`` and ``labels`` are the private samples of all clients together, as ``data.transform`` makes them: float32
-    numbers or int64 tokens, read when they are asked for where the data set stays in its file. ``other_labels`` are
-    those of further tasks, by name; ``places`` say where the samples were before they had a role, where it is known;
-    ``tasks`` are those of ``data.tasks``, where there are several. ``heads`` name the other labels that networks learn
-    beside the class.
+    numbers or int64 tokens, read when they are asked for where the data set stays in its file. There are none, and no
+    ``clients``, where they are at home on other machines. ``other_labels`` are those of further tasks, by name;
+    ``places`` say where the samples were before they had a role, where it is known; ``tasks`` are those of
+    ``data.tasks``, where there are several. ``heads`` name the other labels that networks learn beside the class.
     """
 
     spec: SampleSpec

@@ -19,7 +19,7 @@ from fedkd.core import plugins
 from fedkd.core.errors import ConfigError, PluginError
 from fedkd.core.messages import UNKNOWN_LABEL
 from fedkd.core.seeding import torch_generator
-from fedkd.data._division import divide, shuffled
+from fedkd.data._division import ROLES, Division, divide, shuffled
 from fedkd.data._given import partition_text
 from fedkd.data._preparation import Preparation, plain_encoding
 from fedkd.data._public import public_set
@@ -34,11 +34,11 @@ def prepare(config: ExperimentConfig) -> ExperimentData:
     The train split is shuffled by the seed. Its first ``data.public.size`` samples are public, the next
     ``data.private_size`` private, unless a partition is given; the first ``data.public.labelled`` public ones are
     labelled, and a share ``data.public.validation`` of these, stratified by class, validates the server's work (at
-    least one stays for training). The test split is the test set.
+    least one stays for training). The test split is the test set. Private samples that are at home are not there.
 
     Raises ``ConfigError`` with every size that the data do not allow, ``DataError`` when data are missing.
     """
-    source, other = _sources(config)
+    source, other = sources_of(config)
     problems, tasks = list(_problems(config, source, other)), None
     try:
         if config.data.tasks is not None:
@@ -57,10 +57,10 @@ def prepare(config: ExperimentConfig) -> ExperimentData:
         class_names=source.class_names,
         inputs=prepared.of(source.train_inputs, private),
         labels=labels,
-        clients=tuple(_client(config, client, share) for client, share in enumerate(division.shares)),
-        public=_unlabelled(prepared.public)
+        clients=tuple(client_of(config, client, share) for client, share in enumerate(division.shares)),
+        public=unlabelled(prepared.public)
         if other is not None
-        else _public(config, prepared.public, source.train_labels[order]),
+        else public_of(config, prepared.public, source.train_labels[order]),
         test_inputs=prepared.of(source.test_inputs),
         test_labels=source.test_labels,
         other_labels={
@@ -73,7 +73,7 @@ def prepare(config: ExperimentConfig) -> ExperimentData:
             for name, task in source.other_labels.items()
         },
         heads=config.data.heads,
-        places=Places(private, order if other is None else None),
+        places=_places(config, division, other),
         tasks=None
         if tasks is None
         else TaskNumbers(
@@ -86,11 +86,23 @@ def prepare(config: ExperimentConfig) -> ExperimentData:
 
 def partition_file(data: ExperimentData) -> str | None:
     """Who has which samples, as ``data.partition.scheme=given`` reads it; None where nobody knows where they were."""
-    if data.places is None:
+    if (places := data.places) is None:
         return None
-    held = [torch.cat([client.train, client.validation]) for client in data.clients]
-    public = None if data.places.public is None else data.places.public.tolist()
-    return partition_text([data.places.private[each].sort().values.tolist() for each in held], public)
+    held = [torch.cat([client.train, client.validation]).sort().values for client in data.clients]
+    whose = [places.private[each] for each in held]
+    public = None if places.public is None else places.public.tolist()
+    rows = [(each if places.listed else each.sort().values).tolist() for each in whose]
+    return partition_text(rows, public, listed=places.listed)
+
+
+def _places(config: ExperimentConfig, division: Division, other: SampleSet | None) -> Places | None:
+    if config.data.at_home:
+        return None
+    public = division.public
+    if division.listed:
+        # As a file lists them, of which the seed makes this order again.
+        public = torch.empty_like(public).scatter_(0, shuffled(len(public), config.seed, ROLES), public)
+    return Places(division.private, public if other is None else None, division.listed)
 
 
 def unused_samples(config: ExperimentConfig) -> tuple[Shaped[Tensor, "samples ..."], Int[Tensor, " samples"]]:
@@ -100,7 +112,7 @@ def unused_samples(config: ExperimentConfig) -> tuple[Shaped[Tensor, "samples ..
     matter of chance alone, or of the file under a given partition; none where ``data.private_size`` is null, or the
     partition natural. Raises as ``prepare`` does.
     """
-    source, other = _sources(config)
+    source, other = sources_of(config)
     division = divide(config, source, _public_size(config, other))
     left = division.unused
     prepared = Preparation(config, source, _raw_public(config, source, other, division.public), other)
@@ -113,10 +125,10 @@ def strangers(config: ExperimentConfig, spec: Plugin, key: str) -> Shaped[Tensor
     Raises ``ConfigError`` where it is the task's own or of another kind, ``PluginError`` where it does not exist, else
     as ``prepare`` does.
     """
-    source, other = _sources(config)
-    if _same(_source(spec), _source(config.data.dataset)):
+    source, other = sources_of(config)
+    if _same(source_of(spec), source_of(config.data.dataset)):
         raise ConfigError([f"{key}: must differ from data.dataset, got {spec.name!r}; name another data set"])
-    strange = _loaded(_source(spec), resolve_root(config.data.root))
+    strange = loaded(source_of(spec), resolve_root(config.data.root))
     if problems := list(_kinds_apart(key, spec, config.data.dataset, source, strange)):
         raise ConfigError(problems)
     division = divide(config, source, _public_size(config, other))
@@ -133,7 +145,7 @@ def pixel_scaling(config: ExperimentConfig) -> tuple[Float[Tensor, " channels"],
 
     None where samples are no such pixels, or what is made of them is another function. Raises as ``prepare`` does.
     """
-    source, other = _sources(config)
+    source, other = sources_of(config)
     some = source.test_inputs[torch.arange(min(len(source.test_labels), 16))]
     if not isinstance(some, Tensor) or some.dtype != torch.uint8 or some.ndim != 4:
         return None
@@ -160,17 +172,18 @@ def _raw_public(config: ExperimentConfig, source: SampleSet, other: SampleSet | 
     return other.train_inputs[chosen]
 
 
-def _sources(config: ExperimentConfig) -> tuple[SampleSet, SampleSet | None]:
+def sources_of(config: ExperimentConfig) -> tuple[SampleSet, SampleSet | None]:
     """The data set, and the other one of the public samples, unless that has the same source with the same options."""
     root, public = resolve_root(config.data.root), config.data.public.dataset
-    source = _source(config.data.dataset)
-    other = None if public is None else _source(public)
+    source = source_of(config.data.dataset)
+    other = None if public is None else source_of(public)
     if other is not None and _same(other, source):
         other = None
-    return _loaded(source, root), None if other is None else _loaded(other, root)
+    return loaded(source, root), None if other is None else loaded(other, root)
 
 
-def _loaded(source: DataSource, root: Path) -> SampleSet:
+def loaded(source: DataSource, root: Path) -> SampleSet:
+    """What the source loads, given the folder of data sets; raises ``PluginError`` for anything but samples."""
     try:
         inspect.signature(source.load).bind(root)
     except TypeError as error:
@@ -192,14 +205,15 @@ def files_state(config: ExperimentConfig) -> tuple[tuple[str, int, int], ...]:
     """Name, time and size of all files of the user's own that the data are read from."""
     found = []
     for spec in (config.data.dataset, config.data.public.dataset):
-        for file in () if spec is None else _source(spec).files():
+        for file in () if spec is None else source_of(spec).files():
             with suppress(OSError):
                 status = file.stat()
                 found.append((str(file), status.st_mtime_ns, status.st_size))
     return tuple(found)
 
 
-def _source(spec: Plugin) -> DataSource:
+def source_of(spec: Plugin) -> DataSource:
+    """The data source of that name, with its options."""
     source: DataSource = plugins.build(plugins.DATASET, spec.name, spec.options)
     return source
 
@@ -222,6 +236,8 @@ def _problems(config: ExperimentConfig, source: SampleSet, other: SampleSet | No
             f"got {public.dataset.name!r}; set it to null to divide that split"
         )
         return
+    if len(source.test_labels) == 0:
+        yield f"data.dataset: {name} has no test samples, by which the student is judged; raise its test_share"
     yield from _unknown_heads(data, source)
     if other is not None and public.dataset is not None:
         yield from _faults_of(public.dataset, other, data, source)
@@ -236,8 +252,18 @@ def _problems(config: ExperimentConfig, source: SampleSet, other: SampleSet | No
             f"got {rule.classes_per_client}; lower it"
         )
     left = total - _public_size(config, other)
-    if rule.scheme == "given":
-        return
+    if rule.scheme == "at_home" and left < 0:
+        yield (
+            f"data.public.size: must not exceed the {total} train samples of {name}, which are all that the server "
+            f"has, got {public.size}; lower it"
+        )
+    if rule.scheme not in {"given", "at_home"}:
+        yield from _private_faults(config, name, total, left)
+
+
+def _private_faults(config: ExperimentConfig, name: str, total: int, left: int) -> Iterator[str]:
+    """Why the ``left`` of ``total`` train samples that are not public are too few."""
+    data, public, rule = config.data, config.data.public, config.data.partition
     if left < 1:
         yield (
             f"data.public.size: must leave private samples of the {total} train samples of {name}, got {public.size}; "
@@ -322,19 +348,22 @@ def _fitting_sizes(data: DataConfig, total: int) -> Iterator[str]:
         yield "data.private_size=null"
 
 
-def _client(config: ExperimentConfig, client: int, share: Int[Tensor, " share"]) -> ClientData:
+def client_of(config: ExperimentConfig, client: int, share: Int[Tensor, " share"]) -> ClientData:
+    """A client's samples, of which the seed keeps a share ``data.client_validation`` for its own validation."""
     held_out = min(round(config.data.client_validation * len(share)), len(share) - 1)
     generator = torch_generator(config.seed, client=client, purpose="client_validation")
     mixed = share[torch.randperm(len(share), generator=generator)]
     return ClientData(train=mixed[held_out:].sort().values, validation=mixed[:held_out].sort().values)
 
 
-def _unlabelled(inputs: Tensor) -> PublicSet:
+def unlabelled(inputs: Tensor) -> PublicSet:
+    """Public samples of whose classes nothing is known."""
     unknown = torch.full((len(inputs),), UNKNOWN_LABEL)
     nowhere = torch.zeros(len(inputs), dtype=torch.bool)
     return PublicSet(inputs, unknown, unknown.clone(), nowhere, shared_label_space=False)
 
 
-def _public(config: ExperimentConfig, inputs: Tensor, truth: Int[Tensor, " samples"]) -> PublicSet:
+def public_of(config: ExperimentConfig, inputs: Tensor, truth: Int[Tensor, " samples"]) -> PublicSet:
+    """The public samples of these classes, the first of them labelled, and of these some for validation."""
     known = torch.arange(len(truth)) < config.data.public.labelled
     return public_set(inputs, truth, known, held_out_count(config.data.public))

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fedkd.core.errors import ConfigError, DataError
+from fedkd.core.errors import ConfigError, DataError, TooFewClassesError
 from fedkd.core.files import checked_path
 from fedkd.core.samples import RawSamples
 from fedkd.core.wording import shown
@@ -62,7 +62,8 @@ class SampleSet:
     ``train_inputs`` and ``test_inputs`` are tensors ``[samples, ...]`` (or NumPy arrays): uint8 images
     [samples, channels, height, width], numbers of any shape, or whole numbers, which are tokens. In float series
     [samples, channels, time], steps of NaN in all channels are padding. Else they are ``RawSamples``, of which
-    ``encoder`` makes such tensors. Labels are int64 ``[samples]``, positions in ``class_names``.
+    ``encoder`` makes such tensors. Labels are int64 ``[samples]``, positions in ``class_names``. There may be no test
+    samples where nobody tests: among those that a client keeps at home.
 
     ``train_clients`` says whose sample each train sample is by nature (a writer, a speaker, a hospital), as positions
     in ``client_names``; ``other_labels`` are those of further tasks, by name. Raises ``DataError`` when shapes, types,
@@ -110,7 +111,7 @@ class SampleSet:
                     f"convert them {LOAD}"
                 )
         if (present := self.train_labels.unique().numel()) < 2:
-            raise DataError(
+            raise TooFewClassesError(
                 f"train_labels: must name two classes at least, got {present}; there is nothing to learn from samples "
                 "of one class"
             )
@@ -152,10 +153,10 @@ def _labels(name: str, found: Any, names: tuple[str, ...], key: str = "class_nam
             f"{name}: must be int64 [samples], each sample's position in {key}, got {got}; convert them {LOAD}, such "
             "as by np.unique(labels, return_inverse=True)[1]"
         )
-    if found.numel() == 0 or int(found.min()) < 0 or int(found.max()) >= len(names):
-        span = f"{int(found.min())} to {int(found.max())}" if found.numel() else "none"
+    if found.numel() and (int(found.min()) < 0 or int(found.max()) >= len(names)):
         raise DataError(
-            f"{name}: must lie in 0 to {len(names) - 1}, the positions in {key}, got {span}; number them from 0 {LOAD}"
+            f"{name}: must lie in 0 to {len(names) - 1}, the positions in {key}, got {int(found.min())} to "
+            f"{int(found.max())}; number them from 0 {LOAD}"
         )
     return found.to(torch.int64)
 

@@ -62,6 +62,7 @@ def over_grid(
 
     ``memory`` is as in ``build_engine``, for simulated nodes; ``directory`` has the public keys of a deployment's.
     """
+    from fedkd.data.common import CommonData
     from fedkd.engines.flower.engine import FederationEngine
 
     def build(experiment: Experiment) -> Engine:
@@ -71,6 +72,7 @@ def over_grid(
             _workload(experiment, memory=memory),
             experiment=to_json(experiment.config),
             directory=directory,
+            common=CommonData.of(experiment.config) if experiment.config.data.at_home else None,
             join=join,
         )
 
@@ -105,9 +107,9 @@ def _costs(experiment: Experiment) -> dict[int, float]:
         for index in range(len(experiment.architectures))
     ]
     costs = {}
-    for client, data in enumerate(experiment.data.clients):
+    for client in range(config.clients.count):
         # A training step costs about three forward passes.
-        passes = 3 * config.clients.epochs * data.train.numel() + experiment.data.public.labels.numel()
+        passes = 3 * config.clients.epochs * experiment.examples(client) + experiment.data.public.labels.numel()
         costs[client] = float(operations[experiment.architecture_of(client)] * passes)
     return costs
 

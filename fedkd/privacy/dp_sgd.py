@@ -32,11 +32,16 @@ def private_steps(examples: int, batch_size: int, epochs: int) -> int:
 
 @dataclass(frozen=True)
 class PrivateSchedule:
-    """``epochs`` of batches that hold ``batch_size`` samples on average; ``proximal`` is FedProx's μ."""
+    """``epochs`` of batches that hold ``batch_size`` samples on average; ``proximal`` is FedProx's μ.
+
+    That is for ``examples`` samples; with fewer there are as many steps on smaller batches, so that neither tells how
+    many there are (None: as many as there are).
+    """
 
     epochs: int
     batch_size: int
     proximal: float = 0.0
+    examples: int | None = None
 
 
 def train_privately(
@@ -51,7 +56,7 @@ def train_privately(
     """Train ``model`` in place by cross-entropy and DP-SGD (Abadi et al. 2016, arXiv 1607.00133, Algorithm 1).
 
     ``private_steps`` steps, each on a Poisson sample of rate ``sampling_rate`` = q: the clipped gradients are summed,
-    N(0, (noise_multiplier·clip_norm)²) is added, the result divided by the expected size q·samples (never by the
+    N(0, (noise_multiplier·clip_norm)²) is added, the result divided by the expected size (never by the
     realised one, which is private) and handed to ``optimiser``. What it makes of that, momentum and weight decay
     included, is post-processing, as is FedProx's pull to the parameters at the call.
 
@@ -60,12 +65,15 @@ def train_privately(
     """
     if labels.numel() == 0:
         raise ValueError("labels must hold at least one sample; leave a client without samples out")
+    planned = labels.numel() if schedule.examples is None else schedule.examples
+    if planned < labels.numel():
+        raise ValueError(f"labels must be at most the {planned} that the schedule is for; raise clients.max_examples")
     clipped_sum = clipped_sum_of(model, inputs.shape[1:], inputs.dtype)
     device = next(model.parameters()).device
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     anchor = [parameter.detach().clone() for parameter in parameters] if schedule.proximal else []
-    rate = sampling_rate(labels.numel(), schedule.batch_size)
-    steps = private_steps(labels.numel(), schedule.batch_size, schedule.epochs)
+    rate = sampling_rate(planned, schedule.batch_size)
+    steps = private_steps(planned, schedule.batch_size, schedule.epochs)
     scale = private.noise_multiplier * private.clip_norm
     # Dropout, which hides nothing, draws from a stream of its own: the layers know no other than torch's.
     ambient = torch.Generator().manual_seed(int(generator.integers(2**63)))
@@ -79,7 +87,7 @@ def train_privately(
                 torch._foreach_add_(total, sums)
             for index, parameter in enumerate(parameters):
                 noised = gaussian(parameter.shape, scale, generator).to(device).add_(total[index])
-                parameter.grad = noised.div_(rate * labels.numel()).to(parameter.dtype)
+                parameter.grad = noised.div_(rate * planned).to(parameter.dtype)
                 if anchor:
                     parameter.grad.add_(parameter.detach() - anchor[index], alpha=schedule.proximal)
             optimiser.step()

@@ -25,10 +25,15 @@ class PrivateTraining:
 
 @dataclass(frozen=True)
 class NoisyTraining:
-    """``training`` with the generator of its Poisson samples and its noise, which nothing else draws from."""
+    """``training`` with the generator of its Poisson samples and its noise, which nothing else draws from.
+
+    ``most`` is how many samples a client may have, where its schedule is not to depend on how many it has (None: it
+    does).
+    """
 
     training: PrivateTraining
     noise: np.random.Generator
+    most: int | None = None
 
 
 class LogitMechanism(ABC):

@@ -144,6 +144,7 @@ class Summary:
 class Overview:
     """What is known before the first round, for the header a user sees.
 
+    How many private samples there are is None where they are at home, and the server does not know.
     ``attackers`` are the clients that behave as ``attack`` says, the others as ``behaviour``; ``privacy`` is what the
     header should say of that, and ``remarks`` what else a user should know.
     """
@@ -151,15 +152,15 @@ class Overview:
     dataset: str
     classes: int
     shape: tuple[int, ...]
-    private_samples: int
+    private_samples: int | None
     public_samples: int
     labelled_samples: int
     validation_samples: int
     test_samples: int
     clients: int
     clients_per_round: int
-    smallest_client: int
-    largest_client: int
+    smallest_client: int | None
+    largest_client: int | None
     partition: str
     student: str
     student_parameters: int

@@ -72,6 +72,6 @@ def _own_accuracy(
 
 
 def _noise(experiment: Experiment, received: RoundReports, survivors: Sequence[int], private: Private) -> str:
-    smallest = min(survivors, key=lambda client: experiment.data.clients[client].train.numel())
+    smallest = min(survivors, key=experiment.most_examples)
     sentence = private.signal_to_noise(release_of(experiment, smallest, received.asked.numel()))
     return sentence[:1].upper() + sentence[1:]

@@ -29,7 +29,7 @@ def release_of(experiment: Experiment, client: int, queries: int) -> Release:
         queries=max(queries, 1),
         classes=experiment.data.classes,
         clients=clients.per_round,
-        examples=experiment.data.clients[client].train.numel(),
+        examples=experiment.most_examples(client),
         epochs=clients.epochs,
         batch_size=clients.batch_size,
         parameters=experiment.parameter_counts[experiment.architecture_of(client)],

@@ -9,7 +9,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from fedkd.aggregation.types import ReportSum
-from fedkd.client.setup import client_rule
+from fedkd.client.setup import client_rule, states_examples
 from fedkd.config.load import to_json
 from fedkd.core.array_specs import most_bytes
 from fedkd.core.compute import fixed_threads, release_memory
@@ -19,7 +19,7 @@ from fedkd.distillation.balanced_step import StepRow
 from fedkd.distillation.diagnosis import ValidationReport, diagnose
 from fedkd.experiment import Experiment
 from fedkd.privacy.ledger import PrivacyLedger
-from fedkd.privacy.private import EXAMPLES, Private, discloses
+from fedkd.privacy.private import Private
 from fedkd.privacy.secure_sum.identities import Directory
 from fedkd.results.records import ClientRecord, Failure, RoundRecord, SecureRecord
 from fedkd.server.accountant import Accountant, Keep
@@ -316,7 +316,7 @@ class Server:
             lambda client, examples: self._exchange.arrays(job, client, examples, asked.numel()),
             decode=(lambda client, message: self._exchange.decode(client, message, asked)) if logits else None,
             measured=lambda client: self._exchange.measured(job, client),
-            counted=discloses(self.experiment.mechanism, EXAMPLES),
+            counted=states_examples(self.experiment),
             fault=self.rule.fault,
             tests=data.test_labels.numel() if job.probe else 0,
             keeps_codes=self._exchange.keeps_codes,

@@ -77,6 +77,8 @@ class StudentRule(ABC):
     """Whether the rule uses the configured teacher."""
     learns_from_sums: ClassVar[bool] = False
     """Whether ``RoundReports.summed`` is enough for it."""
+    needs_examples: ClassVar[bool] = False
+    """Whether clients have to say how many private samples they have, even where these are at home."""
     takes_parts: ClassVar[bool] = False
     """Whether the parameters that clients send may lack what they keep to themselves (``clients.keep_batch_norm``)."""
     averages_architectures: ClassVar[bool] = False

@@ -38,6 +38,9 @@ def main() -> int:
     where = parser.add_mutually_exclusive_group()
     where.add_argument("--supernodes", type=int, metavar="N", help="deploy on N SuperNodes on this machine")
     where.add_argument("--superlink", metavar="NAME", help="use this connection of the Flower configuration")
+    where.add_argument(
+        "--private-data", nargs="+", metavar="PATH", help="deploy on SuperNodes with these data, each its own"
+    )
     arguments = parser.parse_intermixed_args()
 
     keys = {"config": arguments.config, "overrides": shlex.join(arguments.overrides), "resume": arguments.resume}
@@ -49,7 +52,8 @@ def main() -> int:
     source = config_path(arguments.config)
     load_config(source, arguments.overrides)
     keys |= {"config": str(source.resolve()), "out": arguments.out and str(Path(arguments.out).resolve())}
-    count = arguments.supernodes
+    own = arguments.private_data
+    count = arguments.supernodes if own is None else len(own)
     if count is not None and count < 1:
         raise ConfigError([f"--supernodes: must be at least 1, got {count}; leave it out for a simulation"])
     with tempfile.TemporaryDirectory(prefix="fedkd-flower-") as folder, ExitStack() as stack:
@@ -57,7 +61,10 @@ def main() -> int:
         address = stack.enter_context(superlink(home, simulation=count is None))
         if count is not None:
             rest = {"num-partitions": count, "state-dir": str(home / "state"), "trial": True}
-            stack.enter_context(supernodes(home, address, [{"partition-id": node, **rest} for node in range(count)]))
+            nodes: list[dict[str, Any]] = [{"partition-id": node, **rest} for node in range(count)]
+            for node, path in zip(nodes, own or (), strict=False):
+                node["private-data"] = str(Path(path).resolve())
+            stack.enter_context(supernodes(home, address, nodes))
         return flower_run(home, CONNECTION, keys, simulated=NODES_PER_CORE * cores() if count is None else 0)
 
 

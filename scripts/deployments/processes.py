@@ -90,7 +90,7 @@ def supernodes(
     *,
     tls: Certificates | None = None,
     keys: Sequence[Path] = (),
-) -> Iterator[None]:
+) -> Iterator[Sequence[subprocess.Popen[bytes]]]:
     """SuperNodes of the SuperLink at ``address``, one for each configuration; their logs go below ``home``.
 
     ``keys`` are the files of the private keys that tell the SuperLink who they are, in the same order.
@@ -106,7 +106,7 @@ def supernodes(
             command = ["flower-supernode", "--superlink", address, "--port", str(_free_port()), *trust]
             command += ["--auth-supernode-private-key", str(keys[index])] if keys else []
             processes.append(_start([*command, "--node-config", settings], home, home / f"supernode-{index}.log"))
-        yield
+        yield processes
 
 
 def _register(home: Path, key: Path) -> None:

@@ -34,6 +34,7 @@ class Average(StudentRule):
     needs: ClassVar[str] = "parameters"
     offers: ClassVar[frozenset[str]] = frozenset({"parameters"})
     teaches: ClassVar[bool] = False
+    needs_examples: ClassVar[bool] = True
     takes_parts: ClassVar[bool] = True
 
     _experiment: Experiment = field(init=False, repr=False)

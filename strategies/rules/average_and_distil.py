@@ -38,6 +38,7 @@ class AverageAndDistil(StudentRule):
     needs: ClassVar[str] = "parameters"
     offers: ClassVar[frozenset[str]] = frozenset({"parameters"})
     averages_architectures: ClassVar[bool] = True
+    needs_examples: ClassVar[bool] = True
 
     _experiment: Experiment = field(init=False, repr=False)
     _strategy: LogitAggregator = field(init=False, repr=False)

@@ -39,6 +39,7 @@ class Features(StudentRule):
     needs: ClassVar[str] = "features"
     offers: ClassVar[frozenset[str]] = frozenset({"server_logits"})
     teaches: ClassVar[bool] = False
+    needs_examples: ClassVar[bool] = True
 
     _experiment: Experiment = field(init=False, repr=False)
     _head: nn.Module | None = field(init=False, repr=False, default=None)

@@ -24,6 +24,7 @@ class LabelMeans(StudentRule):
     needs: ClassVar[str] = "label_means"
     offers: ClassVar[frozenset[str]] = frozenset({"label_means", INCLUDED})
     teaches: ClassVar[bool] = False
+    needs_examples: ClassVar[bool] = True
 
     _classes: int = field(init=False, repr=False)
     _means: Arrays = field(init=False, repr=False, default_factory=dict)

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -34,3 +35,16 @@ def test_tables_are_neither_mirrored_nor_viewed_from_aside() -> None:
     assert "[4] numbers, got ['flip']" in first
     assert second.startswith("privacy.audit.views: views are mirrored")
     assert second.endswith("set privacy.audit.views=1")
+
+
+def test_a_client_is_dealt_no_more_than_it_may_have() -> None:
+    check(load_config({}, config_of("clients.max_examples=30")))
+    with pytest.raises(ConfigError, match=r"clients\.max_examples: must not be below the \d+ private training.*got 5"):
+        check(load_config({}, config_of("clients.max_examples=5")))
+
+
+def test_without_test_samples_there_is_no_run(tmp_path: Path) -> None:
+    np.savez(tmp_path / "own.npz", x=np.arange(80.0).reshape(40, 2), y=np.arange(40) % 2)
+    dataset = f"data.dataset={{name: npz, path: {tmp_path}/own.npz, test_share: 0}}"
+    with pytest.raises(ConfigError, match=r"data\.dataset: npz has no test samples.*raise its test_share"):
+        check(load_config({}, [dataset, *config_of()[1:]]))

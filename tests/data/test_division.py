@@ -14,6 +14,7 @@ from torch import Tensor
 from fedkd.config.load import parse_config
 from fedkd.config.schema import ExperimentConfig
 from fedkd.core.errors import ConfigError
+from fedkd.core.seeding import torch_generator
 from fedkd.data import DataSource, ExperimentData, SampleSet, partition_file
 from fedkd.data.datasets.digits import Digits
 from fedkd.data.roles import prepare, unused_samples
@@ -140,6 +141,28 @@ def test_a_partition_that_was_written_gives_the_same_roles_again(tmp_path: Path,
     assert not same(drawn, prepare(given(tmp_path, text, count=5, **kept | {"private_size": None, "seed": 6})))
 
 
+def test_listed_samples_are_as_on_machines_that_have_nothing_else(tmp_path: Path) -> None:
+    """A client's in the order of the file, the public ones in that in which the seed puts a data set of their own."""
+    clients, listed = [[9, 4, 700], [40, 2, 8, 1]], list(range(1000, 1060))
+    public = {"size": 40, "labelled": 10, "validation": 0.2}
+    content = {"clients": clients, "public": listed, "order": "listed"}
+    data = prepare(given(tmp_path, content, count=2, public=public, client_validation=0.3))
+    inputs, labels = DIGITS.train_inputs, DIGITS.train_labels
+    assert isinstance(inputs, Tensor)
+    for client, positions in zip(data.clients, clients, strict=True):
+        own = torch.cat([client.train, client.validation]).sort().values
+        assert data.labels[own].tolist() == labels[positions].tolist()
+        assert torch.equal(data.inputs[own], inputs[positions].float() / 255)
+    order = torch.randperm(60, generator=torch_generator(0, purpose="roles"))[:40]
+    assert data.public.truth.tolist() == labels[torch.tensor(listed)[order]].tolist()
+    text = partition_file(data)
+    assert text is not None
+    assert json.loads(text)["clients"] == clients
+    again = prepare(given(tmp_path, text, count=2, public=public, client_validation=0.3))
+    assert same(data, again)
+    assert partition_file(again) == text
+
+
 def test_a_partition_with_public_samples_of_another_set_lists_none() -> None:
     public = {"size": 30, "labelled": 0, "dataset": WRITTEN}
     text = partition_file(prepare(config_of(3, {"scheme": "iid"}, public=public)))
@@ -198,6 +221,8 @@ def test_class_counts_as_a_table(tmp_path: Path, header: bool) -> None:
         ('{"clients": [[1], [true]]}', "got True"),
         ('{"clients": [[1], ["2"]]}', "got '2'"),
         ('{"clients": [[1], [[2]]]}', "got [2]"),
+        ('{"clients": [[1], [2]], "order": "drawn"}', "order must be \"listed\", beside clients, got 'drawn'"),
+        ('{"class_counts": [[1]], "order": "listed"}', 'order must be "listed", beside clients'),
         ('{"clients": [[1], [2]], "public": 3}', "public must be a list of positions"),
         ('{"clients": [[1], []]}', "clients (counted from 0) with their samples are 1 (0)"),
         ('{"class_counts": [[1, 2], [3, 4]]}', "for each of the 10 classes, got 2"),

@@ -236,6 +236,26 @@ def test_noise_is_drawn_anew_at_every_step_and_for_every_parameter() -> None:
     assert float(rows.abs().max()) < 0.12
 
 
+@pytest.mark.parametrize("count", [2, 24])
+def test_a_schedule_for_more_samples_depends_on_theirs_alone(count: int) -> None:
+    """As many steps, and noise of the same size in each, however many samples there are."""
+    steps = []
+
+    class Recording(SGD):
+        def step(self) -> None:
+            steps.append(torch.cat([p.grad.flatten() for p in self.parameters if p.grad is not None]))
+
+    model, labels = linear(1600), torch.zeros(count, dtype=torch.long)
+    inputs, optimiser = torch.zeros(count, 1, 40, 40), Recording(model.parameters(), 1.0)
+    private = PrivateTraining(2.0, 1.0)
+    train_privately(model, inputs, labels, optimiser, private, PrivateSchedule(2, 8, examples=24), noise_of())
+    assert len(steps) == private_steps(24, 8, 2) == 6
+    # σ = 2 over the expected size of 8, over 38,400 coordinates, known to 1 %.
+    assert float(torch.stack(steps)[:, :6400].std()) == pytest.approx(2.0 / 8, rel=0.03)
+    with pytest.raises(ValueError, match=r"at most the 1 that the schedule is for; raise clients\.max_examples"):
+        train_privately(model, inputs, labels, optimiser, private, PrivateSchedule(2, 8, examples=1), noise_of())
+
+
 def test_the_sum_is_divided_by_the_expected_size_not_the_realised_one() -> None:
     inputs, labels = problem(40)
     model, other = linear(), linear()

@@ -9,25 +9,19 @@ import ssl
 import subprocess
 import sys
 import time
-import uuid
 from collections.abc import Iterator
 from contextlib import chdir
-from datetime import UTC, datetime, timedelta
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 from deployments.flower_run import flower_run
-from deployments.processes import CONNECTION, Certificates, superlink, supernodes
+from deployments.processes import CONNECTION, superlink, supernodes
 
 from fedkd.app.run import run_experiment
 from fedkd.config.load import load_config
 from tests.support import ROOT, SUPPORT
+from tests.support.flower_processes import LEAVE_SECONDS, certificates, key_pair, nothing_left
 from tests.support.measurements import measured, without_measurements
 
 TINY = (
@@ -47,8 +41,6 @@ TINY = (
 
 OWN = ("strategy=sharper", "clients.behaviour=polite")
 """Plug-ins in the folder where Flower's processes are started."""
-
-LEAVE_SECONDS = 30.0
 
 
 @pytest.fixture(scope="module")
@@ -76,25 +68,9 @@ def result(folder: Path) -> tuple[str, tuple[Any, ...]]:
 
 @pytest.fixture
 def mark(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """After the test, no process is left of those that it started, directly or not: all of them inherit a variable."""
-    value = uuid.uuid4().hex
-    monkeypatch.setenv("FEDKD_TEST", value)
-    yield
-    deadline = time.monotonic() + LEAVE_SECONDS
-    while (left := marked(f"FEDKD_TEST={value}")) and time.monotonic() < deadline:
-        time.sleep(0.1)
-    assert left == []
-
-
-def marked(text: str) -> list[str]:
-    found = []
-    for process in Path("/proc").iterdir():
-        try:
-            if text.encode() in (process / "environ").read_bytes().split(b"\0"):
-                found.append((process / "cmdline").read_bytes().replace(b"\0", b" ").decode())
-        except OSError:
-            continue
-    return found
+    """After the test, no process is left of those that it started."""
+    with nothing_left(monkeypatch):
+        yield
 
 
 def run_script(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
@@ -172,41 +148,9 @@ def await_words(log: Path, words: str) -> None:
         time.sleep(0.1)
 
 
-def key_pair(path: Path) -> Path:
-    """The file of a private key as ``ssh-keygen -t ecdsa -b 384`` makes it; that of the public one ends in .pub."""
-    key = ec.generate_private_key(ec.SECP384R1())
-    openssh = serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH
-    path.with_suffix(".pub").write_bytes(key.public_key().public_bytes(*openssh))
-    pem, form = serialization.Encoding.PEM, serialization.PrivateFormat.OpenSSH
-    path.write_bytes(key.private_bytes(pem, form, serialization.NoEncryption()))
-    return path
-
-
 def encrypted(address: str, ca: Path) -> bool:
     """Whether who answers there speaks TLS and is the one that the certificate is for."""
     host, _, port = address.rpartition(":")
     context = ssl.create_default_context(cafile=ca)
     with socket.create_connection((host, int(port))) as plain, context.wrap_socket(plain, server_hostname=host) as tls:
         return tls.version() is not None
-
-
-def certificates(folder: Path) -> Certificates:
-    """A certificate authority, and a certificate by it for a server at 127.0.0.1."""
-    authority, server = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
-    issuer = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "fedkd test authority")])
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
-    names = x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))])
-
-    def signed(name: x509.Name, key: ec.EllipticCurvePrivateKey, extension: x509.ExtensionType) -> bytes:
-        now = datetime.now(UTC)
-        builder = x509.CertificateBuilder(issuer, name, key.public_key(), x509.random_serial_number())
-        builder = builder.not_valid_before(now - timedelta(hours=1)).not_valid_after(now + timedelta(days=1))
-        builder = builder.add_extension(extension, critical=True)
-        return builder.sign(authority, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
-
-    files = Certificates(folder / "ca.crt", folder / "server.pem", folder / "server.key")
-    files.ca.write_bytes(signed(issuer, authority, x509.BasicConstraints(ca=True, path_length=None)))
-    files.server.write_bytes(signed(subject, server, names))
-    pem, form = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
-    files.key.write_bytes(server.private_bytes(pem, form, serialization.NoEncryption()))
-    return files

@@ -11,7 +11,7 @@ from flwr.supercore.run import Run
 
 from fedkd.engines.flower import client_app
 from fedkd.engines.flower.client_app import app
-from fedkd.engines.flower.wire import READY_MESSAGE
+from fedkd.engines.flower.wire import COHORT_MESSAGE
 
 FIRST_NODE = 2**63 + 11
 """Flower's node ids exceed what a signed 64-bit integer holds."""
@@ -34,6 +34,8 @@ class LocalGrid(Grid):
         self.nodes = [FIRST_NODE + index for index in range(nodes)]
         self.sent: list[Message] = []
         self.replied: list[Message] = []
+        self.answers: list[Message] = []
+        """All that nodes ever sent, to whatever message."""
         self._tamper = tamper
         self._replies: dict[str, Message] = {}
         self._run = Run.create_empty(1)
@@ -48,13 +50,14 @@ class LocalGrid(Grid):
             config = {} if self.node_configs is None else self.node_configs[node - FIRST_NODE]
             context = Context(1, node, config, RecordDict(), {})
             reply: Message | None = self._answer(message, context)
-            if message.metadata.message_type != READY_MESSAGE:
+            if message.metadata.message_type == COHORT_MESSAGE:
                 if self._tamper is not None:
                     reply = self._tamper(len(self.sent), message)
                     reply = self._answer(message, context) if reply is message else reply
                 self.sent.append(message)
             if reply is not None:
-                if message.metadata.message_type != READY_MESSAGE:
+                self.answers.append(reply)
+                if message.metadata.message_type == COHORT_MESSAGE:
                     self.replied.append(reply)
                 self._replies[identifier] = reply
         return identifiers

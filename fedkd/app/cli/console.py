@@ -158,11 +158,11 @@ def _header(overview: Overview) -> Iterator[tuple[str, str]]:
         f"{overview.public_samples:,} samples, {overview.labelled_samples + overview.validation_samples:,} labelled, "
         f"of which {overview.validation_samples:,} for validation",
     )
-    yield (
-        "clients",
-        f"{overview.clients} ({overview.clients_per_round} a round) with {overview.private_samples:,} private samples, "
-        f"{overview.smallest_client:,} to {overview.largest_client:,} each; {overview.partition}",
-    )
+    held = "private samples of their own"
+    if overview.private_samples is not None:
+        each = f"{overview.smallest_client:,} to {overview.largest_client:,} each"
+        held = f"{overview.private_samples:,} private samples, {each}"
+    yield "clients", f"{overview.clients} ({overview.clients_per_round} a round) with {held}; {overview.partition}"
     if overview.attackers:
         yield (
             "attackers",

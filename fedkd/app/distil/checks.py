@@ -69,6 +69,11 @@ def _faults(config: ExperimentConfig) -> Iterator[str]:
             "teacher: names the network that `fedkd distill` distils, got null; write a section, such as teacher: "
             "{model: resnet18}, or take fedkd run, where clients teach"
         )
+    if config.data.at_home:
+        yield (
+            "data.partition.scheme: at_home leaves private data on the nodes of a deployment, and `fedkd distill` has "
+            "none; choose another scheme"
+        )
     if public.size == 0:
         yield "data.public.size: the student is distilled on public samples, got 0; raise it"
     elif public.labelled == 0 and teacher is not None and teacher.trained_on == "public" and teacher.epochs > 0:

@@ -12,13 +12,13 @@ from jaxtyping import Int
 from pydantic import Field
 from torch import Tensor
 
-from fedkd.core.errors import DataError
+from fedkd.core.errors import DataError, TooFewClassesError
 from fedkd.core.samples import RawSamples
 from fedkd.core.wording import shown
 from fedkd.data.source import Encoder, OtherLabels, SampleSet
 
-TestShare = Annotated[float, Field(gt=0, lt=1)]
-"""Share of the samples that become the test set where there is none."""
+TestShare = Annotated[float, Field(ge=0, lt=1)]
+"""Share of the samples that become the test set where there is none; 0 where none are to be tested on."""
 
 Values = npt.NDArray[Any]
 
@@ -116,7 +116,7 @@ def class_numbers(
 def check_classes(option: str, names: Sequence[str], samples: int, where: str) -> None:
     """Raise ``DataError`` for labels that tell nothing apart, and for labels that are all different."""
     if len(names) < 2:
-        raise DataError(
+        raise TooFewClassesError(
             f"data.dataset.{option}: must name two classes at least, and all samples of {where} are of the class "
             f"{shown(names[0])}; name other labels, or add samples of another class"
         )
@@ -130,7 +130,7 @@ def check_classes(option: str, names: Sequence[str], samples: int, where: str) -
 def divide(labels: Int[Tensor, " samples"], share: float) -> Rows:
     """The positions of train and test samples: for testing a ``share`` of each class, evenly over their order.
 
-    Every fifth one for a share of 0.2. Raises ``DataError`` when no class has samples enough.
+    Every fifth one for a share of 0.2. Raises ``DataError`` when no class has samples enough for a share above 0.
     """
     part = Fraction(repr(share)).limit_denominator(10**6)
     test = torch.zeros(len(labels), dtype=torch.bool)
@@ -138,7 +138,7 @@ def divide(labels: Int[Tensor, " samples"], share: float) -> Rows:
         positions = (labels == label).nonzero().flatten()
         steps = torch.arange(len(positions) + 1) * part.numerator // part.denominator
         test[positions[steps[1:] > steps[:-1]]] = True
-    if not bool(test.any()):
+    if share > 0 and not bool(test.any()):
         raise DataError(
             f"data.dataset.test_share: leaves no sample of any class for testing, got {share} of {len(labels)} "
             "samples; raise it, or name test data"

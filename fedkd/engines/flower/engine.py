@@ -13,6 +13,7 @@ from fedkd.client.state import require_state_here, state_key
 from fedkd.config.schema import EngineConfig
 from fedkd.core.errors import RunError
 from fedkd.core.messages import Job, Reply
+from fedkd.data.common import CommonData
 from fedkd.engines.flower.discovery import JOIN_SECONDS, discover_nodes
 from fedkd.engines.flower.grid import START_SECONDS, GridEngine, Nodes, push
 from fedkd.engines.flower.wire import READY_MESSAGE, Ready, decode_claim, decode_ready_reply, encode_ready
@@ -26,8 +27,9 @@ class FederationEngine:
     Simulated nodes are all alike, so cohorts go to any of them, and clients keep their state where the job says. In a
     deployment a client lives on one node, client c on node c mod N, and its state stays there, under a key that the
     server keeps with the run; the nodes are asked whether they are there for the ``experiment`` (JSON), and known
-    by their keys where there is a ``directory`` of public ones. ``join`` is how many seconds nodes may take to connect.
-    The rest is as in ``RayEngine``.
+    by their keys where there is a ``directory`` of public ones. ``common`` is what nodes with private data of their own
+    are told of the server's, which takes a deployment. ``join`` is how many seconds nodes may take to connect. The rest
+    is as in ``RayEngine``.
     Entering raises ``RunError`` when the nodes do not fit the clients or cannot work; it never waits without end.
     """
 
@@ -39,12 +41,13 @@ class FederationEngine:
         *,
         experiment: str = "",
         directory: Directory | None = None,
+        common: CommonData | None = None,
         join: float = JOIN_SECONDS,
     ) -> None:
         self._grid = grid
         self._config = config
         self._workload = workload
-        self._experiment, self._directory = experiment, directory
+        self._experiment, self._directory, self._common = experiment, directory, common
         self._join = join
         self._simulated = isinstance(grid, InMemoryGrid)
         self._nodes = 0
@@ -53,6 +56,11 @@ class FederationEngine:
     def __enter__(self) -> Self:
         config, workload, homes = self._config, self._workload, None
         if self._simulated:
+            if self._common is not None:
+                raise RunError(
+                    "data.partition.scheme=at_home leaves private data on the nodes of a deployment, and Flower's "
+                    "simulated nodes have none; deploy it, or simulate the split by data.partition.scheme=given"
+                )
             self._nodes = _simulated_nodes(self._grid, workload.client_fn)
         else:
             found = discover_nodes(
@@ -61,6 +69,7 @@ class FederationEngine:
                 workload.client_fn,
                 config=self._experiment,
                 directory=self._directory,
+                common=self._common,
                 join=self._join,
             )
             self._nodes = len(found)
@@ -68,7 +77,7 @@ class FederationEngine:
         gpus = gpu_count() if config.device == "cuda" else 0
         self._engine = GridEngine(
             self._grid,
-            Nodes(self._nodes, config.workers or cores(), gpus, homes),
+            Nodes(self._nodes, config.workers or cores(), gpus, homes, self._common.digest if self._common else ""),
             workload,
             timeout=config.timeout,
             clients_per_node=config.clients_per_node,

@@ -66,12 +66,14 @@ class Nodes:
     that they share.
 
     ``homes`` maps clients to the nodes that they live on, which are there and ready (None: any node takes any client).
+    ``common`` is as in ``Cohort``.
     """
 
     count: int
     workers: int
     gpus: float = 0.0
     homes: Mapping[int, int] | None = None
+    common: str = ""
 
 
 class GridEngine:
@@ -205,6 +207,7 @@ class GridEngine:
                     cohort.need.threads,
                     state_key,
                     self._workload.memory,
+                    self._nodes.common,
                 ),
                 parameters,
             )

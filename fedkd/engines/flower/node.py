@@ -21,6 +21,7 @@ from fedkd.config.load import parse_config, to_json
 from fedkd.config.schema import ExperimentConfig
 from fedkd.core.errors import RunError
 from fedkd.core.messages import Host, Job
+from fedkd.engines.flower.home import home_of, lacks_common, require_fit
 from fedkd.engines.flower.wire import Claim, Cohort, Partition, Ready, claim_label
 from fedkd.privacy.secure_sum.identities import Directory
 from fedkd.privacy.secure_sum.key_files import read_directory, read_key
@@ -58,19 +59,44 @@ def at_home(cohort: Cohort, node_config: Mapping[str, Any]) -> Job:
 
     Raises ``RunError`` for a job that the node is not there for.
     """
-    job, config = cohort.job, None
+    job, config = cohort.job, parse_config(json.loads(cohort.job.config))
     if is_secure(job) or node_config.get(CONFIGURATION) is not None:
-        config = parse_config(json.loads(job.config))
         _require_wanted(config, cohort.client_fn, node_config)
         _require_residents(cohort.clients, node_config)
         _require_summed(job, config)
-    if (root := node_config.get(DATA_ROOT)) is not None:
-        config = config or parse_config(json.loads(job.config))
-        job = replace(job, config=to_json(replace(config, data=replace(config.data, root=str(root)))))
+    if node_config.get(DATA_ROOT) is not None:
+        job = replace(job, config=to_json(_rooted(config, node_config)))
     folder = state_folder(node_config)
-    if is_secure(job):
-        job = replace(job, host=_host_of(node_config))
+    home = home_of(config, cohort.common, partition_of(node_config), node_config, folder)
+    if home is not None:
+        _require_residents(cohort.clients, node_config)
+    if home is not None or is_secure(job):
+        job = replace(job, host=replace(_host_of(node_config), home=home))
     return replace(job, state_dir=_state_dir(job.state_dir, cohort.state_key, folder))
+
+
+def _rooted(config: ExperimentConfig, node_config: Mapping[str, Any]) -> ExperimentConfig:
+    """The experiment with its data where the node's operator has them."""
+    root = node_config.get(DATA_ROOT)
+    return config if root is None else replace(config, data=replace(config.data, root=str(root)))
+
+
+def admit_home(ready: Ready, node_config: Mapping[str, Any]) -> bool:
+    """Whether the node has yet to be sent what the server tells of its data, where private ones are at home.
+
+    Raises ``HomeError`` for private data with which the node cannot take part, ``RunError`` for an experiment that has
+    them elsewhere.
+    """
+    if not ready.config:
+        return False
+    config = _rooted(parse_config(json.loads(ready.config)), node_config)
+    home = home_of(config, ready.common, partition_of(node_config), node_config, state_folder(node_config))
+    if home is None:
+        return False
+    if lacks_common(home, config, node_config):
+        return True
+    require_fit(home, config)
+    return False
 
 
 def _require_wanted(config: ExperimentConfig, client_fn: str, node_config: Mapping[str, Any]) -> None:

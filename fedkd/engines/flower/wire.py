@@ -18,6 +18,9 @@ from fedkd.core.packing import NDArray, pack, unpack
 from fedkd.core.texts import shown
 from fedkd.engines.sendable import failures, sendable
 
+PUBLIC_MESSAGE = "query.public"
+"""Type of the messages that carry a part of what the server tells nodes of its data (``fedkd.data.common``)."""
+
 COHORT_MESSAGE = "train.cohort"
 """Type of the messages that carry a cohort."""
 
@@ -44,7 +47,8 @@ class Cohort:
 
     ``seconds`` after the message was made, nobody waits for the reply any more. ``threads`` is how many torch threads
     each client uses. ``state_key`` is for nodes that keep their clients' state themselves: what they file this
-    experiment's under (None: where the job says). ``memory`` is for simulated nodes: ``Host.memory``.
+    experiment's under (None: where the job says). ``memory`` is for simulated nodes: ``Host.memory``. ``common`` is for
+    nodes with private data of their own: the digest of what they know of the server's (empty: nothing).
     """
 
     job: Job
@@ -54,6 +58,7 @@ class Cohort:
     threads: int = 1
     state_key: str | None = None
     memory: str | None = None
+    common: str = ""
 
 
 @dataclass(frozen=True)
@@ -73,13 +78,24 @@ class Ready:
     (JSON; empty: not asked), and to claim its partition.
 
     ``directory`` is the digest of the server's directory of public keys (empty: it has none). A claim is signed for
-    ``nonce``, which is used once.
+    ``nonce``, which is used once. ``common`` is as in ``Cohort``.
     """
 
     client_fn: str
     config: str = ""
     directory: str = ""
     nonce: str = ""
+    common: str = ""
+
+
+@dataclass(frozen=True)
+class Part:
+    """The part ``index``, from 0, of ``count`` of a file with what the server tells nodes of its data."""
+
+    digest: str
+    index: int
+    count: int
+    content: bytes
 
 
 @dataclass(frozen=True)
@@ -128,6 +144,7 @@ def encode_cohort(cohort: Cohort, parameters: ArrayRecord | None = None) -> Reco
             "threads": cohort.threads,
             "state_key": cohort.state_key or "",
             "memory": cohort.memory or "",
+            "common": cohort.common,
             "clients": list(cohort.clients),
             "accepted": [job.accepted.get(client, 0) for client in cohort.clients],
             "wants": sorted(job.wants),
@@ -158,7 +175,8 @@ def decode_cohort(content: RecordDict) -> Cohort:
         most_bytes=None if header["most_bytes"] == _UNBOUNDED else header["most_bytes"],
     )
     key, memory = header["state_key"] or None, header["memory"] or None
-    return Cohort(job, clients, header["client_fn"], header["seconds"], header["threads"], key, memory)
+    rest = header["client_fn"], header["seconds"], header["threads"], key, memory, header["common"]
+    return Cohort(job, clients, *rest)
 
 
 def encode_replies(replies: Sequence[Reply], most_bytes: int | None = None) -> RecordDict:
@@ -207,9 +225,28 @@ def decode_ready(content: RecordDict) -> Ready:
     return Ready(**{each.name: str(header[each.name]) for each in fields(Ready)})
 
 
-def encode_ready_reply(error: str | None, claim: Claim = NO_CLAIM) -> RecordDict:
-    """A worker's answer: None when it is ready, else the reason why not; and which partition it holds."""
-    header = ConfigRecord({"failed": error is not None, "error": error or "", "signature": claim.signature})
+def encode_part(part: Part) -> RecordDict:
+    """The content of a message with a part of a file."""
+    return RecordDict({_JOB: ConfigRecord(asdict(part))})
+
+
+def decode_part(content: RecordDict) -> Part:
+    """The inverse of ``encode_part``; raises ``KeyError``, ``TypeError`` or ``ValueError`` for anything else."""
+    header: Any = content.config_records[_JOB]
+    part = Part(**{each.name: header[each.name] for each in fields(Part)})
+    if not (isinstance(part.content, bytes) and isinstance(part.digest, str)):
+        raise TypeError("a part of a file is bytes, and its digest a text")
+    return replace(part, index=int(part.index), count=int(part.count))
+
+
+def encode_ready_reply(error: str | None, claim: Claim = NO_CLAIM, *, lacks: bool = False) -> RecordDict:
+    """A worker's answer: None when it is ready, else the reason why not; and which partition it holds.
+
+    It ``lacks`` what the server tells of its data, where it has yet to be sent that.
+    """
+    header = ConfigRecord(
+        {"failed": error is not None, "error": error or "", "lacks": lacks, "signature": claim.signature}
+    )
     for name, value in (("partition", claim.partition.index), ("partitions", claim.partition.count)):
         if value is not None:
             header[name] = value
@@ -227,8 +264,16 @@ def decode_ready_reply(message: Message) -> str | None:
         return shown(f"malformed reply: {describe(error)}")
 
 
+def decode_lacks(message: Message) -> bool:
+    """Whether the node that sent ``message``, which carries no error, lacks what the server tells of its data."""
+    header: Any = message.content.config_records[_REPLY]
+    return header.get("lacks", False) is True
+
+
 def decode_claim(message: Message) -> Claim:
-    """What the node that sent ``message``, which carries no error, claims; nothing where it is malformed."""
+    """What the node that sent ``message`` claims; nothing where it carries an error or is malformed."""
+    if message.has_error() or _REPLY not in message.content.config_records:
+        return NO_CLAIM
     header: Any = message.content.config_records[_REPLY]
     index, count, signature = header.get("partition"), header.get("partitions"), header.get("signature", b"")
     if not all(each is None or (isinstance(each, int) and not isinstance(each, bool)) for each in (index, count)):

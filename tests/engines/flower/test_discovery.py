@@ -124,7 +124,9 @@ def test_a_node_that_is_gone_is_forgotten() -> None:
 
 
 def test_a_node_that_cannot_work_is_named() -> None:
-    with pytest.raises(RunError, match=r"a SuperNode cannot work: ModuleNotFoundError: No module named 'absent'"):
+    with pytest.raises(
+        RunError, match=r"the SuperNode with partition-id 0 cannot work: ModuleNotFoundError: No module named 'absent'"
+    ):
         discover_nodes(federation(held(0, 1)), 2, "absent:perform")
 
     class Exploding(LocalGrid):

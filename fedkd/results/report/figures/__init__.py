@@ -17,7 +17,7 @@ Notice = Callable[[str], None]
 
 
 def draw_label_distribution(experiment: Experiment, folder: Path, notice: Notice) -> None:
-    """``plots/label_distribution.png`` of the experiment's run in ``folder``, unless it is there."""
+    """``plots/label_distribution.png`` of the experiment's run in ``folder``, unless it is there or unknown."""
     path = folder / "plots" / "label_distribution.png"
 
     def draw() -> None:
@@ -25,7 +25,7 @@ def draw_label_distribution(experiment: Experiment, folder: Path, notice: Notice
 
         save_label_distribution(experiment.data, path)
 
-    if not is_whole(path):
+    if not (experiment.config.data.at_home or is_whole(path)):
         attempt_figure("label_distribution", draw, notice)
 
 
