@@ -142,8 +142,9 @@ class Source(DataSource):
 def test_an_environment_that_is_not_fedkds_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """``flwr run`` uses whatever SuperLink answers on its port, whoever started it, with its Python."""
     project = tmp_path / "pyproject.toml"
-    lines = ["numpy>=1", "numpy>=999", "no-such-package>=1", "no-such-package; python_version < '3'"]
-    project.write_text(f"[project]\ndependencies = {lines}\n", encoding="utf-8")
+    lines, flower = ["numpy>=1", "numpy>=999", "no-such-package; python_version < '3'"], ["no-such-package>=1"]
+    text = f"[project]\ndependencies = {lines}\n[project.optional-dependencies]\nflower = {flower}\n"
+    project.write_text(text, encoding="utf-8")
     problems = unmet_requirements(project)
     assert len(problems) == 2
     assert problems[0].endswith("and must be >=999")

@@ -11,10 +11,11 @@ PROJECT = Path(__file__).resolve().parents[3] / "pyproject.toml"
 
 
 def unmet_requirements(project: Path = PROJECT) -> list[str]:
-    """What of the project's dependencies this Python lacks or has in another version; nothing without a project."""
+    """What of a Flower app's dependencies this Python lacks or has in another version; nothing without a project."""
     if not project.is_file():
         return []
-    wanted = tomllib.loads(project.read_text(encoding="utf-8"))["project"]["dependencies"]
+    table = tomllib.loads(project.read_text(encoding="utf-8"))["project"]
+    wanted = [*table["dependencies"], *table["optional-dependencies"]["flower"]]
     return [text for line in wanted if (text := _fault(Requirement(line))) is not None]
 
 

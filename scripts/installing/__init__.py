@@ -1,0 +1,1 @@
+"""Trying fedkd in environments other than this one."""
