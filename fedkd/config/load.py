@@ -23,6 +23,9 @@ from fedkd.core.errors import ConfigError
 from fedkd.core.files import is_file
 from fedkd.core.wording import cut, explain, nearest, shown
 
+FLOWER_APP = {"app": "LogitDistillation"}
+"""What the ``config.yaml`` of a run in a Flower app of the user's own begins with."""
+
 _SEE = "see `fedkd run --help` for what it takes"
 
 
@@ -89,6 +92,8 @@ def parse_config(raw: Mapping[str, Any]) -> ExperimentConfig:
 
     A number stays a number and a text a text: ``"5"``, ``5.0`` and ``true`` are no whole numbers.
     """
+    if (elsewhere := app_fault(raw)) is not None:
+        raise ConfigError([elsewhere])
     content = _plain_mapping(raw)
     problems = [*_unknown_keys(content, ExperimentConfig, ""), *_settle_plugins(content)]
     config: ExperimentConfig | None = None
@@ -103,6 +108,16 @@ def parse_config(raw: Mapping[str, Any]) -> ExperimentConfig:
     if problems or config is None:
         raise ConfigError(list(dict.fromkeys(problems)))
     return config
+
+
+def app_fault(raw: Mapping[str, Any]) -> str | None:
+    """Why what the strategy of a Flower app was told is no experiment; None for anything else."""
+    if all(raw.get(key) == value for key, value in FLOWER_APP.items()):
+        return (
+            "app: this is what LogitDistillation was told in a Flower app, whose clients and data are its own; start "
+            "that app for another run (fedkd report and fedkd compare read this one)"
+        )
+    return None
 
 
 @cache

@@ -35,7 +35,7 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from fedkd.config.identity import differences, run_digest, shown
-from fedkd.config.load import parse_config, read_yaml, to_mapping
+from fedkd.config.load import app_fault, parse_config, read_yaml, to_mapping
 from fedkd.config.schema import ExperimentConfig
 from fedkd.config.strict_yaml import dump_yaml
 from fedkd.core.documents import first_fault, read_document, write_document
@@ -155,6 +155,8 @@ class RunDirectory:
         )
         try:
             found = read_yaml(path).content
+            if (fault := app_fault(found)) is not None:
+                raise FolderError(f"{path}: {fault}")
             config = parse_config(found)
         except ConfigError as error:
             raise FolderError(f"{path} cannot be used ({error}); {remedy}") from error

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from fedkd.app.plain_clients.protocol import CONSENSUS, POSITIONS, PUBLIC, REQUEST, NDArray, Request, divided
 from fedkd.app.plain_clients.replies import Wanted, read_answers
 from fedkd.app.plain_clients.roster import Roster
-from fedkd.app.plain_clients.run_folder import RunFolder
+from fedkd.app.plain_clients.run_folder import FinishedRound, RunFolder
 from fedkd.app.plain_clients.settings import Broadcast, Options, settle
 from fedkd.app.plain_clients.teaching import Lesson, Teaching
 from fedkd.config.load import to_mapping
@@ -106,6 +106,9 @@ class LogitDistillation(FedAvg):
     ) -> Result:
         """Flower's loop; without ``initial_arrays`` it begins with the student as it is.
 
+        The ``accuracy`` in what ``evaluate_fn`` returns is taken for the student's on test samples, where ``out`` is
+        written.
+
         Raises ``RunError`` when fewer than ``min_reports`` replies of a round are valid, with the reasons, or when
         ``out`` holds a run already or cannot be written.
         """
@@ -116,11 +119,13 @@ class LogitDistillation(FedAvg):
         with ExitStack() as stack:
             if self._out is not None:
                 stack.enter_context(locked(self._out))
-                self._folder = RunFolder(self._out, self._told())
+                self._folder = RunFolder(self._out, self.student, self._told())
                 stack.callback(setattr, self, "_folder", None)
+                if evaluate_fn is not None:
+                    evaluate_fn = self._folder.measuring(evaluate_fn)
             result = super().start(grid, arrays, num_rounds, timeout, train_config, evaluate_config, evaluate_fn)
             if self._folder is not None:
-                self._folder.finish(self.student)
+                self._folder.finish()
         return result
 
     def configure_train(
@@ -173,7 +178,7 @@ class LogitDistillation(FedAvg):
         rows = _rows(asked, found, clients)
         record = self._record(server_round, lesson, rows, found)
         if self._folder is not None:
-            self._folder.add(record, rows, lesson.distilled.rows, self.student)
+            self._folder.add(FinishedRound(record, rows, lesson.distilled.rows))
         return self.initial_arrays(), _metrics(record, len(found.reports))
 
     def summary(self) -> None:
@@ -208,7 +213,6 @@ class LogitDistillation(FedAvg):
         """What the strategy is told, as far as a configuration has words for it."""
         found, public = to_mapping(self._teaching.experiment.config), self._settings.experiment.config.data.public
         return {
-            "app": type(self).__name__,
             **{name: found[name] for name in ("rounds", "seed", "strategy", "distillation")},
             "student": {"model": {"name": type(self.student).__name__}},
             "public": {

@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -227,13 +226,3 @@ def test_a_run_may_begin_with_other_weights() -> None:
         begun.start(PlainGrid(plain_apps()), ArrayRecord([np.zeros(3)]), num_rounds=1)
     with pytest.raises(ConfigError, match="num_rounds: must be a whole number from 1, got 0"):
         begun.start(PlainGrid(plain_apps()), num_rounds=0)
-
-
-def test_a_folder_gets_what_the_server_knows(tmp_path: Path) -> None:
-    strategy = plain_strategy(out=tmp_path / "run")
-    strategy.start(PlainGrid(plain_apps()), num_rounds=2)
-    weights = torch.load(tmp_path / "run/weights.pt", weights_only=True)
-    assert parameter_digest(weights) == parameter_digest(strategy.student.state_dict())
-    assert len((tmp_path / "run/clients.csv").read_text(encoding="utf-8").splitlines()) == 1 + 2 * 3
-    with pytest.raises(RunError, match="already holds a run"):
-        strategy.start(PlainGrid(plain_apps()), num_rounds=1)
