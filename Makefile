@@ -2,6 +2,7 @@
 # make run    run the quickstart experiment
 # make test   run the tests
 # make lint   check style, types and the direction of imports
+# make docs   build the documentation into build/site
 # make clean  remove .venv, caches and build outputs (not runs/)
 
 PYTHON ?= python3
@@ -11,7 +12,7 @@ STAMP := $(VENV)/.installed
 
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
-.PHONY: install run test lint clean
+.PHONY: install run test lint docs clean
 
 install: $(STAMP)
 
@@ -27,6 +28,9 @@ lint: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+docs: $(STAMP)
+	PYTHONPATH=scripts NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis

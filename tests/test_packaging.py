@@ -156,8 +156,7 @@ def requirements(*, optional: bool) -> set[str]:
 def test_what_is_imported_is_required_and_what_is_required_imported() -> None:
     files = [path for name in ("fedkd", "strategies", "clients") for path in (ROOT / name).rglob("*.py")]
     imported = {name.partition(".")[0] for path in files for name in imports(path) if not name.startswith(".")}
-    # What runs in a notebook finds IPython there.
-    imported -= {*sys.stdlib_module_names, "fedkd", "IPython"}
+    imported -= {*sys.stdlib_module_names, "fedkd"}
     assert {"torch", "yaml", "cryptography"} <= imported
     distributions = packages_distributions()
     found = {re.sub(r"[-_.]+", "-", each).lower() for name in imported for each in distributions[name]}

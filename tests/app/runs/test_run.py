@@ -150,7 +150,8 @@ class _Texts(HTMLParser):
         self.texts: list[str] = []
 
     def handle_data(self, data: str) -> None:
-        self.texts.append(data)
+        if data.strip():
+            self.texts.append(data)
 
 
 def texts_of(html: str) -> list[str]:
