@@ -1,6 +1,6 @@
 """Every benchmark: ratios of cost side by side in one run, memory, scaling, secure sums and sweeps.
 
-python scripts/benchmark.py balancer|engine|privacy|start|vectorised [--json]
+python scripts/benchmark.py balancer|engine|flower|privacy|start|vectorised [--json]
 python scripts/benchmark.py peer|quickstart|gpu|memory|driver_memory|scaling|projection|secure_sum|sweep [--help]
 """
 

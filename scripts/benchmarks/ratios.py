@@ -1,6 +1,6 @@
 """Ratios of cost, each measured side by side in one run: what the machine does meanwhile hits both sides alike.
 
-python scripts/benchmark.py balancer|engine|privacy|start|vectorised [--json]
+python scripts/benchmark.py balancer|engine|flower|privacy|start|vectorised [--json]
 """
 
 import argparse
@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from benchmarks.engine import engine
+from benchmarks.flower import flower
 from benchmarks.losses import losses
 from benchmarks.measuring import medians
 from benchmarks.privacy import privacy
@@ -143,6 +144,7 @@ def _validation_pass(name: str) -> Callable[[], object]:
 BENCHMARKS = {
     "balancer": (balancer, 300),
     "engine": (engine, 9),
+    "flower": (flower, 3),
     "privacy": (privacy, 5),
     "start": (start, 5),
     "vectorised": (vectorised, 5),
