@@ -112,6 +112,7 @@ def summarise(
         diagnosis=diagnosis,
         guarantee=None if private is None else private.guarantee(smallest_release(plan_of(experiment))),
         client_epsilon={} if private is None else server.ledger.per_client_bounds(delta),
+        node_epsilon=server.accountant.told,
     )
 
 

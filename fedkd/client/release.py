@@ -1,6 +1,8 @@
 """What leaves a client in a round: one release, made here and nowhere else."""
 
+import secrets
 from collections.abc import Mapping
+from pathlib import Path
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -16,8 +18,11 @@ from fedkd.core.messages import LABEL_COUNTS, LOGITS, Consensus, Job, Reply
 from fedkd.core.returned import returned_tensor
 from fedkd.experiment import Experiment
 from fedkd.privacy.attempts import name_of
+from fedkd.privacy.guarantee import Release
 from fedkd.privacy.mechanism import LogitMechanism
+from fedkd.privacy.own_ledger import OwnLedger
 from fedkd.privacy.private import Private
+from fedkd.privacy.secure_noise import SecureNoise
 
 
 def release(context: ClientContext, upload: Upload, job: Job, notes: Notes) -> Reply:
@@ -38,14 +43,51 @@ def release(context: ClientContext, upload: Upload, job: Job, notes: Notes) -> R
         encoded = encoded_logits(context, upload.logits, upload.mask, previous)
         notes.sent = notes.sent and notes.sent.of(positions, encoded.codes, upload.mask)
         arrays[LOGITS] = np.frombuffer(encoded.data, dtype=np.uint8)
+    epsilon = charged_at_home(context.experiment, job, context.client, context.queries.shape[0], context.attempt)
     examples = data.clients[context.client].train.numel()
     return Reply(
         context.client,
         arrays,
         job.round,
         examples=examples if states_examples(context.experiment) else None,
+        epsilon=epsilon,
         public_digest=data.public.digest,
     )
+
+
+def release_of(experiment: Experiment, client: int, queries: int) -> Release:
+    """A round in which ``client`` takes part and is asked about ``queries`` public samples.
+
+    Where it is asked about none, it counts as one: it may train all the same.
+    """
+    clients = experiment.config.clients
+    return Release(
+        queries=max(queries, 1),
+        classes=experiment.data.classes,
+        clients=clients.per_round,
+        examples=experiment.most_examples(client),
+        epochs=clients.epochs,
+        batch_size=clients.batch_size,
+        parameters=experiment.parameter_counts[experiment.architecture_of(client)],
+    )
+
+
+def charged_at_home(experiment: Experiment, job: Job, client: int, queries: int, attempt: str) -> float | None:
+    """ε of the client after an attempt at a round, by its own ledger, on disk on return; before it is released.
+
+    Its own it keeps where its private data are at home: below its node's folder, for each run's configuration. None
+    where that is not so, or nothing is proved of what clients release. An attempt with noise from the operating system
+    is never repeated, whatever its name.
+    """
+    config, mechanism = experiment.config, experiment.mechanism
+    if job.host is None or job.host.home is None or not isinstance(mechanism, Private):
+        return None
+    if not isinstance(mechanism, SecureNoise) and (job.system_noise or config.privacy.entropy == "system"):
+        attempt = secrets.token_hex(32)
+    run = run_digest(experiment).hex()[:32]
+    ledger = OwnLedger(Path(job.host.memory) / "ledgers" / run / f"client_{client:06d}.json")
+    ledger.charge(client, job.round, mechanism.dp_event(release_of(experiment, client, queries)), attempt)
+    return ledger.epsilon(config.privacy.delta)
 
 
 def attempt_of(

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from torch import Tensor
 
+from fedkd.client.release import charged_at_home
 from fedkd.client.secure_state import SessionStore
 from fedkd.client.secure_terms import (
     directory_of,
@@ -33,8 +34,9 @@ from fedkd.privacy.secure_sum.terms import PHASES
 def perform_step(experiment: Experiment, job: Job, client: int, released: Callable[[], Tensor]) -> Reply:
     """A client's answer to one step; ``released`` computes its logits of the round, after the mechanism.
 
-    Nothing but the protocol's message is answered: no accuracies, no counts. What the client has given away is noted,
-    on disk, before the answer leaves it. Raises ``ProtocolError`` for a request that would give away more than the sum.
+    Nothing but the protocol's message is answered: no accuracies, no counts; and ε, where the client keeps a ledger of
+    its own. What it has given away is noted, on disk, before the answer leaves it. Raises ``ProtocolError`` for a
+    request that would give away more than the sum.
     """
     if job.host is None:
         raise RunError(
@@ -63,11 +65,17 @@ def perform_step(experiment: Experiment, job: Job, client: int, released: Callab
         )
         if phase != "advertise":
             session.restore(store.state(job.round))
-        answer = _answer(
-            phase, experiment, session, store, request, lambda: _words(experiment, client, job, released(), store)
-        )
+        epsilon = None
+
+        def words() -> Words:
+            nonlocal epsilon
+            logits = released()
+            epsilon = charged_at_home(experiment, job, client, logits.shape[0], f"sum {store.attempt}")
+            return _words(experiment, client, job, logits, store)
+
+        answer = _answer(phase, experiment, session, store, request, words)
         store.save(session.state)
-    return Reply(client, answer)
+    return Reply(client, answer, epsilon=epsilon)
 
 
 def _answer(

@@ -25,11 +25,11 @@ def experiment_of(job: Job) -> Experiment:
     """
     if job.host is None or job.host.home is None:
         return Experiment.of(job.config)
-    return at_home(job.config, job.host.home, plugin_files.working_folder())
+    return experiment_at_home(job.config, job.host.home, plugin_files.working_folder())
 
 
 @lru_cache(maxsize=4)
-def at_home(config_json: str, home: Home, plugins_in: Path | None) -> Experiment:
+def experiment_at_home(config_json: str, home: Home, plugins_in: Path | None) -> Experiment:
     """The experiment of a configuration as JSON with the private data of one client; raises as ``home_data`` does."""
     from fedkd.data.common import CommonData
     from fedkd.data.home import home_data

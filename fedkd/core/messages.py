@@ -176,15 +176,17 @@ class Measurement:
 class Reply:
     """A client's answer to a ``Job``: what it releases, or the reason why there is nothing.
 
-    ``arrays`` by name, and what it declares: the ``round`` it answers for, the digest of its public set, and its number
-    of private training ``examples``, where it may tell. ``measured`` is no part of the release: see ``Measurement``.
-    ``traceback`` belongs to an ``error``, for the simulator's user alone as well.
+    ``arrays`` by name, and what it declares: the ``round`` it answers for, the digest of its public set, its number of
+    private training ``examples``, where it may tell, and ``epsilon``, what it has spent of its privacy, where it keeps
+    a ledger of its own. ``measured`` is no part of the release: see ``Measurement``. ``traceback`` belongs to an
+    ``error``, for the simulator's user alone as well.
     """
 
     client: int
     arrays: Arrays = field(default_factory=dict)
     round: int | None = None
     examples: int | None = None
+    epsilon: float | None = None
     public_digest: str | None = None
     error: str | None = None
     measured: Measurement | None = None

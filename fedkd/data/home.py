@@ -37,10 +37,10 @@ def home_data(config: ExperimentConfig, client: int, named: str, common: CommonD
     client's, in its order. There are no public labels but for which samples have one, and no test samples. Raises
     ``HomeError``.
     """
-    with _told("cannot be read"):
+    with _told("its private data cannot be read"):
         own = loaded(source_of(private_source(named, config.data.dataset)), resolve_root(config.data.root))
     labels = _numbered(own, common.class_names)
-    with _told("cannot be made what the server's are"):
+    with _told("its private data cannot be made what the server's are"):
         prepared = Preparation(config, own, common.public)
         inputs = prepared.of(own.train_inputs, torch.arange(len(labels)))
     if prepared.spec.shape != common.spec.shape or (prepared.spec.vocabulary is None) != (
@@ -69,6 +69,12 @@ def home_data(config: ExperimentConfig, client: int, named: str, common: CommonD
     )
 
 
+def own_common(config: ExperimentConfig, named: str) -> CommonData:
+    """What the server would tell of its data if it had the node's own public ones; raises ``HomeError``."""
+    with _told("its public data cannot be read"):
+        return CommonData.of(config, named_source(named, config.data.dataset))
+
+
 def private_source(named: str, dataset: Plugin) -> Plugin:
     """The data source that is meant by what an operator calls private data; raises ``HomeError``."""
     spec = named_source(named, dataset)
@@ -82,7 +88,7 @@ def named_source(named: str, dataset: Plugin) -> Plugin:
     """The data source that is meant by what an operator calls data; ``dataset`` is the experiment's."""
     text = named.strip()
     if text.startswith("{"):
-        with _told("are not named by a section as data.dataset has it"):
+        with _told("its data are not named by a section as data.dataset has it"):
             return Plugin(**as_plugin(parse_yaml(text)))
     path = Path(text).expanduser().resolve()
     if ":" in text and not path.exists():
@@ -107,7 +113,7 @@ def _told(what: str) -> Iterator[None]:
     except TooFewClassesError as error:
         raise HomeError("its private data have samples of fewer than two classes") from error
     except (Exception, SystemExit) as error:
-        raise HomeError(f"its private data {what} ({type(error).__name__}); its log says why") from error
+        raise HomeError(f"{what} ({type(error).__name__}); its log says why") from error
 
 
 def _numbered(own: SampleSet, class_names: Sequence[str]) -> Tensor:

@@ -49,6 +49,8 @@ def _check_content(reply: Reply, most_bytes: int | None) -> None:
     for name, number in (("round", reply.round), ("examples", reply.examples)):
         if number is not None and (type(number) is not int or not -(2**63) <= number < 2**63):
             raise ValueError(f"{name} must be a whole number of 64 bits, got {shown_value(number)}")
+    if reply.epsilon is not None and type(reply.epsilon) is not float:
+        raise ValueError(f"epsilon must be a number, got {shown_value(reply.epsilon)}")
     digest = reply.public_digest
     if digest is not None and (type(digest) is not str or len(digest) > _DIGEST_CHARACTERS):
         raise ValueError(f"public_digest must be a short text, got {shown_value(digest)}")

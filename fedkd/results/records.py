@@ -113,7 +113,7 @@ class Summary:
 
     ``epsilon`` is the largest of any client after all rounds that were begun, None where nothing is proved;
     ``guarantee`` is what it means, for the client with the fewest samples; ``client_epsilon`` holds each client's, up
-    to 1 % too large.
+    to 1 % too large. ``node_epsilon`` is what nodes say that have private data and a ledger of their own.
     """
 
     student_accuracy: float | None
@@ -138,6 +138,7 @@ class Summary:
     diagnosis: Diagnosis | None = None
     guarantee: Guarantee | None = None
     client_epsilon: dict[int, float] = field(default_factory=dict)
+    node_epsilon: dict[int, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -1,16 +1,17 @@
 """What rounds take of clients' privacy: charged by attempts, and written down before anything is released."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from fedkd.client.release import release_of
 from fedkd.client.setup import keeps_state
-from fedkd.core.messages import Job
+from fedkd.core.messages import Job, Reply
 from fedkd.experiment import Experiment
 from fedkd.privacy.attempts import Part, name_of
 from fedkd.privacy.ledger import PrivacyLedger
 from fedkd.privacy.private import Private
 from fedkd.privacy.secure_noise import SecureNoise
-from fedkd.server.privacy_budget import release_of
 from fedkd.server.setup import attempt_name, private_part_of
 
 Keep = Callable[[Mapping[str, Any]], None]
@@ -33,6 +34,7 @@ class Accountant:
         self._remembered = keeps_state(experiment)
         self._asked: dict[int, str] = {}
         self._accepted: dict[int, str] = {}
+        self._told: dict[int, float] = {}
 
     def ask(self, job: Job, clients: Sequence[int], queries: int) -> None:
         """Charge what asking ``clients`` about ``queries`` samples takes, before they are asked."""
@@ -69,18 +71,29 @@ class Accountant:
         if client in self._asked:
             self._accepted[client] = self._asked[client]
 
+    def take(self, reply: Reply) -> None:
+        """Take note of the ε that a client says it has spent, by the ledger that it keeps at home."""
+        if type(reply.epsilon) is float and 0 <= reply.epsilon < math.inf:
+            self._told[reply.client] = reply.epsilon
+
+    @property
+    def told(self) -> dict[int, float]:
+        """What clients last said of the ε that they have spent, by client, for those that said something."""
+        return dict(sorted(self._told.items()))
+
     def attempts(self, round: int) -> int | None:
         """How many attempts at a round were charged; None where nothing is proved."""
         return None if self.private is None else self.ledger.attempts(round)
 
     def state_dict(self) -> dict[str, Any]:
         """Everything the next round depends on."""
-        return {"ledger": self.ledger.state_dict(), "accepted": dict(self._accepted)}
+        return {"ledger": self.ledger.state_dict(), "accepted": dict(self._accepted), "told": self.told}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take up what ``state_dict`` returned; what was charged before stays charged."""
         self.ledger.load_state_dict(state["ledger"])
         self._accepted = dict(state["accepted"])
+        self._told = dict(state["told"])
 
     def _charge(self, round: int, attempts: Mapping[int, str | None], queries: int) -> None:
         if self.private is None:

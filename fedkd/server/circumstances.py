@@ -5,13 +5,13 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from fedkd.client.release import release_of
 from fedkd.core.messages import ClientReport
 from fedkd.distillation.diagnosis import Circumstances
 from fedkd.experiment import Experiment
 from fedkd.models import hit_rate
 from fedkd.privacy.private import Private
 from fedkd.results.records import ClientRecord
-from fedkd.server.privacy_budget import release_of
 from fedkd.server.student_rule import RoundReports
 
 

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
+from fedkd.client.release import release_of
 from fedkd.config.values import Plugin
 from fedkd.core import plugins
 from fedkd.core.errors import ConfigError
@@ -17,23 +18,6 @@ from fedkd.server.setup import private_part_of
 
 UNPROTECTED_CONTROLS = ("local_only", "fedavg", "centralised")
 """The controls that use private data as they are. Only a simulator has them, and none of them reaches the student."""
-
-
-def release_of(experiment: Experiment, client: int, queries: int) -> Release:
-    """A round in which ``client`` takes part and is asked about ``queries`` public samples.
-
-    Where it is asked about none, it counts as one: it may train all the same.
-    """
-    clients = experiment.config.clients
-    return Release(
-        queries=max(queries, 1),
-        classes=experiment.data.classes,
-        clients=clients.per_round,
-        examples=experiment.most_examples(client),
-        epochs=clients.epochs,
-        batch_size=clients.batch_size,
-        parameters=experiment.parameter_counts[experiment.architecture_of(client)],
-    )
 
 
 def plan_of(experiment: Experiment) -> dict[int, tuple[Release, int]]:

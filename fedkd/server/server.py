@@ -1,6 +1,6 @@
 """The server's side of a round, whatever engine does the clients' work."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -27,7 +27,7 @@ from fedkd.server.circumstances import circumstances_of
 from fedkd.server.colluding_attackers import collude
 from fedkd.server.evaluation import accuracy_on_test, features_on_test, reports_on_test, validation_of
 from fedkd.server.exchange import Exchange
-from fedkd.server.reports import Collected, Expectation, collect_reports
+from fedkd.server.reports import Collected, Expectation, collect_reports, names_client
 from fedkd.server.round_records import client_records, round_record
 from fedkd.server.secure_round import RunJob, secure_bytes, sum_once
 from fedkd.server.setup import new_strategy, new_student_rule, parts_of, strategy_generator, strategy_noise
@@ -148,9 +148,16 @@ class Server:
         It is charged before that. Raises ``RunError`` as ``finish_round`` does, or when a secure sum fails.
         """
         self.charge(job)
+
+        def ask(job: Job, clients: Sequence[int]) -> Iterator[Reply]:
+            for reply in run(job, clients):
+                if names_client(reply):
+                    self.accountant.take(reply)
+                yield reply
+
         if self.experiment.config.privacy.secure_aggregation is None:
-            return self.finish_round(job, run(job, self.sampled(job.round)), progress)
-        return self._finish_securely(job, run, progress)
+            return self.finish_round(job, ask(job, self.sampled(job.round)), progress)
+        return self._finish_securely(job, ask, progress)
 
     def finish_round(
         self, job: Job, replies: Iterable[Reply], progress: Progress = lambda done, total: None

@@ -15,7 +15,7 @@ from deployments.flower_run import flower_run
 from deployments.processes import CONNECTION, superlink, supernodes
 
 from tests.support.flower_processes import certificates, key_pair, nothing_left
-from tests.support.homes import MOST, NODES, TINY, Homes, changed
+from tests.support.homes import MOST, NODES, TINY, Homes, changed, told
 from tests.support.measurements import measured, without_measurements
 
 REMEMBERING = ("clients.rule=own_model", "communication.uplink={name: quantise, delta: true, compress: zlib}")
@@ -51,6 +51,7 @@ def test_the_student_is_that_of_a_simulation_though_a_node_is_killed_and_comes_b
 ) -> None:
     homes, tls, home = Homes.divided(tmp_path), certificates(tmp_path), tmp_path / "home"
     simulated = homes.simulated(*REMEMBERING)
+    secrets = [homes.secrets(node) for node in range(NODES)]
     for node in range(NODES):
         # Where no other process knows to look for them.
         (tmp_path / f"parts/node{node}").rename(tmp_path / f"own{node}")
@@ -87,5 +88,8 @@ def test_the_student_is_that_of_a_simulation_though_a_node_is_killed_and_comes_b
     assert summary["student_sha256"] == simulated.student_sha256
     assert without_measurements(tmp_path / "run") == without_measurements(tmp_path / "simulated")
     assert measured(tmp_path / "run") == []
-    for node in range(NODES):
+    for node, mine in enumerate(secrets):
+        kept = (tmp_path / f"state{node}", tmp_path / f"home{node}", tmp_path / f"own{node}")
+        for file in (path for path in tmp_path.rglob("*") if path.is_file() and "simulated" not in path.parts):
+            assert set(kept) & set(file.parents) or not told(mine, file.read_bytes()), file
         assert [path.name for path in (tmp_path / f"state{node}").glob("*/client_*")] == [f"client_00000{node}"]

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from fedkd.client.release import release_of
 from fedkd.core.errors import RunError
 from fedkd.core.messages import Job, Reply
 from fedkd.privacy.accounting import composed_epsilon
-from fedkd.server.privacy_budget import release_of
 from fedkd.server.secure_round import SecureResult, SumStore, sum_once
 from fedkd.server.server import Server
 from tests.support.federations import Federation, federation

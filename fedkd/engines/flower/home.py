@@ -11,15 +11,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from fedkd.client.setup import at_home
+from fedkd.client.setup import experiment_at_home
 from fedkd.config.load import to_json
 from fedkd.config.schema import ExperimentConfig
 from fedkd.core import plugin_files
 from fedkd.core.errors import HomeError, RunError
 from fedkd.core.files import replace_file, writing
 from fedkd.core.messages import Home, Reply
-from fedkd.data.common import CommonData
-from fedkd.data.home import named_source
+from fedkd.data.home import own_common
 from fedkd.engines.flower.wire import Part, Partition
 from fedkd.engines.sendable import sendable
 
@@ -68,7 +67,7 @@ def lacks_common(home: Home, config: ExperimentConfig, node_config: Mapping[str,
     """
     path = Path(home.common)
     if (named := node_config.get(PUBLIC)) is not None:
-        own = CommonData.of(config, named_source(str(named), config.data.dataset))
+        own = own_common(config, str(named))
         if own.digest != home.common_digest:
             raise HomeError(
                 f"it has another public set than the server: {own.digest[:16]}… in place of {home.common_digest[:16]}…"
@@ -81,7 +80,7 @@ def lacks_common(home: Home, config: ExperimentConfig, node_config: Mapping[str,
 
 def require_fit(home: Home, config: ExperimentConfig) -> None:
     """Raises ``HomeError`` for private data with which the node cannot take part."""
-    at_home(to_json(config), home, plugin_files.working_folder())
+    experiment_at_home(to_json(config), home, plugin_files.working_folder())
 
 
 def keep_part(part: Part, folder: Path) -> None:

@@ -40,6 +40,9 @@ _PARAMETERS, _PERSONAL, _JOB, _ARRAYS, _REPLY = "parameters", "personal", "job",
 _NOTHING = -1
 """Stands for a whole number that a client did not declare."""
 
+_UNTOLD = -1.0
+"""Stands for an ε that a client did not declare."""
+
 
 @dataclass(frozen=True)
 class Cohort:
@@ -193,6 +196,7 @@ def encode_replies(replies: Sequence[Reply], most_bytes: int | None = None) -> R
             "errors": [reply.error or "" for reply in travelling],
             "rounds": [_NOTHING if reply.round is None else reply.round for reply in travelling],
             "examples": [_NOTHING if reply.examples is None else reply.examples for reply in travelling],
+            "epsilons": [_UNTOLD if reply.epsilon is None else reply.epsilon for reply in travelling],
             "digests": [reply.public_digest or "" for reply in travelling],
             "layout": layout,
         }
@@ -292,14 +296,16 @@ def _decode_replies(content: RecordDict, clients: Sequence[int]) -> list[Reply]:
             own,
             None if round == _NOTHING else round,
             None if examples == _NOTHING else examples,
+            None if epsilon == _UNTOLD else epsilon,
             digest or None,
             error if failed else None,
         )
-        for client, own, round, examples, digest, failed, error in zip(
+        for client, own, round, examples, epsilon, digest, failed, error in zip(
             clients,
             arrays,
             header["rounds"],
             header["examples"],
+            header["epsilons"],
             header["digests"],
             header["failed"],
             header["errors"],

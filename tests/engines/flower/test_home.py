@@ -8,14 +8,18 @@ import numpy as np
 import pytest
 from flwr.common.serde import message_to_proto
 
+from fedkd.app.checks import check
 from fedkd.app.run import run_experiment
-from fedkd.client.setup import at_home
+from fedkd.client.setup import experiment_at_home
+from fedkd.config.digest import configuration_digest
 from fedkd.core.errors import ConfigError, RunError
 from fedkd.engines.building import over_grid
 from fedkd.engines.flower import discovery
+from fedkd.privacy.secure_sum.identities import Directory
+from fedkd.privacy.secure_sum.key_files import joined, make_keys, write_directory
 from fedkd.results.observer import Silent
 from fedkd.results.records import Overview
-from tests.support.homes import NODES, Homes
+from tests.support.homes import NODES, Homes, told
 from tests.support.local_grid import LocalGrid
 
 pytestmark = pytest.mark.usefixtures("task_identity")
@@ -63,11 +67,11 @@ def result(run: Path) -> list[Any]:
 
 def test_the_server_has_nothing_of_private_data_on_its_disk(homes: Homes) -> None:
     homes.deployed(*ALGORITHMS["differences of what they remember"])
-    run = homes.folder / "deployed"
+    run, secrets = homes.folder / "deployed", homes.secrets()
     assert not (run / "partition.json").exists()
     assert not (run / "plots/label_distribution.png").exists()
     for file in (path for path in run.rglob("*") if path.is_file()):
-        assert not told(homes, file.read_bytes()), file
+        assert not told(secrets, file.read_bytes()), file
 
 
 def test_nodes_send_no_private_sample_no_label_and_no_count(homes: Homes) -> None:
@@ -75,7 +79,7 @@ def test_nodes_send_no_private_sample_no_label_and_no_count(homes: Homes) -> Non
     homes.deployed(grid=grid)
     assert len(grid.answers) == NODES * (1 + 1 + 1 + 2), "asked, sent the public set, asked again, and two rounds"
     sent = b"".join(message_to_proto(message).SerializeToString() for message in grid.answers)
-    assert not told(homes, sent)
+    assert not told(homes.secrets(), sent)
 
 
 def test_how_many_samples_a_node_has_changes_nothing_but_what_it_learned(homes: Homes) -> None:
@@ -109,19 +113,6 @@ class Header(Silent):
 
     def started(self, overview: Overview) -> None:
         self.privacy = " ".join(overview.privacy)
-
-
-def told(homes: Homes, content: bytes) -> list[str]:
-    """What of the nodes' private data is in ``content``."""
-    found = []
-    for node in range(NODES):
-        inputs, labels = homes.samples(node)
-        rows = {row.tobytes() for row in inputs} | {row.astype(np.float32).tobytes() for row in inputs}
-        found += [f"a sample of node {node}" for row in rows if row in content]
-        for kind in (np.int64, np.int32, np.int16, np.uint8):
-            found += [f"labels of node {node}"] if labels[:16].astype(kind).tobytes() in content else []
-        found += [f"where node {node} has them"] if f"parts/node{node}".encode() in content else []
-    return found
 
 
 def layout(message: Any) -> tuple[dict[str, Any], list[tuple[Any, ...]]]:
@@ -231,7 +222,7 @@ def test_the_public_set_comes_in_parts_and_only_once(homes: Homes, monkeypatch: 
         (kept,) = (homes.folder / f"state{node}/common").iterdir()
         assert kept.suffix == ".npz"
     kept.write_bytes(kept.read_bytes()[:-9])
-    at_home.cache_clear()  # as in a process of its own
+    experiment_at_home.cache_clear()  # as in a process of its own
     with pytest.raises(RunError, match=r"cannot work: FolderError: .*remove it, and it is sent again"):
         homes.deployed(out="third")
 
@@ -262,6 +253,27 @@ def test_a_node_keeps_to_its_own_private_data(homes: Homes) -> None:
     homes.given[2] = {"private-data": None}
     with pytest.raises(RunError, match=r"--node-config has no private-data; start it with private-data=.FOLDER."):
         homes.deployed()
+
+
+def test_sums_are_signed_by_nodes_that_are_there_for_one_configuration(homes: Homes) -> None:
+    changes = ("strategy=mean_probabilities", "privacy.secure_aggregation={entropy: system}")
+    keys = [make_keys(homes.folder / f"keys{node}", [node]) for node in range(NODES)]
+    everybody = joined((str(node), each) for node, each in enumerate(keys))
+    write_directory(homes.folder / "directory.json", everybody)
+    config = check(homes.config(*changes), own_engine=False).config
+    pinned = {"key-directory": str(homes.folder / "directory.json"), "configuration": configuration_digest(config)}
+    homes.given = {node: pinned | {"keys": str(homes.folder / f"keys{node}")} for node in range(NODES)}
+    directory = Directory.of(everybody)
+    engine = over_grid(homes.grid(), join=1.0, directory=directory)
+    deployed = run_experiment(config, homes.folder / "deployed", engine=engine, directory=directory)
+    assert deployed.student_sha256 == homes.simulated(*changes).student_sha256
+    with pytest.raises(RunError, match="this node is there for the configuration"):
+        run_experiment(
+            homes.config(*changes, "clients.max_examples=79"),
+            homes.folder / "other",
+            engine=engine,
+            directory=directory,
+        )
 
 
 def test_every_node_has_one_client(homes: Homes) -> None:

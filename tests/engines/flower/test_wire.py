@@ -90,6 +90,7 @@ outcome_lists = st.lists(
         st.dictionaries(st.text(max_size=3), arrays, max_size=3),
         st.none() | st.integers(0, 2**63 - 1),
         st.none() | st.integers(0, 2**63 - 1),
+        st.none() | st.floats(0, 1e9),
         st.none() | st.text(min_size=1, max_size=3),
         st.none() | st.text("aäé→ ", max_size=5),
         st.none()
@@ -160,7 +161,7 @@ def test_counted_bytes_are_what_flower_serialises(clients: int) -> None:
             | parameters,
             1,
             600,
-            "0123456789abcdef",
+            public_digest="0123456789abcdef",
         )
         for client in range(clients)
     ]
