@@ -50,6 +50,9 @@ if TYPE_CHECKING:
     from fedkd.experiment import Experiment as Experiment
     from fedkd.privacy.accounting import gaussian_epsilon as gaussian_epsilon
     from fedkd.privacy.mechanism import LogitMechanism as LogitMechanism
+    from fedkd.results.tracker import Point as Point
+    from fedkd.results.tracker import TrackedRun as TrackedRun
+    from fedkd.results.tracker import Tracker as Tracker
     from fedkd.server.student_rule import RoundReports as RoundReports
     from fedkd.server.student_rule import ServerUpdate as ServerUpdate
     from fedkd.server.student_rule import StudentRule as StudentRule
@@ -98,6 +101,9 @@ _HOMES = {
     "LayerLoss": "fedkd.distillation.loss",
     "Answers": "fedkd.distillation.loss",
     "Batch": "fedkd.distillation.loss",
+    "Tracker": "fedkd.results.tracker",
+    "TrackedRun": "fedkd.results.tracker",
+    "Point": "fedkd.results.tracker",
     "LambdaBalancer": "fedkd.distillation.balancer",
     "GradientGeometry": "fedkd.distillation.geometry",
     "build_balancer": "fedkd.distillation.balancer",

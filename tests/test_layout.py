@@ -23,6 +23,7 @@ PLUGIN_FOLDERS = {
     "attacks": PACKAGE / "audit/attacks",
     "analyses": PACKAGE / "analysis/analyses",
     "datasets": PACKAGE / "data/datasets",
+    "trackers": PACKAGE / "results/trackers",
     "transforms": PACKAGE / "data/transforms",
     "models": PACKAGE / "models",
 }

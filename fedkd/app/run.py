@@ -21,7 +21,7 @@ from fedkd.client.setup import keeps_memory, keeps_state
 from fedkd.client.state import check_states, require_state_here, state_digests
 from fedkd.config.given import pinned
 from fedkd.config.identity import run_digest_of
-from fedkd.config.load import parse_config, to_json
+from fedkd.config.load import parse_config, to_json, to_mapping
 from fedkd.config.schema import ExperimentConfig
 from fedkd.core.compute import fixed_arithmetic, fixed_threads
 from fedkd.core.errors import ConfigError, FolderError, RunError
@@ -47,6 +47,7 @@ from fedkd.results.report.analysis_section import remove_analysis
 from fedkd.results.report.figures import draw_figures, draw_label_distribution, figure_files, is_whole
 from fedkd.results.totals import Totals
 from fedkd.results.tracebacks import Tracebacks, keep_cause
+from fedkd.results.tracking import Tracking
 from fedkd.server.evaluation import asks_for_tests
 from fedkd.server.reports import names_client
 from fedkd.server.server import Server
@@ -105,7 +106,8 @@ def run_experiment(
             config = pinned(config)
             if (summary := _finished(directory_of(out, config), config, observer, verbose)) is not None:
                 return Run(out, summary)
-        experiment = check(config, own_engine=engine is None)
+        # Nobody but this process tells trackers anything, and nodes need not have their code.
+        experiment = check(replace(config, tracking=()), own_engine=engine is None)
         config = pinned(config)
         for notice in (*notices(config), *model_remarks(experiment)):
             observer.noticed(notice)
@@ -119,7 +121,8 @@ def run_experiment(
             require_state_here(RunDirectory(out).client_state)
         with locked(out):
             folder = directory_of(out, config) if resume else RunDirectory.create(out, config)
-            run = _Run(experiment, folder, observer, directory, means.cache)
+            tracking = Tracking(config.tracking, observer.noticed)
+            run = _Run(experiment, folder, observer, tracking, directory, means.cache)
             if resume:
                 run.resume_from(config)
             try:
@@ -172,10 +175,12 @@ class _Run:
         experiment: Experiment,
         directory: RunDirectory,
         observer: Observer,
+        tracking: Tracking,
         keys: Directory | None,
         cache: Cache | None,
     ) -> None:
-        self._experiment, self._directory, self._observer = experiment, directory, observer
+        self._experiment, self._directory = experiment, directory
+        self._observer, self._tracking = observer, tracking
         state_dir = str(directory.client_state.resolve()) if keeps_state(experiment) else None
         self._server = Server.build(experiment, state_dir=state_dir, directory=keys, keep=directory.save_ledger)
         self._totals = Totals()
@@ -234,13 +239,16 @@ class _Run:
                 # From now on it is known to be there.
                 directory.save_ledger(self._server.ledger.state_dict())
             directory.commit(self._server.state_dict(), self._totals, self._origin)
-        with self._sharing.engine(build(experiment), inline=kind == "inline") as engine:
-            for round in range(self._totals.rounds + 1, experiment.config.rounds + 1):
-                self._round(engine, round)
-            finished = self._controls(engine, self._possible(kind))
-        summary = summarise(experiment, self._server, self._totals, finished, self._seconds())
-        directory.finish(summary)
-        _draw(directory.path, experiment, observer)
+        with self._tracking as tracking:
+            with self._sharing.engine(build(experiment), inline=kind == "inline") as engine:
+                tracking.begin(directory.path, to_mapping(directory.config))
+                for round in range(self._totals.rounds + 1, experiment.config.rounds + 1):
+                    self._round(engine, round)
+                finished = self._controls(engine, self._possible(kind))
+            summary = summarise(experiment, self._server, self._totals, finished, self._seconds())
+            directory.finish(summary)
+            _draw(directory.path, experiment, observer)
+            tracking.end(directory.path, summary, finished)
         observer.finished(summary, overview)
         if experiment.config.privacy.audit.attacks:
             _audit(directory, experiment, experiment.config.privacy.audit, observer, verbose)
@@ -301,6 +309,7 @@ class _Run:
         self._states |= state_digests(self._directory.client_state, server.accepted, round)
         self._directory.commit(server.state_dict(), self._totals, self._origin, lines, self._states)
         observer.round_ended(result.record, seconds)
+        self._tracking.round_ended(result.record, result.rows)
         if kept:
             observer.noticed(f"  {self._where(kept)}")
 

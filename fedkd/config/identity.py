@@ -20,6 +20,7 @@ FREE_KEYS = frozenset(
         "data.tasks.path",
         "clients.min_reports",
         "controls",
+        "tracking",
         "privacy.audit.attacks",
         "privacy.audit.observations",
         "privacy.audit.targets",

@@ -25,13 +25,14 @@ PLUGIN_SECTIONS: tuple[tuple[str, plugins.PluginKind], ...] = (
     ("communication.downlink", plugins.CODEC),
     ("privacy.mechanism", plugins.MECHANISM),
     ("privacy.audit.attacks", plugins.ATTACK),
+    ("tracking", plugins.TRACKER),
 )
 """Where the plug-ins of each kind are named."""
 
 PLUGIN_PATHS = frozenset(path for path, _ in PLUGIN_SECTIONS)
-SEVERAL = frozenset({"clients.models", "distillation.loss", "privacy.audit.attacks"})
+SEVERAL = frozenset({"clients.models", "distillation.loss", "privacy.audit.attacks", "tracking"})
 """Where a list of them is."""
-ALONE = frozenset({"distillation.loss"})
+ALONE = frozenset({"distillation.loss", "tracking"})
 """Where one alone will do for a list."""
 
 

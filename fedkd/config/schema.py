@@ -386,4 +386,8 @@ class ExperimentConfig:
     communication: Annotated[CommunicationConfig, Field(description="")] = field(default_factory=CommunicationConfig)
     privacy: Annotated[PrivacyConfig, Field(description="")] = field(default_factory=PrivacyConfig)
     controls: Annotated[tuple[Control, ...], Field(description="comparisons to compute after the last round")] = ()
+    tracking: Annotated[
+        tuple[PluginValue, ...],
+        Field(description="where curves, tables and figures go besides; see `fedkd list trackers`"),
+    ] = ()
     engine: Annotated[EngineConfig, Field(description="")] = field(default_factory=EngineConfig)

@@ -96,6 +96,7 @@ LOSS = PluginKind("loss", "losses", "fedkd.distillation.losses", "fedkd.distilla
 CODEC = PluginKind("codec", "codecs", "fedkd.core.codecs", "fedkd.core.coding:LogitCodec")
 ATTACK = PluginKind("attack", "attacks", "fedkd.audit.attacks", "fedkd.audit.attack:Attack")
 ANALYSIS = PluginKind("analysis", "analyses", "fedkd.analysis.analyses", "fedkd.analysis.analysis:Analysis")
+TRACKER = PluginKind("tracker", "trackers", "fedkd.results.trackers", "fedkd.results.tracker:Tracker")
 KINDS = (
     STRATEGY,
     BEHAVIOUR,
@@ -111,6 +112,7 @@ KINDS = (
     CODEC,
     ATTACK,
     ANALYSIS,
+    TRACKER,
 )
 
 

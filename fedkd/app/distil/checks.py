@@ -64,6 +64,8 @@ def _faults(config: ExperimentConfig) -> Iterator[str]:
                 f"privacy.{key}: protects what clients send, and `fedkd distill` has none and keeps nothing private; "
                 f"set privacy.{key}={value}"
             )
+    if config.tracking:
+        yield "tracking: follows the rounds of `fedkd run`, and `fedkd distill` has none; leave it out"
     if teacher is None:
         yield (
             "teacher: names the network that `fedkd distill` distils, got null; write a section, such as teacher: "
