@@ -24,4 +24,4 @@ def test_plain_clients_that_train_as_fedkds_do_teach_the_same_student(
     strategy = strategy_of(experiment)
     strategy.start(PlainGrid([client_app] * 4), num_rounds=3, train_config=told(experiment))
     run = run_experiment(experiment.config, tmp_path / "run")
-    assert parameter_digest(strategy.student.state_dict()) == run.student_sha256
+    assert parameter_digest(strategy.student.state_dict()) == run.summary.student_sha256

@@ -71,7 +71,14 @@ class Answer:
 
     def reply(self, client: int, wanted: Wanted, fault: str | None) -> Reply:
         """The same as a reply of that client; ``fault`` is what is wrong with who it says it is."""
-        return Reply(client, self.arrays, wanted.round, self.examples, wanted.digest, self.error or fault)
+        return Reply(
+            client,
+            self.arrays,
+            wanted.round,
+            self.examples,
+            public_digest=wanted.digest,
+            error=self.error or fault,
+        )
 
 
 def read_answers(replies: Iterable[Message], wanted: Wanted) -> list[Answer]:

@@ -266,7 +266,7 @@ def test_sums_are_signed_by_nodes_that_are_there_for_one_configuration(homes: Ho
     directory = Directory.of(everybody)
     engine = over_grid(homes.grid(), join=1.0, directory=directory)
     deployed = run_experiment(config, homes.folder / "deployed", engine=engine, directory=directory)
-    assert deployed.student_sha256 == homes.simulated(*changes).student_sha256
+    assert deployed.summary.student_sha256 == homes.simulated(*changes).student_sha256
     with pytest.raises(RunError, match="this node is there for the configuration"):
         run_experiment(
             homes.config(*changes, "clients.max_examples=79"),
