@@ -115,13 +115,18 @@ def _content(node: int, message: Message, wanted: Wanted) -> Answer:
         )
     arrays = plain_arrays({name: array.numpy() for name, array in record.items()})
     said: dict[str, Any] = dict(next(iter(metrics.values()), {}))
-    examples = said.get(EXAMPLES) if wanted.examples else None
+    examples, counts = said.get(EXAMPLES), said.get(LABEL_COUNTS)
     if wanted.examples and type(examples) is not int:
-        return Answer(
-            node,
-            error=f"{EXAMPLES} must be a whole number, which the strategy needs, got {shown_value(examples)}; have the "
-            f'client return "metrics": MetricRecord({{"{EXAMPLES}": ...}}) beside the logits',
-        )
-    if wanted.label_counts and LABEL_COUNTS in said:
-        arrays[messages.LABEL_COUNTS] = np.array(said[LABEL_COUNTS], dtype=np.int32)
-    return Answer(node, arrays, examples, said.get(PARTITION))
+        return Answer(node, error=_uncounted(EXAMPLES, "a whole number", examples))
+    if wanted.label_counts:
+        if not isinstance(counts, list):
+            return Answer(node, error=_uncounted(LABEL_COUNTS, "whole numbers, one per class", counts))
+        arrays[messages.LABEL_COUNTS] = np.array(counts, dtype=np.int32)
+    return Answer(node, arrays, examples if wanted.examples else None, said.get(PARTITION))
+
+
+def _uncounted(name: str, rule: str, found: object) -> str:
+    return (
+        f"{name} must be {rule}, which the strategy needs, got {shown_value(found)}; have the client return "
+        f'"metrics": MetricRecord({{"{name}": ...}}) beside the logits'
+    )

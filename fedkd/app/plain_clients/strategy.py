@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Unpack
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
 from flwr.serverapp import Grid
@@ -22,6 +23,7 @@ from fedkd.app.plain_clients.settings import Broadcast, Options, settle
 from fedkd.app.plain_clients.teaching import Lesson, Teaching
 from fedkd.config.load import to_mapping
 from fedkd.core.errors import ConfigError, RunError
+from fedkd.core.faults import told_by_line
 from fedkd.core.messages import Consensus, Traffic, state_arrays
 from fedkd.core.wording import shown
 from fedkd.engines.flower.wire import decode_parameters, encode_parameters
@@ -68,7 +70,7 @@ class LogitDistillation(FedAvg):
         *,
         student: nn.Module,
         public: NDArray | Tensor,
-        labels: object = None,
+        labels: npt.ArrayLike | Tensor | None = None,
         strategy: str | Mapping[str, Any] = "stacked",
         distillation: Mapping[str, Any] | None = None,
         broadcast: Broadcast = "student",
@@ -79,7 +81,8 @@ class LogitDistillation(FedAvg):
         super().__init__(**self._settings.flower)
         self._out = None if out is None else Path(out)
         public_set = self._settings.experiment.data.public
-        self._digest, self._parts = public_set.digest, divided(public_set.inputs.numpy())
+        self._digest = public_set.digest
+        self._parts = divided(public_set.inputs.numpy()) if self._settings.ship_public else ()
         self._folder: RunFolder | None = None
         self._consensus: Consensus | None = None
         self._asked: _Asked | None = None
@@ -109,12 +112,14 @@ class LogitDistillation(FedAvg):
         The ``accuracy`` in what ``evaluate_fn`` returns is taken for the student's on test samples, where ``out`` is
         written.
 
-        Raises ``RunError`` when fewer than ``min_reports`` replies of a round are valid, with the reasons, or when
-        ``out`` holds a run already or cannot be written.
+        Raises ``RunError`` when fewer than ``min_reports`` replies of a round are valid, with the reasons, when the
+        strategy fails, with its line, or when ``out`` holds a run already or cannot be written.
         """
         if type(num_rounds) is not int or num_rounds < 1:
             raise ConfigError([f"num_rounds: must be a whole number from 1, got {shown(num_rounds)}; 3 is usual"])
-        arrays = self.initial_arrays() if initial_arrays is None else initial_arrays
+        if initial_arrays is not None:
+            self._take_up(initial_arrays)
+        arrays = self.initial_arrays()
         self._begin(num_rounds)
         with ExitStack() as stack:
             if self._out is not None:
@@ -143,7 +148,7 @@ class LogitDistillation(FedAvg):
         sent = {}
         for message in messages:
             node = message.metadata.dst_node_id
-            ask = first if self._settings.ship_public and node not in self._served else request
+            ask = request if node in self._served else first
             broadcast = self._broadcast(arrays, common, node)
             message.content = RecordDict(
                 {
@@ -173,7 +178,8 @@ class LogitDistillation(FedAvg):
                 f"round {server_round}: {len(found.reports)} valid replies, min_reports is "
                 f"{self._settings.min_reports} ({reasons or 'no node was asked'})"
             )
-        lesson = self._teaching.learn(found.reports, asked.positions, server_round)
+        with told_by_line(f"round {server_round}"):
+            lesson = self._teaching.learn(found.reports, asked.positions, server_round)
         self._consensus = lesson.consensus
         rows = _rows(asked, found, clients)
         record = self._record(server_round, lesson, rows, found)

@@ -55,6 +55,12 @@ def test_it_has_what_the_server_knows_and_fedkd_reads_it(tmp_path: Path) -> None
         strategy.start(PlainGrid(plain_apps()), num_rounds=1)
 
 
+def test_weights_that_do_not_fit_leave_no_folder(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="initial_arrays: do not fit"):
+        plain_strategy(out=tmp_path / "run").start(PlainGrid(plain_apps()), ArrayRecord())
+    assert not (tmp_path / "run").exists()
+
+
 def test_rounds_that_are_finished_outlive_one_that_fails(tmp_path: Path) -> None:
     grid = PlainGrid(plain_apps(), lambda place, reply: reply if len(grid.sent) == 3 else None)
     strategy = plain_strategy(out=tmp_path / "run")

@@ -11,7 +11,7 @@ from flwr.app import ArrayRecord, Context, Error, Message, MetricRecord, RecordD
 from flwr.clientapp import ClientApp
 
 from fedkd.aggregation.strategy import LogitAggregator
-from fedkd.aggregation.types import ReportStack
+from fedkd.aggregation.types import ReportStack, Teacher
 from fedkd.config.load import load_config
 from fedkd.core import plugins
 from fedkd.core.errors import ConfigError, RunError
@@ -165,7 +165,9 @@ def test_counts_weigh_clients_where_the_strategy_needs_them(caplog: pytest.LogCa
     plain_strategy(strategy="weighted").start(PlainGrid(plain_apps(), silent), num_rounds=1)
     assert "2 valid replies of 3 nodes" in caplog.text
     assert "num-examples must be a whole number, which the strategy needs, got None" in caplog.text
-    with pytest.raises(RunError, match="sent no label_counts"):
+    with pytest.raises(
+        RunError, match="label-counts must be whole numbers, one per class, which the strategy needs, got None"
+    ):
         plain_strategy(strategy="class_count_weighted").start(PlainGrid(plain_apps(), silent), num_rounds=1)
 
 
@@ -226,3 +228,16 @@ def test_a_run_may_begin_with_other_weights() -> None:
         begun.start(PlainGrid(plain_apps()), ArrayRecord([np.zeros(3)]), num_rounds=1)
     with pytest.raises(ConfigError, match="num_rounds: must be a whole number from 1, got 0"):
         begun.start(PlainGrid(plain_apps()), num_rounds=0)
+
+
+class Broken(LogitAggregator):
+    """A strategy of the user's own that fails."""
+
+    def aggregate(self, stack: ReportStack) -> Teacher:
+        raise IndexError("no such client")
+
+
+def test_a_strategy_that_fails_is_named_with_its_line() -> None:
+    words = r"round 1 ended with an error: .*test_strategy\.py, line \d+: IndexError: no such client"
+    with pytest.raises(RunError, match=words):
+        plain_strategy(strategy=f"{__name__}:Broken").start(PlainGrid(plain_apps()), num_rounds=1)
