@@ -52,6 +52,8 @@ class LastRound:
 
     def __init__(self, experiment: Experiment, server: Server, progress: Progress) -> None:
         """``server`` is as it was before the round; raises ``ValueError`` where no client takes part."""
+        if experiment.config.data.at_home:
+            raise ValueError("the clients' private data are at home, where their part of the last round was done")
         self.experiment, self._server, self.round = experiment, server, experiment.config.rounds
         self.secret = experiment.config.privacy.secure_aggregation is not None
         job = server.job(self.round)

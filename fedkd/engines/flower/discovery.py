@@ -56,7 +56,6 @@ def discover_nodes(
     what is ``common``, unless they have it. Raises ``RunError``: at once for what waiting does not mend, such as two
     nodes with one partition-id or more nodes than ``clients``; else when the time is over.
     """
-    begun = time.monotonic()
     waiting: dict[str, int] = {}
     found: dict[int, Partition] = {}
     strangers: dict[int, str] = {}
@@ -69,7 +68,7 @@ def discover_nodes(
         "" if common is None else common.digest,
     )
     while True:
-        now = time.monotonic() - begun
+        now = time.monotonic() - post.moved
         there = set(grid.get_node_ids())
         waiting = {identifier: node for identifier, node in waiting.items() if node in there}
         post.advance(there)
@@ -101,12 +100,16 @@ def discover_nodes(
 
 
 class _Post:
-    """Sends nodes what they are told of the server's data; ``sending`` are those that it is on its way to."""
+    """Sends nodes what they are told of the server's data; ``sending`` are those that it is on its way to.
+
+    ``moved`` is when a part of it last arrived: whoever takes something in is there, however long that takes.
+    """
 
     def __init__(self, grid: Grid, common: CommonData | None, seconds: float) -> None:
         self._grid, self._common, self._seconds = grid, common, seconds
         self._waiting: dict[str, int] = {}
         self._sent: set[int] = set()
+        self.moved = time.monotonic()
 
     @property
     def sending(self) -> frozenset[int]:
@@ -129,6 +132,7 @@ class _Post:
         self._waiting = {identifier: node for identifier, node in self._waiting.items() if node in there}
         for message in self._grid.pull_messages(list(self._waiting)) if self._waiting else []:
             node = self._waiting.pop(message.metadata.reply_to_message_id)
+            self.moved = time.monotonic()
             if (reason := decode_ready_reply(message)) is not None:
                 raise RunError(f"node {node} cannot keep the public samples: {reason}")
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from flwr.common.serde import message_to_proto
 
+from fedkd.analysis.last_round import LastRound
 from fedkd.app.checks import check
 from fedkd.app.run import run_experiment
 from fedkd.client.setup import experiment_at_home
@@ -15,10 +16,12 @@ from fedkd.config.digest import configuration_digest
 from fedkd.core.errors import ConfigError, RunError
 from fedkd.engines.building import over_grid
 from fedkd.engines.flower import discovery
+from fedkd.experiment import Experiment
 from fedkd.privacy.secure_sum.identities import Directory
 from fedkd.privacy.secure_sum.key_files import joined, make_keys, write_directory
 from fedkd.results.observer import Silent
 from fedkd.results.records import Overview
+from fedkd.server.server import Server
 from tests.support.homes import NODES, Homes, told
 from tests.support.local_grid import LocalGrid
 
@@ -295,6 +298,12 @@ def test_what_needs_private_data_elsewhere_is_refused_all_at_once(homes: Homes) 
     assert keys == ["clients.max_examples", "controls", "data.private_size", "privacy.audit.attacks"]
     with pytest.raises(ConfigError, match=r"data\.partition\.scheme: at_home leaves.*scheme=given"):
         run_experiment(homes.config(), homes.folder / "run")
+
+
+def test_the_last_round_is_not_done_again_without_private_data(homes: Homes) -> None:
+    experiment = Experiment.of(homes.config())
+    with pytest.raises(ValueError, match="the clients' private data are at home"):
+        LastRound(experiment, Server.build(experiment), lambda name, done, total: None)
 
 
 def test_simulated_nodes_have_no_private_data(homes: Homes, monkeypatch: pytest.MonkeyPatch) -> None:
