@@ -48,7 +48,7 @@ def _audit(
     # Statistics and figures, for which no run without an audit should wait.
     from fedkd.audit.audit import audit
     from fedkd.audit.engine import AuditEngine
-    from fedkd.audit.plot import ROC_FIGURE, save_roc
+    from fedkd.results.report.figures.roc import ROC_FIGURE, save_roc
 
     with AuditEngine(experiment, options, verbose) as engine:
         report = audit(directory, experiment, options, engine.run, observer.progress)

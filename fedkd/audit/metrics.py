@@ -213,16 +213,6 @@ def _log_ratio(hits: Counts, of_hits: int, misses: Counts, of_misses: int, delta
     return np.asarray(np.log(np.maximum((low - delta) / high, 1.0)))
 
 
-def ceiling(fpr: float, *, epsilon: float, delta: float) -> float:
-    """The largest true-positive rate of any attack on an (ε, δ)-private mechanism (Kairouz et al. 2015, 1311.0776)."""
-    if fpr == 0:
-        return delta
-    # Two bounds: one on whom it takes for members, one on whom it does not.
-    steep = delta + np.exp(min(epsilon + np.log(fpr), 0.0)) if epsilon + np.log(fpr) < 0 else 1.0
-    flat = 1 - np.exp(-epsilon) * (1 - delta - fpr)
-    return float(min(1.0, steep, max(flat, fpr)))
-
-
 def _checked(members: Scores, non_members: Scores) -> tuple[Scores, Scores]:
     found = []
     for name, scores in (("members", members), ("non_members", non_members)):

@@ -14,6 +14,7 @@ from fedkd.audit.attack import KNOWLEDGE
 from fedkd.audit.metrics import Scores
 from fedkd.core.documents import first_fault, read_document
 from fedkd.core.errors import FolderError
+from fedkd.privacy.ceiling import ceiling
 
 CEILING_RATES = (0.001, 0.01, 0.1)
 """False-positive rates at which attacks are held against the ceiling; the first only with enough non-members."""
@@ -196,7 +197,7 @@ def violations(held: Sequence[AttackScores], *, epsilon: float, delta: float, le
         point = metrics.at_fpr(each.members, each.non_members, rate)
         low = metrics.clopper_pearson(point.true, point.members, level=share)[0]
         high = metrics.clopper_pearson(point.false, point.non_members, level=share)[1]
-        bar = metrics.ceiling(high, epsilon=epsilon, delta=delta)
+        bar = ceiling(high, epsilon=epsilon, delta=delta)
         if low > bar:
             found.append(Violation(each.attack, each.observation, point.fpr, point.tpr, low, high, bar))
     return tuple(found)

@@ -13,6 +13,7 @@ MODULES = (
     "secure_sum",
     "peer",
     "sweep",
+    "compare",
     "quickstart",
     "gpu",
 )

@@ -10,6 +10,7 @@ from sklearn.metrics import roc_auc_score
 
 from fedkd.audit import metrics
 from fedkd.audit.report import AttackScores, violations
+from fedkd.privacy.ceiling import ceiling
 
 
 def test_auc_counts_pairs_and_half_of_the_ties() -> None:
@@ -105,11 +106,11 @@ def test_epsilon_is_rarely_above_the_truth() -> None:
 
 
 def test_the_ceiling_is_steep_at_first_and_flat_in_the_end() -> None:
-    assert metrics.ceiling(0.01, epsilon=math.log(10), delta=0.0) == pytest.approx(0.1)
-    assert metrics.ceiling(0.0, epsilon=8.0, delta=1e-5) == 1e-5
-    assert metrics.ceiling(0.5, epsilon=math.log(10), delta=0.0) == pytest.approx(1.0 - 0.1 * 0.5)
-    assert metrics.ceiling(0.3, epsilon=0.0, delta=0.0) == pytest.approx(0.3)
-    assert metrics.ceiling(0.3, epsilon=math.inf, delta=0.0) == 1.0
+    assert ceiling(0.01, epsilon=math.log(10), delta=0.0) == pytest.approx(0.1)
+    assert ceiling(0.0, epsilon=8.0, delta=1e-5) == 1e-5
+    assert ceiling(0.5, epsilon=math.log(10), delta=0.0) == pytest.approx(1.0 - 0.1 * 0.5)
+    assert ceiling(0.3, epsilon=0.0, delta=0.0) == pytest.approx(0.3)
+    assert ceiling(0.3, epsilon=math.inf, delta=0.0) == 1.0
 
 
 def test_claims_are_refuted_with_confidence_only() -> None:

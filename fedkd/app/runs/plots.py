@@ -51,9 +51,9 @@ class Plots:
         run = self._run
 
         def draw() -> "Figure":
-            from fedkd.results.report.figures._label_distribution import draw_label_distribution
+            from fedkd.results.report.figures._label_distribution import LabelCounts, draw_label_distribution
 
-            return draw_label_distribution(run.experiment.data)
+            return draw_label_distribution(LabelCounts.of(run.experiment.data))
 
         run.log  # noqa: B018  # which says whether there are clients
         return self._drawn(draw)
@@ -63,8 +63,8 @@ class Plots:
         run = self._run
 
         def draw() -> "Figure":
-            from fedkd.audit.plot import draw_roc
             from fedkd.audit.report import read_report
+            from fedkd.results.report.figures.roc import draw_roc
 
             return draw_roc(read_report(run.log.path / AUDIT, run_digest(run.log.config)))
 
@@ -102,7 +102,7 @@ class Plots:
         def draw() -> "Figure":
             from fedkd.results.report.figures import run_figures
 
-            return run_figures.draw(name, run.log)
+            return run_figures.draw_figure(run.log, name)
 
         return self._drawn(draw)
 

@@ -1,49 +1,42 @@
 """``report.html``: everything about one run on one page."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
+from functools import partial
+from itertools import chain
 from math import isfinite
 from pathlib import Path
-from typing import Any
 
 from fedkd.config.identity import run_digest
-from fedkd.core.documents import read_document
-from fedkd.core.errors import FolderError
 from fedkd.core.files import replace_file, writing
 from fedkd.distillation.diagnosis import Verdict
 from fedkd.results.report import page
 from fedkd.results.report.analysis_section import analysis_parts
+from fedkd.results.report.audits import Attack, read_audit
 from fedkd.results.report.comparisons import COMPARISONS, not_beaten, versus_student
+from fedkd.results.report.facts import facts
 from fedkd.results.report.figures import is_whole
-from fedkd.results.report.figures.run_figures import save_figures
+from fedkd.results.report.figures._label_distribution import LabelCounts, draw_label_distribution
+from fedkd.results.report.figures.roc import CAPTION, draw_roc
+from fedkd.results.report.figures.run_figures import draw_figure, figures_of
+from fedkd.results.report.in_words import geometry_in_words
 from fedkd.results.report.page import Block, Notice, Paragraph, Picture, Preformatted, section
+from fedkd.results.report.pictures import pictures
 from fedkd.results.report.run_log import RunLog
 from fedkd.results.report.tables import Table
 
-_HEADER = {
-    "data set": ("data.dataset.name",),
-    "partition": ("data.partition.scheme",),
-    "clients": ("clients.count",),
-    "student": ("student.model.name",),
-    "teacher": ("strategy.name",),
-    "λ by": ("distillation.balancer.name",),
-    "distillation steps per round": ("distillation.steps",),
-    "privacy mechanism": ("privacy.mechanism.name",),
-    "rounds": ("rounds",),
-    "seed": ("seed",),
-    "engine": ("engine.kind",),
-}
 _CAPTIONS = {
-    "accuracy": "Accuracy of student, teacher and controls after each round.",
+    "accuracy": "Accuracy after each round. Solid is the student, dashed are controls, each in the colour of what it "
+    "is made of; dotted, in a panel of its own, is what was measured on other samples than the test set.",
     "lambda": "λ at each distillation step: what the balancer chose, and its running median within each round.",
     "gradients": "The cosine of the angle between the two gradients, and their norms, where they were taken.",
     "decrease_curves": "q(λ), the first-order decrease of λ·L_dist + (1−λ)·L_cls per unit of learning rate, "
     "at five steps of the first and of the last round.",
     "taylor_fidelity": "Each dot is a step whose loss was measured again, on the same batch, after the update. The "
     "prediction is of first order in that update; on the line it holds.",
-    "classes": "Per class: whether the teacher's gradient agrees with the labels', and how much surer of the class the "
-    "student is than the teacher.",
-    "label_distribution": "How many private samples of each class each client holds.",
+    "classes": "Per class: whether the teacher's gradient agrees with the labels' (below 0 they are at odds), and how "
+    "much surer of the class the student is than the teacher.",
 }
+_LABELS = "How many private samples of each class each client holds."
 _ROUND_COLUMNS = (
     "round",
     "student",
@@ -70,37 +63,46 @@ def write_report(run_dir: Path) -> Path:
     log = RunLog.read(run_dir)
     target = run_dir / "report.html"
     with writing(run_dir):
-        missing: list[str] = []
-        plots = save_figures(run_dir, missing.append)
-        labels = run_dir / "plots" / "label_distribution.png"
-        if is_whole(labels):
-            plots.append(labels)
-        elif labels.exists():
-            missing.append(f"{labels} is damaged and left out; remove it, and fedkd run --resume draws it again")
-        replace_file(target, _page(log, plots, missing))
+        (run_dir / "plots").mkdir(exist_ok=True)
+        replace_file(target, page.document(f"Run {log.path.resolve().name}", _parts(log)))
     return target
 
 
-def _page(log: RunLog, plots: list[Path], missing: Sequence[str]) -> bytes:
-    return page.document(
-        f"Run {log.path.resolve().name}",
-        [
-            _state(log),
-            Notice(log.remark) if log.remark else None,
-            Table.of("header", (), _header(log)),
-            section("Result", *_result(log)),
-            section("Diagnosis", *_diagnosis(log)),
-            section("Attacks", *_attacks(log)),
-            section("Analysis", *analysis_parts(log.path, run_digest(log.config))),
-            section(
-                "Plots", *map(Notice, missing), *(Picture(path.read_bytes(), _CAPTIONS[path.stem]) for path in plots)
-            ),
-            section("Rounds", _rounds(log)),
-            section("Failures", _failures(log)),
-            section("Versions", _versions(log)),
-            section("Configuration", Preformatted(log.config_text)),
-        ],
-    )
+def _parts(log: RunLog) -> Iterator[Block | None]:
+    drawn = {name: list(_drawn(log, name)) for name in figures_of(log)}
+    yield _state(log)
+    yield Notice(log.remark) if log.remark else None
+    yield Table.of("header", (), facts(log).items())
+    yield section("Result", *_result(log), *drawn.pop("accuracy"))
+    yield section("Diagnosis", *_diagnosis(log))
+    yield section("λ and geometry", *map(Paragraph, geometry_in_words(log)), *chain.from_iterable(drawn.values()))
+    yield section("Label distribution", *_label_distribution(log))
+    yield section("Attacks", *_attacks(log))
+    yield section("Analysis", *analysis_parts(log.path, run_digest(log.config)))
+    yield section("Rounds", _rounds(log))
+    yield section("Failures", _failures(log))
+    yield section("Versions", _versions(log))
+    yield section("Configuration", Preformatted(log.config_text))
+
+
+def _drawn(log: RunLog, name: str) -> Iterator[Block]:
+    """A figure of the run, on the page and as a file; one that would be empty is neither here nor explained."""
+    for block in pictures(name, partial(draw_figure, log, name), _CAPTIONS[name]):
+        if isinstance(block, Picture):
+            replace_file(log.path / "plots" / f"{name}.png", block.png, durable=False)
+        if not isinstance(block, Paragraph):
+            yield block
+
+
+def _label_distribution(log: RunLog) -> Iterator[Block]:
+    path = log.path / "plots" / "label_distribution.png"
+    numbers = path.with_suffix(".csv")
+    if numbers.exists():
+        yield from pictures("label_distribution", lambda: draw_label_distribution(LabelCounts.read(numbers)), _LABELS)
+    elif is_whole(path):
+        yield Picture(path.read_bytes(), _LABELS)
+    elif path.exists():
+        yield Notice(f"{path} is damaged and left out; remove it, and fedkd run --resume draws it again")
 
 
 def _state(log: RunLog) -> Block | None:
@@ -111,16 +113,6 @@ def _state(log: RunLog) -> Block | None:
         f"This run is not finished: {len(log.rounds)} of {planned} rounds are recorded, and there is no summary.json. "
         "Controls, privacy and versions are recorded at the end."
     )
-
-
-def _header(log: RunLog) -> Iterator[tuple[str, str]]:
-    for name, paths in _HEADER.items():
-        found = [value for path in paths if (value := log.at(path)) is not None]
-        if found:
-            yield name, ", ".join(map(str, found))
-    attackers = None if log.summary is None else log.summary.get("attackers")
-    if attackers:
-        yield "attackers", f"{', '.join(map(str, attackers))}: {log.at('clients.attackers.behaviour.name')}"
 
 
 def _result(log: RunLog) -> Iterator[Block]:
@@ -176,38 +168,29 @@ def _diagnosis(log: RunLog) -> Iterator[Block]:
 
 def _attacks(log: RunLog) -> Iterator[Block]:
     """What an audit found, where there was one."""
-    path, remedy = log.path / "audit.json", f"repeat fedkd audit {log.path}"
-    if not path.exists():
+    audit = read_audit(log)
+    if audit is None:
         return
-    audit = read_document(path, run_digest(log.config), remedy)
-    try:
-        rows = [_attack_row(each) for each in audit["attacks"]]
-        epsilon, broken = audit["epsilon"], audit["ceiling"]
-    except (KeyError, TypeError, ValueError) as error:
-        raise FolderError(f"{path} is damaged ({type(error).__name__}: {error}); {remedy}") from error
     columns = ("attack", "observation", "AUC", "TPR at 1 % FPR", "ε at least", "members", "non-members", "shadows")
-    if rows:
-        yield Table.of("attacks", columns, rows, numbers=range(2, len(columns)))
-    if broken:
-        yield Notice(f"{len(broken)} of these figures refute the claim of ε = {epsilon:.3g}.")
-    picture = log.path / "plots" / "audit_roc.png"
-    if is_whole(picture):
-        caption = "ROC of each attack by observation point, and the ceiling e^ε·FPR + δ of the claim."
-        yield Picture(picture.read_bytes(), caption)
+    if audit.attacks:
+        yield Table.of("attacks", columns, map(_attack_row, audit.attacks), numbers=range(2, len(columns)))
+    if audit.ceiling:
+        yield Notice(f"{len(audit.ceiling)} of these figures refute the claim of ε = {audit.epsilon:.3g}.")
+    yield from pictures("audit_roc", partial(draw_roc, audit), CAPTION)
 
 
-def _attack_row(each: Mapping[str, Any]) -> tuple[str, ...]:
-    low, high = each["auc_interval"]
-    least, most = each["tpr_interval"]
+def _attack_row(each: Attack) -> tuple[str, ...]:
+    low, high = each.auc_interval
+    least, most = each.tpr_interval
     return (
-        each["attack"],
-        each["observation"],
-        f"{each['auc']:.3f} [{low:.3f}, {high:.3f}]",
-        f"{each['tpr_at_1pct_fpr']:.3f} [{least:.3f}, {most:.3f}]",
-        _number(each["epsilon_lower_bound"], ".2f"),
-        str(each["members"]),
-        str(each["non_members"]),
-        str(each["shadows"]),
+        each.attack,
+        each.observation,
+        f"{each.auc:.3f} [{low:.3f}, {high:.3f}]",
+        f"{each.tpr_at_1pct_fpr:.3f} [{least:.3f}, {most:.3f}]",
+        _number(each.epsilon_lower_bound, ".2f"),
+        str(each.members),
+        str(each.non_members),
+        str(each.shadows),
     )
 
 

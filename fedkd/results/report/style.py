@@ -12,6 +12,10 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
 from fedkd.core.files import replace_file
 
 _BACKEND = None if "matplotlib" in sys.modules else os.environ.pop("MPLBACKEND", None)
@@ -57,6 +61,7 @@ __all__ = [
     "save",
     "say",
     "short",
+    "small",
     "vector",
     "why_empty",
 ]
@@ -73,8 +78,10 @@ _NARROW_DOTS_PER_INCH = 220
 """A phone has more of them."""
 _COLUMN = 3.3
 """Inches of a column of a paper in two columns."""
-_LOWER = 0.56
-"""The height of a figure in a column, as a share of that of the same figure on a page."""
+_POINTS, _LINE = 72, 1.4
+"""Points of an inch, and the height of a line as a multiple of its letters' size."""
+_LOWER, _NEXT = 0.56, 0.75
+"""The height of a figure in a column, as a share of that of the same figure on a page, and of what each panel adds."""
 _DARK_GROUND, _LIGHT_INK = "#16181c", "#dcdfe4"
 """Those of a page on a dark ground."""
 _DARK: Mapping[str, Any] = {
@@ -117,8 +124,8 @@ _EMPTY = "empty"
 """Marks axes that say why they are empty."""
 _DECADES = 3
 """With more of them, only the powers of ten have ticks."""
-_BESIDE, _HALF_A_COLUMN = 40, 22
-"""Characters of a name that leave room for the axes beside it, and for a second name beside it in a column."""
+_BESIDE, _ACROSS = 40, 56
+"""Characters of a name that leave room for the axes beside it, and of all names across a column."""
 _LONGEST = 48
 """Characters of a name that a figure has room for."""
 _FAMILIES = ("DejaVu Sans", "Noto Sans CJK SC", "Noto Sans CJK JP", "WenQuanYi Zen Hei", "WenQuanYi Micro Hei")
@@ -150,6 +157,11 @@ def is_narrow() -> bool:
     return _narrow.get()
 
 
+def small() -> float:
+    """The size, in points, of what is written beside lines and in cells."""
+    return float(matplotlib.rcParams["legend.fontsize"])
+
+
 def ink() -> str:
     """The colour of texts: black, or what stands for it on a dark ground."""
     return str(matplotlib.rcParams["text.color"])
@@ -166,7 +178,7 @@ def new_figure(width: float = 9.0, height: float = 4.5) -> Figure:
 def new_panels(count: int, width: float, height: float, *, share_y: bool = False) -> tuple[Figure, Sequence[Axes]]:
     """A figure with ``count`` axes side by side, or, where it is narrow, below each other."""
     rows, columns = (count, 1) if is_narrow() else (1, count)
-    figure = new_figure(width, height * rows)
+    figure = new_figure(width, height * (1 + _NEXT * (rows - 1)))
     return figure, list(figure.subplots(rows, columns, sharey=share_y, squeeze=False).flat)
 
 
@@ -179,8 +191,11 @@ def legend(figure: Figure, handles: Iterable[Any] | None = None, labels: Iterabl
     names = list(labels)
     longest = max(map(len, names), default=0)
     if is_narrow() or longest > _BESIDE:
-        columns = 1 if longest > (_HALF_A_COLUMN if is_narrow() else _LONGEST) else 2
+        columns = max(1, (_ACROSS if is_narrow() else 3 * _ACROSS) // (longest + 5))
         figure.legend(list(handles), names, loc="outside lower center", ncols=columns, frameon=False)
+        # Names take nothing of the room for what they name.
+        rows = -(-len(names) // columns)
+        figure.set_figheight(figure.get_figheight() + rows * _LINE * small() / _POINTS)
     else:
         figure.legend(list(handles), names, loc="outside right center", frameon=False)
 
@@ -246,10 +261,24 @@ def png(figure: Figure) -> bytes:
     """The figure as the bytes of a PNG."""
     figure.set_dpi(_NARROW_DOTS_PER_INCH if is_narrow() else _DOTS_PER_INCH)
     finish(figure)
-    buffer = BytesIO()
+    canvas = FigureCanvasAgg(figure)
     # Draws once, where savefig would draw once more to know the size of what it draws.
-    FigureCanvasAgg(figure).print_png(buffer)  # type: ignore[no-untyped-call]
+    canvas.draw()  # type: ignore[no-untyped-call]
+    buffer = BytesIO()
+    pixels = np.array(canvas.buffer_rgba())[..., :3]  # type: ignore[no-untyped-call]
+    shaded = figure.findobj(lambda each: isinstance(each, ScalarMappable) and each.get_array() is not None)
+    # Shades stand for numbers.
+    (Image.fromarray(pixels) if shaded else _with_palette(pixels)).save(buffer, "png")
     return buffer.getvalue()
+
+
+def _with_palette(pixels: npt.NDArray[np.uint8]) -> Image.Image:
+    """The picture in 256 colours, of which lines and letters have few: a third as large, on the same ground."""
+    found = Image.fromarray(pixels).quantize(256, method=Image.Quantize.FASTOCTREE)
+    colours = np.array(found.getpalette(), dtype=np.uint8).reshape(-1, 3)
+    colours[np.asarray(found)[0, 0]] = pixels[0, 0]
+    found.putpalette(colours.tobytes())
+    return found
 
 
 def vector(figure: Figure, kind: Literal["pdf", "svg"]) -> bytes:

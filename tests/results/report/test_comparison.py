@@ -16,7 +16,10 @@ from matplotlib.text import Text
 from scipy import stats
 
 from fedkd.app.cli import main as cli
-from fedkd.core.errors import RunError
+from fedkd.config.identity import run_digest
+from fedkd.config.load import read_yaml
+from fedkd.core.documents import write_document
+from fedkd.core.errors import FolderError, RunError
 from fedkd.results.report.comparison import (
     find_runs,
     group_runs,
@@ -25,10 +28,11 @@ from fedkd.results.report.comparison import (
     write_figures,
     write_tables,
 )
+from fedkd.results.report.comparison._attacks import draw_robustness, draw_roc
 from fedkd.results.report.comparison._figures import FIGURES, draw_accuracy, draw_bytes, draw_lambda, draw_privacy
 from fedkd.results.report.comparison._fronts import front
 from fedkd.results.report.comparison._groups import names_of
-from fedkd.results.report.style import drawing
+from fedkd.results.report.style import drawing, why_empty
 from tests.support.changed_runs import make_agree
 from tests.support.figure_texts import texts
 from tests.support.html_pages import assert_contained, page
@@ -84,9 +88,9 @@ def costly(runs: Runs) -> Path:
 def two_teachers(runs: Runs) -> Path:
     """Three seeds of one teacher, and two of these with another."""
     for seed, student in enumerate((0.80, 0.82, 0.84)):
-        runs(f"stacked-{seed}", student, seed, strategy__name="stacked", bytes_up=2_000_000)
+        runs(f"stacked-{seed}", student, seed, strategy__name="stacked", bytes_up=2_000_000, wall_seconds=9.0)
     for seed, student in enumerate((0.81, 0.85)):
-        runs(f"median-{seed}", student, seed, strategy__name="median", bytes_up=1_000_000)
+        runs(f"median-{seed}", student, seed, strategy__name="median", bytes_up=1_000_000, wall_seconds=7.0)
     return runs.folder
 
 
@@ -277,6 +281,65 @@ def test_of_many_groups_the_first_and_the_best_on_validation_samples_are_named(r
     groups = names_of(group_runs(find_runs([runs.folder])))
     named = [str(line.get_label()).removeprefix("strategy.name=") for line in draw_accuracy(groups).axes[0].lines]
     assert [name for name in named if not name.startswith("_")] == ["n00", *(f"n{each:02}" for each in range(3, 14))]
+
+
+def test_a_sweep_over_attackers_and_strategies_is_a_heat_map(runs: Runs, two_teachers: Path) -> None:
+    assert why_empty(draw_robustness(names_of(group_runs(find_runs([two_teachers]))))) is not None
+    shutil.rmtree(runs.folder)
+    for strategy, behaviour, student in (
+        ("median", "lma", 0.8),
+        ("median", "random", 0.7),
+        ("stacked", "lma", 0.6),
+        ("stacked", "random", 0.5),
+    ):
+        attackers = {"share": 0.25, "behaviour": {"name": behaviour}}
+        runs(f"{strategy}-{behaviour}", student, strategy__name=strategy, clients__attackers=attackers)
+    axes, *_ = draw_robustness(names_of(group_runs(find_runs([runs.folder])))).axes
+    np.testing.assert_allclose(np.asarray(axes.images[0].get_array()), [[80, 70], [60, 50]])
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["lma", "random"]
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["median", "stacked"]
+
+
+def audit(run: Path, **aucs: float) -> None:
+    """Write an audit of the run: attacks of these names, whose curves have one step."""
+    attacks = [
+        {
+            "attack": name,
+            "observation": "student",
+            "auc": auc,
+            "auc_interval": [auc - 0.1, auc + 0.1],
+            "tpr_at_1pct_fpr": auc / 10,
+            "tpr_interval": [0.0, 0.2],
+            "epsilon_lower_bound": auc,
+            "members": 50,
+            "non_members": 50,
+            "shadows": 4,
+            "roc": [[0.0, 0.0, 0.0, 0.1], [0.1, auc, auc - 0.1, auc + 0.1], [1.0, 1.0, 1.0, 1.0]],
+            "covered": False,
+        }
+        for name, auc in aucs.items()
+    ]
+    content = {"attacks": attacks, "epsilon": None, "delta": 1e-5, "ceiling": []}
+    write_document(run / "audit.json", content, run_digest(read_yaml(run / "config.yaml").content))
+
+
+def test_audits_are_a_table_and_the_strongest_attack_a_curve(runs: Runs, tmp_path: Path) -> None:
+    for seed, auc in enumerate((0.6, 0.8)):
+        audit(runs(f"plain-{seed}", 0.8, seed, strategy__name="stacked"), rmia=auc, loss_threshold=0.55)
+    runs("other", 0.8, strategy__name="median")
+    groups = names_of(group_runs(find_runs([runs.folder])))
+    axes, *_ = draw_roc(groups).axes
+    (line,) = (line for line in axes.lines if line.get_label() == "strategy.name=stacked")
+    found = dict(zip(np.asarray(line.get_xdata()).tolist(), np.asarray(line.get_ydata()).tolist(), strict=True))
+    # Below a rate of 0.1 nothing is found, and 0.7 on average from there on.
+    assert {round(hits, 6) for rate, hits in found.items() if rate < 0.1} == {0.01}
+    assert {round(hits, 6) for rate, hits in found.items() if 0.1 <= rate < 1} == {0.7}
+    text = write(runs.folder, tmp_path / "report.html")
+    half = float(stats.t.ppf(0.975, 1)) * 0.1
+    assert f"strategy.name=stacked rmia student 2 0.700 ± {half:.3f} 7.0 ± 12.7 0.80 –" in text
+    (runs.folder / "plain-0" / "audit.json").write_text("{}", encoding="utf-8")
+    with pytest.raises(FolderError, match=r"audit\.json is damaged"):
+        write(runs.folder, tmp_path / "report.html")
 
 
 def exported(folder: Path) -> dict[str, bytes]:

@@ -24,6 +24,7 @@ from fedkd.results.report.figures.run_figures import (
     save_figures,
 )
 from fedkd.results.report.run_log import RunLog
+from fedkd.results.report.style import LABELS, STUDENT, TEACHER
 from tests.support.changed_runs import make_agree
 from tests.support.figure_texts import texts
 
@@ -170,7 +171,7 @@ def test_fidelity_states_the_median_ratio_of_the_measured_steps(run: Path) -> No
     rows.append({"round": 1, "step": 4, "predicted_decrease": 8.0})
     figure = draw_fidelity(set_steps(run, rows))
     panel, bar = figure.axes
-    assert "median of measured/predicted: 0.60, 4 steps" in texts(figure)
+    assert "median ratio 0.60, 4 steps" in texts(figure)
     assert np.asarray(panel.collections[0].get_offsets()).tolist() == [list(pair) for pair in pairs]
     assert panel.get_xscale() == "symlog"
     assert panel.get_xlim() == panel.get_ylim()
@@ -186,7 +187,7 @@ def test_fidelity_of_each_loss_and_the_learning_rate_are_shown_where_recorded(ru
     assert [axes.get_title(loc="left") for axes in figure.axes[:3]] == ["Total loss", "Distillation loss", "Label loss"]
     assert [axes.get_xscale() for axes in figure.axes[:3]] == ["log", "log", "symlog"]
     for ratio in ("1.00", "0.50", "2.00"):
-        assert f"median of measured/predicted: {ratio}, 3 steps" in texts(figure)
+        assert f"median ratio {ratio}, 3 steps" in texts(figure)
     assert figure.axes[3].get_ylabel() == "learning rate"
 
 
@@ -227,13 +228,31 @@ def test_figures_bear_numbers_of_any_size(run: Path, scale: float, count: int) -
 def test_accuracy_shows_student_teacher_and_every_control(run: Path) -> None:
     log = RunLog.read(run)
     assert log.summary is not None
-    (axes,) = draw_accuracy(log).axes
-    lines = {str(line.get_label()): line for line in axes.lines}
+    tested, elsewhere = draw_accuracy(log).axes
+    lines = {str(line.get_label()): line for line in tested.lines}
     expected = [100 * record["student_accuracy"] for record in log.rounds]
     assert xs(lines["student"]) == [1, 2]
     assert ys(lines["student"]) == pytest.approx(expected)
     history = log.summary["control_history"]["public_only"]
-    assert ys(lines["public_only (control)"]) == pytest.approx([100 * share for share in history])
-    level = set(ys(lines["local_only (control)"]))
-    assert level == {100 * log.summary["controls"]["local_only"]}
-    assert {"teacher, on public samples", "student, on validation"} <= lines.keys()
+    assert ys(lines["public_only"]) == pytest.approx([100 * share for share in history])
+    assert set(ys(lines["local_only"])) == {100 * log.summary["controls"]["local_only"]}
+    # Accuracies on other samples have axes of their own.
+    assert "other samples" in elsewhere.get_title(loc="left")
+    found = {line.get_label() for line in elsewhere.lines}
+    assert {"teacher, public samples", "student, validation"} <= found
+    assert not found & lines.keys()
+
+
+def test_a_colour_stands_for_one_thing_in_all_figures_of_a_run(run: Path) -> None:
+    log = RunLog.read(run)
+    colours = {
+        str(line.get_label()): line.get_color()
+        for figure in (draw_accuracy(log), draw_gradients(log))
+        for axes in figure.axes
+        for line in axes.lines
+    }
+    assert colours["teacher, public samples"] == colours["‖∇L_dist‖, distillation"] == TEACHER
+    assert colours["public_only"] == colours["‖∇L_cls‖, labels"] == LABELS
+    assert colours["student"] == colours["student, validation"] == STUDENT
+    (each, *_) = draw_lambda(log).axes[0].lines
+    assert each.get_color() not in {TEACHER, LABELS, STUDENT}

@@ -1,22 +1,17 @@
 """Figures that set groups of runs side by side: points and lines are means over seeds, bars and bands intervals."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
+from fedkd.results.report.comparison._attacks import draw_robustness, draw_roc
 from fedkd.results.report.comparison._fronts import cost_of, front
 from fedkd.results.report.comparison._groups import Group, Labelled, protecting, unit_of
+from fedkd.results.report.comparison._looks import Look, looks
 from fedkd.results.report.comparison._measures import EPSILON, estimate
 from fedkd.results.report.run_log import Numbers, RunLog
 from fedkd.results.report.style import (
-    BLUE,
-    GREEN,
-    GREY,
-    ORANGE,
-    PURPLE,
-    RED,
-    SKY,
     Axes,
     Figure,
     MaxNLocator,
@@ -28,15 +23,12 @@ from fedkd.results.report.style import (
     say,
 )
 
-MOST_NAMED = 12
-"""Groups that a figure has colours and room for; the others are grey, without a name."""
-_COLOURS = (BLUE, ORANGE, GREEN, RED, PURPLE, SKY)
-_LINES = ("-", "--")
-_MARKERS = ("o", "s")
 _WIDE = 10.0
 """From such a ratio of the largest to the smallest value on, an axis is logarithmic."""
+_ALIKE = 0.001
+"""Costs that differ by no more than this share of the largest are the same."""
 _FEW_ROUNDS = 30
-_ACCURACY = "student's test accuracy (%)"
+_ACCURACY = "test accuracy (%)"
 
 
 def draw_accuracy(groups: Labelled) -> Figure:
@@ -46,19 +38,19 @@ def draw_accuracy(groups: Labelled) -> Figure:
 
 def draw_lambda(groups: Labelled) -> Figure:
     """The mean λ of each round."""
-    figure = _over_rounds(groups, "mean_lambda", 1, "λ, the mean of each round", "λ (0: labels only, 1: teacher only)")
+    figure = _over_rounds(groups, "mean_lambda", 1, "λ, the mean of each round", "λ (1: teacher alone)")
     figure.axes[0].set_ylim(-0.03, 1.03)
     return figure
 
 
 def draw_bytes(groups: Labelled) -> Figure:
     """Accuracy after the last round against all that clients sent up, with the Pareto front."""
-    return _against(groups, "megabytes_up", "megabytes sent up, all clients and rounds")
+    return _against(groups, "megabytes_up", "Final test accuracy and bytes", "megabytes sent up by all clients")
 
 
 def draw_seconds(groups: Labelled) -> Figure:
     """Accuracy after the last round against wall time, with the Pareto front."""
-    return _against(groups, "wall_seconds", "seconds of wall time, controls included")
+    return _against(groups, "wall_seconds", "Final test accuracy and time", "seconds, controls included")
 
 
 def draw_privacy(groups: Labelled) -> Figure:
@@ -68,10 +60,11 @@ def draw_privacy(groups: Labelled) -> Figure:
     for axes, unit in zip(panels, units, strict=False):
         dress(axes, f"Protects each {unit}", f"ε per {unit}", _ACCURACY if axes is panels[0] else "")
         _points(axes, groups, protecting(groups, unit), EPSILON)
-        for label, group, colour, _, _ in _looks(groups):
-            accuracy = group.estimate("student")
-            if accuracy is not None and not group.by_seed(EPSILON) and colour != GREY:
-                axes.axhline(accuracy.mean, color=colour, linestyle="--", linewidth=1.2, label=f"{label} (no DP)")
+        for look in looks(groups):
+            accuracy = look.group.estimate("student")
+            if accuracy is not None and not look.group.by_seed(EPSILON) and look.is_named:
+                name = f"{look.label} (no DP)"
+                axes.axhline(accuracy.mean, color=look.colour, linestyle="--", linewidth=1.2, label=name)
     if not units:
         dress(panels[0], "Accuracy and privacy", "ε", _ACCURACY)
         say(panels[0], "None of these runs has a formal privacy guarantee.")
@@ -106,14 +99,27 @@ FIGURES: Mapping[str, Kind] = {
         "dashed lines are groups without a formal guarantee.",
     ),
     "lambda": Kind(draw_lambda, "λ, the weight of distillation, as the mean of each round; lines and bands as above."),
+    "robustness": Kind(
+        draw_robustness,
+        "Mean test accuracy after the last round, by how some clients attack and by all else that differs.",
+    ),
+    "roc": Kind(
+        draw_roc,
+        "What audits find: of each group, at each observation point, the attack of the largest mean AUC: its ROC and "
+        "the limits of its true-positive rate are means over seeds.",
+    ),
 }
 """The figures of a comparison, by the name of their file."""
 
 
-def _against(groups: Labelled, cost: str, x: str) -> Figure:
+def _against(groups: Labelled, cost: str, title: str, x: str) -> Figure:
     figure = new_figure(height=4.4)
     axes = figure.add_subplot()
-    dress(axes, f"Final test accuracy and {x.partition(',')[0]}", x, _ACCURACY)
+    dress(axes, title, x, _ACCURACY)
+    costs = [price for group in groups.values() if (price := cost_of(group, cost)) is not None]
+    if costs and len(groups) > 1 and max(costs) - min(costs) <= _ALIKE * max(costs):
+        say(axes, f"All groups cost alike: {max(costs):.3g} {x}.")
+        return figure
     if not _points(axes, groups, groups, cost):
         say(axes, "None of these runs has a model on the server.")
         return figure
@@ -124,13 +130,19 @@ def _against(groups: Labelled, cost: str, x: str) -> Figure:
 def _points(axes: Axes, groups: Labelled, shown: Labelled, cost: str) -> bool:
     """Each group's accuracy at its cost, and a line along the front; whether there is anything to show."""
     places = {}
-    for label, group, colour, _, marker in _looks(groups):
-        accuracy, price = group.estimate("student"), cost_of(group, cost)
-        if label in shown and accuracy is not None and price is not None:
-            places[label] = (price, accuracy.mean)
-            named = label if colour != GREY else None
+    for look in looks(groups):
+        accuracy, price = look.group.estimate("student"), cost_of(look.group, cost)
+        if look.label in shown and accuracy is not None and price is not None:
+            places[look.label] = (price, accuracy.mean)
             axes.errorbar(
-                *places[label], accuracy.ci95, fmt=marker, color=colour, capsize=3, markersize=5.5, label=named
+                price,
+                accuracy.mean,
+                accuracy.ci95,
+                fmt=look.marker,
+                color=look.colour,
+                capsize=3,
+                markersize=5.5,
+                label=look.label if look.is_named else None,
             )
     along = [places[label] for label in front(shown, cost) if label in places]
     if len(along) > 1:
@@ -147,22 +159,11 @@ def _over_rounds(groups: Labelled, key: str, scale: float, title: str, y: str) -
     axes = figure.add_subplot()
     dress(axes, title, "round", y)
     seen: list[Numbers] = []
-    for label, group, colour, line, _ in _looks(groups):
-        curves = _by_round(group, key) * scale
-        if curves.size == 0:
-            continue
-        seen.append(curves)
-        rounds = np.arange(1, curves.shape[1] + 1)
-        means = curves.mean(axis=0)
-        if colour == GREY:
-            axes.plot(rounds, means, color=GREY, linewidth=0.6, alpha=0.4, zorder=1)
-            continue
-        dot = "o" if rounds.size <= _FEW_ROUNDS else None
-        axes.plot(rounds, means, line, color=colour, marker=dot, markersize=3.5, linewidth=1.8, label=label)
-        if curves.shape[0] > 1:
-            axes.plot(rounds, curves.T, line, color=colour, linewidth=0.7, alpha=0.4)
-            half = np.array([found.ci95 or 0.0 for each in curves.T if (found := estimate(each.tolist())) is not None])
-            axes.fill_between(rounds, means - half, means + half, color=colour, alpha=0.15, linewidth=0)
+    for look in looks(groups):
+        curves = _by_round(look.group, key) * scale
+        if curves.size:
+            seen.append(curves)
+            _band(axes, look, curves)
     if not seen:
         say(axes, "None of these runs has anything to show here.")
         return figure
@@ -172,6 +173,20 @@ def _over_rounds(groups: Labelled, key: str, scale: float, title: str, y: str) -
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     legend(figure)
     return figure
+
+
+def _band(axes: Axes, look: Look, curves: Numbers) -> None:
+    """The mean of ``curves``, [seeds, rounds], with a line per seed and the interval, where the group has a name."""
+    rounds, means = np.arange(1, curves.shape[1] + 1), curves.mean(axis=0)
+    if not look.is_named:
+        axes.plot(rounds, means, color=look.colour, linewidth=0.6, alpha=0.4, zorder=1)
+        return
+    dot = "o" if rounds.size <= _FEW_ROUNDS else None
+    axes.plot(rounds, means, look.line, color=look.colour, marker=dot, markersize=3.5, linewidth=1.8, label=look.label)
+    if curves.shape[0] > 1:
+        axes.plot(rounds, curves.T, look.line, color=look.colour, linewidth=0.7, alpha=0.4)
+        half = np.array([found.ci95 or 0.0 for each in curves.T if (found := estimate(each.tolist())) is not None])
+        axes.fill_between(rounds, means - half, means + half, color=look.colour, alpha=0.15, linewidth=0)
 
 
 def _by_round(group: Group, key: str) -> Numbers:
@@ -185,29 +200,3 @@ def _by_round(group: Group, key: str) -> Numbers:
 def _column(run: RunLog, key: str) -> list[float] | None:
     values = [record.get(key) for record in run.rounds]
     return None if not values or None in values else [float(value) for value in values if value is not None]
-
-
-def _looks(groups: Labelled) -> Iterator[tuple[str, Group, str, str, str]]:
-    """Each group with its name for the legend, its colour, its line and its marker.
-
-    Where there are too many, the first and those of the best validation accuracy have colours, the others are grey.
-    """
-    named = named_groups(groups)
-    looks = [(colour, line, marker) for line, marker in zip(_LINES, _MARKERS, strict=True) for colour in _COLOURS]
-    chosen = dict(zip(named, looks, strict=False))
-    for label, group in groups.items():
-        yield label, group, *chosen.get(label, (GREY, "-", "."))
-
-
-def named_groups(groups: Labelled) -> Sequence[str]:
-    """Those that a figure names."""
-    if len(groups) <= MOST_NAMED:
-        return list(groups)
-
-    def validated(label: str) -> float:
-        found = groups[label].estimate("validation") or groups[label].estimate("student")
-        return -1.0 if found is None else found.mean
-
-    first, *others = groups
-    best = set(sorted(others, key=validated, reverse=True)[: MOST_NAMED - 1])
-    return [first, *(label for label in others if label in best)]

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
+from fedkd.results.report.audits import Audit, read_audit
 from fedkd.results.report.comparison._measures import EPSILON, Estimate, estimate, in_order, measure, measures_of
 from fedkd.results.report.run_log import RunLog
 from fedkd.results.report.tables import Cell
@@ -42,6 +43,11 @@ class Group:
             for name, value in measures_of(run).items():
                 found.setdefault(name, {})[seed] = value
         return {name: found[name] for name in in_order(found)}
+
+    @cached_property
+    def audits(self) -> list[Audit]:
+        """What was found of those runs that were audited."""
+        return [audit for run in self.runs.values() if (audit := read_audit(run)) is not None]
 
     def by_seed(self, name: str) -> Mapping[int, float]:
         """A measure by seed; empty where no run has it."""

@@ -7,9 +7,11 @@ from pathlib import Path
 from fedkd.core.files import replace_file, writing
 from fedkd.results.report import page
 from fedkd.results.report.comparison import _tables as tables
-from fedkd.results.report.comparison._figures import FIGURES, MOST_NAMED
+from fedkd.results.report.comparison._attacks import audit_table
+from fedkd.results.report.comparison._figures import FIGURES
 from fedkd.results.report.comparison._find import find_runs
 from fedkd.results.report.comparison._groups import Group, Labelled, group_runs, names_of
+from fedkd.results.report.comparison._looks import MOST_NAMED
 from fedkd.results.report.page import Notice, Paragraph, section
 from fedkd.results.report.pictures import pictures
 
@@ -34,6 +36,10 @@ _TRADE_OFFS = (
 _MANY = (
     f"Figures name {MOST_NAMED} groups: the first, and those whose students are best on validation samples. The others "
     "are grey."
+)
+_AUDITS = (
+    "What attacks on membership find in those runs that were audited, as means over their seeds; “ε at least” is the "
+    "largest lower bound of any seed."
 )
 _PRIVACY = "ε is the largest of any client and any seed. An ε per record and an ε per client cannot be compared."
 
@@ -84,6 +90,8 @@ def _results(groups: Labelled) -> Iterator[page.Block | None]:
         Paragraph(_PRIVACY if privacy else "None of these runs has a formal privacy guarantee (no DP)."),
         privacy,
     )
+    if (audits := audit_table(groups)) is not None:
+        yield section("Audits", Paragraph(_AUDITS), audits)
 
 
 def _pictures(groups: Labelled) -> Iterator[page.Block]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 
+from fedkd.results.report.comparison._attacks import audit_table
 from fedkd.results.report.comparison._fronts import COSTS, front
 from fedkd.results.report.comparison._groups import ABSENT, Group, Labelled, names_of, protecting, unit_of
 from fedkd.results.report.comparison._measures import CONTROL, EPSILON, differences, estimate, in_order, measure
@@ -24,6 +25,7 @@ def all_tables(groups: Sequence[Group]) -> Iterator[Table]:
         trade_off_table,
         cost_table,
         privacy_table,
+        audit_table,
         runs_table,
     ):
         if finished and (found := table(finished)) is not None:

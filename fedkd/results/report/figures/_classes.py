@@ -3,20 +3,19 @@
 import numpy as np
 
 from fedkd.results.report.run_log import RunLog
-from fedkd.results.report.style import Figure, dress, new_figure, say
+from fedkd.results.report.style import Figure, dress, new_panels, say
 
 _PANELS = {
-    "cos_by_class": "cosine of the two gradients (below 0: at odds)",
-    "gap_by_class": "p_student − p_teacher (below 0: less sure)",
+    "cos_by_class": "Cosine of the gradients",
+    "gap_by_class": "p_student − p_teacher",
 }
 
 
 def draw_classes(log: RunLog) -> Figure:
     """A row per class and a column per measured step: the gradients' cosine, and student minus teacher."""
-    figure = new_figure(width=11.0, height=4.5)
-    figure.suptitle("Labels and teacher, class by class", fontsize=12, fontweight="bold")
-    for axes, (name, title) in zip(figure.subplots(1, 2), _PANELS.items(), strict=True):
-        dress(axes, title, "measured step, over all rounds", "class", gap=6)
+    figure, panels = new_panels(2, width=11.0, height=4.5)
+    for axes, (name, title) in zip(panels, _PANELS.items(), strict=True):
+        dress(axes, title, "measured step", "class", gap=6)
         values = log.steps.by_class[name]
         measured = np.flatnonzero(np.isfinite(values).any(axis=1)) if values.size else np.array([], dtype=int)
         if measured.size == 0:

@@ -4,7 +4,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fedkd.results.report.run_log import Numbers, RunLog, StepLog
-from fedkd.results.report.style import GREY, Axes, Figure, PathCollection, dress, new_figure, say
+from fedkd.results.report.style import GREY, Axes, Figure, PathCollection, dress, new_panels, say, small
 
 _PARTS = {"": "Total loss", "_dist": "Distillation loss", "_cls": "Label loss"}
 
@@ -12,11 +12,9 @@ _PARTS = {"": "Total loss", "_dist": "Distillation loss", "_cls": "Label loss"}
 def draw_fidelity(log: RunLog) -> Figure:
     """Measured against predicted decrease of the total loss and, where recorded, of its two parts."""
     parts = [part for part in _PARTS if part == "" or _pairs(log.steps, part).any()]
-    figure = new_figure(width=4.0 * len(parts) + 1.4, height=4.7)
-    figure.suptitle("Taylor fidelity: does a step lower the loss as predicted?", fontsize=12, fontweight="bold")
+    figure, panels = new_panels(len(parts), width=4.0 * len(parts) + 1.4, height=4.7)
     colour, meaning = _colouring(log.steps)
     dots: PathCollection | None = None
-    panels = figure.subplots(1, len(parts), squeeze=False)[0]
     for axes, part in zip(panels, parts, strict=True):
         rows = _pairs(log.steps, part)
         dress(axes, _PARTS[part], "predicted decrease", "measured decrease", gap=20)
@@ -36,9 +34,9 @@ def draw_fidelity(log: RunLog) -> Figure:
             linewidths=0,
         )
         _scale(axes, predicted, measured)
-        axes.text(0.0, 1.0, _verdict(predicted, measured), transform=axes.transAxes, va="bottom", fontsize=9)
+        axes.text(0.0, 1.0, _verdict(predicted, measured), transform=axes.transAxes, va="bottom", fontsize=small())
     if dots is not None:
-        figure.colorbar(dots, ax=panels.tolist(), label=meaning, pad=0.01, shrink=0.8)
+        figure.colorbar(dots, ax=panels, label=meaning, pad=0.01, shrink=0.8)
     return figure
 
 
@@ -55,7 +53,7 @@ def _colouring(steps: StepLog) -> tuple[Numbers, str]:
     rate = steps["learning_rate"]
     if rate.size and bool(np.isfinite(rate).all()) and float(np.ptp(rate)) > 0:
         return rate, "learning rate"
-    return np.arange(steps.length, dtype=np.float64), "distillation step, over all rounds"
+    return np.arange(steps.length, dtype=np.float64), "distillation step"
 
 
 def _verdict(predicted: Numbers, measured: Numbers) -> str:
@@ -63,7 +61,7 @@ def _verdict(predicted: Numbers, measured: Numbers) -> str:
     count = f"{predicted.size} steps"
     if not usable.any():
         return count
-    return f"median of measured/predicted: {np.median(measured[usable] / predicted[usable]):.2f}, {count}"
+    return f"median ratio {np.median(measured[usable] / predicted[usable]):.2f}, {count}"
 
 
 def _scale(axes: Axes, predicted: Numbers, measured: Numbers) -> None:
@@ -85,13 +83,13 @@ def _scale(axes: Axes, predicted: Numbers, measured: Numbers) -> None:
         axes.set_yscale("symlog", linthresh=middle, linscale=0.5)
         axes.set_xticks(ticks)
         axes.set_yticks(ticks)
-        axes.axhline(0, color="0.85", linewidth=0.8, zorder=0)
-        axes.axvline(0, color="0.85", linewidth=0.8, zorder=0)
+        axes.axhline(0, color=GREY, alpha=0.4, linewidth=0.8, zorder=0)
+        axes.axvline(0, color=GREY, alpha=0.4, linewidth=0.8, zorder=0)
     axes.set_xlim(limits)
     axes.set_ylim(limits)
     axes.set_aspect("equal")
-    axes.set_xlabel(f"predicted decrease of the step ({kind} scale)")
-    axes.set_ylabel(f"measured decrease of the step ({kind} scale)")
+    axes.set_xlabel(f"predicted decrease ({kind})")
+    axes.set_ylabel(f"measured decrease ({kind})")
     axes.plot(limits, limits, color=GREY, linewidth=1, zorder=0)
 
 

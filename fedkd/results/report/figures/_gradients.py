@@ -5,11 +5,11 @@ import numpy as np
 from fedkd.results.report.figures._geometry import where_measured
 from fedkd.results.report.figures._rounds import ROOM_ABOVE, STEP_AXIS, mark_rounds
 from fedkd.results.report.run_log import RunLog
-from fedkd.results.report.style import BLUE, GREY, ORANGE, PURPLE, Figure, dress, new_figure, say
+from fedkd.results.report.style import ANGLE, GREY, LABELS, TEACHER, Figure, dress, legend, new_figure, say
 
 _NORMS = (
-    ("norm_dist", BLUE, "‖∇L_dist‖, distillation"),
-    ("norm_cls", ORANGE, "‖∇L_cls‖, labels"),
+    ("norm_dist", TEACHER, "‖∇L_dist‖, distillation"),
+    ("norm_cls", LABELS, "‖∇L_cls‖, labels"),
 )
 
 
@@ -19,12 +19,12 @@ def draw_gradients(log: RunLog) -> Figure:
     above, below = figure.subplots(2, 1, sharex=True)
     dress(
         above,
-        f"Angle between the gradients of distillation and labels{where_measured(log)}",
+        f"Angle between the gradients{where_measured(log)}",
         "",
-        "cos φ",
+        "cosine",
         gap=ROOM_ABOVE,
     )
-    dress(below, f"Norms of the two gradients{where_measured(log)}", STEP_AXIS, "norm (log scale)")
+    dress(below, f"Norms of the two gradients{where_measured(log)}", STEP_AXIS, "norm (log)")
     steps = log.steps
     taken = np.flatnonzero(np.isfinite(steps["cos"]))
     if taken.size == 0:
@@ -32,9 +32,9 @@ def draw_gradients(log: RunLog) -> Figure:
             say(axes, "No step's gradients are recorded.")
         return figure
     above.axhline(0, color=GREY, linewidth=1)
-    above.plot(taken, steps["cos"][taken], color=PURPLE, linewidth=1)
+    above.plot(taken, steps["cos"][taken], color=ANGLE, linewidth=1)
     above.set_ylim(-1.05, 1.05)
-    above.set_yticks([-1, -0.5, 0, 0.5, 1], ["−1 opposed", "−0.5", "0 orthogonal", "0.5", "1 aligned"])
+    above.set_yticks([-1, -0.5, 0, 0.5, 1], ["−1", "−0.5", "0", "0.5", "1"])
     drawn = False
     for name, colour, label in _NORMS:
         norm = steps[name]
@@ -44,7 +44,7 @@ def draw_gradients(log: RunLog) -> Figure:
             drawn = True
     if drawn:
         below.set_yscale("log")
-        figure.legend(loc="outside lower right", ncols=2, frameon=False)
+        legend(figure)
     mark_rounds(above, steps)
     mark_rounds(below, steps, named=False)
     return figure

@@ -14,13 +14,14 @@ from fedkd.results.report.run_log import RunLog
 from fedkd.results.report.style import Figure, drawing, save
 
 __all__ = [
-    "draw",
     "draw_accuracy",
     "draw_classes",
     "draw_decrease_curves",
     "draw_fidelity",
+    "draw_figure",
     "draw_gradients",
     "draw_lambda",
+    "figures_of",
     "save_figures",
 ]
 
@@ -33,8 +34,14 @@ _DRAWN_BY: dict[str, Callable[[RunLog], Figure]] = dict(
 )
 
 
-def draw(name: str, log: RunLog) -> Figure:
-    """The figure of this name, one of ``FIGURES``; to be called within ``drawing``."""
+def figures_of(log: RunLog) -> tuple[str, ...]:
+    """The names of the run's figures: of classes only where they were measured."""
+    paths = figure_files(log.path, by_class=bool(log.at("distillation.measure_classes_every")))
+    return tuple(path.stem for path in paths)
+
+
+def draw_figure(log: RunLog, name: str) -> Figure:
+    """The figure of this name."""
     return _DRAWN_BY[name](log)
 
 
@@ -46,13 +53,14 @@ def save_figures(run_dir: Path, notice: Notice) -> list[Path]:
     """
     log = RunLog.read(run_dir)
     paths = []
-    for path in figure_files(run_dir, by_class=bool(log.at("distillation.measure_classes_every"))):
+    for name in figures_of(log):
+        path = run_dir / "plots" / f"{name}.png"
         path.unlink(missing_ok=True)
 
-        def write(path: Path = path) -> None:
+        def draw(name: str = name, path: Path = path) -> None:
             with drawing():
-                save(draw(path.stem, log), path)
+                save(draw_figure(log, name), path)
 
-        if attempt_figure(path.stem, write, notice):
+        if attempt_figure(name, draw, notice):
             paths.append(path)
     return paths

@@ -5,6 +5,7 @@ for (const table of document.querySelectorAll("table")) {
   const body = table.tBodies[0];
   if (!table.tHead || body.rows.length < 2) continue;
   [...table.tHead.rows[0].cells].forEach((heading, column) => {
+    if (!heading.textContent) return;
     const button = document.createElement("button");
     button.textContent = heading.textContent;
     heading.replaceChildren(button);

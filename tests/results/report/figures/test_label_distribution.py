@@ -10,7 +10,12 @@ import torch
 
 from fedkd.config.load import parse_config
 from fedkd.data.roles import prepare
-from fedkd.results.report.figures._label_distribution import save_label_distribution
+from fedkd.results.report.figures._label_distribution import (
+    LabelCounts,
+    draw_label_distribution,
+    save_label_distribution,
+)
+from fedkd.results.report.style import drawing, png
 
 
 @pytest.mark.parametrize(("clients", "classes"), [(1, 10), (8, 10), (8, 1), (200, 10), (30, 15), (30, 100)])
@@ -40,3 +45,16 @@ def test_names_of_classes_are_drawn_whatever_they_hold(tmp_path: Path) -> None:
     data = dataclasses.replace(prepare(parse_config({"clients": {"count": 2}})), class_names=names)
     save_label_distribution(data, tmp_path / "labels.png")
     assert (tmp_path / "labels.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_numbers_are_beside_the_figure_and_give_it_again(tmp_path: Path) -> None:
+    data = dataclasses.replace(prepare(parse_config({"clients": {"count": 3}})), class_names=tuple('ab,"éfghij'))
+    save_label_distribution(data, tmp_path / "labels.png")
+    found = LabelCounts.read(tmp_path / "labels.csv")
+    assert list(found.classes) == list(data.class_names)
+    assert found.counts.sum(axis=1).tolist() == [len(each.train) + len(each.validation) for each in data.clients]
+    with drawing():
+        assert png(draw_label_distribution(found)) == (tmp_path / "labels.png").read_bytes()
+    (tmp_path / "labels.csv").write_text("client,a,b\n0,1\n", encoding="utf-8")
+    with pytest.raises(ValueError, match="other lengths"):
+        LabelCounts.read(tmp_path / "labels.csv")

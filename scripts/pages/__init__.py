@@ -1,0 +1,1 @@
+"""Pages in a browser: what they look like, and what it has to complain of."""
