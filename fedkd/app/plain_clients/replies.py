@@ -67,7 +67,6 @@ class Answer:
     examples: int | None = None
     partition: object = None
     error: str | None = None
-    answered: bool = True
 
     def reply(self, client: int, wanted: Wanted, fault: str | None) -> Reply:
         """The same as a reply of that client; ``fault`` is what is wrong with who it says it is."""
@@ -90,11 +89,11 @@ def _read(message: Message, wanted: Wanted) -> Answer:
     node = message.metadata.src_node_id
     if message.has_error():
         error = message.error
-        return Answer(node, error=error.reason or f"Flower error code {error.code}", answered=False)
+        return Answer(node, error=error.reason or f"Flower error code {error.code}")
     try:
         return _content(node, message, wanted)
     except Exception as error:  # what a foreign or damaged reply provokes
-        return Answer(node, error=f"malformed reply: {type(error).__name__}: {error}", answered=False)
+        return Answer(node, error=f"malformed reply: {type(error).__name__}: {error}")
 
 
 def _content(node: int, message: Message, wanted: Wanted) -> Answer:

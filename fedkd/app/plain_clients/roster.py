@@ -23,8 +23,8 @@ class Roster:
     def admit(self, asked: Iterable[int], said: Mapping[int, object]) -> tuple[dict[int, int], dict[int, str]]:
         """The number of each node of a round, and what is wrong with who some say they are.
 
-        ``asked`` are the nodes that were asked, ``said`` what those that answered say is their partition-id (None:
-        nothing). A node that is not known yet and is silent, or wrong, has a number for this round alone.
+        ``asked`` are the nodes that were asked, ``said`` what those whose reply can be read say is their partition-id
+        (None: nothing). A node that is not known yet and is silent, or wrong, has a number for this round alone.
         """
         faults = dict(self._faults(said))
         for node, partition in sorted(said.items()):

@@ -88,6 +88,11 @@ class RunFolder:
         else:
             self._write(finished)
 
+    def close(self) -> None:
+        """Keep a round that was not measured, because something failed in between."""
+        if self._waiting is not None:
+            self._write(self._waiting)
+
     def finish(self) -> None:
         """Write ``summary.json``."""
         totals, last = self._totals, self._totals.last

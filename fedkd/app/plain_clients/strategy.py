@@ -126,6 +126,7 @@ class LogitDistillation(FedAvg):
                 stack.enter_context(locked(self._out))
                 self._folder = RunFolder(self._out, self.student, self._told())
                 stack.callback(setattr, self, "_folder", None)
+                stack.callback(self._folder.close)
                 if evaluate_fn is not None:
                     evaluate_fn = self._folder.measuring(evaluate_fn)
             result = super().start(grid, arrays, num_rounds, timeout, train_config, evaluate_config, evaluate_fn)
@@ -267,7 +268,7 @@ class LogitDistillation(FedAvg):
     def _collect(self, asked: _Asked, replies: Iterable[Message]) -> tuple[Collected, dict[int, int]]:
         """The valid reports, and which client each node is; whose reply is not valid is logged and served anew."""
         answers = read_answers(replies, asked.wanted)
-        said = {answer.node: answer.partition for answer in answers if answer.answered}
+        said = {answer.node: answer.partition for answer in answers if answer.error is None}
         clients, faults = self._roster.admit(asked.sent, said)
         found = collect_reports(
             [answer.reply(clients[answer.node], asked.wanted, faults.get(answer.node)) for answer in answers],

@@ -55,6 +55,17 @@ def test_it_has_what_the_server_knows_and_fedkd_reads_it(tmp_path: Path) -> None
         strategy.start(PlainGrid(plain_apps()), num_rounds=1)
 
 
+def test_a_round_outlives_a_measurement_that_fails(tmp_path: Path) -> None:
+    def evaluate(round: int, arrays: ArrayRecord) -> MetricRecord | None:
+        if round == 2:
+            raise MemoryError
+        return MetricRecord({"accuracy": 0.5})
+
+    with pytest.raises(MemoryError):
+        plain_strategy(out=tmp_path / "run").start(PlainGrid(plain_apps()), num_rounds=3, evaluate_fn=evaluate)
+    assert [each["student_accuracy"] for each in rounds(tmp_path / "run")] == [0.5, None]
+
+
 def test_weights_that_do_not_fit_leave_no_folder(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="initial_arrays: do not fit"):
         plain_strategy(out=tmp_path / "run").start(PlainGrid(plain_apps()), ArrayRecord())

@@ -184,6 +184,21 @@ def test_a_round_with_too_few_valid_replies_ends_the_run() -> None:
         plain_strategy(min_reports=2).start(grid, num_rounds=1)
 
 
+def test_a_client_is_who_it_says_it_is_although_its_first_reply_was_none(caplog: pytest.LogCaptureFixture) -> None:
+    def change(place: int, reply: Message) -> Message:
+        if place == 0 and len(grid.sent) == 3:
+            reply.content = RecordDict()
+        return reply
+
+    caplog.set_level(logging.INFO, "flwr")
+    apps = plain_apps()
+    grid = PlainGrid(apps, change)
+    grid.node_configs = [{"partition-id": place} for place in (7, 0, 1)]
+    plain_strategy().start(grid, num_rounds=2)
+    assert "> client 2 (node" in caplog.text  # for want of a name
+    assert "3 valid replies of 3 nodes" in caplog.text
+
+
 def test_messages_may_be_gone_through_twice() -> None:
     class Twice(PlainGrid):
         def push_messages(self, messages: Iterable[Message]) -> list[str]:
