@@ -91,7 +91,7 @@ class ClientsConfig:
     )
     attackers: Annotated[AttackersConfig, Field(description="")] = field(default_factory=AttackersConfig)
     max_examples: Annotated[
-        int | None, Field(ge=1, lt=2**31, description="private samples a client may claim (null: what data deals it)")
+        int | None, Field(ge=1, lt=2**31, description="most private samples of a client (null: what data deals it)")
     ] = None
     min_reports: Annotated[Count, Field(description="valid reports a round needs; fewer stop the run")] = 1
 

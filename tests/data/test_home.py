@@ -5,9 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from fedkd.config.load import parse_config
 from fedkd.config.values import Plugin
 from fedkd.core.errors import HomeError
-from fedkd.data.home import named_source, private_source
+from fedkd.data.common import CommonData
+from fedkd.data.home import home_data, named_source, private_source
 
 
 def test_a_path_is_read_as_the_experiments_data_are(tmp_path: Path) -> None:
@@ -29,6 +31,20 @@ def test_classes_and_sections_name_other_data_sets() -> None:
     assert private_source("tests.data.test_common:Odd", Plugin("digits")) == Plugin("tests.data.test_common:Odd")
     section = "{name: csv, path: here.csv, label: sick, test_share: 0.5}"
     assert private_source(section, Plugin("digits")).options == {"path": "here.csv", "label": "sick", "test_share": 0.0}
+
+
+def test_classes_are_known_by_their_names(tmp_path: Path) -> None:
+    """A node that has two of the server's three classes numbers them as the server does."""
+    pixels = np.random.default_rng(0).integers(0, 256, (24, 6, 6), dtype=np.uint8)
+    np.savez(tmp_path / "server.npz", x=pixels, y=np.arange(24) % 3)
+    np.savez(tmp_path / "own.npz", x=pixels, y=1 + np.arange(24) % 2)
+    data = {"dataset": {"name": "npz", "path": f"{tmp_path}/server.npz"}, "public": {"size": 12, "labelled": 6}}
+    config = parse_config(
+        {"data": {**data, "partition": {"scheme": "at_home"}}, "clients": {"count": 2, "max_examples": 50}}
+    )
+    found = home_data(config, 0, f"{tmp_path}/own.npz", CommonData.of(config))
+    assert found.labels.tolist() == [1, 2] * 12
+    assert found.class_names == ("0", "1", "2")
 
 
 @pytest.mark.parametrize(
