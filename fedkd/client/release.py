@@ -86,8 +86,8 @@ def charged_at_home(experiment: Experiment, job: Job, client: int, queries: int,
         attempt = secrets.token_hex(32)
     run = run_digest(experiment).hex()[:32]
     ledger = OwnLedger(Path(job.host.memory) / "ledgers" / run / f"client_{client:06d}.json")
-    ledger.charge(client, job.round, mechanism.dp_event(release_of(experiment, client, queries)), attempt)
-    return ledger.epsilon(config.privacy.delta)
+    event = mechanism.dp_event(release_of(experiment, client, queries))
+    return ledger.charge(client, job.round, event, attempt, config.privacy.delta)
 
 
 def attempt_of(

@@ -1,10 +1,8 @@
 """What a client keeps of secure sums: in a file of its own, and nowhere else."""
 
-import fcntl
 import hashlib
 import hmac
 import json
-import os
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -14,11 +12,13 @@ from typing import Annotated, Any
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, with_config
 
 from fedkd.core.errors import RunError
-from fedkd.core.files import replace_file, writing
+from fedkd.core.files import held, replace_file, writing
 from fedkd.privacy.secure_sum import ProtocolError
 from fedkd.privacy.secure_sum.entropy import SystemEntropy
 
 SECRET_BYTES = 32
+
+_TWICE = "have a client give away both of its secrets"
 
 Count = Annotated[int, Field(ge=0)]
 Hex = Annotated[str, Field(pattern=r"^([0-9a-f]{2})*$")]
@@ -91,7 +91,7 @@ class SessionStore:
         path = Path(memory) / "secure_sums" / run.hex()[:32] / f"client_{client:06d}.json"
         with writing(path.parent):
             path.parent.mkdir(parents=True, exist_ok=True)
-        with _locked(path.with_suffix(".lock")):
+        with held(path.with_suffix(".lock"), _TWICE):
             if path.exists():
                 yield cls(path, _read(path, run, client))
             else:
@@ -202,21 +202,3 @@ def _read(path: Path, run: bytes, client: int) -> _Content:
 
 def _digest(content: Any) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Hold a lock file, waiting for whoever holds it; the lock ends with the process, however that ends."""
-    with writing(path):
-        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX)
-        except OSError as error:
-            raise RunError(
-                f"{path} cannot be locked ({error}), and two requests at once could have a client give away both of "
-                "its secrets; keep clients' state on a file system with locks"
-            ) from error
-        yield
-    finally:
-        os.close(handle)

@@ -4,6 +4,7 @@ None of them follows a symbolic link out of the folder that it is meant for.
 """
 
 import errno
+import fcntl
 import json
 import math
 import os
@@ -83,6 +84,27 @@ def replace_file(path: Path, content: bytes, *, mode: int = 0o666, durable: bool
             with suppress(OSError):
                 partial.unlink(missing_ok=True)
             raise
+
+
+@contextmanager
+def held(path: Path, danger: str) -> Iterator[None]:
+    """Hold a lock file, waiting for whoever holds it; the lock ends with the process, however that ends.
+
+    Raises ``RunError`` on a file system without locks, where ``danger`` says what could happen.
+    """
+    with writing(path):
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        except OSError as error:
+            raise RunError(
+                f"{path} cannot be locked ({error}), and two requests at once could {danger}; keep clients' state on a "
+                "file system with locks"
+            ) from error
+        yield
+    finally:
+        os.close(handle)
 
 
 def append(path: Path, content: bytes) -> None:

@@ -282,7 +282,7 @@ def test_two_requests_at_once_do_not_open_a_clients_report(tmp_path: Path, monke
 
 
 def test_without_the_lock_they_would(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, own_report: torch.Tensor) -> None:
-    monkeypatch.setattr(secure_state, "_locked", lambda path: nullcontext())
+    monkeypatch.setattr(secure_state, "held", lambda path, danger: nullcontext())
     parts = federation(tmp_path, SIX, SECURE)
     found = TwoStories(parts, tmp_path).attack(monkeypatch)
     assert found is not None
