@@ -57,6 +57,7 @@ _USUAL: Mapping[str, Any] = {
     "clients.self_temperature": 1.0,
     "clients.self_classes": "all",
     "clients.measure_test": False,
+    "tracking": [],
 }
 """Keys that count only when they hold something else: who does not use one has the run, and its noise, without it."""
 

@@ -34,7 +34,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from fedkd.config.identity import differences, run_digest, shown
+from fedkd.config.identity import differences, run_digest, settled, shown
 from fedkd.config.load import app_fault, parse_config, read_yaml, to_mapping
 from fedkd.config.schema import ExperimentConfig
 from fedkd.config.strict_yaml import dump_yaml
@@ -160,7 +160,8 @@ class RunDirectory:
             config = parse_config(found)
         except ConfigError as error:
             raise FolderError(f"{path} cannot be used ({error}); {remedy}") from error
-        for key, (before, after) in differences(found, to_mapping(config)).items():
+        # A key that was not there yet held what is usual.
+        for key, (before, after) in differences(settled(found), settled(to_mapping(config))).items():
             raise FolderError(
                 f"{path} is not as the run wrote it: {key} is {shown(before)}, which is taken for {shown(after)}; "
                 f"{remedy}"

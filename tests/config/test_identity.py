@@ -38,3 +38,9 @@ def test_other_values_make_another_run(override: str) -> None:
     usual, other = load_config({}), load_config({}, [override])
     assert run_digest(to_mapping(usual)) != run_digest(to_mapping(other))
     assert configuration_digest(usual) != configuration_digest(other)
+
+
+def test_who_follows_a_run_is_no_part_of_it() -> None:
+    alone, followed = load_config({}), load_config({}, ["tracking=[tensorboard,mlflow]"])
+    assert run_digest(to_mapping(alone)) == run_digest(to_mapping(followed))
+    assert configuration_digest(alone) == configuration_digest(followed)

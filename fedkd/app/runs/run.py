@@ -1,6 +1,7 @@
 """One run: what it was asked, what came of it, and its networks."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,13 +10,17 @@ from torch import nn
 
 from fedkd.app.runs import frames
 from fedkd.app.runs.plots import Plots
+from fedkd.config.identity import run_digest
+from fedkd.config.load import read_yaml
 from fedkd.config.schema import ExperimentConfig
 from fedkd.core.documents import read_json
-from fedkd.core.errors import FolderError
+from fedkd.core.errors import ConfigError, FolderError
 from fedkd.experiment import Experiment
 from fedkd.results.directory import RunDirectory
 from fedkd.results.observer import Observer, Silent
 from fedkd.results.records import Summary
+from fedkd.results.stages import Stages
+from fedkd.results.summary_file import read_summary
 from fedkd.server.finished import RESULT, TASKS_RESULT, Finished
 
 if TYPE_CHECKING:
@@ -64,7 +69,12 @@ class Run:
     @cached_property
     def of_one_network(self) -> bool:
         """Whether ``fedkd distill`` wrote it: one network taught, and no clients."""
-        return self._networks.of_one_network
+        if Stages.are_in(self.folder):
+            return True
+        # Without the code of plug-ins, which whoever reads frames need not have.
+        with suppress(ConfigError):
+            return read_yaml(self.folder / "config.yaml").content.get("teacher") is not None
+        return False
 
     @property
     def finished(self) -> bool:
@@ -75,7 +85,7 @@ class Run:
     def progress(self) -> str:
         """How far the run is, in words."""
         if not self.of_one_network:
-            return f"{len(self.log.rounds)} of {self.config.rounds} rounds are recorded"
+            return f"{len(self.log.rounds)} of {self.log.at('rounds')} rounds are recorded"
         return "a distillation of one network" + ("" if self.finished else ", without a result")
 
     @cached_property
@@ -83,15 +93,22 @@ class Run:
         """The result of ``fedkd run``: accuracies, controls, bytes, ε, versions."""
         if self.of_one_network:
             raise FolderError(f"{self.folder} holds a distillation of one network; run.result has what came of it")
-        return self._summary or self._networks.summary
+        if self._summary is not None:
+            return self._summary
+        if (found := read_summary(self.folder, run_digest(self.log.config))) is None:
+            raise FolderError(
+                f"{self.folder} holds a run that is not finished; fedkd run --resume --out {self.folder} goes on"
+            )
+        return found[0]
 
     @cached_property
     def result(self) -> Mapping[str, Any]:
         """What ``summary.json`` has; of ``fedkd distill`` ``result.json`` or ``continual.json``. {} before the end."""
         if not self.of_one_network:
             return self.log.summary or {}
-        path = self.folder / (RESULT if self.config.data.tasks is None else TASKS_RESULT)
-        return read_json(path, f"fedkd distill --resume --out {self.folder} makes it again") if path.exists() else {}
+        remedy = f"fedkd distill --resume --out {self.folder} makes it again"
+        paths = (self.folder / name for name in (RESULT, TASKS_RESULT))
+        return next((read_json(path, remedy) for path in paths if path.exists()), {})
 
     @property
     def rounds(self) -> "DataFrame":
@@ -127,7 +144,7 @@ class Run:
         else:
             ended = self._directory.controls(self.config.rounds, lambda fault: None)
             histories = {name: control.history for name, control in ended.items()}
-        return frames.controls_frame(histories, self.config.rounds)
+        return frames.controls_frame(histories, self.log.at("rounds"))
 
     @property
     def compression(self) -> "DataFrame":

@@ -2,12 +2,15 @@
 
 import json
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
 
-from fedkd import FedkdError, Run, load_run, load_runs
+from fedkd import FedkdError, Run, load_config, load_run, load_runs, run_experiment
 from fedkd.core.documents import write_document
+from tests.app.runs.conftest import SMALL
+from tests.support import ROOT
 
 
 @pytest.fixture
@@ -69,6 +72,29 @@ def test_files_that_were_changed_are_refused(copy: Path) -> None:
     (copy / "rounds.jsonl").write_text(text.replace('"round": 1', '"round": 3'), encoding="utf-8")
     with pytest.raises(FedkdError, match=r"rounds\.jsonl was changed"):
         load_run(copy)
+
+
+def test_frames_need_no_code_of_plug_ins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = (ROOT / "strategies/mean_logits.py").read_text(encoding="utf-8")
+    (tmp_path / "gone_strategy.py").write_text(text, encoding="utf-8")
+    with monkeypatch.context() as patch:
+        patch.syspath_prepend(tmp_path)
+        run_experiment(
+            load_config(SMALL, ["strategy=gone_strategy:MeanLogits", "rounds=1", "controls=[]"]), tmp_path / "run"
+        )
+    sys.modules.pop("gone_strategy")
+    run = load_run(tmp_path / "run")
+    assert list(run.rounds["student_accuracy"]) == [run.summary.student_accuracy]
+    assert run.plot.accuracy().axes
+    with pytest.raises(FedkdError, match="cannot import 'gone_strategy'"):
+        run.student()
+
+
+def test_a_run_from_before_a_key_was_there_is_read(copy: Path) -> None:
+    text = (copy / "config.yaml").read_text(encoding="utf-8")
+    assert "\ntracking: []\n" in text
+    (copy / "config.yaml").write_text(text.replace("\ntracking: []\n", "\n"), encoding="utf-8")
+    assert load_run(copy).student() is not None
 
 
 def test_a_run_of_another_version_says_which(copy: Path) -> None:
