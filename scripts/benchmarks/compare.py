@@ -1,4 +1,4 @@
-"""``fedkd compare`` of many runs: seconds, and the bytes of its page.
+"""``fedkd compare`` of many runs: seconds on the wall and of the processor, and the megabytes of its page.
 
     python scripts/benchmark.py compare [--runs 1000] [--rounds 5] [--json]
 
@@ -9,6 +9,7 @@ each of a tenth as many configurations.
 import argparse
 import json
 import random
+import resource
 import shutil
 import subprocess
 import sys
@@ -61,7 +62,7 @@ def copies(original: Path, folder: Path, count: int) -> None:
 
 
 def measured(count: int, rounds: int) -> dict[str, float]:
-    """Seconds of the whole command, start included, and the size of the page in megabytes."""
+    """Seconds of the whole command, start included, on the wall and of the processor, and the page's megabytes."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         run_experiment(parse_config(SETTING | {"rounds": rounds}), folder / "original")
@@ -75,10 +76,15 @@ def measured(count: int, rounds: int) -> dict[str, float]:
             "--out",
             str(page),
         ]
-        begun = time.perf_counter()
+        begun, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
         subprocess.run([sys.executable, *command], check=True, stdout=subprocess.DEVNULL)
-        seconds = time.perf_counter() - begun
-        return {"runs": count, "seconds": round(seconds, 2), "page_megabytes": round(page.stat().st_size / 1e6, 2)}
+        seconds, after = time.perf_counter() - begun, resource.getrusage(resource.RUSAGE_CHILDREN)
+        return {
+            "runs": count,
+            "seconds": round(seconds, 2),
+            "cpu_seconds": round(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, 2),
+            "page_megabytes": round(page.stat().st_size / 1e6, 2),
+        }
 
 
 def main(argv: Sequence[str]) -> int:

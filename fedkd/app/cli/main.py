@@ -259,8 +259,9 @@ def compare(
     if out is None and tables is None and figures is None:
         raise ConfigError(["fedkd compare: nothing to write; add --out FILE for a page, --tables DIR or --figures DIR"])
     from fedkd.results.report import comparison
+    from fedkd.results.report.paper import parse_formats
 
-    wanted = comparison.parse_formats(formats, to_tables=tables is not None, to_figures=figures is not None)
+    wanted = parse_formats(formats, to_tables=tables is not None, to_figures=figures is not None)
     groups = comparison.group_runs(comparison.find_runs(folders))
     paths = [] if out is None else [comparison.write_page(groups, out)]
     if tables is not None:
@@ -274,11 +275,22 @@ def compare(
 @app.command()
 def report(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="The folder of a run, finished or not.")],
+    figures: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Write every figure here, as SVG and PDF, for a column of a paper."),
+    ] = None,
+    formats: Annotated[str, typer.Option("--format", metavar="A,B", help="Only these: svg, pdf, png.")] = "svg,pdf",
 ) -> None:
     """Write DIR/report.html: one run's result, plots, rounds and configuration in one file."""
-    from fedkd.results.report.run_page import write_report
+    from fedkd.results.report.paper import parse_formats
+    from fedkd.results.report.run_page import write_report, write_run_figures
 
-    typer.echo(write_report(folder))
+    wanted = parse_formats(formats, to_tables=False, to_figures=figures is not None)
+    paths = [write_report(folder)]
+    if figures is not None:
+        paths += write_run_figures(folder, figures, wanted, lambda notice: typer.echo(notice, err=True))
+    for path in paths:
+        typer.echo(path)
 
 
 @app.command()

@@ -1,6 +1,6 @@
 """``report.html``: everything about one run on one page."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import chain
 from math import isfinite
@@ -14,14 +14,17 @@ from fedkd.results.report.analysis_section import analysis_parts
 from fedkd.results.report.audits import Attack, read_audit
 from fedkd.results.report.comparisons import COMPARISONS, not_beaten, versus_student
 from fedkd.results.report.facts import facts
+from fedkd.results.report.figures import Notice as Sink
 from fedkd.results.report.figures import is_whole
 from fedkd.results.report.figures._label_distribution import LabelCounts, draw_label_distribution
 from fedkd.results.report.figures.roc import CAPTION, draw_roc
 from fedkd.results.report.figures.run_figures import draw_figure, figures_of
 from fedkd.results.report.in_words import geometry_in_words
 from fedkd.results.report.page import Block, Notice, Paragraph, Picture, Preformatted, section
+from fedkd.results.report.paper import write_figures
 from fedkd.results.report.pictures import pictures
 from fedkd.results.report.run_log import RunLog
+from fedkd.results.report.style import Figure
 from fedkd.results.report.tables import Table
 
 _CAPTIONS = {
@@ -68,6 +71,24 @@ def write_report(run_dir: Path) -> Path:
     return target
 
 
+def write_run_figures(run_dir: Path, folder: Path, formats: Sequence[str], notice: Sink) -> list[Path]:
+    """Write the run's figures that show something into ``folder``, for one column of a paper; return their paths.
+
+    ``notice`` is told of figures that could not be drawn. Raises ``RunError`` as ``write_report`` does.
+    """
+    log = RunLog.read(run_dir)
+    figures: dict[str, Callable[[], Figure]] = {name: partial(draw_figure, log, name) for name in figures_of(log)}
+    if (numbers := _label_counts(log)).exists():
+        figures["label_distribution"] = lambda: draw_label_distribution(LabelCounts.read(numbers))
+    if (audit := read_audit(log)) is not None:
+        figures["audit_roc"] = partial(draw_roc, audit)
+    return write_figures(figures, folder, formats, notice)
+
+
+def _label_counts(log: RunLog) -> Path:
+    return log.path / "plots" / "label_distribution.csv"
+
+
 def _parts(log: RunLog) -> Iterator[Block | None]:
     drawn = {name: list(_drawn(log, name)) for name in figures_of(log)}
     yield _state(log)
@@ -96,8 +117,7 @@ def _drawn(log: RunLog, name: str) -> Iterator[Block]:
 
 def _label_distribution(log: RunLog) -> Iterator[Block]:
     path = log.path / "plots" / "label_distribution.png"
-    numbers = path.with_suffix(".csv")
-    if numbers.exists():
+    if (numbers := _label_counts(log)).exists():
         yield from pictures("label_distribution", lambda: draw_label_distribution(LabelCounts.read(numbers)), _LABELS)
     elif is_whole(path):
         yield Picture(path.read_bytes(), _LABELS)

@@ -159,7 +159,8 @@ def is_narrow() -> bool:
 
 def small() -> float:
     """The size, in points, of what is written beside lines and in cells."""
-    return float(matplotlib.rcParams["legend.fontsize"])
+    found: float = font_manager.FontProperties(size=matplotlib.rcParams["legend.fontsize"]).get_size_in_points()
+    return found
 
 
 def ink() -> str:

@@ -159,3 +159,16 @@ def test_a_figure_that_cannot_be_drawn_is_named_and_the_report_written(
     found = page(write_report(run))
     assert found.tags.count("img") == len(FIGURES)
     assert "the figure lambda could not be drawn and is left out (ValueError: no such <font>)" in found.text
+
+
+def test_figures_of_a_run_are_files_for_a_paper(
+    run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["fedkd", "report", str(run), "--figures", str(run / "paper"), "--format", "pdf"]
+    monkeypatch.setattr(sys, "argv", command)
+    with pytest.raises(SystemExit) as stopped:
+        cli.main()
+    assert not stopped.value.code
+    names = {f"{name}.pdf" for name in (*FIGURES, "label_distribution")}
+    assert {path.name for path in (run / "paper").iterdir()} == names
+    assert len(capsys.readouterr().out.split()) == 1 + len(names)

@@ -1,6 +1,6 @@
 """Several runs side by side: groups that differ in nothing but the seed, with honest intervals."""
 
-from fedkd.results.report.comparison._export import parse_formats, write_figures, write_tables
+from fedkd.results.report.comparison._export import write_figures, write_tables
 from fedkd.results.report.comparison._find import SWEEP_FILE, find_runs
 from fedkd.results.report.comparison._groups import Group, group_of, group_runs
 from fedkd.results.report.comparison._measures import (
@@ -29,7 +29,6 @@ __all__ = [
     "in_order",
     "measure",
     "paired",
-    "parse_formats",
     "write_comparison",
     "write_figures",
     "write_page",

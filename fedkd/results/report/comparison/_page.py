@@ -70,6 +70,7 @@ def _parts(groups: Sequence[Group]) -> Iterator[page.Block | None]:
     yield Paragraph(_HOW_TO_READ)
     yield from _remarks(groups)
     yield section("Groups", tables.groups_table(named))
+    yield section("What they have in common", tables.shared_table(named))
     if finished:
         yield from _results(finished)
     yield section("Not finished", tables.unfinished_table(named))

@@ -6,6 +6,7 @@ from fedkd.results.report.comparison._attacks import audit_table
 from fedkd.results.report.comparison._fronts import COSTS, front
 from fedkd.results.report.comparison._groups import ABSENT, Group, Labelled, names_of, protecting, unit_of
 from fedkd.results.report.comparison._measures import CONTROL, EPSILON, differences, estimate, in_order, measure
+from fedkd.results.report.facts import facts
 from fedkd.results.report.statistics import holm, p_of_zero_mean
 from fedkd.results.report.tables import Cell, Table
 
@@ -40,6 +41,14 @@ def groups_table(groups: Labelled) -> Table:
         for label, group in groups.items()
     ]
     return Table.of("groups", ("group", "seeds", *keys), rows)
+
+
+def shared_table(groups: Labelled) -> Table | None:
+    """The settings that all groups share, but for the seed."""
+    first, *others = [facts(run) for group in groups.values() for run in [*group.runs.values(), *group.unfinished][:1]]
+    shared = [(name, text) for name, text in first.items() if all(each.get(name) == text for each in others)]
+    rows = [(name, text) for name, text in shared if name != "seed"]
+    return Table.of("shared", (), rows) if rows else None
 
 
 def accuracy_table(groups: Labelled) -> Table | None:
