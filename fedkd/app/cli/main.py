@@ -32,7 +32,21 @@ EXIT_BAD_INPUT = 2
 _BAD_INPUT = (ConfigError, DataError, FolderError, PluginError)
 
 
-_ORDER = "run new sweep compare report analyse audit distill export list doctor cache keys".split()
+_ORDER = [
+    "run",
+    "new",
+    "sweep",
+    "compare",
+    "report",
+    "analyse",
+    "audit",
+    "distill",
+    "export",
+    "list",
+    "doctor",
+    "cache",
+    "keys",
+]
 """The commands as ``--help`` lists them: what is needed first stands first."""
 
 
