@@ -57,7 +57,7 @@ if TYPE_CHECKING:
     from fedkd.server.student_rule import ServerUpdate as ServerUpdate
     from fedkd.server.student_rule import StudentRule as StudentRule
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _HOMES = {
     "load_config": "fedkd.config.load",
