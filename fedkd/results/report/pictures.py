@@ -1,9 +1,9 @@
 """Figures as pages hold them: on a light and on a dark ground, for a wide screen and for a phone."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 from fedkd.results.report.figures import attempt_figure
-from fedkd.results.report.page import Notice, Paragraph, Picture
+from fedkd.results.report.page import Notice, Picture
 from fedkd.results.report.style import Figure, drawing, png, why_empty
 
 NARROW, DARK = "(max-width: 40rem)", "(prefers-color-scheme: dark)"
@@ -15,15 +15,14 @@ _OTHERS = {
 """Which figure stands in for the usual one where, the more special first; paper is light and wide."""
 
 
-def pictures(name: str, draw: Callable[[], Figure], caption: str) -> Iterator[Picture | Paragraph | Notice]:
-    """The figure that ``draw`` makes; in its place why it is empty, or why it could not be drawn."""
-    found: list[Picture | Paragraph | Notice] = []
+def pictures(name: str, draw: Callable[[], Figure], caption: str) -> list[Picture | Notice]:
+    """The figure that ``draw`` makes; nothing of one that would be empty, and why another could not be drawn."""
+    found: list[Picture | Notice] = []
 
     def attempt() -> None:
         with drawing():
             figure = draw()
-            if (reason := why_empty(figure)) is not None:
-                found.append(Paragraph(reason))
+            if why_empty(figure) is not None:
                 return
             usual = png(figure)
         others = []
@@ -33,4 +32,4 @@ def pictures(name: str, draw: Callable[[], Figure], caption: str) -> Iterator[Pi
         found.append(Picture(usual, caption, tuple(others)))
 
     attempt_figure(name, attempt, lambda notice: found.append(Notice(notice)))
-    yield from found
+    return found

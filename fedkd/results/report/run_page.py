@@ -111,8 +111,7 @@ def _drawn(log: RunLog, name: str) -> Iterator[Block]:
     for block in pictures(name, partial(draw_figure, log, name), _CAPTIONS[name]):
         if isinstance(block, Picture):
             replace_file(log.path / "plots" / f"{name}.png", block.png, durable=False)
-        if not isinstance(block, Paragraph):
-            yield block
+        yield block
 
 
 def _label_distribution(log: RunLog) -> Iterator[Block]:

@@ -63,6 +63,9 @@ def test_a_run_stopped_before_its_first_round_gets_a_report(unfinished: Path) ->
     found = page(write_report(unfinished))
     assert "not finished: 0 of 2 rounds" in found.text
     assert "No round is finished" in found.text
+    # The label distribution alone is known; figures without anything in them are left out.
+    assert found.tags.count("img") == 1
+    assert "λ and geometry" not in found.text
     assert "No distillation step is recorded" in texts(draw_lambda(RunLog.read(unfinished)))
 
 

@@ -97,8 +97,7 @@ def _results(groups: Labelled) -> Iterator[page.Block | None]:
 
 def _pictures(groups: Labelled) -> Iterator[page.Block]:
     for name, kind in FIGURES.items():
-        found = pictures(name, partial(kind.draw, groups), kind.caption)
-        yield from (block for block in found if not isinstance(block, Paragraph))
+        yield from pictures(name, partial(kind.draw, groups), kind.caption)
 
 
 def _remarks(groups: Sequence[Group]) -> Iterator[page.Block]:
