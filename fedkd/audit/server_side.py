@@ -95,7 +95,7 @@ def _reply(experiment: Experiment, plan: Plan, folder: Path, shadow_run: ShadowR
     return Reply(
         shadow_run.client,
         arrays,
-        plan.jobs[-1].round,
+        round=plan.jobs[-1].round,
         # A shadow has as many as the client.
         examples=experiment.data.clients[shadow_run.client].train.numel(),
         public_digest=experiment.data.public.digest,

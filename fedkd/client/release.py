@@ -48,7 +48,7 @@ def release(context: ClientContext, upload: Upload, job: Job, notes: Notes) -> R
     return Reply(
         context.client,
         arrays,
-        job.round,
+        round=job.round,
         examples=examples if states_examples(context.experiment) else None,
         epsilon=epsilon,
         public_digest=data.public.digest,

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -184,6 +184,7 @@ class Reply:
 
     client: int
     arrays: Arrays = field(default_factory=dict)
+    _: KW_ONLY
     round: int | None = None
     examples: int | None = None
     epsilon: float | None = None

@@ -102,9 +102,9 @@ def _reply_of(client: int, content: Mapping[str, Any]) -> Reply:
     return Reply(
         client,
         _arrays(content["arrays"]),
-        content["round"],
-        content["examples"],
-        content["public_digest"],
+        round=content["round"],
+        examples=content["examples"],
+        public_digest=content["public_digest"],
         measured=None if measured is None else Measurement(**_arrays(measured)),
     )
 

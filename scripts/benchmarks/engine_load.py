@@ -17,7 +17,7 @@ PAYLOAD = 80_000
 def reply_at_once(job: Job, client: int) -> Reply:
     """No work, and a reply of about ``PAYLOAD`` bytes whose length differs between clients."""
     logits = np.full(PAYLOAD - client % 97, client % 256, dtype=np.uint8)
-    return Reply(client, {"logits": logits}, job.round, examples=1)
+    return Reply(client, {"logits": logits}, round=job.round, examples=1)
 
 
 def tell_the_time(job: Job, client: int) -> Reply:
@@ -41,7 +41,7 @@ def reply_with_logits(job: Job, client: int) -> Reply:
     return Reply(
         client,
         {"logits": np.frombuffer(sent, dtype=np.uint8)},
-        job.round,
+        round=job.round,
         examples=data.clients[client].train.numel(),
         public_digest=data.public.digest,
         measured=measured,

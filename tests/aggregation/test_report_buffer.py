@@ -50,7 +50,7 @@ def reply(client: int, *, tests: bool = False, round: int = 1) -> Reply:
     arrays = {"logits": np.frombuffer(logits.tobytes(), np.uint8)}
     # As out of a message, which cannot be written to.
     measured = Measurement(test_logits=np.broadcast_to(np.float32(client), (TESTS, CLASSES))) if tests else None
-    return Reply(client, arrays, round, examples=client, public_digest="x", measured=measured)
+    return Reply(client, arrays, round=round, examples=client, public_digest="x", measured=measured)
 
 
 def decode(client: int, message: bytes) -> Decoded:
@@ -221,7 +221,7 @@ def replies():
     for client in range(CLIENTS):
         logits = torch.randn(SAMPLES, CLASSES, generator=torch.Generator().manual_seed(client))
         message = np.frombuffer(codec.encode(logits).data, np.uint8)
-        yield Reply(client, {"logits": message}, 1, examples=1, public_digest="x")
+        yield Reply(client, {"logits": message}, round=1, examples=1, public_digest="x")
 
 def decode(client, message):
     return codec.decode(message, samples=SAMPLES, classes=CLASSES)

@@ -66,6 +66,8 @@ def test_what_cannot_be_sent_is_an_error_of_its_client(case: str) -> None:
 
 
 def test_what_can_be_sent_stays_as_it_is() -> None:
-    good = Reply(0, {"x": np.ones(2)}, 1, examples=3, public_digest="x", measured=Measurement(0.5, 0.25, np.ones(3)))
+    good = Reply(
+        0, {"x": np.ones(2)}, round=1, examples=3, public_digest="x", measured=Measurement(0.5, 0.25, np.ones(3))
+    )
     assert sendable(good, 10**6) is good
     assert sendable(good, None) is good

@@ -38,7 +38,7 @@ def unchecked(value: float) -> npt.NDArray[np.uint8]:
 
 
 def good(client: int, value: float = 1.0) -> Reply:
-    return Reply(client, {"logits": message(value)}, 3, examples=7, public_digest="abc")
+    return Reply(client, {"logits": message(value)}, round=3, examples=7, public_digest="abc")
 
 
 def test_reports_are_sorted_by_client_whatever_order_they_arrive_in() -> None:

@@ -28,7 +28,7 @@ def work(job: Job, client: int) -> Reply:
             "threads": np.array(torch.get_num_threads()),
             "dir": np.frombuffer(str(job.state_dir).encode(), dtype=np.uint8),
         },
-        job.round,
+        round=job.round,
         examples=int(job.probe),
         public_digest=job.config,
         measured=Measurement(client / 3, test_mask=np.arange(4) == client) if job.measure else None,

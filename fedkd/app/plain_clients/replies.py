@@ -73,8 +73,8 @@ class Answer:
         return Reply(
             client,
             self.arrays,
-            wanted.round,
-            self.examples,
+            round=wanted.round,
+            examples=self.examples,
             public_digest=wanted.digest,
             error=self.error or fault,
         )

@@ -294,11 +294,11 @@ def _decode_replies(content: RecordDict, clients: Sequence[int]) -> list[Reply]:
         Reply(
             client,
             own,
-            None if round == _NOTHING else round,
-            None if examples == _NOTHING else examples,
-            None if epsilon == _UNTOLD else epsilon,
-            digest or None,
-            error if failed else None,
+            round=None if round == _NOTHING else round,
+            examples=None if examples == _NOTHING else examples,
+            epsilon=None if epsilon == _UNTOLD else epsilon,
+            public_digest=digest or None,
+            error=error if failed else None,
         )
         for client, own, round, examples, epsilon, digest, failed, error in zip(
             clients,

@@ -85,29 +85,30 @@ arrays = st.builds(
     st.integers(0, 9),
 )
 outcome_lists = st.lists(
-    st.builds(
-        lambda *facts: facts,
-        st.dictionaries(st.text(max_size=3), arrays, max_size=3),
-        st.none() | st.integers(0, 2**63 - 1),
-        st.none() | st.integers(0, 2**63 - 1),
-        st.none() | st.floats(0, 1e9),
-        st.none() | st.text(min_size=1, max_size=3),
-        st.none() | st.text("aäé→ ", max_size=5),
-        st.none()
-        | st.builds(
-            Measurement,
-            st.none() | st.floats(0, 1),
-            st.none() | st.floats(0, 1),
-            *[st.none() | arrays for _ in range(3)],
-        ),
+    st.fixed_dictionaries(
+        {
+            "arrays": st.dictionaries(st.text(max_size=3), arrays, max_size=3),
+            "round": st.none() | st.integers(0, 2**63 - 1),
+            "examples": st.none() | st.integers(0, 2**63 - 1),
+            "epsilon": st.none() | st.floats(0, 1e9),
+            "public_digest": st.none() | st.text(min_size=1, max_size=3),
+            "error": st.none() | st.text("aäé→ ", max_size=5),
+            "measured": st.none()
+            | st.builds(
+                Measurement,
+                st.none() | st.floats(0, 1),
+                st.none() | st.floats(0, 1),
+                *[st.none() | arrays for _ in range(3)],
+            ),
+        }
     ),
     max_size=5,
 )
 
 
 @given(outcome_lists)
-def test_replies_survive_in_order_whatever_their_shapes(drawn: list[tuple[Any, ...]]) -> None:
-    sent = [Reply(client, *rest) for client, rest in enumerate(drawn)]
+def test_replies_survive_in_order_whatever_their_shapes(drawn: list[dict[str, Any]]) -> None:
+    sent = [Reply(client, **said) for client, said in enumerate(drawn)]
     for before, after in zip(sent, roundtrip(sent), strict=True):
         if not before.ok:
             # Of a client that failed nothing else travels.
@@ -119,7 +120,7 @@ def test_replies_survive_in_order_whatever_their_shapes(drawn: list[tuple[Any, .
 
 def test_what_was_measured_does_not_leave() -> None:
     tests = np.full((7, 3), 0.123456, np.float32)
-    sent = [Reply(0, {"logits": np.ones(2, np.uint8)}, 1, measured=Measurement(0.7654321, 0.5, tests))]
+    sent = [Reply(0, {"logits": np.ones(2, np.uint8)}, round=1, measured=Measurement(0.7654321, 0.5, tests))]
     content = encode_replies(sent)
     serialised = recorddict_to_proto(content).SerializeToString()
     assert tests[0].tobytes() not in serialised
@@ -159,8 +160,8 @@ def test_counted_bytes_are_what_flower_serialises(clients: int) -> None:
             client,
             {"logits": draw.integers(0, 256, 80_000 + client).astype(np.uint8), "mask": np.ones(250, np.uint8)}
             | parameters,
-            1,
-            600,
+            round=1,
+            examples=600,
             public_digest="0123456789abcdef",
         )
         for client in range(clients)
