@@ -34,4 +34,5 @@ def test_the_script_takes_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     taken = screenshots.take(tmp_path / "runs", tmp_path / "pictures", path)
     assert {picture.name for picture in taken} == NAMES
     for picture in taken:
-        assert Image.open(picture).width == int(picture.name.split("_")[1])
+        with Image.open(picture) as image:
+            assert image.width == int(picture.name.split("_")[1])
