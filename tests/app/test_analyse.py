@@ -72,7 +72,7 @@ def test_what_can_be_known_of_a_run_is_told(kind: str, tmp_path: Path) -> None:
     assert set(found["findings"]) == EVERYTHING - unknown
     page = (out / "analysis.html").read_text(encoding="utf-8")
     assert page.count("data:image/png") == len(found["findings"])
-    assert all(f"<h3>{name}</h3>" in page for name in EVERYTHING)
+    assert all(f"<h2>{name}</h2>" in page for name in EVERYTHING)
     shown = re.sub(r"\s+", " ", done.output)
     for each in found["findings"].values():
         assert each["sentences"]
