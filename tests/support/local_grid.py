@@ -11,7 +11,6 @@ from flwr.supercore.run import Run
 
 from fedkd.engines.flower import client_app
 from fedkd.engines.flower.client_app import app
-from fedkd.engines.flower.wire import COHORT_MESSAGE
 
 FIRST_NODE = 2**63 + 11
 """Flower's node ids exceed what a signed 64-bit integer holds."""
@@ -50,14 +49,15 @@ class LocalGrid(Grid):
             config = {} if self.node_configs is None else self.node_configs[node - FIRST_NODE]
             context = Context(1, node, config, RecordDict(), {})
             reply: Message | None = self._answer(message, context)
-            if message.metadata.message_type == COHORT_MESSAGE:
+            trains = message.metadata.message_type.startswith("train")
+            if trains:
                 if self._tamper is not None:
                     reply = self._tamper(len(self.sent), message)
                     reply = self._answer(message, context) if reply is message else reply
                 self.sent.append(message)
             if reply is not None:
                 self.answers.append(reply)
-                if message.metadata.message_type == COHORT_MESSAGE:
+                if trains:
                     self.replied.append(reply)
                 self._replies[identifier] = reply
         return identifiers

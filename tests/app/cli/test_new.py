@@ -1,6 +1,8 @@
 """A study of one's own begins with a folder in which everything runs at once."""
 
 import os
+import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -38,7 +40,14 @@ def test_everything_in_a_new_study_runs(tmp_path: Path) -> None:
         assert done.returncode == 0, done.stdout + done.stderr
     rows = (study / "runs/sweep/sweep.csv").read_text(encoding="utf-8").splitlines()
     assert [sum(row.startswith(f"{name},") for row in rows) for name in ("my_strategy", "stacked")] == [3, 3]
-    assert "my_strategy" in (study / "runs/sweep/comparison.html").read_text(encoding="utf-8")
+    assert "my_strategy" in (study / "runs/comparison.html").read_text(encoding="utf-8")
+    names = re.findall(r"{((?:tables|figures)/\w+)}", (study / "paper/paper.tex").read_text(encoding="utf-8"))
+    assert len(names) == 2
+    for name in names:
+        assert (study / "paper" / name).with_suffix(".tex" if name.startswith("tables") else ".pdf").is_file()
+    if shutil.which("pdflatex") is not None:
+        subprocess.run(["pdflatex", "-interaction=nonstopmode", "paper"], cwd=study / "paper", check=True)
+        assert (study / "paper/paper.pdf").is_file()
 
 
 def test_nothing_that_is_there_is_touched(tmp_path: Path) -> None:

@@ -19,5 +19,8 @@ def new(
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise FolderError(f"{folder} is there already; name a folder that is not, or an empty one")
     shutil.copytree(_TEMPLATE, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))
-    typer.echo(f"{folder}: experiment.yaml, strategies/my_strategy.py, tests/test_my_strategy.py, sweep.sh")
-    typer.echo(f"  next   cd {shlex.quote(str(folder))} && fedkd run experiment.yaml")
+    typer.echo(
+        f"{folder}: experiment.yaml, strategies/my_strategy.py, tests/test_my_strategy.py, sweep.sh, paper/paper.tex"
+    )
+    go = "" if folder.resolve() == Path.cwd() else f"cd {shlex.quote(str(folder))} && "
+    typer.echo(f"  next   {go}fedkd run experiment.yaml")
