@@ -3,6 +3,7 @@
 python scripts/first_study.py
 """
 
+import argparse
 import os
 import shutil
 import subprocess
@@ -22,6 +23,7 @@ STEPS = (
 
 def main() -> None:
     """Every step as a user types it, with the programs beside this Python."""
+    argparse.ArgumentParser(description=__doc__.partition("\n")[0]).parse_args()
     environ = os.environ | {"PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])}
     with tempfile.TemporaryDirectory() as folder:
         for step in STEPS:

@@ -79,7 +79,7 @@ def _without_figures() -> Any:
         patch.setattr(running, "draw_figures", lambda *arguments: None)
         patch.setattr(running, "draw_label_distribution", lambda *arguments: None)
         patch.setattr(running, "figure_files", lambda folder, *, by_class: [])
-        patch.setattr(run_page, "save_figures", lambda *arguments: [])
+        patch.setattr(run_page, "pictures", lambda *arguments: iter(()))
         yield
 
 
