@@ -2,18 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import TypeAdapter
 
 from fedkd.audit import metrics
 from fedkd.audit.attack import KNOWLEDGE
 from fedkd.audit.metrics import Scores
-from fedkd.core.documents import first_fault, read_document
-from fedkd.core.errors import FolderError
 from fedkd.privacy.ceiling import ceiling
 
 CEILING_RATES = (0.001, 0.01, 0.1)
@@ -119,16 +115,6 @@ class AuditReport:
             if (each.attack, each.observation) == (attack, observation):
                 return each
         raise KeyError(f"no result of {attack} from {observation}")
-
-
-def read_report(path: Path, run: str) -> AuditReport:
-    """The report in ``path``, of the run with this digest; raises ``FolderError`` where there is none."""
-    remedy = f"fedkd audit {path.parent} makes it"
-    content = read_document(path, run, remedy)
-    try:
-        return TypeAdapter(AuditReport).validate_python(content)
-    except ValueError as error:
-        raise FolderError(f"{path} is damaged ({first_fault(error)}); {remedy}") from error
 
 
 def measure(

@@ -3,9 +3,7 @@
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from fedkd.config.identity import run_digest
 from fedkd.core.errors import FolderError
-from fedkd.results.directory import AUDIT
 
 if TYPE_CHECKING:
     from fedkd.app.runs.run import Run
@@ -63,10 +61,12 @@ class Plots:
         run = self._run
 
         def draw() -> "Figure":
-            from fedkd.audit.report import read_report
+            from fedkd.results.report.audits import read_audit
             from fedkd.results.report.figures.roc import draw_roc
 
-            return draw_roc(read_report(run.log.path / AUDIT, run_digest(run.log.config)))
+            if (audit := read_audit(run.log)) is None:
+                raise FolderError(f"{run.log.path} has no audit; fedkd audit {run.log.path} makes it")
+            return draw_roc(audit)
 
         return self._drawn(draw)
 
