@@ -20,9 +20,20 @@ OUTSIDE = """
 ).map((each) => each.outerHTML.slice(0, 80))
 """
 PICTURES = """
-Promise.all([...document.images].map((each) => each.decode())).then(() =>
-  [...document.images].map((each) => ({ width: each.naturalWidth, shown: each.currentSrc.slice(-400) }))
-)
+(async () => {
+  const whole = async (image, tries = 20) => {
+    try {
+      await image.decode()
+    } catch (error) {
+      // Another of its pictures is being put in its place.
+      if (tries == 0) throw error
+      await new Promise((go) => setTimeout(go, 100))
+      await whole(image, tries - 1)
+    }
+  }
+  await Promise.all([...document.images].map((each) => whole(each)))
+  return [...document.images].map((each) => ({ width: each.naturalWidth, shown: each.currentSrc.slice(-400) }))
+})()
 """
 MARK = """
 [...document.querySelectorAll("table")].find((each) => each.rows[0].cells[1].textContent == "student").id = "marked"
