@@ -1,11 +1,11 @@
 """The shipped configurations as a page, with what was measured of them in docs/results."""
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[2]
+from site_pages.measured import ROOT, interval, results
+
 RESULTS = ROOT / "docs/results"
 
 _SECTIONS = {
@@ -53,19 +53,19 @@ def _measured(name: str) -> str:
             row = _row("algorithms", "name", own)
             if row is None or row.get("student") is None:
                 return ""
-            return f"Student {_interval(row['student'])} % over {_seeds(row)}{_source('algorithms')}"
+            return f"Student {interval(row['student'])} % over {_seeds(row)}{_source('algorithms')}"
         case "privacy":
             row = _row("privacy_frontier", "row", own)
             if row is None:
                 return ""
             epsilon = "no ε" if row["epsilon"] is None else f"ε = {row['epsilon']:.3g}"
             found = [100 * row[key] for key in ("student_accuracy", "student_accuracy_ci95")]
-            return f"Student {_interval(found)} % over {_seeds(row)}, {epsilon}{_source('privacy_frontier')}"
+            return f"Student {interval(found)} % over {_seeds(row)}, {epsilon}{_source('privacy_frontier')}"
         case "reproductions":
             row = _row("reproductions", "name", own, rows="references")
             if row is None or row["mean"] is None:
                 return ""
-            ours = _interval((row["mean"], row["ci95"]))
+            ours = interval((row["mean"], row["ci95"]))
             return f"Published: {row['published']:g}; here {ours} over {_seeds(row)}{_source('reproductions')}"
     return ""
 
@@ -73,24 +73,14 @@ def _measured(name: str) -> str:
 def _experiment(result: str) -> str:
     if not (RESULTS / f"{result}.json").exists():
         return ""
-    found = {name: each["mean_ci95"] for name, each in _read(result)["accuracy"].items()}
-    count = len(next(iter(_read(result)["accuracy"].values()))["values"])
-    means = ", ".join(f"{name} {_interval(each)} %" for name, each in found.items())
+    found = {name: each["mean_ci95"] for name, each in results(result)["accuracy"].items()}
+    count = len(next(iter(results(result)["accuracy"].values()))["values"])
+    means = ", ".join(f"{name} {interval(each)} %" for name, each in found.items())
     return f"{means[0].upper()}{means[1:]} over {count} seeds{_source(result)}"
 
 
 def _row(result: str, key: str, name: str, rows: str = "rows") -> dict[str, Any] | None:
-    return next((row for row in _read(result)[rows] if row[key] == name), None)
-
-
-def _read(result: str) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((RESULTS / f"{result}.json").read_text(encoding="utf-8"))
-    return found
-
-
-def _interval(found: Any) -> str:
-    mean, half = found
-    return f"{mean:.1f}" if half is None else f"{mean:.1f} ± {half:.1f}"
+    return next((row for row in results(result)[rows] if row[key] == name), None)
 
 
 def _seeds(row: dict[str, Any]) -> str:
