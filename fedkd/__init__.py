@@ -120,7 +120,13 @@ if not TYPE_CHECKING:  # which is to notice a name that is not there
     def __getattr__(name: str) -> Any:
         if name not in _HOMES:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        found = globals()[name] = getattr(import_module(_HOMES[name]), name)
+        try:
+            module = import_module(_HOMES[name])
+        except ModuleNotFoundError as error:
+            if (error.name or "").partition(".")[0] != "flwr":
+                raise
+            raise ImportError(f"fedkd.{name} is for Flower apps; pip install 'fedkd[flower]'") from error
+        found = globals()[name] = getattr(module, name)
         return found
 
 

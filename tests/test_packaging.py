@@ -124,8 +124,10 @@ def test_an_inline_experiment_needs_neither_ray_nor_flower(tmp_path: Path) -> No
         "sys.meta_path.insert(0, Hide())\n"
         "find = importlib.util.find_spec\n"
         "importlib.util.find_spec = lambda name, *rest: None if name in ('ray', 'flwr') else find(name, *rest)\n"
-        "from fedkd.app.cli.main import main; main()"
     )
+    app = run("-c", f"{hide}from fedkd import LogitDistillation", cwd=tmp_path)
+    assert "ImportError: fedkd.LogitDistillation is for Flower apps; pip install 'fedkd[flower]'" in app.stderr
+    hide += "from fedkd.app.cli.main import main; main()"
     done = run("-c", hide, "run", "quickstart", *TINY, "--out", "out", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     on_ray = [each.replace("engine.kind=inline", "engine.kind=ray") for each in TINY]
