@@ -9,6 +9,8 @@ from fedkd.models import layer_fault, tapped
 
 def test_outputs_are_those_of_the_layers_even_where_the_next_one_writes_over_them() -> None:
     first = nn.Linear(2, 3)
+    with torch.no_grad():
+        first.bias.copy_(torch.tensor([-9.0, 0.0, 9.0]))
     model = nn.Sequential(first, nn.ReLU(inplace=True), nn.Linear(3, 2))
     inputs = torch.tensor([[1.0, -2.0]])
     with tapped(model, ["0", "1"]) as found:
