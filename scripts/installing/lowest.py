@@ -31,6 +31,10 @@ EXTRAS = ("analysis", "torchjd")
 OPTIONS = (
     # The device that stands for a GPU is made by a function that torch has only had since.
     "--deselect=tests/core/test_compute.py::test_federations_on_a_second_device_end_with_the_same_bits",
+    # What needs other extras, or a package that these tests alone need.
+    "--ignore=tests/data/datasets/test_huggingface.py",
+    "--ignore=tests/data/datasets/test_watch.py",
+    "--deselect=tests/data/test_schemes.py::test_every_scheme_draws_what_flwr_datasets_draws",
     # Of matplotlib's, for the newest pyparsing.
     "-Wignore::DeprecationWarning",
 )
