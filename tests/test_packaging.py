@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from installing.lowest import OPTIONS, PATHS, lowest
 
 import fedkd
 from fedkd.app.cli import main as cli
@@ -153,6 +154,15 @@ def test_every_requirement_is_pinned_in_the_constraints() -> None:
         assert re.sub(r"[-_.]+", "-", name).lower() in pins, requirement
     # Builds for one accelerator (+cpu, +cu130) are not on the common registry.
     assert not any("+" in version for version in pins.values())
+
+
+def test_the_lowest_version_of_each_requirement_can_be_asked_for() -> None:
+    assert lowest("torchjd[full]>=0.18") == "torchjd[full]==0.18"
+    assert lowest("dp-accounting>=0.6,<0.7") == "dp-accounting==0.6"
+    assert lowest("ray==2.55.*") == "ray==2.55.*"
+    named = [option.partition("=")[2].partition("::")[0] for option in OPTIONS if "tests/" in option]
+    for path in (*PATHS, *named):
+        assert (ROOT / path).exists(), path
 
 
 def requirements(*, optional: bool) -> set[str]:

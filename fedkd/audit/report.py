@@ -11,36 +11,21 @@ from fedkd.audit import metrics
 from fedkd.audit.attack import KNOWLEDGE
 from fedkd.audit.metrics import Scores
 from fedkd.privacy.ceiling import ceiling
+from fedkd.results.report.audits import Attack
 
 CEILING_RATES = (0.001, 0.01, 0.1)
 """False-positive rates at which attacks are held against the ceiling; the first only with enough non-members."""
 
 
 @dataclass(frozen=True)
-class AttackResult:
-    """How well one attack told members from non-members, from one observation point, over all attacked clients.
+class AttackResult(Attack):
+    """An attack, over all attacked clients, with what reports leave out.
 
-    Every interval has the audit's confidence level. ``tpr_at_1pct_fpr`` is the share of members found by the loosest
-    threshold that takes at most 1 % of non-members for members, ``tpr_at_01pct_fpr`` the same for 0.1 %, None below
-    3,000 non-members. ``epsilon_lower_bound`` is an ε that is too small for what was seen, at the run's δ; None where
-    there are too few candidates for one. ``covered`` says whether the run's ε is about this observation. ``roc`` holds
-    (FPR, TPR, lower and upper limit of TPR).
+    ``tpr_at_01pct_fpr`` is as ``tpr_at_1pct_fpr`` for 0.1 %, None below 3,000 non-members.
     """
 
-    attack: str
-    observation: str
-    auc: float
-    auc_interval: tuple[float, float]
-    tpr_at_1pct_fpr: float
-    tpr_interval: tuple[float, float]
-    epsilon_lower_bound: float | None
-    members: int
-    non_members: int
-    shadows: int
-    roc: tuple[tuple[float, float, float, float], ...]
     tpr_at_01pct_fpr: float | None = None
     tpr_01pct_interval: tuple[float, float] | None = None
-    covered: bool = False
 
 
 @dataclass(frozen=True)

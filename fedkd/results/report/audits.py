@@ -14,10 +14,12 @@ from fedkd.results.report.run_log import RunLog
 
 @dataclass(frozen=True)
 class Attack:
-    """How well an attack told members from non-members, as ``audit.json`` has it.
+    """How well an attack told members from non-members, from one observation point.
 
-    Intervals are those of the audit's level; ``roc`` holds (FPR, TPR, lower and upper limit of TPR); ``covered`` says
-    whether the run's ε is about the observation.
+    Every interval has the audit's confidence level. ``tpr_at_1pct_fpr`` is the share of members found by the loosest
+    threshold that takes at most 1 % of non-members for members. ``epsilon_lower_bound`` is an ε that is too small for
+    what was seen, at the run's δ; None where there are too few candidates for one. ``roc`` holds (FPR, TPR, lower and
+    upper limit of TPR). ``covered`` says whether the run's ε is about this observation.
     """
 
     attack: str
@@ -30,7 +32,7 @@ class Attack:
     members: int
     non_members: int
     shadows: int
-    roc: Sequence[tuple[float, float, float, float]]
+    roc: tuple[tuple[float, float, float, float], ...]
     covered: bool
 
 
