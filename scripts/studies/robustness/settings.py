@@ -4,6 +4,7 @@ from typing import Any
 
 from fedkd.config.load import load_config, to_json
 from fedkd.config.schema import ExperimentConfig
+from fedkd.core.seeding import numpy_generator
 from fedkd.experiment import Experiment
 
 NONE = "none"
@@ -33,6 +34,10 @@ DEFENCES: dict[str, tuple[str, dict[str, Any]]] = {
     "stacked": ("stacked", {}),
 }
 """Those that need the number of malicious clients assume three of ten, whether or not there are so many."""
+COLLUDERS = 0.3
+"""The share of attackers where they hold all private samples of a class, which the seed draws."""
+HELD: dict[str, Any] = {"scheme": "natural"}
+"""A Dirichlet draw with alpha = 1, but for the class that the attackers hold."""
 ROUNDS_BEFORE = 8
 """Into how many parts the public set is cut for strategies with state."""
 PRESETS: dict[str, dict[str, Any]] = {
@@ -54,7 +59,7 @@ PRESETS: dict[str, dict[str, Any]] = {
                 "balancer": {"name": "fixed", "value": 1.0},
             },
         },
-        "partitions": {"alpha=1": {"alpha": 1.0}, "alpha=0.1": {"alpha": 0.1}},
+        "partitions": {"alpha=1": {"alpha": 1.0}, "alpha=0.1": {"alpha": 0.1}, "colluders hold a class": HELD},
         "attacks": (*ATTACKS, ABSENT),
         "defences": tuple(DEFENCES),
         "shares": (0.1, 0.3),
@@ -68,7 +73,7 @@ PRESETS: dict[str, dict[str, Any]] = {
             "student": {"model": "mlp"},
             "distillation": {"steps": 100, "balancer": {"name": "fixed", "value": 1.0}},
         },
-        "partitions": {"iid": {"scheme": "iid"}},
+        "partitions": {"iid": {"scheme": "iid"}, "colluders hold a class": HELD},
         "attacks": ("label_noise", "hips", ABSENT),
         "defences": ("mean_probabilities", "median", "stacked"),
         "shares": (0.3,),
@@ -86,9 +91,23 @@ PRESETS["core"] = PRESETS["full"] | {
 
 def configured(preset: str, partition: str, seed: int, share: float = 0.0) -> ExperimentConfig:
     """The experiment of one partition and seed; ``share`` decides who attacks."""
-    spec = PRESETS[preset]
-    chosen = [f"data.partition.{key}={value}" for key, value in spec["partitions"][partition].items()]
-    return load_config(spec["base"], [f"seed={seed}", f"clients.attackers.share={share}", *chosen])
+    base, rule = PRESETS[preset]["base"], PRESETS[preset]["partitions"][partition]
+    chosen = [f"seed={seed}", *(f"data.partition.{key}={value}" for key, value in rule.items())]
+    if rule is HELD:
+        source = {
+            "name": "studies.robustness.held_class:HeldClass",
+            "base": base["data"]["dataset"],
+            "clients": base["clients"]["count"],
+            "holders": sorted(Experiment.of(load_config(base, [f"seed={seed}", _share(COLLUDERS)])).attackers),
+            "held": int(numpy_generator(seed, purpose="held class").integers(10)),
+            "seed": seed,
+        }
+        chosen.append(f"data.dataset={source}")
+    return load_config(base, [*chosen, _share(share)])
+
+
+def _share(share: float) -> str:
+    return f"clients.attackers.share={share}"
 
 
 def experiment_of(preset: str, partition: str, seed: int, share: float = 0.0) -> Experiment:
@@ -96,10 +115,17 @@ def experiment_of(preset: str, partition: str, seed: int, share: float = 0.0) ->
     return Experiment.of(to_json(configured(preset, partition, seed, share)))
 
 
-def cases_of(preset: str) -> list[tuple[str, float]]:
-    """Attack and share of attackers; the first is nobody."""
+def shares_of(preset: str, partition: str) -> tuple[float, ...]:
+    """The shares of attackers that are tried: one where the partition is made for them."""
     spec = PRESETS[preset]
-    return [(NONE, 0.0), *((attack, share) for share in spec["shares"] for attack in spec["attacks"])]
+    shares: tuple[float, ...] = (COLLUDERS,) if spec["partitions"][partition] is HELD else spec["shares"]
+    return shares
+
+
+def cases_of(preset: str, partition: str) -> list[tuple[str, float]]:
+    """Attack and share of attackers; the first is nobody."""
+    attacks = PRESETS[preset]["attacks"]
+    return [(NONE, 0.0), *((attack, share) for share in shares_of(preset, partition) for attack in attacks)]
 
 
 def case_name(attack: str, share: float) -> str:

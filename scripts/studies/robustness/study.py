@@ -6,6 +6,7 @@ Clients are trained once per partition and seed; attacks are replayed on their l
 teacher fitted and a student distilled from it alone (λ = 1), so that the labels cannot hide a wrong teacher. Which
 clients attack is drawn from the seed. A strategy with state first sees the public set in parts, one after another, as
 it would in rounds. The attack called absent is none: the attackers do not take part, so that only their data are lost.
+In the last partition the attackers hold all private samples of a class, which the seed draws.
 The study is resumable, uses all cores, and writes robustness_study.json, .csv and .png.
 
 The best defence against an attack is the one whose teacher has the highest mean accuracy over the seeds on the public
@@ -31,8 +32,9 @@ from studies.robustness.settings import (
     cases_of,
     configured,
     experiment_of,
+    shares_of,
 )
-from studies.robustness.tables import csv_rows, draw, summarise, table
+from studies.robustness.tables import beyond_absence, csv_rows, draw, summarise, table
 from studies.study import Report, Stage, Study, study_parser
 from studies.tasks import Results, Task
 
@@ -43,7 +45,8 @@ def clients(preset: str, seeds: Sequence[int]) -> Iterator[Task]:
     trained = [attack for attack in spec["attacks"] if attack in TRAINED]
     for partition, seed in itertools.product(spec["partitions"], seeds):
         yield from ((preset, partition, seed, client, NONE) for client in range(spec["base"]["clients"]["count"]))
-        by_share = (experiment_of(preset, partition, seed, share).attackers for share in spec["shares"])
+        shares = shares_of(preset, partition)
+        by_share = (experiment_of(preset, partition, seed, share).attackers for share in shares)
         for attack, client in itertools.product(trained, sorted(frozenset().union(*by_share))):
             yield preset, partition, seed, client, attack
 
@@ -52,14 +55,17 @@ def stages(asked: Namespace) -> list[Stage]:
     """What has to be trained before attacks can be replayed, and the cells of the table."""
     preset, spec = asked.preset, PRESETS[asked.preset]
     seeds = asked.seeds or spec["seeds"]
-    cells = itertools.product(spec["partitions"], seeds, cases_of(preset), spec["defences"])
-    table_cells = [(preset, partition, seed, *case, defence) for partition, seed, case, defence in cells]
+    table_cells = [
+        (preset, partition, seed, *case, defence)
+        for partition, seed in itertools.product(spec["partitions"], seeds)
+        for case, defence in itertools.product(cases_of(preset, partition), spec["defences"])
+    ]
     return [Stage("clients", train_client, clients(preset, seeds)), Stage("table cells", defend, table_cells)]
 
 
 def reported(asked: Namespace, results: Results) -> Report:
     """The whole table: JSON, CSV and heat map."""
-    preset, spec, cases = asked.preset, PRESETS[asked.preset], cases_of(asked.preset)
+    preset, spec = asked.preset, PRESETS[asked.preset]
     seeds, first = asked.seeds or spec["seeds"], next(iter(spec["partitions"]))
 
     def values(measure: str) -> dict[str, Any]:
@@ -69,13 +75,14 @@ def reported(asked: Namespace, results: Results) -> Report:
                     defence: [100 * results[preset, partition, seed, *case, defence][measure] for seed in seeds]
                     for defence in spec["defences"]
                 }
-                for case in cases
+                for case in cases_of(preset, partition)
             }
             for partition in spec["partitions"]
         }
 
     teacher, test = values("teacher"), values("test")
     report = summarise(teacher, test) | {
+        "beyond_absence": beyond_absence(test),
         "values": test,
         "teacher_values": teacher,
         "preset": preset,
@@ -86,7 +93,7 @@ def reported(asked: Namespace, results: Results) -> Report:
         },
         "attacks": {name: {"name": ATTACKS[name][0], **ATTACKS[name][1]} for name in spec["attacks"] if name != ABSENT},
         "defences": {name: {"name": DEFENCES[name][0], **DEFENCES[name][1]} for name in spec["defences"]},
-        "config": to_mapping(configured(preset, first, seeds[0])),
+        "configs": {partition: to_mapping(configured(preset, partition, seeds[0])) for partition in spec["partitions"]},
     }
     return Report(report, table(report), csv=csv_rows(report), figures={"": draw(report)})
 

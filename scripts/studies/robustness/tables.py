@@ -7,7 +7,7 @@ import numpy as np
 
 from fedkd.results.report.statistics import mean_and_ci
 from fedkd.results.report.style import Figure, new_figure
-from studies.robustness.settings import NONE
+from studies.robustness.settings import ABSENT, NONE
 from studies.study import aligned, decimals, heat_map, plus_minus
 
 Values = Mapping[str, Mapping[str, Mapping[str, Sequence[float]]]]
@@ -30,6 +30,25 @@ def summarise(teacher: Values, test: Values) -> dict[str, Any]:
             case: {"defence": each, "accuracy": mean[case][each], "loss": loss[case][each]}
             for case, each in best.items()
         }
+    return found
+
+
+def beyond_absence(test: Values) -> dict[str, Any]:
+    """By partition, share and defence, what the worst attack costs more than the attackers' absence does, in points.
+
+    The worst of the attacks is the one with the highest mean cost on the test set: the attackers have the choice.
+    """
+    found: dict[str, Any] = {}
+    for partition, by_case in test.items():
+        shares = {case.removeprefix(f"{ABSENT} ") for case in by_case if case.startswith(ABSENT)}
+        for share in sorted(shares, key=lambda text: float(text.rstrip("%"))):
+            absent = by_case[f"{ABSENT} {share}"]
+            attacks = {case: row for case, row in by_case.items() if case.endswith(f" {share}") and row is not absent}
+            rows = found.setdefault(partition, {})[share] = {}
+            for defence, missing in absent.items():
+                worst = min(attacks, key=lambda case: sum(attacks[case][defence]))
+                points = np.subtract(missing, attacks[worst][defence]).tolist()
+                rows[defence] = {"attack": worst, "points": mean_and_ci(points)}
     return found
 
 
@@ -65,12 +84,13 @@ def csv_rows(report: dict[str, Any]) -> list[dict[str, str]]:
 
 def draw(report: dict[str, Any]) -> Figure:
     """Test accuracy of the student, one panel per partition: defences down, attacks across."""
-    partitions = list(report["mean"])
-    cases, defences = list(report["mean"][partitions[0]]), list(report["defences"])
-    figure = new_figure(4.0 + 0.75 * len(cases), 1.2 + len(partitions) * (1.6 + 0.36 * len(defences)))
+    partitions, defences = list(report["mean"]), list(report["defences"])
+    most = max(map(len, report["mean"].values()))
+    figure = new_figure(4.0 + 0.75 * most, 1.2 + len(partitions) * (1.6 + 0.36 * len(defences)))
     panels = figure.subplots(len(partitions), 1, squeeze=False)[:, 0]
     for axes, partition in zip(panels, partitions, strict=True):
         rows, best = report["mean"][partition], report["best"][partition]
+        cases = list(rows)
         grid = np.array([[rows[case][defence][0] for case in cases] for defence in defences])
         chosen = {(defences.index(best[case]["defence"]), column) for column, case in enumerate(cases)}
         image = heat_map(axes, grid, cases, defences, bold=chosen, cmap="RdYlGn", vmin=20, vmax=85)
