@@ -83,9 +83,13 @@ def test_tuning_prefers_few_epochs_where_accuracy_is_the_same() -> None:
     assert tuning.choose(means) == "everything, 20 steps, rate 0.6"
 
 
-def test_rows_of_equal_data_differ_in_their_protection_alone() -> None:
-    plain = to_mapping(load_config(CONFIGS / "none.yaml"))
-    for path in CONFIGS.glob("*.yaml"):
+@pytest.mark.parametrize("unprotected", ["none", "many_clients"])
+def test_rows_of_equal_data_differ_in_their_protection_alone(unprotected: str) -> None:
+    many = {path for path in CONFIGS.glob("*.yaml") if path.name.startswith("many_clients")}
+    paths = many if unprotected == "many_clients" else set(CONFIGS.glob("*.yaml")) - many
+    assert len(paths) > 2
+    plain = to_mapping(load_config(CONFIGS / f"{unprotected}.yaml"))
+    for path in paths:
         row = to_mapping(load_config(path))
         for section in ("student", "distillation", "communication"):
             assert row[section] == plain[section], path

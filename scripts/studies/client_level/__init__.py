@@ -1,0 +1,1 @@
+"""Differential privacy of all data of a client, over the number of clients."""
