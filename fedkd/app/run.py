@@ -44,7 +44,7 @@ from fedkd.results.logs import round_lines
 from fedkd.results.observer import Observer, Silent
 from fedkd.results.records import Summary
 from fedkd.results.report.analysis_section import remove_analysis
-from fedkd.results.report.figures import draw_figures, draw_label_distribution, figure_files, is_whole
+from fedkd.results.report.figures import are_wanted, draw_figures, draw_label_distribution, figure_files, is_whole
 from fedkd.results.totals import Totals
 from fedkd.results.tracebacks import Tracebacks, keep_cause
 from fedkd.results.tracking import Tracking
@@ -161,6 +161,8 @@ def _finished(directory: RunDirectory, config: ExperimentConfig, observer: Obser
 
 def _draw(folder: Path, experiment: Experiment, observer: Observer) -> None:
     """Those figures of a finished run that are not there."""
+    if not are_wanted():
+        return
     draw_label_distribution(experiment, folder, observer.noticed)
     by_class = experiment.config.distillation.measure_classes_every > 0
     if not all(is_whole(path) for path in figure_files(folder, by_class=by_class)):

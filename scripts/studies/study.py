@@ -2,6 +2,7 @@
 
 import argparse
 import csv
+import os
 import shutil
 import sys
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -18,6 +19,7 @@ from fedkd.app.summary import versions
 from fedkd.config.schema import ExperimentConfig
 from fedkd.core.errors import FedkdError
 from fedkd.core.files import write_json
+from fedkd.results.report.figures import SWITCH
 from fedkd.results.report.run_log import RunLog
 from fedkd.results.report.style import Axes, AxesImage, Figure, drawing, save
 from studies.tasks import Results, Task, run_tasks, worker_pool
@@ -70,6 +72,8 @@ class Study:
 
     def carry_out(self, arguments: argparse.Namespace) -> int:
         """Do what is left to do, and write the report; 1 when that fails with a ``FedkdError``, which is printed."""
+        # Of single runs, here and in all processes: a study has figures of its own.
+        os.environ.setdefault(SWITCH, "0")
         try:
             results = Results(arguments.runs / "results.jsonl")
             with worker_pool(arguments.workers) as pool:

@@ -94,18 +94,21 @@ def test_importing_the_application_imports_nothing_that_is_used_later() -> None:
     assert_without(found, *NEVER, *WHEN_DRAWING, *FOR_THE_TEACHER)
 
 
+@pytest.mark.usefixtures("drawn_figures")
 def test_the_first_client_of_the_quickstart_waits_for_nothing_that_is_used_later(tmp_path: Path) -> None:
     found = modules_of(RUN, str(QUICKSTART), str(tmp_path / "run"), "the first client")
     assert {"fedkd.core.plugin_files.shipped.strategies.stacked", "fedkd.data.datasets.digits"} <= found
     assert_without(found, *NEVER, *WHEN_DRAWING, *FOR_THE_TEACHER)
 
 
+@pytest.mark.usefixtures("drawn_figures")
 def test_nothing_is_drawn_while_rounds_and_controls_run(tmp_path: Path) -> None:
     found = modules_of(RUN, str(QUICKSTART), str(tmp_path / "run"), "the controls")
     assert (tmp_path / "run/rounds.jsonl").read_text().count("\n") == 2
     assert_without(found, *NEVER, *WHEN_DRAWING)
 
 
+@pytest.mark.usefixtures("drawn_figures")
 def test_a_whole_run_imports_nothing_that_it_does_not_need(tmp_path: Path) -> None:
     found = modules_of(RUN, str(QUICKSTART), str(tmp_path / "run"), "the end")
     assert len(list((tmp_path / "run/plots").glob("*.png"))) == 6

@@ -16,6 +16,7 @@ from fedkd.core.messages import parameter_digest
 from fedkd.results.observer import Silent
 from fedkd.results.records import Overview, RoundRecord, Summary
 from fedkd.results.report.figures import run_figures
+from tests.support.drawn_figures import figures_drawn
 
 SMALL: dict[str, Any] = {
     "seed": 3,
@@ -43,7 +44,8 @@ def student_of(checkpoint: dict[str, Any]) -> dict[str, torch.Tensor]:
 @pytest.fixture(scope="module")
 def reference(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Summary]:
     out = tmp_path_factory.mktemp("reference") / "run"
-    return out, run(out, "controls=[public_only,local_only,fedavg,centralised,teacher_only]")
+    with figures_drawn():
+        return out, run(out, "controls=[public_only,local_only,fedavg,centralised,teacher_only]")
 
 
 def test_the_run_directory_holds_what_is_promised(reference: tuple[Path, Summary]) -> None:
@@ -234,6 +236,7 @@ def test_an_observer_sees_the_events_in_order(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.usefixtures("drawn_figures")
 def test_figures_that_cannot_be_drawn_are_told_of_and_end_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -254,6 +257,19 @@ def test_figures_that_cannot_be_drawn_are_told_of_and_end_nothing(
     assert {path.stem for path in (tmp_path / "run" / "plots").iterdir()} == {
         *("accuracy", "gradients", "decrease_curves", "taylor_fidelity")
     }
+
+
+def test_figures_that_nobody_wants_are_not_drawn_before_somebody_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config, out = load_config(SMALL, ["rounds=1"]), tmp_path / "run"
+    monkeypatch.setenv("FEDKD_FIGURES", "0")
+    for resume in (False, True):
+        run_experiment(config, out, resume=resume)
+        assert not (out / "plots").exists()
+    monkeypatch.delenv("FEDKD_FIGURES")
+    run_experiment(config, out, resume=True)
+    assert len(list((out / "plots").glob("*.png"))) == 6
 
 
 def test_a_student_that_diverges_ends_the_run_with_a_remedy(tmp_path: Path) -> None:

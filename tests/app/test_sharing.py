@@ -41,13 +41,6 @@ class Counting(Cache):
         return content
 
 
-@pytest.fixture(autouse=True)
-def _no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
-    # They take longer than all the rest.
-    monkeypatch.setattr(fedkd.app.run, "draw_figures", lambda *arguments: None)
-    monkeypatch.setattr(fedkd.app.run, "draw_label_distribution", lambda *arguments: None)
-
-
 def results(folder: Path) -> dict[str, Any]:
     names = ("config.yaml", "rounds.jsonl", "distillation.csv", "clients.csv", "public_only.pt")
     found: dict[str, Any] = {name: (folder / name).read_bytes() for name in names if (folder / name).exists()}

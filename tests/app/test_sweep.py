@@ -14,7 +14,6 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-import fedkd.app.run
 from fedkd.app.cli import main as cli
 from fedkd.app.cli.interruption import EXIT_SIGNALLED
 from fedkd.app.run import run_experiment
@@ -41,13 +40,6 @@ BASE: dict[str, Any] = {
 """One cell at a time, in this process; several at once are tested in ``sweep/test_workers.py``."""
 GRID = {"strategy.name": ("mean_probabilities", "median")}
 SEEDS = (0, 1)
-
-
-@pytest.fixture(autouse=True)
-def _no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
-    # They take longer than all the rest.
-    monkeypatch.setattr(fedkd.app.run, "draw_figures", lambda *arguments: None)
-    monkeypatch.setattr(fedkd.app.run, "draw_label_distribution", lambda *arguments: None)
 
 
 def results(folder: Path) -> dict[str, Any]:

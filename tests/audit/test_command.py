@@ -113,6 +113,7 @@ def test_the_verdict_in_words(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.usefixtures("drawn_figures")
 def test_figures_of_any_audit_can_be_drawn(tmp_path: Path) -> None:
     for number, each in enumerate([report(), report(epsilon=None), report(attacks=())]):
         save_roc(each, tmp_path / f"{number}.png")

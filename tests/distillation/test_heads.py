@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from jaxtyping import TypeCheckError
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
@@ -129,3 +130,8 @@ def test_what_is_measured_is_of_the_main_task() -> None:
     by_class = rows[0].gap_by_class
     assert by_class is not None
     assert len(by_class) == 3
+
+
+def test_the_tests_check_annotated_shapes() -> None:
+    with pytest.raises(TypeCheckError, match="logits"):
+        distillation_loss(torch.zeros(3), torch.zeros(3, 2), 1.0)

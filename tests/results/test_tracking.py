@@ -14,6 +14,7 @@ from fedkd.config.identity import run_digest
 from fedkd.config.load import to_mapping
 from fedkd.results.observer import Silent
 from fedkd.results.records import RoundRecord
+from tests.support.drawn_figures import figures_drawn
 
 SMALL = {
     "rounds": 2,
@@ -66,7 +67,8 @@ def followed(tmp_path_factory: pytest.TempPathFactory) -> Run:
     assert client.get_run(run).info.status == "KILLED"
     assert [each.step for each in client.get_metric_history(run, "round/student_accuracy")] == [1]
     listener = Listener()
-    found = run_experiment(config, out, listener, resume=True)
+    with figures_drawn():
+        found = run_experiment(config, out, listener, resume=True)
     assert not [text for text in listener.texts if "tracking" in text]
     return found
 

@@ -13,13 +13,6 @@ from fedkd.results.report.run_page import write_report
 from tests.support.html_pages import page
 
 
-@pytest.fixture(autouse=True)
-def _no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
-    """They take longer than all the rest of a run, and are drawn of what is diagnosed."""
-    for name in ("draw_figures", "draw_label_distribution"):
-        monkeypatch.setattr("fedkd.app.run." + name, lambda *arguments: None)
-
-
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_what_is_wrong_is_said_with_the_number_of_samples(case: Case, tmp_path: Path) -> None:
     found = diagnosis_of(case, tmp_path / "run")

@@ -36,7 +36,10 @@ def run(out: Path, *overrides: str, resume: bool = False) -> Summary:
         ("features", "features"),
     ],
 )
-def test_a_run_without_public_samples_is_whole_and_can_be_resumed(tmp_path: Path, client: str, student: str) -> None:
+def test_a_run_without_public_samples_is_whole_and_can_be_resumed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, client: str, student: str
+) -> None:
+    monkeypatch.setenv("FEDKD_FIGURES", "1")
     rules = (f"clients.rule={client}", f"student.rule={student}", "controls=[fedavg,centralised,local_only]")
     run(tmp_path / "resumed", *rules, "rounds=1")
     resumed = run(tmp_path / "resumed", *rules, "rounds=2", resume=True)

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-import fedkd.app.run
 from fedkd.app.run import run_experiment
 from fedkd.config.load import load_config
 from fedkd.config.schema import EngineConfig
@@ -22,13 +21,6 @@ from tests.support.secure_rounds import SECURE, SIX, check_that_nothing_is_unmas
 pytest.importorskip("ray")
 
 from fedkd.engines.ray.engine import RayEngine
-
-
-@pytest.fixture(autouse=True)
-def _no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
-    """They take longer than all the rest of a run, and are drawn of what is compared."""
-    for name in ("draw_figures", "draw_label_distribution"):
-        monkeypatch.setattr(fedkd.app.run, name, lambda *arguments: None)
 
 
 def test_the_server_never_holds_an_unmasked_report(tmp_path: Path) -> None:

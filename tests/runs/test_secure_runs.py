@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 import torch
 
-import fedkd.app.run
 from fedkd.app.run import run_experiment
 from fedkd.config.load import load_config
 from fedkd.core.errors import RunError
@@ -33,13 +32,6 @@ from tests.support.secure_rounds import (
 )
 
 RAISING = "tests.support.secure_performers:raising"
-
-
-@pytest.fixture(autouse=True)
-def _no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
-    """They take longer than all the rest of a run, and are drawn of what is compared."""
-    for name in ("draw_figures", "draw_label_distribution"):
-        monkeypatch.setattr(fedkd.app.run, name, lambda *arguments: None)
 
 
 def run(out: Path, *overrides: str, **options: Any) -> Summary:

@@ -13,7 +13,6 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-import fedkd.app.run
 from fedkd.app.cli import main as cli
 from fedkd.core.plugins import DATASET, build
 from fedkd.data.source import DataSource, SampleSet
@@ -39,8 +38,6 @@ def command(folder: Path, dataset: Mapping[str, Any], *, model: str = "mlp", **d
     said = io.StringIO()
     with (
         contextlib.chdir(folder),
-        mock.patch.object(fedkd.app.run, "draw_figures", return_value=None),
-        mock.patch.object(fedkd.app.run, "draw_label_distribution", return_value=None),
         mock.patch.object(sys, "argv", ["fedkd", "run", "config.yaml", "--out", "out"]),
         contextlib.redirect_stdout(io.StringIO()),
         contextlib.redirect_stderr(said),

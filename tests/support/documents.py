@@ -28,16 +28,18 @@ import signal
 import subprocess
 import sys
 import tomllib
-from collections.abc import Callable, Iterator, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
+from importlib.metadata import entry_points
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 from unittest import mock
 
 from typer.main import get_command
 
-import fedkd.app.run
 from fedkd.app.cli import main as cli
 from fedkd.config.describe import describe_keys
 from fedkd.config.load import load_config
@@ -45,12 +47,14 @@ from fedkd.config.plugin_sections import PLUGIN_SECTIONS
 from fedkd.config.shipped import config_path
 from fedkd.config.strict_yaml import parse_yaml
 from fedkd.core import plugins
+from fedkd.results.report.figures import SWITCH
 from tests.support import ROOT
 
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 TINY = (
     "engine.kind=inline",
+    "engine.workers=1",
     "rounds=1",
     "clients.count=3",
     "clients.epochs=1",
@@ -230,7 +234,8 @@ class Page:
         with contextlib.chdir(self.folder):
             before = set(Path("runs").glob("*"))
             if "as a process" in block.notes:
-                printed = self._process(block, [str(_BIN / "fedkd"), *arguments])
+                # As a user has it, with all figures.
+                printed = self._process(block, [str(_BIN / "fedkd"), *arguments], {SWITCH: "1"})
             else:
                 printed = in_process(arguments, block.where)
             if words[1] == "run":
@@ -243,8 +248,9 @@ class Page:
         if not (folder / "summary.json").is_file():
             raise DocumentError(f"{block.where}: {folder} holds no finished run")
 
-    def _process(self, block: Block, command: Sequence[str]) -> str:
-        environ = os.environ | {"PYTHONPATH": str(ROOT), "PATH": f"{_BIN}{os.pathsep}{os.environ['PATH']}"}
+    def _process(self, block: Block, command: Sequence[str], changes: Mapping[str, str] = MappingProxyType({})) -> str:
+        path = f"{_BIN}{os.pathsep}{os.environ['PATH']}"
+        environ = {**os.environ, "PYTHONPATH": str(ROOT), "PATH": path, **changes}
         done = subprocess.run(
             command, cwd=self.folder, env=environ, capture_output=True, text=True, check=False, timeout=400
         )
@@ -257,7 +263,7 @@ class Page:
             if module.count(".") > 1:
                 raise DocumentError(f"{block.where}: {module} is deeper than the front of a package")
         before = set(self.names)
-        with contextlib.chdir(self.folder), _without_figures(), contextlib.redirect_stdout(io.StringIO()):
+        with contextlib.chdir(self.folder), contextlib.redirect_stdout(io.StringIO()):
             sys.path.insert(0, str(self.folder))
             exec(compile(block.shown_text, block.where, "exec"), self.names)
             for name in set(self.names) - before:
@@ -328,21 +334,10 @@ def _skeleton(text: str) -> str:
     return " ".join(_NUMBER.sub("#", text).split())
 
 
-@contextlib.contextmanager
-def _without_figures() -> Iterator[None]:
-    """They take longer than all the rest of so small a run; fedkd in a process of its own draws them."""
-    with (
-        mock.patch.object(fedkd.app.run, "draw_figures", return_value=None),
-        mock.patch.object(fedkd.app.run, "draw_label_distribution", return_value=None),
-    ):
-        yield
-
-
 def in_process(arguments: Sequence[str], where: str) -> str:
     """What the command ``fedkd`` prints; raises ``DocumentError`` unless it ends with status 0."""
     screen = io.StringIO()
     with (
-        _without_figures(),
         mock.patch.object(sys, "argv", ["fedkd", *arguments]),
         contextlib.redirect_stdout(screen),
         contextlib.redirect_stderr(screen),
@@ -439,17 +434,24 @@ def _script_help(script: str, *rest: str) -> tuple[str, int]:
 
 @cache
 def _help(program: str, *command: str) -> set[str]:
-    done = subprocess.run(
-        [str(_BIN / program), *command, "--help"],
-        env=os.environ | {"COLUMNS": "200", "FLWR_TELEMETRY_ENABLED": "0", "FLWR_DISABLE_UPDATE_CHECK": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-    )
-    if done.returncode != 0:
-        raise DocumentError(f"{program} {' '.join(command)} has no help: {done.stderr}")
-    return set(re.findall(r"--[\w-]+", done.stdout))
+    """The options in the help of an installed program, called in this process, for starting one takes seconds."""
+    (entry,) = entry_points(group="console_scripts", name=program)
+    screen, status = io.StringIO(), None
+    quiet = {"COLUMNS": "200", "FLWR_TELEMETRY_ENABLED": "0", "FLWR_DISABLE_UPDATE_CHECK": "1"}
+    with (
+        warnings.catch_warnings(action="ignore"),
+        mock.patch.dict(os.environ, quiet),
+        mock.patch.object(sys, "argv", [program, *command, "--help"]),
+        contextlib.redirect_stdout(screen),
+        contextlib.redirect_stderr(screen),
+    ):
+        try:
+            entry.load()()
+        except SystemExit as end:
+            status = end.code
+    if status != 0:
+        raise DocumentError(f"{program} {' '.join(command)} has no help: {screen.getvalue()}")
+    return set(re.findall(r"--[\w-]+", screen.getvalue()))
 
 
 _CHECKS: dict[str, Callable[[list[str]], str | None]] = {

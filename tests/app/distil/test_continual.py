@@ -22,6 +22,7 @@ from fedkd.data.datasets.digits import Digits
 from fedkd.models import predict
 from fedkd.results.observer import Silent
 from fedkd.results.retention import Retention
+from tests.support.drawn_figures import figures_drawn
 
 TINY: dict[str, Any] = {
     "rounds": 1,
@@ -43,7 +44,8 @@ def tiny(*changes: str) -> ExperimentConfig:
 @pytest.fixture(scope="module")
 def done(tmp_path_factory: pytest.TempPathFactory) -> tuple[Learned, Path]:
     out = tmp_path_factory.mktemp("learned") / "run"
-    return learn_in_sequence(tiny(), out), out
+    with figures_drawn():
+        return learn_in_sequence(tiny(), out), out
 
 
 def test_the_matrix_is_what_the_networks_on_disk_do_on_the_test_samples(done: tuple[Learned, Path]) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from fedkd import Run, distil_network, load_config, run_experiment
+from tests.support.drawn_figures import figures_drawn
 
 SMALL = {
     "rounds": 2,
@@ -21,7 +22,8 @@ SMALL = {
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Holds the runs ``0``, ``1`` and ``mean``."""
     folder = tmp_path_factory.mktemp("runs")
-    run_experiment(load_config(SMALL), folder / "0")
+    with figures_drawn():
+        run_experiment(load_config(SMALL), folder / "0")
     few = ["controls=[public_only]"]
     run_experiment(load_config(SMALL, ["seed=1", *few]), folder / "1")
     run_experiment(load_config(SMALL, ["strategy=mean_logits", "data.partition.alpha=0.3", *few]), folder / "mean")

@@ -98,6 +98,7 @@ def test_the_student_and_the_ensemble_are_those_that_were_measured(run: Run) -> 
     assert parameter_digest(run.student().state_dict()) == run.summary.student_sha256
 
 
+@pytest.mark.usefixtures("drawn_figures")
 def test_every_figure_of_the_report_is_a_method(run: Run) -> None:
     pictures = {f"{name}.png" for name in FIGURES} | {"label_distribution.png"}
     assert {path.name for path in (run.folder / "plots").glob("*.png")} == pictures

@@ -127,6 +127,7 @@ def test_differences_are_paired_by_seed(two_teachers: Path) -> None:
     assert paired({0: 1.0}, {1: 1.0}) is None
 
 
+@pytest.mark.usefixtures("drawn_figures")
 def test_the_page_is_one_file_with_tables_and_plots_for_light_and_dark(two_teachers: Path, tmp_path: Path) -> None:
     path = write_comparison([two_teachers], tmp_path / "new/report.html")
     assert_contained(path)

@@ -55,6 +55,7 @@ def ys(line: Line2D) -> list[float]:
     return numbers
 
 
+@pytest.mark.usefixtures("drawn_figures")
 def test_every_figure_is_a_png_with_something_on_it_and_pyplot_stays_untouched(run: Path) -> None:
     backend, settings = matplotlib.get_backend(), dict(matplotlib.rcParams)
     paths = save_figures(run, fail)
@@ -216,8 +217,8 @@ def test_fidelity_says_when_nothing_was_measured(run: Path) -> None:
     assert "No decrease was measured" in texts(draw_fidelity(set_steps(run, rows)))
 
 
-@pytest.mark.parametrize("scale", [1e-30, 1.0, 1e15])
-@pytest.mark.parametrize("count", [1, 3])
+@pytest.mark.usefixtures("drawn_figures")
+@pytest.mark.parametrize(("scale", "count"), [(1e15, 1), (1e-30, 3)])
 def test_figures_bear_numbers_of_any_size(run: Path, scale: float, count: int) -> None:
     numbers = {"norm_dist": scale, "norm_cls": 2 * scale, "cos": -1.0, "lambda": 1.0, "predicted_decrease": scale}
     rows = [{"round": 1, "step": step, "measured_decrease": -scale, **numbers} for step in range(count)]

@@ -12,6 +12,7 @@ from pages.browser import Browser, browser, program
 from fedkd.results.report.comparison import write_comparison
 from fedkd.results.report.run_page import write_report
 from tests.support.changed_runs import make_agree
+from tests.support.drawn_figures import figures_drawn
 
 SCREENS = [(width, dark) for width in (1280, 390) for dark in (False, True)]
 OUTSIDE = """
@@ -55,10 +56,11 @@ def pages(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str,
         (run / "rounds.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rounds), encoding="utf-8")
         make_agree(run, student_accuracy=rounds[-1]["student_accuracy"], bytes_up=1_000_000 * (number + 1))
     report = Path(shutil.copytree(finished, folder / "run"))
-    return {
-        "report": write_report(report),
-        "comparison": write_comparison([folder / "runs"], folder / "comparison.html"),
-    }
+    with figures_drawn():
+        return {
+            "report": write_report(report),
+            "comparison": write_comparison([folder / "runs"], folder / "comparison.html"),
+        }
 
 
 @pytest.fixture(scope="module")

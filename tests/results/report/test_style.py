@@ -85,6 +85,7 @@ def test_an_axis_of_many_decades_has_ticks_at_powers_of_ten_alone(decades: int, 
     assert bool(len(axes.yaxis.get_minorticklocs())) is minor
 
 
+@pytest.mark.usefixtures("drawn_figures")
 def test_the_users_settings_have_no_say_and_stay_as_they_are(tmp_path: Path) -> None:
     figures = []
     of_the_users: Any = ({}, {"text.usetex": True, "savefig.dpi": 10, "lines.linewidth": 9, "axes.titlesize": 40})

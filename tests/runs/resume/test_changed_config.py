@@ -56,7 +56,10 @@ def test_a_changed_config_is_refused_with_every_difference(stopped: Path) -> Non
     assert {path: path.read_bytes() for path in stopped.rglob("*") if path.is_file()} == before
 
 
-def test_where_the_work_is_done_may_change(stopped: Path, plain: dict[str, Any]) -> None:
+def test_where_the_work_is_done_may_change(
+    stopped: Path, plain: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FEDKD_FIGURES", "1")
     elsewhere = ("engine.workers=1", "engine.timeout=77", "engine.clients_per_node=2")
     notices = resumed(stopped, *elsewhere, "controls=[local_only]")
     assert "engine.timeout: 3600.0 until now, 77.0 from here; the rounds do not depend on it" in notices

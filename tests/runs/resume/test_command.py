@@ -25,6 +25,7 @@ def command(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
 def test_the_command_goes_on_without_a_config_and_leaves_a_finished_run_alone(
     stopped: Path, plain: dict[str, Any], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    monkeypatch.setenv("FEDKD_FIGURES", "1")
     assert command(monkeypatch, "engine.timeout=50", "controls=[]", "--resume", "--out", stopped) == 0
     shown = capsys.readouterr().out
     assert f"resuming {stopped}: 2 rounds done, going on with round 3 of 3" in shown

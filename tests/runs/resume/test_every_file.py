@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-from fedkd.app import run as running
 from fedkd.app.cli import main as cli
 from fedkd.app.run import run_experiment
 from fedkd.config.load import load_config
@@ -76,9 +75,6 @@ class Runs:
 @pytest.fixture(scope="module", autouse=True)
 def _without_figures() -> Any:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(running, "draw_figures", lambda *arguments: None)
-        patch.setattr(running, "draw_label_distribution", lambda *arguments: None)
-        patch.setattr(running, "figure_files", lambda folder, *, by_class: [])
         patch.setattr(run_page, "pictures", lambda *arguments: iter(()))
         yield
 

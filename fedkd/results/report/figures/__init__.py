@@ -4,6 +4,7 @@ Matplotlib takes a third of a second to import, and drawing as long as some roun
 run. No figure is worth one: what cannot be drawn, for whatever reason, is left out, and the reason told.
 """
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,8 +13,16 @@ from fedkd.experiment import Experiment
 FIGURES = ("accuracy", "lambda", "gradients", "decrease_curves", "taylor_fidelity", "classes")
 """The figures of ``run_figures``, by the name of their file without its ending; the last where classes are measured."""
 
+SWITCH = "FEDKD_FIGURES"
+"""The environment variable with which 0 keeps runs from drawing: it takes longer than all the rest of a small one."""
+
 Notice = Callable[[str], None]
 """Takes a sentence that the user should read."""
+
+
+def are_wanted() -> bool:
+    """Whether runs draw figures."""
+    return os.environ.get(SWITCH) != "0"
 
 
 def draw_label_distribution(experiment: Experiment, folder: Path, notice: Notice) -> None:

@@ -17,6 +17,8 @@ from fedkd.results.report.figures._label_distribution import (
 )
 from fedkd.results.report.style import drawing, png
 
+pytestmark = pytest.mark.usefixtures("drawn_figures")
+
 
 @pytest.mark.parametrize(("clients", "classes"), [(1, 10), (8, 10), (8, 1), (200, 10), (30, 15), (30, 100)])
 def test_any_number_of_clients_and_classes_gives_a_png(clients: int, classes: int, tmp_path: Path) -> None:
