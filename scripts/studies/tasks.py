@@ -4,7 +4,7 @@ import json
 import multiprocessing
 import os
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -53,10 +53,17 @@ class Results:
 
 
 @contextmanager
-def worker_pool(workers: int | None = None) -> Iterator[ProcessPoolExecutor]:
-    """Processes with one torch thread each, started as there are tasks; one per core if ``workers`` is not given."""
+def worker_pool(workers: int | None = None) -> Iterator[ProcessPoolExecutor | None]:
+    """Processes with one torch thread each, started as there are tasks; one per core if ``workers`` is not given.
+
+    None for one worker, which is this process.
+    """
     context = multiprocessing.get_context("spawn")
     count = workers or os.cpu_count() or 1
+    if count == 1:
+        torch.set_num_threads(1)
+        yield None
+        return
     with ProcessPoolExecutor(count, mp_context=context, initializer=torch.set_num_threads, initargs=(1,)) as pool:
         try:
             yield pool
@@ -69,7 +76,7 @@ def run_tasks(
     function: Callable[..., Any],
     tasks: Iterable[Task],
     results: Results,
-    pool: ProcessPoolExecutor,
+    pool: ProcessPoolExecutor | None,
     *,
     title: str = "tasks",
 ) -> int:
@@ -77,15 +84,22 @@ def run_tasks(
 
     Progress is shown on standard error. What a task raises is raised; finished tasks are kept.
     """
-    waiting = {pool.submit(function, *task): task for task in tasks if task not in results}
-    count = len(waiting)
-    if count:
-        for task, result in track(_finished(waiting), title, total=count, console=Console(stderr=True)):
+    left = [task for task in tasks if task not in results]
+    if left:
+        done = _one_by_one(function, left) if pool is None else _side_by_side(function, left, pool)
+        for task, result in track(done, title, total=len(left), console=Console(stderr=True)):
             results.add(task, result)
-    return count
+    return len(left)
 
 
-def _finished(waiting: dict[Future[Any], Task]) -> Iterator[tuple[Task, Any]]:
+def _one_by_one(function: Callable[..., Any], tasks: Sequence[Task]) -> Iterator[tuple[Task, Any]]:
+    return ((task, function(*task)) for task in tasks)
+
+
+def _side_by_side(
+    function: Callable[..., Any], tasks: Sequence[Task], pool: ProcessPoolExecutor
+) -> Iterator[tuple[Task, Any]]:
+    waiting = {pool.submit(function, *task): task for task in tasks}
     while waiting:
         done = wait(waiting, return_when=FIRST_COMPLETED).done
         # Failures last: what was finished at the same time is kept.

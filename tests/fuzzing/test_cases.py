@@ -40,17 +40,17 @@ def test_the_first_cases_of_a_family_come_out_well(family: str) -> None:
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_seed_has_the_same_cases_in_the_same_order(family: str) -> None:
-    titles = [FAMILIES[family](7, number).title for number in range(40)]
-    assert titles == [FAMILIES[family](7, number).title for number in range(40)]
-    assert titles != [FAMILIES[family](8, number).title for number in range(40)]
+    titles = [FAMILIES[family](7, number).title for number in range(8)]
+    assert titles == [FAMILIES[family](7, number).title for number in range(8)]
+    assert titles != [FAMILIES[family](8, number).title for number in range(8)]
 
 
 def test_the_script_counts_what_it_tried() -> None:
-    output = run_script("scripts/fuzz.py", "--cases", "20", "--workers", "1", "--json")
+    output = run_script("scripts/fuzz.py", "--cases", "10", "--workers", "1", "--json")
     result = json.loads(output.splitlines()[-1])
-    assert result["tried"] == result["accepted"] + result["refused"] == 20
+    assert result["tried"] == result["accepted"] + result["refused"] == 10
     assert (result["tracebacks"], result["nonsense"], result["hangs"]) == (0, 0, 0)
-    assert {family: result[family] for family in FAMILIES} == dict(Counter(TURNS + TURNS))
+    assert {family: result[family] for family in FAMILIES} == dict(Counter(TURNS))
     assert result["seed"] == 0
 
 

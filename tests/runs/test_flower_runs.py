@@ -99,44 +99,36 @@ def test_a_deployment_gives_the_same_bits(tmp_path: Path, reference: tuple[str, 
 
 
 @pytest.mark.usefixtures("mark")
-def test_a_federation_that_does_not_fit_fails_the_run_over_tls(
+def test_neither_a_stranger_nor_a_run_that_does_not_fit_keeps_an_authenticated_deployment_from_running(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    tls = certificates(tmp_path)
-    home = tmp_path / "home"
-    keys = {"config": "quickstart", "overrides": f"{' '.join(TINY[2:4])} clients.count=1", "out": str(tmp_path / "run")}
-    # One of two is enough to say that both are too many.
-    held = {"partition-id": 0, "num-partitions": 2}
-    with superlink(home, tls=tls) as address, supernodes(home, address, [held], tls=tls):
-        assert encrypted(address, tls.ca)
-        status = flower_run(home, CONNECTION, keys)
-    shown = capfd.readouterr()
-    assert status == 1, shown
-    assert "the run is finished:failed: ServerApp failed with exception" in shown.err
-    assert "num-partitions is 2 and clients.count is 1" in shown.err
-    assert "raise clients.count, or use fewer SuperNodes" in shown.err
-
-
-@pytest.mark.usefixtures("mark")
-def test_a_stranger_does_not_keep_an_authenticated_deployment_from_running(
-    tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
-    """It claims a partition that is taken; without authentication that ends every run before it starts."""
+    """The stranger claims a partition that is taken; without authentication that ends every run before it starts."""
     tls, home = certificates(tmp_path), tmp_path / "home"
-    own, rogue = (key_pair(tmp_path / name) for name in ("own", "rogue"))
-    held: dict[str, int | str] = {"partition-id": 0, "num-partitions": 1, "state-dir": str(tmp_path / "state")}
-    plain = ["rounds=1", *TINY[1:3], *TINY[4:8], TINY[8], "controls=[]"]
-    keys = {"config": "quickstart", "overrides": shlex.join(plain), "out": str(tmp_path / "run")}
+    own, second, rogue = (key_pair(tmp_path / name) for name in ("own", "second", "rogue"))
+    held: list[dict[str, int | str]] = [
+        {"partition-id": node, "num-partitions": 2, "state-dir": str(tmp_path / f"state{node}")} for node in range(2)
+    ]
+    plain = ("rounds=1", *TINY[1:3], *TINY[4:8], TINY[8], "controls=[]")
+
+    def run(name: str, *overrides: str) -> int:
+        given = {"config": "quickstart", "overrides": shlex.join(overrides), "out": str(tmp_path / name)}
+        return flower_run(home, CONNECTION, given)
+
     with (
-        superlink(home, tls=tls, admitted=[own.with_suffix(".pub")]) as address,
-        supernodes(tmp_path / "strange", address, [held], tls=tls, keys=[rogue]),
+        superlink(home, tls=tls, admitted=[key.with_suffix(".pub") for key in (own, second)]) as address,
+        supernodes(tmp_path / "strange", address, held[:1], tls=tls, keys=[rogue]),
     ):
-        log = tmp_path / "strange/supernode-0.log"
-        await_words(log, "Failed to activate SuperNode")
-        with supernodes(home, address, [held], tls=tls, keys=[own]):
-            status = flower_run(home, CONNECTION, keys)
-    shown = capfd.readouterr()
-    assert status == 0, shown
+        assert encrypted(address, tls.ca)
+        await_words(tmp_path / "strange/supernode-0.log", "Failed to activate SuperNode")
+        with supernodes(home, address, held, tls=tls, keys=[own, second]):
+            status = run("unfit", *TINY[2:4], "clients.count=1")
+            shown = capfd.readouterr()
+            assert status == 1, shown
+            assert "the run is finished:failed: ServerApp failed with exception" in shown.err
+            assert "num-partitions is 2 and clients.count is 1" in shown.err
+            assert "raise clients.count, or use fewer SuperNodes" in shown.err
+            status = run("run", *plain)
+    assert status == 0, capfd.readouterr()
     assert len((tmp_path / "run/rounds.jsonl").read_text(encoding="utf-8").splitlines()) == 1
 
 

@@ -18,7 +18,7 @@ from tests.support.scripts_run import run_script
 @pytest.fixture(scope="module")
 def where(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, ...]:
     folder = tmp_path_factory.mktemp("lambda")
-    return "--out", str(folder), "--runs", str(folder / "runs")
+    return "--out", str(folder), "--runs", str(folder / "runs"), "--workers", "1"
 
 
 @pytest.fixture(scope="module")

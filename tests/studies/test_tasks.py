@@ -11,9 +11,9 @@ from studies.tasks import Results, run_tasks, worker_pool
 from fedkd.results.report.statistics import mean_and_ci
 
 
-@pytest.fixture(scope="module")
-def pool() -> Iterator[ProcessPoolExecutor]:
-    with worker_pool(1) as pool:
+@pytest.fixture(scope="module", params=[1, 2])
+def pool(request: pytest.FixtureRequest) -> Iterator[ProcessPoolExecutor | None]:
+    with worker_pool(request.param) as pool:
         yield pool
 
 
@@ -24,7 +24,7 @@ def test_a_mean_and_its_interval_by_hand() -> None:
 
 
 def test_finished_tasks_are_not_done_again_and_a_torn_line_is_forgiven(
-    tmp_path: Path, pool: ProcessPoolExecutor
+    tmp_path: Path, pool: ProcessPoolExecutor | None
 ) -> None:
     path = tmp_path / "results.jsonl"
     assert run_tasks(divmod, [(7, 2), (9, 4)], Results(path), pool) == 2
@@ -39,7 +39,7 @@ def test_finished_tasks_are_not_done_again_and_a_torn_line_is_forgiven(
     assert Results(path)[8, 3] == [2, 2]
 
 
-def test_a_failing_task_ends_the_study_and_keeps_the_rest(tmp_path: Path, pool: ProcessPoolExecutor) -> None:
+def test_a_failing_task_ends_the_study_and_keeps_the_rest(tmp_path: Path, pool: ProcessPoolExecutor | None) -> None:
     results = Results(tmp_path / "results.jsonl")
     with pytest.raises(ZeroDivisionError):
         run_tasks(divmod, [(7, 2), (1, 0)], results, pool)

@@ -20,7 +20,7 @@ from tests.support.scripts_run import run_script
 @pytest.fixture(scope="module")
 def where(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("temperature")
-    run_script("scripts/temperature_study.py", "--out", str(folder), "--runs", str(folder / "runs"), "--workers", "2")
+    run_script("scripts/temperature_study.py", "--out", str(folder), "--runs", str(folder / "runs"), "--workers", "1")
     return folder
 
 

@@ -155,11 +155,10 @@ def test_help_does_not_import_torch() -> None:
 
 
 def test_a_run_leaves_plain_lines_in_a_file_and_its_results_in_a_fresh_folder(tmp_path: Path) -> None:
-    for number in (1, 2):
-        done = fedkd("run", "quickstart", *SMALL, cwd=tmp_path)
-        assert done.returncode == 0, done.stderr
-        assert f"runs/quickstart-{number}" in done.stdout
-        assert (tmp_path / f"runs/quickstart-{number}/summary.json").is_file()
+    (tmp_path / "runs/quickstart-1").mkdir(parents=True)
+    done = fedkd("run", "quickstart", *SMALL, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "runs/quickstart-2" in done.stdout
     assert not re.search(r"[\x00-\x09\x0b-\x1f]", done.stdout), "control characters do not belong into a file"
     assert done.stdout.count("1/1") == 1
     summary = json.loads((tmp_path / "runs/quickstart-2/summary.json").read_text(encoding="utf-8"))

@@ -26,7 +26,7 @@ def test_everything_in_a_new_study_runs(tmp_path: Path) -> None:
     made = CliRunner().invoke(app, ["new", str(study)], catch_exceptions=False)
     assert made.exit_code == 0
     assert f"cd '{study}'" in made.output
-    small = {"rounds": 1, "clients": {"count": 2, "epochs": 1}, "distillation": {"steps": 3}}
+    small = {"rounds": 1, "clients": {"count": 2, "epochs": 1}, "distillation": {"steps": 3}, "engine": {"workers": 1}}
     experiment = study / "experiment.yaml"
     experiment.write_text(yaml.safe_dump(yaml.safe_load(experiment.read_text(encoding="utf-8")) | small))
     programs = tmp_path / "bin"
