@@ -85,10 +85,10 @@ class Subject:
     def validation(self) -> Samples:
         """The public samples on which the server validates; raises ``NotKnown`` where there are none."""
         public = self.experiment.data.public
-        held_out = public.validation & (public.truth >= 0)
+        held_out = public.validation & (public.told >= 0)
         if not bool(held_out.any()):
             raise NotKnown("there are no validation samples; set data.public.validation and data.public.labelled")
-        return Samples(public.inputs[held_out], public.truth[held_out])
+        return Samples(public.inputs[held_out], public.told[held_out])
 
     @cached_property
     def train(self) -> Samples:

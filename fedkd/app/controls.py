@@ -47,7 +47,7 @@ def public_only(
         held_out = data.public.validation
         if not bool(held_out.any()):
             return history, None
-        return history, accuracy(trainer.student, data.public.inputs[held_out], data.public.truth[held_out])
+        return history, accuracy(trainer.student, data.public.inputs[held_out], data.public.told[held_out])
 
 
 def centralised(experiment: Experiment, progress: Progress) -> list[float]:

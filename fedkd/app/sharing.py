@@ -265,7 +265,7 @@ def _base_of(experiment: Experiment, origin: Origin, code: str) -> str:
         [origin.versions, origin.cpu, origin.contents, _processor()],
         [str(device.type), torch.cuda.get_device_name(device) if device.type == "cuda" else ""],
         [[client.train, client.validation] for client in data.clients],
-        [public.labels, public.truth, public.validation, public.shared_label_space, data.heads, data.class_names],
+        [public.told, public.truth, public.validation, public.shared_label_space, data.heads, data.class_names],
         {name: list(vars(labels).values()) for name, labels in data.other_labels.items()},
         None if tasks is None else list(vars(tasks).values()),
     )

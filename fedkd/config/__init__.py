@@ -1,6 +1,6 @@
 """The configuration of an experiment."""
 
-from fedkd.config.data_schema import DataConfig, PartitionConfig, PublicConfig
+from fedkd.config.data_schema import CorruptionConfig, DataConfig, PartitionConfig, PublicConfig
 from fedkd.config.describe import KeyDoc, describe_keys
 from fedkd.config.load import load_config, parse_config, to_json, to_mapping
 from fedkd.config.plugin_sections import PLUGIN_SECTIONS, plugin_at
@@ -30,6 +30,7 @@ __all__ = [
     "CellFaults",
     "ClientsConfig",
     "Control",
+    "CorruptionConfig",
     "DataConfig",
     "DistillationConfig",
     "EngineConfig",

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
-from fedkd.config.data_schema import PartitionConfig, TasksConfig
+from fedkd.config.data_schema import PartitionConfig, PublicConfig, TasksConfig
 from fedkd.config.rounding import attacker_count, held_out_count, least_share
 from fedkd.config.schema import DistillationConfig, ExperimentConfig, TeacherConfig
 from fedkd.core.wording import shown
@@ -49,23 +49,8 @@ def broken_rules(config: ExperimentConfig) -> Iterator[str]:
 
 
 def _data(config: ExperimentConfig) -> Iterator[str]:
-    data, public, clients = config.data, config.data.public, config.clients
-    if public.labelled > public.size:
-        yield (
-            f"data.public.labelled: must not exceed data.public.size = {public.size}, got {public.labelled}; "
-            "lower it or raise data.public.size"
-        )
-    if public.dataset is not None and public.size == 0:
-        yield (
-            f"data.public.dataset: names where public samples come from, and data.public.size is 0, got "
-            f"{public.dataset.name!r}; set it to null, or raise data.public.size"
-        )
-    if public.dataset is not None and public.labelled > 0:
-        yield (
-            "data.public.labelled: must be 0 when data.public.dataset names another data set (its classes are not the "
-            f"task's), got {public.labelled}; set it to 0, and data.public.pseudo_labels: true to train on the "
-            "teacher's classes"
-        )
+    data, clients = config.data, config.clients
+    yield from _public(data.public)
     yield from _partition(data.partition)
     if data.at_home:
         yield from _at_home(config)
@@ -83,6 +68,35 @@ def _data(config: ExperimentConfig) -> Iterator[str]:
             f"clients.count: {clients.count} clients of at least data.partition.min_samples = "
             f"{data.partition.min_samples} need {clients.count * data.partition.min_samples} private samples, "
             f"got data.private_size = {data.private_size}; use fewer clients or more samples"
+        )
+
+
+def _public(public: PublicConfig) -> Iterator[str]:
+    if public.labelled > public.size:
+        yield (
+            f"data.public.labelled: must not exceed data.public.size = {public.size}, got {public.labelled}; "
+            "lower it or raise data.public.size"
+        )
+    if public.dataset is not None and public.size == 0:
+        yield (
+            f"data.public.dataset: names where public samples come from, and data.public.size is 0, got "
+            f"{public.dataset.name!r}; set it to null, or raise data.public.size"
+        )
+    if public.dataset is not None and public.labelled > 0:
+        yield (
+            "data.public.labelled: must be 0 when data.public.dataset names another data set (its classes are not the "
+            f"task's), got {public.labelled}; set it to 0, and data.public.pseudo_labels: true to train on the "
+            "teacher's classes"
+        )
+    if public.size == 0 and not public.corruption.nothing:
+        yield (
+            "data.public.corruption: changes public samples, and data.public.size is 0; leave it out, or raise "
+            "data.public.size"
+        )
+    if public.labelled == 0 and public.label_noise > 0:
+        yield (
+            "data.public.label_noise: makes labels wrong that the server knows, and data.public.labelled is 0, got "
+            f"{public.label_noise:g}; set it to 0, or raise data.public.labelled"
         )
 
 
@@ -207,6 +221,11 @@ def _shares_of_nothing(config: ExperimentConfig) -> Iterator[str]:
         yield (
             f"data.public.validation: {public.validation:g} of {public.labelled} labelled samples makes, rounded, no "
             f"validation sample; {least}, raise data.public.labelled, or set 0 for none"
+        )
+    if public.labelled > 0 and public.label_noise > 0 and round(public.label_noise * public.labelled) == 0:
+        yield (
+            f"data.public.label_noise: {public.label_noise:g} of {public.labelled} labels makes, rounded, none wrong; "
+            f"raise it above {least_share(public.labelled)}, or set 0"
         )
 
 

@@ -43,6 +43,25 @@ class PartitionConfig:
 
 
 @dataclass(frozen=True)
+class CorruptionConfig:
+    """How public images differ from private ones, in this order: rotated, inverted, noisy."""
+
+    rotate: Annotated[float, Field(ge=-360, le=360, description="degrees by which they are turned to the left")] = 0.0
+    invert: Annotated[bool, Field(description="their negatives")] = False
+    noise: Annotated[
+        float,
+        Field(
+            ge=0, le=100, description="standard deviation of normal noise on every pixel, 1 being from black to white"
+        ),
+    ] = 0.0
+
+    @property
+    def nothing(self) -> bool:
+        """Whether images stay as they are."""
+        return self == CorruptionConfig()
+
+
+@dataclass(frozen=True)
 class PublicConfig:
     """The public set, on which clients answer and the student is distilled."""
 
@@ -64,6 +83,10 @@ class PublicConfig:
         PluginValue | None,
         Field(description="another data set to take the public samples from (null: the private one's); unlabelled"),
     ] = None
+    corruption: Annotated[CorruptionConfig, Field(description="")] = field(default_factory=CorruptionConfig)
+    label_noise: Annotated[
+        Fraction, Field(description="share of the known labels, those for validation too, that name another class")
+    ] = 0.0
     pseudo_labels: Annotated[
         bool, Field(description="without labels, use the teacher's top class as label in L_cls (else λ is 1)")
     ] = False

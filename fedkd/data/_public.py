@@ -1,4 +1,4 @@
-"""Which public samples the server trains on, and which validate its work."""
+"""Which labels of public samples the server knows, and by which of them it validates its work."""
 
 import torch
 from jaxtyping import Bool, Int, Shaped
@@ -13,12 +13,32 @@ def public_set(
     truth: Int[Tensor, " samples"],
     known: Bool[Tensor, " samples"],
     held_out: int,
+    wrong: Int[Tensor, " known"] | None = None,
 ) -> PublicSet:
-    """Public samples of which the server knows some labels; ``held_out`` of these, stratified by class, validate."""
+    """Public samples of which the server knows some labels; ``held_out`` of these, stratified by class, validate.
+
+    ``wrong`` are the labels that it takes for those of the known samples (None: the true ones).
+    """
+    told = torch.full_like(truth, UNKNOWN_LABEL)
+    told[known] = truth[known] if wrong is None else wrong
     validation = torch.zeros(len(truth), dtype=torch.bool)
-    validation[known] = _stratified(truth[known], held_out)
-    labels = torch.where(known & ~validation, truth, UNKNOWN_LABEL)
-    return PublicSet(inputs, labels, truth, validation)
+    validation[known] = _stratified(told[known], held_out)
+    return PublicSet(inputs, told, truth, validation)
+
+
+def mislabelled(
+    labels: Int[Tensor, " samples"], share: float, classes: int, generator: torch.Generator
+) -> Int[Tensor, " samples"]:
+    """The labels, of which a share, rounded to whole ones, names another class, each other class as probable.
+
+    By the same generator, who is wrong at a smaller share is so, in the same way, at a larger one.
+    """
+    order = torch.randperm(len(labels), generator=generator)
+    steps = torch.randint(1, classes, (len(labels),), generator=generator)
+    chosen = order[: round(share * len(labels))]
+    found = labels.clone()
+    found[chosen] = (labels[chosen] + steps[chosen]) % classes
+    return found
 
 
 def _stratified(labels: Int[Tensor, " samples"], count: int) -> Bool[Tensor, " samples"]:

@@ -10,6 +10,7 @@ from jaxtyping import Bool, Int, Shaped
 from torch import Tensor
 
 from fedkd.core.compute import to_device
+from fedkd.core.messages import UNKNOWN_LABEL
 from fedkd.core.samples import Inputs, LazySamples, SampleSpec
 from fedkd.core.seeding import torch_generator
 
@@ -26,16 +27,21 @@ class ClientData:
 class PublicSet:
     """The public samples.
 
-    ``labels`` are what the server may train on: −1 where it does not know the class and on its validation samples.
-    ``truth`` is for evaluation only: the true class of every sample, or −1 when the samples come from another data set
-    (``shared_label_space`` is False). ``validation`` marks the samples on which the server validates.
+    ``told`` are the labels that the server has been given, some of which may be wrong: −1 where it does not know the
+    class. ``truth`` is for evaluation only: the true class of every sample, or −1 when the samples come from another
+    data set (``shared_label_space`` is False). ``validation`` marks the samples on which the server validates.
     """
 
     inputs: Shaped[Tensor, "samples ..."]
-    labels: Int[Tensor, " samples"]
+    told: Int[Tensor, " samples"]
     truth: Int[Tensor, " samples"]
     validation: Bool[Tensor, " samples"]
     shared_label_space: bool = True
+
+    @cached_property
+    def labels(self) -> Int[Tensor, " samples"]:
+        """What the server may train on: −1 where it does not know the class, and on its validation samples."""
+        return self.told.masked_fill(self.validation, UNKNOWN_LABEL)
 
     @property
     def labelled(self) -> Int[Tensor, " labelled"]:

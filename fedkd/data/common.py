@@ -20,7 +20,7 @@ from fedkd.core.files import reading
 from fedkd.core.samples import SampleSpec
 from fedkd.data._division import divide
 from fedkd.data._preparation import Preparation
-from fedkd.data.roles import sources_of, unlabelled
+from fedkd.data.roles import raw_public, sources_of, unlabelled
 from fedkd.privacy.attempts import name_of
 
 _SAMPLES, _HEADER = "samples", "header"
@@ -48,7 +48,7 @@ class CommonData:
         if dataset is not None:
             config = replace(config, data=replace(config.data, dataset=dataset))
         source, _ = sources_of(config)
-        public = source.train_inputs[divide(config, source, config.data.public.size).public]
+        public = raw_public(config, source, None, divide(config, source, config.data.public.size).public)
         prepared = Preparation(config, source, public)
         if _kind_of(public) is None:
             raise ConfigError(

@@ -63,7 +63,9 @@ def home_data(config: ExperimentConfig, client: int, named: str, common: CommonD
         inputs=inputs,
         labels=labels,
         clients=tuple(own_client if each == client else nobody for each in range(config.clients.count)),
-        public=public_of(config, prepared.public, torch.zeros(len(prepared.public), dtype=torch.int64)),
+        public=public_of(
+            config, prepared.public, torch.zeros(len(prepared.public), dtype=torch.int64), len(common.class_names)
+        ),
         test_inputs=prepared.public[:0],
         test_labels=labels[:0],
     )

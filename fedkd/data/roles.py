@@ -19,10 +19,11 @@ from fedkd.core import plugins
 from fedkd.core.errors import ConfigError, PluginError
 from fedkd.core.messages import UNKNOWN_LABEL
 from fedkd.core.seeding import torch_generator
+from fedkd.data._corruption import corrupted
 from fedkd.data._division import ROLES, Division, divide, shuffled
 from fedkd.data._given import partition_text
 from fedkd.data._preparation import Preparation, plain_encoding
-from fedkd.data._public import public_set
+from fedkd.data._public import mislabelled, public_set
 from fedkd.data._types import ClientData, ExperimentData, Places, PublicSet, TaskLabels, TaskNumbers
 from fedkd.data.source import DataSource, SampleSet, resolve_root
 from fedkd.data.tasks import NO_TASK, numbered
@@ -50,7 +51,7 @@ def prepare(config: ExperimentConfig) -> ExperimentData:
 
     division = divide(config, source, _public_size(config, other))
     order, private = division.public, division.private
-    prepared = Preparation(config, source, _raw_public(config, source, other, order), other)
+    prepared = Preparation(config, source, raw_public(config, source, other, order), other)
     labels = source.train_labels[private]
     return ExperimentData(
         spec=prepared.spec,
@@ -60,7 +61,7 @@ def prepare(config: ExperimentConfig) -> ExperimentData:
         clients=tuple(client_of(config, client, share) for client, share in enumerate(division.shares)),
         public=unlabelled(prepared.public)
         if other is not None
-        else public_of(config, prepared.public, source.train_labels[order]),
+        else public_of(config, prepared.public, source.train_labels[order], len(source.class_names)),
         test_inputs=prepared.of(source.test_inputs),
         test_labels=source.test_labels,
         other_labels={
@@ -115,7 +116,7 @@ def unused_samples(config: ExperimentConfig) -> tuple[Shaped[Tensor, "samples ..
     source, other = sources_of(config)
     division = divide(config, source, _public_size(config, other))
     left = division.unused
-    prepared = Preparation(config, source, _raw_public(config, source, other, division.public), other)
+    prepared = Preparation(config, source, raw_public(config, source, other, division.public), other)
     return prepared.of(source.train_inputs, left)[:], source.train_labels[left]
 
 
@@ -132,7 +133,7 @@ def strangers(config: ExperimentConfig, spec: Plugin, key: str) -> Shaped[Tensor
     if problems := list(_kinds_apart(key, spec, config.data.dataset, source, strange)):
         raise ConfigError(problems)
     division = divide(config, source, _public_size(config, other))
-    prepared = Preparation(config, source, _raw_public(config, source, other, division.public), other)
+    prepared = Preparation(config, source, raw_public(config, source, other, division.public), other)
     made = prepared.alike(source, strange, strange.test_inputs[torch.arange(len(strange.test_labels))])
     if (known := prepared.spec.vocabulary) is not None and int(made.max()) >= known:
         name = config.data.dataset.name
@@ -150,7 +151,7 @@ def pixel_scaling(config: ExperimentConfig) -> tuple[Float[Tensor, " channels"],
     if not isinstance(some, Tensor) or some.dtype != torch.uint8 or some.ndim != 4:
         return None
     division = divide(config, source, _public_size(config, other))
-    prepared = Preparation(config, source, _raw_public(config, source, other, division.public), other)
+    prepared = Preparation(config, source, raw_public(config, source, other, division.public), other)
     black, white, seen = (prepared(each) for each in (torch.zeros_like(some), torch.full_like(some, 255), some))
     if seen.shape != some.shape:
         return None
@@ -164,12 +165,17 @@ def _public_size(config: ExperimentConfig, other: SampleSet | None) -> int:
     return 0 if other is not None else config.data.public.size
 
 
-def _raw_public(config: ExperimentConfig, source: SampleSet, other: SampleSet | None, order: Tensor) -> Any:
-    """The public samples as their source has them."""
-    if other is None:
-        return source.train_inputs[order]
-    chosen = shuffled(len(other.train_labels), config.seed, "other_public_set")[: config.data.public.size]
-    return other.train_inputs[chosen]
+def raw_public(config: ExperimentConfig, source: SampleSet, other: SampleSet | None, order: Tensor) -> Any:
+    """The public samples as their source has them, but for what ``data.public.corruption`` makes of images."""
+    found, public = source.train_inputs, config.data.public
+    if other is not None:
+        order, found = (
+            shuffled(len(other.train_labels), config.seed, "other_public_set")[: public.size],
+            other.train_inputs,
+        )
+    if public.corruption.nothing:
+        return found[order]
+    return corrupted(found[order], public.corruption, torch_generator(config.seed, purpose="public corruption"))
 
 
 def sources_of(config: ExperimentConfig) -> tuple[SampleSet, SampleSet | None]:
@@ -241,6 +247,11 @@ def _problems(config: ExperimentConfig, source: SampleSet, other: SampleSet | No
     yield from _unknown_heads(data, source)
     if other is not None and public.dataset is not None:
         yield from _faults_of(public.dataset, other, data, source)
+    if not public.corruption.nothing and not _are_images(other or source):
+        yield (
+            f"data.public.corruption: changes images, and samples of {(public.dataset or data.dataset).name} are none; "
+            "leave it out, or choose a data set of images"
+        )
     if public.round_size is not None and public.round_size > max(0, public.size - public.labelled):
         yield (
             f"data.public.round_size: must not exceed the {max(0, public.size - public.labelled)} unlabelled public "
@@ -336,6 +347,11 @@ def _first_of(samples: SampleSet) -> Tensor | None:
     return None if encoding is None else encoding(samples.train_inputs[torch.arange(1)])
 
 
+def _are_images(samples: SampleSet) -> bool:
+    found = samples.train_inputs[torch.arange(1)]
+    return isinstance(found, Tensor) and found.dtype == torch.uint8 and found.ndim == 4
+
+
 def _fitting_sizes(data: DataConfig, total: int) -> Iterator[str]:
     """Changes by which all sizes fit a train split: sizes that suit one data set are too large together for another."""
     size = total // 4
@@ -363,7 +379,13 @@ def unlabelled(inputs: Tensor) -> PublicSet:
     return PublicSet(inputs, unknown, unknown.clone(), nowhere, shared_label_space=False)
 
 
-def public_of(config: ExperimentConfig, inputs: Tensor, truth: Int[Tensor, " samples"]) -> PublicSet:
-    """The public samples of these classes, the first of them labelled, and of these some for validation."""
-    known = torch.arange(len(truth)) < config.data.public.labelled
-    return public_set(inputs, truth, known, held_out_count(config.data.public))
+def public_of(config: ExperimentConfig, inputs: Tensor, truth: Int[Tensor, " samples"], classes: int) -> PublicSet:
+    """The public samples of these classes, the first of them labelled, and of these some for validation.
+
+    The seed draws which labels ``data.public.label_noise`` makes wrong.
+    """
+    public = config.data.public
+    known = torch.arange(len(truth)) < public.labelled
+    generator = torch_generator(config.seed, purpose="public label noise")
+    told = mislabelled(truth[known], public.label_noise, classes, generator)
+    return public_set(inputs, truth, known, held_out_count(public), told)

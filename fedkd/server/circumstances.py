@@ -46,7 +46,7 @@ def _honest_accuracy(experiment: Experiment, received: RoundReports) -> float | 
     if not honest or not bool(held_out.any()) or any(len(report.logits) != len(held_out) for report in honest):
         return None
     total = sum((_voted(report, held_out) for report in honest), start=torch.zeros(()))
-    return hit_rate(total, public.truth[received.asked][held_out])
+    return hit_rate(total, public.told[received.asked][held_out])
 
 
 def _voted(report: ClientReport, where: Tensor) -> Tensor:

@@ -50,8 +50,8 @@ def validation_of(
     if held_out.numel() == 0:
         return None
     logits = predict(student, public.inputs[held_out])
-    truth = public.truth[held_out]
-    return validate_student(logits, targets.teacher.log_probabilities[mask], truth, taught_at=taught_at)
+    told = public.told[held_out]
+    return validate_student(logits, targets.teacher.log_probabilities[mask], told, taught_at=taught_at)
 
 
 def teacher_accuracy(experiment: Experiment, targets: Targets) -> float | None:

@@ -110,7 +110,7 @@ class Setting:
         unknown = torch.full((len(foreign),), UNKNOWN_LABEL)
         return PublicSet(
             torch.cat([public.inputs[kept], foreign]),
-            torch.cat([public.labels[kept], unknown]),
+            torch.cat([public.told[kept], unknown]),
             torch.cat([public.truth[kept], unknown]),
             torch.cat([public.validation[kept], unknown != UNKNOWN_LABEL]),
         )
@@ -187,7 +187,7 @@ def student(
     experiment = Experiment.of(setting.config(cell, seed, balancer))
     public = setting.public(cell, experiment)
     distiller = new_distiller(experiment, experiment.initial_model())
-    held_out = Validation(public.validation, public.truth[public.validation])
+    held_out = Validation(public.validation, public.told[public.validation])
     found = [
         distiller.distil(
             Teacher.from_logits(logits), public.inputs, public.labels, round=round, validation=held_out

@@ -173,7 +173,7 @@ def _student(experiment: Experiment, runs: Path, preset: str, teacher: str, seed
     elif section is None:
         answers = Teacher.from_logits(torch.from_numpy(np.load(_file(runs, preset, seed, "ensemble.npy"))))
         public = experiment.data.public
-        held_out = Validation(public.validation, public.truth[public.validation])
+        held_out = Validation(public.validation, public.told[public.validation])
         new_distiller(experiment, student).distil(answers, public.inputs, public.labels, round=1, validation=held_out)
     else:
         network = experiment.initial_teacher(section)

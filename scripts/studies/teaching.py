@@ -13,6 +13,6 @@ def distilled(experiment: Experiment, teacher: Teacher) -> tuple[nn.Module, Dist
     """A new student after one round of distillation as the experiment says, and what was measured meanwhile."""
     public = experiment.data.public
     distiller = new_distiller(experiment, experiment.initial_model())
-    held_out = Validation(public.validation, public.truth[public.validation])
+    held_out = Validation(public.validation, public.told[public.validation])
     result = distiller.distil(teacher, public.inputs, public.labels, round=1, validation=held_out)
     return distiller.student, result

@@ -183,7 +183,7 @@ def choose_one(runs: Path, preset: str, seed: int, auto: str) -> dict[str, Any]:
 
     public = experiment.data.public
     teacher = Teacher.from_logits(_taught(runs, preset, seed, experiment)[0])
-    held_out = Validation(public.validation, public.truth[public.validation])
+    held_out = Validation(public.validation, public.told[public.validation])
     return asdict(choose(candidates, taught, teacher.log_probabilities, public.inputs, held_out, lambda *done: None))
 
 

@@ -136,6 +136,6 @@ class AverageAndDistil(StudentRule):
             public.inputs[chosen],
             public.labels[chosen],
             round=received.round,
-            validation=Validation(held_out, public.truth[chosen][held_out]),
+            validation=Validation(held_out, public.told[chosen][held_out]),
             progress=received.progress,
         )

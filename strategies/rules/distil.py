@@ -107,7 +107,7 @@ class Distil(StudentRule):
             public.inputs[known],
             public.labels[known],
             round=received.round,
-            validation=Validation(held_out, public.truth[known][held_out]),
+            validation=Validation(held_out, public.told[known][held_out]),
             progress=received.progress,
         )
         return ServerUpdate(targets, self._consensus(targets, latest, received), distilled, ensemble)

@@ -67,9 +67,7 @@ def _experiment(test: Samples, validation: Samples | None, classes: int, vocabul
         inputs=test.inputs[:0],
         labels=test.labels[:0],
         clients=(),
-        public=PublicSet(
-            held_out.inputs, torch.full((count,), -1), held_out.labels, torch.ones(count, dtype=torch.bool)
-        ),
+        public=PublicSet(held_out.inputs, held_out.labels, held_out.labels, torch.ones(count, dtype=torch.bool)),
         test_inputs=test.inputs,
         test_labels=test.labels,
     )

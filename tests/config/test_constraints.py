@@ -27,6 +27,16 @@ def test_a_share_without_an_attacker_is_refused_with_the_least_that_makes_one(co
     assert attacker_count(config.clients) == 1
 
 
+def test_changes_to_public_samples_and_labels_need_some() -> None:
+    none = ("data.public.labelled=0", "data.public.validation=0")
+    assert refusal(*none, "data.public.label_noise=0.1").startswith("data.public.label_noise: makes labels wrong that")
+    assert "0.001 of 100 labels makes, rounded, none wrong; raise it above 0.005" in refusal(
+        "data.public.label_noise=0.001"
+    )
+    empty = refusal(*none, "data.public.size=0", "data.public.corruption.invert=true")
+    assert empty.startswith("data.public.corruption: changes public samples, and data.public.size is 0")
+
+
 def test_validation_samples_that_are_asked_for_are_there() -> None:
     problem = refusal("data.public.labelled=100", "data.public.validation=0.004")
     assert "0.004 of 100 labelled samples makes, rounded, no validation sample; raise it above 0.005" in problem

@@ -14,6 +14,8 @@ def test_keys_that_hold_what_is_usual_do_not_change_a_run() -> None:
         without["data"]["transform"],
         without["data"]["tasks"],
         without["data"]["heads"],
+        without["data"]["public"]["corruption"],
+        without["data"]["public"]["label_noise"],
         without["student"]["init"],
         without["student"]["init_sha256"],
     )
@@ -27,6 +29,8 @@ def test_keys_that_hold_what_is_usual_do_not_change_a_run() -> None:
         "data.transform=scale",
         "distillation.fresh_optimiser=true",
         "data.heads=[parity]",
+        "data.public.corruption.rotate=90",
+        "data.public.label_noise=0.1",
         "distillation.loss=[kl,kl]",
         "distillation.loss.weight=2",
         "clients.self_distillation=1",

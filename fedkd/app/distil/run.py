@@ -104,9 +104,9 @@ def _result(
     held_out = data.public.validation
     report = None
     if bool(held_out.any()):
-        inputs, truth = data.public.inputs[held_out], data.public.truth[held_out]
+        inputs, told = data.public.inputs[held_out], data.public.told[held_out]
         seen, taught = (predict(main_head(model, data.head_sizes), inputs) for model in (student, teacher))
-        report = validate_student(seen, taught.log_softmax(dim=-1), truth)
+        report = validate_student(seen, taught.log_softmax(dim=-1), told)
     return {
         **{f"{name}_accuracy": hit_rate(each, data.test_labels) for name, each in scores.items()},
         "agreement": hit_rate(scores[STUDENT], scores[TEACHER].argmax(dim=-1)),

@@ -59,7 +59,7 @@ def distil_student(
     trainer.scope = Scope(heads=data.head_sizes)
     public = data.public
     teacher = network.on(public.inputs)
-    held_out = Validation(public.validation, public.truth[public.validation])
+    held_out = Validation(public.validation, public.told[public.validation])
     history: list[float] = []
     rows: list[StepRow] = []
     choice = None

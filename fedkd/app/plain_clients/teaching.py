@@ -52,7 +52,7 @@ class Teaching:
                 public.inputs[positions],
                 public.labels[positions],
                 round=round,
-                validation=Validation(held_out, public.truth[positions][held_out]),
+                validation=Validation(held_out, public.told[positions][held_out]),
             )
             targets = Targets(positions, teacher)
             validation = validation_of(experiment, self.student, targets, distilled.temperature)
