@@ -17,10 +17,8 @@ from fedkd.data import PublicSet
 from fedkd.experiment import Experiment
 from fedkd.models import accuracy, hit_rate
 from fedkd.server.setup import new_strategy
-from studies.public_data.settings import PRESETS, Cell
+from studies.public_data.settings import PRESETS, SELECTIVE, Cell
 from studies.teaching import distilled
-
-ANSWERS, SELECTION = "own_model", "selective"
 
 
 def experiment_of(setting: str, partition: str, seed: int, cell: Cell, strategy: str | None = None) -> Experiment:
@@ -46,7 +44,7 @@ def train_client(runs: Path, setting: str, partition: str, seed: int, client: in
     """Keep what one client remembers after a round."""
     experiment = experiment_of(setting, partition, seed, PRESETS[setting].reference)
     context = _context(experiment, client)
-    _rule(ANSWERS).respond(context)
+    _rule(experiment).respond(context)
     file = _client_file(runs, setting, partition, seed, client)
     file.parent.mkdir(parents=True, exist_ok=True)
     torch.save(context.memory, file)
@@ -54,10 +52,8 @@ def train_client(runs: Path, setting: str, partition: str, seed: int, client: in
 
 def answer(runs: Path, setting: str, partition: str, seed: int, size: int, origin: str) -> None:
     """Keep all clients' logits on a public set, and where they would vote under the rule ``selective``."""
-    experiment = experiment_of(setting, partition, seed, Cell(size, 0, origin))
-    options = PRESETS[setting].config(partition, seed, Cell(size, 0, origin), SELECTION).clients.rule.options
-    rule = _rule(SELECTION, options | {"base": ANSWERS})
-    uploads = []
+    experiment = experiment_of(setting, partition, seed, Cell(size, 0, origin), SELECTIVE)
+    rule, uploads = _rule(experiment), []
     for client in range(experiment.config.clients.count):
         context = replace(_context(experiment, client), trainer=_already_trained)
         file = _client_file(runs, setting, partition, seed, client)
@@ -73,8 +69,8 @@ def _context(experiment: Experiment, client: int) -> ClientContext:
     return ClientContext(experiment, client, 1, {}, experiment.data.public.inputs, labels)
 
 
-def _rule(name: str, options: dict[str, Any] | None = None) -> ClientRule:
-    rule: ClientRule = plugins.build(plugins.CLIENT_RULE, name, options or {})
+def _rule(experiment: Experiment) -> ClientRule:
+    rule: ClientRule = experiment.new(plugins.CLIENT_RULE, experiment.config.clients.rule)
     return rule
 
 
@@ -97,7 +93,7 @@ def learn(
     public_set = Cell(*cell)
     experiment = experiment_of(setting, partition, seed, public_set, strategy)
     kept = np.load(_answer_file(runs, setting, partition, seed, public_set.size, public_set.origin))
-    mask = torch.from_numpy(kept["mask"]) if strategy == SELECTION else None
+    mask = torch.from_numpy(kept["mask"]) if strategy == SELECTIVE else None
     teacher = _taught(experiment, torch.from_numpy(kept["logits"]), mask)
     student, _ = distilled(experiment, teacher)
     data, public = experiment.data, experiment.data.public

@@ -8,10 +8,11 @@ from fedkd.config.load import load_config
 from fedkd.config.schema import ExperimentConfig
 
 SAME = "same data"
+SELECTIVE = "selective"
 STRATEGIES: dict[str, dict[str, Any]] = {
     "mean": {"strategy": "mean_probabilities"},
     "era": {"strategy": "era"},
-    "selective": {"strategy": "selective", "clients.rule": {"name": "selective", "samples": 1_000}},
+    SELECTIVE: {"strategy": "selective", "clients.rule": {"name": "selective", "samples": 1_000}},
     "stacked": {"strategy": "stacked"},
 }
 """Values of the configuration; but for the client rule ``selective``, clients answer everywhere."""
@@ -115,7 +116,7 @@ PRESETS = {
             "rounds": 1,
             # What models see of private samples must not depend on the public ones: the clients are trained once.
             "data": {"dataset": "fashion_mnist", "transform": "scale", "private_size": 10_000},
-            "clients": {"count": 10, "epochs": 5, "models": ["cnn"]},
+            "clients": {"count": 10, "epochs": 5, "models": ["cnn"], "rule": "own_model"},
             "student": {"model": "mlp"},
             "distillation": {"steps": 600, "batch_size": 64, "labelled_batch_size": 64},
         },
@@ -134,18 +135,18 @@ PRESETS = {
         base={
             "rounds": 1,
             "data": {"dataset": "digits", "transform": "scale", "private_size": 600},
-            "clients": {"count": 4, "epochs": 3, "models": ["mlp"]},
+            "clients": {"count": 4, "epochs": 3, "models": ["mlp"], "rule": "own_model"},
             "student": {"model": "mlp"},
-            "distillation": {"steps": 40, "balancer": {"name": "fixed", "value": 0.5}},
+            "distillation": {"steps": 30, "balancer": {"name": "fixed", "value": 0.5}},
         },
         partitions={"alpha=0.3": {"alpha": 0.3}},
-        largest=600,
+        largest=300,
         reference=Cell(300, 60),
-        sizes=(60, 300, 600),
+        sizes=(60, 300),
         labels=(0, 60),
         wrong=(0.0, 0.4),
-        origins={"inverted": CHANGED["inverted"], "pure noise": _pixels(8, 200)},
-        elsewhere={"pure noise": 200},
+        origins={"inverted": CHANGED["inverted"], "pure noise": _pixels(8, 100)},
+        elsewhere={"pure noise": 100},
         seeds=(0, 1),
     ),
 }
