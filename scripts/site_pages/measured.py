@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = ("README.md", "docs/measured.md")
+PAGES = ("README.md", "docs/measured.md", "docs/own_data.md")
 
 _BLOCK = re.compile(r"(<!-- measured: (\w+) -->\n).*?(\n<!-- measured: end -->)", re.DOTALL)
 
@@ -88,8 +88,29 @@ def _examples() -> Iterator[str]:
         yield f"| `examples/{name}` | {words} | {' | '.join(cells)} |"
 
 
+def _public_data() -> Iterator[str]:
+    found = results("public_data")
+    strategies = list(found["strategies"])
+    partition = found["rows"][0]["partition"]
+    rows = [row for row in found["rows"] if row["partition"] == partition]
+    yield f"| public set | `public_only` | {' | '.join(f'`{name}`' for name in strategies)} |"
+    yield f"|---|---{'|---' * len(strategies)}|"
+    for cell in dict.fromkeys(row["cell"] for row in rows):
+        by = {row["strategy"]: row for row in rows if row["cell"] == cell}
+        shown = [_with_gain(by.get(name)) for name in strategies]
+        yield f"| {cell} | {interval(next(iter(by.values()))['public_only'])} | {' | '.join(shown)} |"
+
+
+def _with_gain(row: Mapping[str, Any] | None) -> str:
+    """A student's accuracy, and in brackets the points over the labels alone, where there are labels."""
+    if row is None or row["gain"] is None:
+        return interval(None if row is None else row["test"])
+    return f"{row['test'][0]:.1f} ({interval(row['gain'], signed=True)})"
+
+
 _TABLES: Mapping[str, Callable[[], Iterator[str]]] = {
     "reference": _reference,
     "algorithms": _algorithms,
     "examples": _examples,
+    "public_data": _public_data,
 }

@@ -14,6 +14,13 @@ from studies.study import aligned, decimals, markdown_table, plus_minus
 
 DEVELOPMENT_SEEDS = (100,)
 MARKERS = dict(zip(STRATEGIES, "osD^", strict=True))
+TITLES = {
+    "size": "Public samples",
+    "labels": "Labels that are known",
+    "wrong labels": "Share of these that is wrong",
+    "origin": "What the samples are like",
+    "origin, no labels": "The same without labels, and samples from elsewhere",
+}
 COLOURS = dict(zip(STRATEGIES, PALETTE, strict=False))
 
 
@@ -139,18 +146,27 @@ def csv_rows(rows: Sequence[Row]) -> list[dict[str, str]]:
 
 
 def draw(found: Preset, rows: Sequence[Row]) -> Figure:
-    """Test accuracy, a row of panels for each partition and a panel for each axis."""
+    """Test accuracy, a row of panels for each partition and a panel for each axis; the reference is shaded."""
     axes = found.axes
     figure = new_figure(17.0, 0.8 + 3.7 * len(found.partitions))
     widths = [2 + len(cells) for cells in axes.values()]
-    panels = figure.subplots(len(found.partitions), len(axes), squeeze=False, sharey=True, width_ratios=widths)
+    panels = figure.subplots(len(found.partitions), len(axes), squeeze=False, width_ratios=widths)
     for line, partition in zip(panels, found.partitions, strict=True):
         by_cell = _by_cell(found, rows, partition)
         for panel, (axis, cells) in zip(line, axes.items(), strict=True):
             first = panel is line[0]
-            dress(panel, axis, "", f"test accuracy (%), {partition.replace('alpha=', 'α = ')}" if first else "")
+            dress(panel, TITLES[axis], "", f"test accuracy (%), {partition.replace('alpha=', 'α = ')}" if first else "")
             _draw_axis(panel, {cell: by_cell[cell] for cell in cells}, ordered="origin" not in axis)
             panel.set_xticks(range(len(cells)), _ticks(axis, cells), fontsize=8)
+            if found.reference in cells:
+                at = cells.index(found.reference)
+                panel.axvspan(at - 0.5, at + 0.5, color=GREY, alpha=0.1, linewidth=0)
+        # Elsewhere accuracy falls so low that all other differences would be out of sight.
+        near = [panel for panel, axis in zip(line, axes, strict=True) if "origin" not in axis]
+        lowest, highest = (pick(panel.get_ylim()[side] for panel in near) for side, pick in enumerate((min, max)))
+        for panel in line:
+            low, high = (lowest, highest) if panel in near else panel.get_ylim()
+            panel.set_ylim(max(low, 0.0), min(high, 100.0))
     legend(figure)
     return figure
 
