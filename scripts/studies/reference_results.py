@@ -14,10 +14,10 @@ Such a configuration has a ``reference`` block, which is no part of the experime
 
 import difflib
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, get_args
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
@@ -30,19 +30,28 @@ from fedkd.core.errors import ConfigError, RunError
 from fedkd.data.source import DataSource, resolve_root
 from fedkd.experiment import Experiment
 
-Measure = Literal["student", "clients_test", "megabytes_up_ratio_to_fedavg", "megabytes_up_ratio_to_float32"]
+Accuracy = Literal["student", "clients_own", "clients_own_pooled", "clients_test", "clients_digested"]
+"""An accuracy in per cent, after each round or after the last; see ``ReferenceResult`` and ``studies.run_figures``."""
+Measure = (
+    Accuracy | Literal["student_lead_over_fedavg", "megabytes_up_ratio_to_fedavg", "megabytes_up_ratio_to_float32"]
+)
 Text = Annotated[str, Field(min_length=1)]
 Number = Annotated[float, Field(allow_inf_nan=False)]
+Found = Mapping[str, Any]
+"""What a run came to, as ``studies.run_figures.figures_of`` has it."""
 
-ACCURACIES = {"student": "student_accuracy", "clients_test": "client_test_accuracy"}
-"""The measures that are accuracies in per cent after the last round, and where ``summary.json`` has them."""
+ACCURACIES: tuple[str, ...] = get_args(Accuracy)
+
+_FEDAVG = (
+    "clients.rule={name: parameters}",
+    "student.rule={name: average}",
+    "privacy.mechanism={name: none}",
+)
+LEADS: dict[str, tuple[str, ...]] = {"student_lead_over_fedavg": _FEDAVG}
+"""The measures that are a student's accuracy less that of a second run, in points, and what is different there."""
 
 RATIOS: dict[str, tuple[str, ...]] = {
-    "megabytes_up_ratio_to_fedavg": (
-        "clients.rule={name: parameters}",
-        "student.rule={name: average}",
-        "privacy.mechanism={name: none}",
-    ),
+    "megabytes_up_ratio_to_fedavg": _FEDAVG,
     "megabytes_up_ratio_to_float32": ("communication.uplink={name: float32}",),
 }
 """The measures that compare all bytes that clients send with those of a second run, and what is different there."""
@@ -52,11 +61,17 @@ RATIOS: dict[str, tuple[str, ...]] = {
 class ReferenceResult:
     """A published result, and when a measurement is taken to agree with it.
 
-    ``measure`` is ``student`` (the server's model) or ``clients_test`` (the mean of the clients' models): accuracy on
-    the test set after the last round, in per cent; or ``megabytes_up_ratio_to_fedavg`` or ``_to_float32``: the bytes
-    that all clients send in all rounds, as a share of what they send in the same setting under FedAvg, or with their
-    logits written as float32. ``band`` are the ends, included, between which the mean over ``seeds`` must lie; ``why``
-    says how it was chosen.
+    ``measure`` is an accuracy in per cent after the last round: ``student`` (the server's model) and ``clients_test``
+    (the mean of the clients' models, as they have trained) on the test set; ``clients_digested``, the same when the
+    clients have then digested what the server last said, and not yet trained again; ``clients_own`` and
+    ``clients_own_pooled`` on the clients' own validation samples, where clients count alike or by their samples. Or it
+    is ``student_lead_over_fedavg``, the student's accuracy less that in the same setting under FedAvg, in points. Both
+    are means over the ``last_rounds`` rounds, where they are measured after each. Or it is
+    ``megabytes_up_ratio_to_fedavg`` or ``_to_float32``: the bytes that all clients send in all rounds, as a share of
+    what they send in the same setting under FedAvg, or with their logits written as float32.
+
+    ``band`` are the ends, included, between which the mean over ``seeds`` must lie; ``why`` says how it was chosen.
+    ``also`` names accuracies that are told beside it, and ``remark`` says what explains a figure outside the band.
     """
 
     title: Text
@@ -67,27 +82,30 @@ class ReferenceResult:
     why: Text
     differs: tuple[Text, ...] = ()
     seeds: Annotated[tuple[Seed, ...], Field(min_length=1)] = (0, 1, 2)
+    last_rounds: Annotated[int, Field(ge=1)] = 1
+    also: tuple[Accuracy, ...] = ()
+    remark: Text | None = None
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
 
     @property
     def baseline(self) -> tuple[str, ...] | None:
         """The overrides that make the run to compare with; None where the figure needs no other run."""
-        return RATIOS.get(self.measure)
+        return (LEADS | RATIOS).get(self.measure)
 
-    def measured(self, summary: Mapping[str, Any], baseline: Mapping[str, Any] | None = None) -> float:
-        """The figure that a run came to, from its ``summary.json`` and that of the run to compare it with.
+    @property
+    def digests(self) -> bool:
+        """Whether clients are to be measured when they have digested what the server last said."""
+        return "clients_digested" in (self.measure, *self.also)
+
+    def measured(self, found: Found, baseline: Found | None = None) -> float:
+        """The figure that a run came to, and the run to compare it with.
 
         Raises ``RunError`` when the runs have no such figure.
         """
-        if self.measure in ACCURACIES:
-            share = summary[ACCURACIES[self.measure]]
-            if share is None:
-                raise RunError(
-                    f"reference.measure: this experiment has no accuracy of the kind {self.measure!r}; name another"
-                )
-            return 100.0 * float(share)
-        if failures := summary["failures"] + (0 if baseline is None else baseline["failures"]):
+        if self.measure not in RATIOS:
+            return self.recent(by_round(self.measure, found, baseline))
+        if failures := found["failures"] + (0 if baseline is None else baseline["failures"]):
             raise RunError(
                 f"{failures} failed reports sent nothing, so the bytes do not compare; see failures in rounds.jsonl"
             )
@@ -95,15 +113,34 @@ class ReferenceResult:
             raise RunError(
                 f"reference.measure: {self.measure} needs a second run whose clients send something; name another"
             )
-        return float(summary["bytes_up"] / baseline["bytes_up"])
+        return float(found["bytes_up"] / baseline["bytes_up"])
+
+    def recent(self, values: Sequence[float]) -> float:
+        """The mean over the last rounds that count."""
+        return math.fsum(values[-self.last_rounds :]) / len(values[-self.last_rounds :])
 
     def met(self, mean: float) -> bool:
         """Whether a mean lies in the band."""
         return self.band[0] <= mean <= self.band[1]
 
 
+def by_round(measure: str, found: Found, baseline: Found | None = None) -> list[float]:
+    """An accuracy in per cent, or a lead in points, after every round in which it was measured.
+
+    Raises ``RunError`` when the runs have no such figure.
+    """
+    if measure in LEADS:
+        if baseline is None:
+            raise RunError(f"reference.measure: {measure} needs a second run; name another")
+        pairs = zip(by_round("student", found), by_round("student", baseline), strict=True)
+        return [ours - theirs for ours, theirs in pairs]
+    if not (shares := found["accuracy"].get(measure)):
+        raise RunError(f"reference.measure: this experiment has no accuracy of the kind {measure!r}; name another")
+    return [100.0 * share for share in shares]
+
+
 def read_reference_result(path: Path) -> tuple[ReferenceResult, ExperimentConfig]:
-    """The reference result in a YAML file and its experiment; for a ratio, the run to compare with is checked as well.
+    """The reference result in a YAML file and its experiment; a run to compare with is checked as well.
 
     Raises ``ConfigError`` with every fault of the reference result and of the experiment, including parts that do not
     fit together.
