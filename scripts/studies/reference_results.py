@@ -32,9 +32,7 @@ from fedkd.experiment import Experiment
 
 Accuracy = Literal["student", "clients_own", "clients_own_pooled", "clients_test", "clients_digested"]
 """An accuracy in per cent, after each round or after the last; see ``ReferenceResult`` and ``studies.run_figures``."""
-Measure = (
-    Accuracy | Literal["student_lead_over_fedavg", "megabytes_up_ratio_to_fedavg", "megabytes_up_ratio_to_float32"]
-)
+Measure = Literal[Accuracy, "student_lead_over_fedavg", "megabytes_up_ratio_to_fedavg", "megabytes_up_ratio_to_float32"]
 Text = Annotated[str, Field(min_length=1)]
 Number = Annotated[float, Field(allow_inf_nan=False)]
 Found = Mapping[str, Any]

@@ -144,7 +144,8 @@ def curves_of(reference: ReferenceResult, runs: Sequence[Sequence[Found]]) -> di
     """What is to be seen of learning: the measure and what is beside it, for each seed after every round."""
     if reference.measure in RATIOS:
         return {}
-    shown = {measure: [by_round(measure, *found) for found in runs] for measure in (reference.measure, *reference.also)}
+    kinds: tuple[str, ...] = (reference.measure, *reference.also)
+    shown = {kind: [by_round(kind, *found) for found in runs] for kind in kinds}
     if reference.measure in LEADS:
         shown["fedavg"] = [by_round("student", found[1]) for found in runs]
     return shown
@@ -192,9 +193,9 @@ def markdown(rows: Sequence[dict[str, Any]]) -> str:
     lines = [
         "# Published figures and ours",
         "",
-        "Written by `scripts/reproduce.py`. Accuracies are in per cent, their differences in points; ratios are of bytes",
-        "sent. A reference result is met if our mean over the seeds lies in the pass band, which was chosen before any",
-        "run.",
+        "Written by `scripts/reproduce.py`. Accuracies are in per cent, their differences in points; ratios are of",
+        "bytes sent. A reference result is met if our mean over the seeds lies in the pass band, which was chosen",
+        "before any run.",
         "",
         *markdown_table([cells(row) | {"reproduction": f"`{row['name']}`"} for row in rows]),
         "",
