@@ -2,7 +2,7 @@
 
 import sys
 
-from studies.algorithms import main
+from studies.algorithms.study import main
 
 if __name__ == "__main__":
     sys.exit(main())

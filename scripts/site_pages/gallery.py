@@ -12,6 +12,7 @@ _SECTIONS = {
     ".": "To begin with",
     "examples": "Tables, series and texts",
     "algorithms": "Algorithms",
+    "tuned": "Algorithms, each tuned with the same budget",
     "privacy": "Privacy",
     "reproductions": "Published figures",
     "toolkit": "One network taught by another",
@@ -23,9 +24,8 @@ def gallery() -> str:
     """The page, in Markdown."""
     lines = ["# Gallery", "", "Every configuration that comes with fedkd, and what was measured of it.", ""]
     for folder, title in _SECTIONS.items():
-        lines += [f"## {title}", ""]
-        for path in sorted((ROOT / "configs" / folder).glob("*.yaml")):
-            lines += _entry(path)
+        if paths := sorted((ROOT / "configs" / folder).glob("*.yaml")):
+            lines += [f"## {title}", "", *(line for path in paths for line in _entry(path))]
     return "\n".join(lines)
 
 
@@ -49,9 +49,10 @@ def _measured(name: str) -> str:
             return _experiment(name)
         case "examples":
             return _experiment(f"example_{own}")
-        case "algorithms":
+        case "algorithms" | "tuned":
             row = _row("algorithms", "name", own)
-            if row is None or row.get("student") is None:
+            measured = "tuned" if results("algorithms").get("tuning_seeds") else "algorithms"
+            if folder != measured or row is None or row.get("student") is None:
                 return ""
             return f"Student {interval(row['student'])} % over {_seeds(row)}{_source('algorithms')}"
         case "privacy":

@@ -62,10 +62,10 @@ def _reference() -> Iterator[str]:
 
 def _algorithms() -> Iterator[str]:
     yield (
-        "| algorithm | seeds | student | vs. `fedavg` | gap closed (%) | clients, own validation samples | MB up | MB "
-        "down |"
+        "| algorithm | seeds | student | vs. `fedavg` | gap closed (%) | clients, test samples | clients, own "
+        "validation samples | MB up | MB down |"
     )
-    yield "|---|---|---|---|---|---|---|---|"
+    yield "|---|---|---|---|---|---|---|---|---|"
     for row in results("algorithms")["rows"]:
         over = "" if row["name"] == "fedavg" else interval(row.get("over_fedavg"), signed=True)
         cells = (
@@ -74,6 +74,7 @@ def _algorithms() -> Iterator[str]:
             interval(row.get("student")),
             over,
             interval(row.get("gap")),
+            interval(row["clients_test"]),
             interval(row["clients_own"]),
             *(f"{row[key]:.2f}" for key in ("megabytes_up", "megabytes_down")),
         )

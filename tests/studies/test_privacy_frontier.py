@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 from studies.privacy_frontier import study, tables, tuning
-from studies.privacy_frontier.unused_data import UnusedFashionMnist
+from studies.unused_data import UnusedSamples
 
 from fedkd.config.load import load_config, to_mapping
 from fedkd.data.datasets.fashion_mnist import FashionMnist
@@ -35,7 +35,7 @@ def test_tuning_sees_no_private_and_no_test_sample_of_any_seed() -> None:
     frontier = load_config(CONFIGS / "none.yaml")
     public, private = frontier.data.public.size, frontier.data.private_size
     assert private is not None
-    source = UnusedFashionMnist(seeds=(0, 1), public_size=public, private_size=private, test_size=500)
+    source = UnusedSamples(seeds=(0, 1), public_size=public, private_size=private, test_size=500)
     if not source.available(Path()):
         pytest.skip("Fashion-MNIST is not on this machine")
     found = source.load(Path())

@@ -9,6 +9,7 @@ from fedkd.config.load import load_config
 from fedkd.config.schema import ExperimentConfig
 from studies.study import Report, Stage, aligned, run_afresh
 from studies.tasks import Results
+from studies.unused_data import unused_by
 
 TRIALS = (100, 101)
 """Seeds of their own."""
@@ -32,14 +33,8 @@ def configured(seeds: Sequence[int], name: str, seed: int) -> ExperimentConfig:
     """A trial at ε = 8 on samples that are private or test samples under none of ``seeds``."""
     epochs, batch, rate, clip = SETTINGS[name]
     reported = load_config("configs/privacy/dp_sgd_8.yaml")
-    source = {
-        "name": "studies.privacy_frontier.unused_data:UnusedFashionMnist",
-        "seeds": list(seeds),
-        "public_size": reported.data.public.size,
-        "private_size": reported.data.private_size,
-    }
     overrides = [
-        f"data.dataset={source}",
+        f"data.dataset={unused_by(reported, seeds)}",
         f"clients.epochs={epochs}",
         f"clients.batch_size={batch}",
         f"clients.learning_rate={rate}",
