@@ -13,6 +13,7 @@ from fedkd.app.run import run_experiment
 from fedkd.config.load import load_config
 from fedkd.core import plugins
 from fedkd.data.datasets.word_lists import WordLists
+from fedkd.results.report.run_log import RunLog
 from fedkd.server.student_rule import StudentRule
 from tests.support import ROOT
 
@@ -68,3 +69,17 @@ def given_files(path: Path, less: Sequence[str], folder: Path) -> list[str]:
 
 def test_there_are_configurations() -> None:
     assert {path.parent.name for path in FILES} >= {"configs", "algorithms", "reproductions", "benchmarks", "examples"}
+
+
+def test_scarlet_asks_less_than_ds_fl_and_sends_back_what_is_new(tmp_path: Path) -> None:
+    few = ["rounds=3", "data.public.labelled=10", "data.public.round_size=40", "clients.count=3"]
+    sent = {}
+    for name in ("ds_fl", "scarlet"):
+        config = load_config(CONFIGS / f"algorithms/{name}.yaml", [*without_repetition(LITTLE, few), *few])
+        run_experiment(config, tmp_path / name)
+        sent[name] = [(row["bytes_up"], row["bytes_down"]) for row in RunLog.read(tmp_path / name).rounds]
+    # In the first round nothing is known; later, most of each round's forty of fifty samples are.
+    assert sent["scarlet"][0][0] == sent["ds_fl"][0][0]
+    for scarlet, ds_fl in zip(sent["scarlet"][1:], sent["ds_fl"][1:], strict=True):
+        assert scarlet[0] < 0.6 * ds_fl[0]
+    assert sent["scarlet"][2][1] < 0.6 * sent["ds_fl"][2][1]

@@ -128,6 +128,12 @@ SEARCH: Mapping[str, tuple[Setting, ...]] = {
         {"clients.proximal": 0.01},
         {"clients.proximal": 1.0},
     ),
+    "scarlet": (
+        {},
+        {"strategy.exponent": 1.0},
+        {"strategy.exponent": 1.5},
+        {"clients.rule.digest_epochs": 3},
+    ),
     "selective_fd": (
         {},
         {"clients.rule.quantile": 0.1},
