@@ -39,6 +39,7 @@ from studies.client_level.settings import (
 from studies.privacy_frontier.study import attack, configured, name_of, run
 from studies.study import Report, Stage, Study, aligned, markdown_table, plus_minus, run_afresh, study_parser
 from studies.tasks import Results, Task
+from studies.unused_data import unused_by
 
 BARS = ("public_only", "centralised")
 Row = dict[str, Any]
@@ -172,15 +173,11 @@ STUDY = Study("client_level", stages, reported)
 
 def trial(name: str, seed: int) -> ExperimentConfig:
     """A setting without noise, on samples that the study's seeds leave alone."""
-    most = max(cell.clients for cell in PRESETS["full"]["cells"])
-    source = {
-        "name": "studies.privacy_frontier.unused_data:UnusedFashionMnist",
-        "seeds": list(PRESETS["full"]["seeds"]),
-        "public_size": load_config(f"configs/privacy/{PLAIN}.yaml").data.public.size,
-        "private_size": most * SAMPLES,
-    }
+    path, preset = f"configs/privacy/{PLAIN}.yaml", PRESETS["full"]
+    largest = max(preset["cells"], key=lambda cell: cell.clients)
+    source = unused_by(load_config(path, Cell("none", largest.clients).overrides), preset["seeds"])
     overrides = [f"seed={seed}", f"data.dataset={source}", *Cell("none", TRIAL_CLIENTS).overrides, *SETTINGS[name]]
-    return load_config(f"configs/privacy/{PLAIN}.yaml", overrides)
+    return load_config(path, overrides)
 
 
 def run_trial(runs: Path, name: str, seed: int) -> dict[str, Any]:
