@@ -248,14 +248,14 @@ def test_files_of_the_users_own_with_fedkds_words_for_names_break_nothing(instal
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(source, encoding="utf-8")
 
-    for name, out in (("my_teacher", "by_name"), ("my_mod:MyTeacher", "by_class"), ("median", "hiding")):
+    for name, out in (("my_mod:MyTeacher", "by_class"), ("median", "hiding")):
         done = run_installed(installed, "run", "quickstart", *TINY, f"strategy.name={name}", "--out", out, cwd=tmp_path)
         assert done.returncode == 0, done.stderr
         notice = f"strategy median: {tmp_path / 'strategies/median.py'} is used in place of the shipped one"
         assert (notice in done.stdout) == (name == "median")
     digests = {
         (tmp_path / out / "summary.json").read_text().partition("student_sha256")[2][:70]
-        for out in ("by_name", "by_class", "hiding")
+        for out in ("by_class", "hiding")
     }
     assert len(digests) == 1
 

@@ -1,6 +1,7 @@
 """The secure sum is the plain one, whoever drops out and when, as long as enough are left."""
 
 from collections.abc import Mapping
+from itertools import islice
 
 import numpy as np
 import pytest
@@ -39,7 +40,7 @@ def summed(values: Mapping[int, np.ndarray], lost: Mapping[Phase, list[int]]) ->
 
 @pytest.mark.parametrize("share", [0.0, 0.1, 0.3])
 @pytest.mark.parametrize("phase", PHASES)
-@pytest.mark.parametrize("count", [3, 5, 10, 30])
+@pytest.mark.parametrize("count", [3, 5, 10])
 def test_the_sum_is_the_plain_one_within_its_bound(count: int, phase: Phase, share: float) -> None:
     lost = lost_at(phase, count, share)
     done, _ = summed(reports(count), lost)
@@ -50,17 +51,13 @@ def test_the_sum_is_the_plain_one_within_its_bound(count: int, phase: Phase, sha
     assert set(done.server.survivors) == set(range(count)) - (set() if late else silent)
 
 
-def test_a_hundred_clients_of_which_some_are_lost_at_every_step() -> None:
-    lost: dict[Phase, list[int]] = {phase: list(range(6 * index, 6 * index + 6)) for index, phase in enumerate(PHASES)}
+def test_a_hundred_clients_of_which_some_are_lost_at_every_step_and_most_with_their_reports() -> None:
+    clients = iter(range(100))
+    lost: dict[Phase, list[int]] = {phase: list(islice(clients, 18 if phase == "mask" else 3)) for phase in PHASES}
     done, _ = summed(reports(100), lost)
-    assert done.server.survivors == tuple(range(18, 100))
+    assert done.server.survivors == tuple(range(24, 100))
     assert len(done.server.dropouts) == 30
     assert len(done.server.alive) == 70
-
-
-def test_a_hundred_clients_of_which_thirty_are_lost_with_their_reports() -> None:
-    done, _ = summed(reports(100), lost_at("mask", 100, 0.3))
-    assert len(done.server.survivors) == 70
 
 
 @settings(max_examples=60)
