@@ -22,6 +22,7 @@ def test_the_answer_has_what_is_forgotten_and_its_price() -> None:
     )
 
 
+@pytest.mark.usefixtures("drawn_figures")
 def test_the_study_runs_small_and_adds_up(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -58,6 +58,7 @@ def test_beside_kl_both_count_by_half() -> None:
     assert losses.weighed("ensemble", "dkd", 2.0) == {"name": "dkd", "weight": 0.5}
 
 
+@pytest.mark.usefixtures("drawn_figures")
 def test_a_second_call_only_writes_the_tables_again(where: tuple[str, ...], found: dict[str, Any]) -> None:
     before = (Path(where[1]) / "runs/results.jsonl").read_bytes()
     assert losses.main([*where]) == 0

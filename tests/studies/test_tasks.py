@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 
 import pytest
@@ -11,9 +12,10 @@ from studies.tasks import Results, run_tasks, worker_pool
 from fedkd.results.report.statistics import mean_and_ci
 
 
-@pytest.fixture(scope="module", params=[1, 2])
+@pytest.fixture(scope="module", params=["here", "in another process"])
 def pool(request: pytest.FixtureRequest) -> Iterator[ProcessPoolExecutor | None]:
-    with worker_pool(request.param) as pool:
+    elsewhere = ProcessPoolExecutor(1, mp_context=get_context("spawn"))
+    with worker_pool(1) if request.param == "here" else elsewhere as pool:
         yield pool
 
 

@@ -7,6 +7,7 @@ import pytest
 
 from fedkd.app.run import run_experiment
 from fedkd.config.load import parse_config
+from tests.support.drawn_figures import figures_drawn
 
 SMALL = {
     "rounds": 2,
@@ -22,7 +23,8 @@ SMALL = {
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("runs") / "real"
-    run_experiment(parse_config(SMALL), out)
+    with figures_drawn():
+        run_experiment(parse_config(SMALL), out)
     return out
 
 
