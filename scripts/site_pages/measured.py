@@ -94,12 +94,63 @@ def _public_data() -> Iterator[str]:
     strategies = list(found["strategies"])
     partition = found["rows"][0]["partition"]
     rows = [row for row in found["rows"] if row["partition"] == partition]
-    yield f"| public set | `public_only` | {' | '.join(f'`{name}`' for name in strategies)} |"
+    names = (f"`{values['strategy']}`" for values in found["strategies"].values())
+    yield f"| public set | `public_only` | {' | '.join(names)} |"
     yield f"|---|---{'|---' * len(strategies)}|"
     for cell in dict.fromkeys(row["cell"] for row in rows):
         by = {row["strategy"]: row for row in rows if row["cell"] == cell}
         shown = [_with_gain(by.get(name)) for name in strategies]
         yield f"| {cell} | {interval(next(iter(by.values()))['public_only'])} | {' | '.join(shown)} |"
+
+
+def _public_choice() -> Iterator[str]:
+    """What the study of public sets says to whoever has to choose one."""
+    found = results("public_data")
+    partition = found["rows"][0]["partition"]
+    reference = {"partition": partition, "size": 4_000, "labels": 500, "origin": "same data", "wrong": 0.0}
+
+    def of(strategy: str, measure: str = "test", **changes: Any) -> str:
+        wanted = reference | changes | {"strategy": strategy}
+        (row,) = (row for row in found["rows"] if all(row[key] == value for key, value in wanted.items()))
+        return interval(row[measure], signed=measure == "gain")
+
+    sizes = [of("stacked", size=size) for size in (500, 1_000, 4_000, 16_000)]
+    alone = [of("stacked", "public_only", labels=labels) for labels in (100, 500, 2_000)]
+    gains = [of("stacked", "gain", labels=labels) for labels in (100, 500, 2_000)]
+    wrong = [of("stacked", "public_only", wrong=0.4), of("stacked", wrong=0.4), of("mean", wrong=0.4)]
+    kinds = [
+        of("mean", labels=0, origin=origin) for origin in ("same data", "noisy", "rotated", "inverted", "pure noise")
+    ]
+    few = [of("mean", labels=0, origin=origin, size=1_400) for origin in ("digits", "same data")]
+    yield (
+        f"- **Size matters little.** With `stacked` the student has {sizes[0]} % after 500 public samples, {sizes[1]} "
+        f"after 1,000, {sizes[2]} after 4,000 and {sizes[3]} after 16,000."
+    )
+    yield (
+        f"- **Known labels are worth a lot, and leave less to gain.** 100 labels alone give {alone[0]} %, and the "
+        f"clients add {gains[0]} points with `stacked`; 500 labels {alone[1]} % and {gains[1]}, 2,000 labels "
+        f"{alone[2]} % and {gains[2]}. Without any, `era` reaches {of('era', labels=0)} %."
+    )
+    yield (
+        f"- **Wrong labels cost the student less than they cost without clients.** With 40 % of the 500 wrong, the "
+        f"labels alone give {wrong[0]} %; the student has {wrong[1]} % with `stacked`, and {wrong[2]} % with "
+        "`mean_probabilities`."
+    )
+    yield (
+        "- **Samples have to look like the private ones.** Without labels and with `mean_probabilities` the student "
+        f"has {kinds[0]} % on the same data, {kinds[1]} where they are noisy, {kinds[2]} where they are turned by 30°, "
+        f"{few[0]} on pictures of digits ({few[1]} on as few of the same data), {kinds[3]} on negatives and {kinds[4]} "
+        "on noise, which is guessing."
+    )
+    yield (
+        "- **Labels of samples that are unlike the private ones can hurt.** With 500 labels of the turned samples the "
+        f"same student has {of('mean', origin='rotated')} %."
+    )
+    yield (
+        "- **`selective` asks most of the public set.** Without labels its student has "
+        f"{of('selective', labels=0)} % on the same data, and {of('selective', labels=0, origin='noisy')} % on noisy "
+        "samples."
+    )
 
 
 def _with_gain(row: Mapping[str, Any] | None) -> str:
@@ -114,4 +165,5 @@ _TABLES: Mapping[str, Callable[[], Iterator[str]]] = {
     "algorithms": _algorithms,
     "examples": _examples,
     "public_data": _public_data,
+    "public_choice": _public_choice,
 }

@@ -19,7 +19,7 @@ TITLES = {
     "labels": "Labels that are known",
     "wrong labels": "Share of these that is wrong",
     "origin": "What the samples are like",
-    "origin, no labels": "The same without labels, and samples from elsewhere",
+    "origin, no labels": "Without labels, and from elsewhere",
 }
 COLOURS = dict(zip(STRATEGIES, PALETTE, strict=False))
 
@@ -160,7 +160,7 @@ def draw(found: Preset, rows: Sequence[Row]) -> Figure:
             panel.set_xticks(range(len(cells)), _ticks(axis, cells), fontsize=8)
             if found.reference in cells:
                 at = cells.index(found.reference)
-                panel.axvspan(at - 0.5, at + 0.5, color=GREY, alpha=0.1, linewidth=0)
+                panel.axvspan(at - 0.5, at + 0.5, color=GREY, alpha=0.2, linewidth=0)
         # Elsewhere accuracy falls so low that all other differences would be out of sight.
         near = [panel for panel, axis in zip(line, axes, strict=True) if "origin" not in axis]
         lowest, highest = (pick(panel.get_ylim()[side] for panel in near) for side, pick in enumerate((min, max)))
