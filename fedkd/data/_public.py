@@ -13,14 +13,14 @@ def public_set(
     truth: Int[Tensor, " samples"],
     known: Bool[Tensor, " samples"],
     held_out: int,
-    wrong: Int[Tensor, " known"] | None = None,
+    labels: Int[Tensor, " known"] | None = None,
 ) -> PublicSet:
     """Public samples of which the server knows some labels; ``held_out`` of these, stratified by class, validate.
 
-    ``wrong`` are the labels that it takes for those of the known samples (None: the true ones).
+    ``labels`` are what it has been told of the known ones (None: the truth).
     """
     told = torch.full_like(truth, UNKNOWN_LABEL)
-    told[known] = truth[known] if wrong is None else wrong
+    told[known] = truth[known] if labels is None else labels
     validation = torch.zeros(len(truth), dtype=torch.bool)
     validation[known] = _stratified(told[known], held_out)
     return PublicSet(inputs, told, truth, validation)

@@ -167,15 +167,14 @@ def _public_size(config: ExperimentConfig, other: SampleSet | None) -> int:
 
 def raw_public(config: ExperimentConfig, source: SampleSet, other: SampleSet | None, order: Tensor) -> Any:
     """The public samples as their source has them, but for what ``data.public.corruption`` makes of images."""
-    found, public = source.train_inputs, config.data.public
-    if other is not None:
-        order, found = (
-            shuffled(len(other.train_labels), config.seed, "other_public_set")[: public.size],
-            other.train_inputs,
-        )
+    public = config.data.public
+    if other is None:
+        found = source.train_inputs[order]
+    else:
+        found = other.train_inputs[shuffled(len(other.train_labels), config.seed, "other_public_set")[: public.size]]
     if public.corruption.nothing:
-        return found[order]
-    return corrupted(found[order], public.corruption, torch_generator(config.seed, purpose="public corruption"))
+        return found
+    return corrupted(found, public.corruption, torch_generator(config.seed, purpose="public corruption"))
 
 
 def sources_of(config: ExperimentConfig) -> tuple[SampleSet, SampleSet | None]:
