@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from site_pages.measured import ROOT, interval, results
+from site_pages.measured import ROOT, comparable, interval, results
 
 RESULTS = ROOT / "docs/results"
 
@@ -66,8 +66,10 @@ def _measured(name: str) -> str:
             row = _row("reproductions", "name", own, rows="references")
             if row is None or row["mean"] is None:
                 return ""
-            ours = interval((row["mean"], row["ci95"]))
-            return f"Published: {row['published']:g}; here {ours} over {_seeds(row)}{_source('reproductions')}"
+            published, ours = (
+                comparable(found, row["measure"]) for found in ((row["published"], None), (row["mean"], row["ci95"]))
+            )
+            return f"Published: {published}; here {ours} over {_seeds(row)}{_source('reproductions')}"
     return ""
 
 

@@ -48,6 +48,14 @@ def interval(found: Any, *, signed: bool = False) -> str:
     return (text if half is None else f"{text} ± {half:.1f}").replace("-", "−")
 
 
+def comparable(found: Any, measure: str) -> str:
+    """A figure of a reference result, published or ours, with the half-width of its interval where it has one."""
+    if "ratio" not in measure:
+        return interval(found, signed="lead" in measure)
+    mean, half = found
+    return f"{mean:.4f}" if half is None else f"{mean:.4f} ± {half:.4f}"
+
+
 def _reference() -> Iterator[str]:
     found = results("fashion_mnist")
     yield from ("| after 10 rounds | test accuracy (%) | Δ vs. student |", "|---|---|---|")
@@ -87,6 +95,23 @@ def _examples() -> Iterator[str]:
         found: Mapping[str, Any] = results(f"example_{name}")["accuracy"]
         cells = (interval(found[each]["mean_ci95"]) for each in ("student", "public_only", "centralised"))
         yield f"| `examples/{name}` | {words} | {' | '.join(cells)} |"
+
+
+def _reproductions() -> Iterator[str]:
+    rows = [row for row in results("reproductions")["references"] if row["mean"] is not None]
+    met, papers = sum(row["met"] for row in rows), {row["source"].partition(",")[0] for row in rows}
+    yield (
+        f"{met} of {len(rows)} published figures, from {len(papers)} papers, are met: our mean lies in a band that was "
+        "chosen before any run."
+    )
+    yield from ("", "| result | published | here | seeds | band | |", "|---|---|---|---|---|---|")
+    for row in rows:
+        low, high = row["band"]
+        verdict = "met" if row["met"] else "above" if row["mean"] > high else "below"
+        figures = [(row["published"], None), (row["mean"], row["ci95"]), (low, None), (high, None)]
+        published, ours, least, most = (comparable(figure, row["measure"]) for figure in figures)
+        cells = (row["title"], published, ours, str(len(row["values"])), f"{least} to {most}", verdict)
+        yield f"| {' | '.join(cells)} |"
 
 
 def _public_data() -> Iterator[str]:
@@ -164,6 +189,7 @@ _TABLES: Mapping[str, Callable[[], Iterator[str]]] = {
     "reference": _reference,
     "algorithms": _algorithms,
     "examples": _examples,
+    "reproductions": _reproductions,
     "public_data": _public_data,
     "public_choice": _public_choice,
 }

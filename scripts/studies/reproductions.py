@@ -1,21 +1,23 @@
 """Published results compared with fedkd's own: runs the configurations with a reference result, and says which agree.
 
-    python scripts/reproduce.py [NAMES ...] [--seeds 0,1,2] [--out docs/results]
+    python scripts/reproduce.py [NAMES ...] [--seeds 0,1,2] [--finished] [--out docs/results]
 
 A name is that of a configuration under configs/reproductions, or a YAML file of one's own with a ``reference`` block;
 without names, all that are shipped are run, each over the seeds that it names unless --seeds says otherwise. Runs are
 done on the inline engine, one per core, each in a directory under --runs, the first seed of all results before the
-second of any; finished ones are not repeated unless their configuration has changed. Writes reproductions.json, .csv,
-.md and .png about the results that were named: the figure has accuracies by round. A reference result is met if the
-mean over its seeds lies in its band; one that lies outside is a result and no error, and one whose data are not on this
-machine is listed as not run.
+second of any; finished ones are not repeated unless their configuration has changed. With --finished nothing more is
+run, and each result is told over the seeds that are finished.
+
+Writes reproductions.json, .csv, .md and .png about the results that were named: the figure has accuracies by round. A
+reference result is met if the mean over its seeds lies in its band; one that lies outside is a result and no error, and
+one whose data are not on this machine is listed as not run.
 """
 
 import hashlib
 import math
 from argparse import Namespace
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
@@ -223,6 +225,8 @@ def also(beside: dict[str, Any]) -> str:
 
 def stages(asked: Namespace) -> list[Stage]:
     """All runs whose data are here, the first seed of every result before the second of any."""
+    if asked.finished:
+        return []
     entries = [entry for entry in read_entries(asked.names) if entry.not_run is None]
     by_entry = [[tasks_of(entry, seed) for seed in asked.seeds or entry.reference.seeds] for entry in entries]
     in_turn = [tasks for turn in zip_longest(*by_entry, fillvalue=()) for tasks in turn]
@@ -231,7 +235,13 @@ def stages(asked: Namespace) -> list[Stage]:
 
 def reported(asked: Namespace, results: Results) -> Report:
     """A row for every reference result that was named."""
-    rows = [report_row(entry, asked.seeds or entry.reference.seeds, results) for entry in read_entries(asked.names)]
+    rows = []
+    for entry in read_entries(asked.names):
+        seeds = asked.seeds or entry.reference.seeds
+        if asked.finished and entry.not_run is None:
+            seeds = [seed for seed in seeds if all(task in results for task in tasks_of(entry, seed))]
+            entry = entry if seeds else replace(entry, not_run="no seed is finished")
+        rows.append(report_row(entry, seeds, results))
     text, drawn = aligned([*map(cells, rows)]), [row for row in rows if row["curves"]]
     figures = {"": draw(drawn)} if drawn else {}
     return Report({"references": rows}, text, csv=[*map(csv_row, rows)], markdown=markdown(rows), figures=figures)
@@ -243,4 +253,7 @@ STUDY = Study("reproductions", stages, reported)
 def main(argv: Sequence[str] | None = None) -> int:
     parser = study_parser(__doc__, STUDY.name)
     parser.add_argument("names", nargs="*", help="configurations with a reference result (default: all)")
+    parser.add_argument(
+        "--finished", action="store_true", help="run nothing, and report over the seeds that are finished"
+    )
     return STUDY.carry_out(parser.parse_args(argv))

@@ -315,6 +315,19 @@ def test_the_script_runs_and_compares_reference_results_and_resumes(tmp_path: Pa
     assert report.read_text() != before
 
 
+def test_what_is_finished_is_told_without_running_more(tmp_path: Path) -> None:
+    begun, waiting = (str(write_reference(tmp_path / f"{name}.yaml")) for name in ("begun", "waiting"))
+    where = ["--out", str(tmp_path / "out"), "--runs", str(tmp_path / "runs"), "--workers", "1"]
+    assert reproductions.main([begun, "--seeds", "1", *where]) == 0
+    assert reproductions.main([begun, waiting, "--finished", *where]) == 0
+    rows = json.loads((tmp_path / "out/reproductions.json").read_text())["references"]
+    assert [(row["name"], row["seeds"], row["not_run"]) for row in rows] == [
+        ("begun", [1], None),
+        ("waiting", [], "no seed is finished"),
+    ]
+    assert len(list(tmp_path.glob("runs/*/summary.json"))) == 1
+
+
 def test_the_faults_of_all_reference_results_are_told_and_none_is_run(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
