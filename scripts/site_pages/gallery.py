@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from site_pages.measured import ROOT, comparable, interval, results
+from site_pages.results import ROOT, comparable, interval, results
 
 RESULTS = ROOT / "docs/results"
 

@@ -1,14 +1,14 @@
-"""Tables of measured figures in the pages, made of docs/results, between comments that name them."""
+"""Tables and sentences of measured figures in the pages, made of docs/results, between comments that name them."""
 
 import argparse
-import json
 import re
 from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[2]
-PAGES = ("README.md", "docs/measured.md", "docs/own_data.md")
+from site_pages import sentences
+from site_pages.results import ROOT, comparable, interval, percent, results
+
+PAGES = ("README.md", "docs/measured.md", "docs/own_data.md", "docs/privacy.md")
 
 _BLOCK = re.compile(r"(<!-- measured: (\w+) -->\n).*?(\n<!-- measured: end -->)", re.DOTALL)
 
@@ -21,7 +21,7 @@ _EXAMPLES = {
 
 
 def main() -> None:
-    """Write the tables into the pages."""
+    """Write them into the pages."""
     argparse.ArgumentParser(description=__doc__).parse_args()
     for name in PAGES:
         page = ROOT / name
@@ -29,31 +29,8 @@ def main() -> None:
 
 
 def written(text: str) -> str:
-    """A page with its tables as docs/results has them."""
-    return _BLOCK.sub(lambda block: block[1] + "\n".join(_TABLES[block[2]]()) + block[3], text)
-
-
-def results(name: str) -> dict[str, Any]:
-    """What a study found."""
-    found: dict[str, Any] = json.loads((ROOT / f"docs/results/{name}.json").read_text(encoding="utf-8"))
-    return found
-
-
-def interval(found: Any, *, signed: bool = False) -> str:
-    """A mean with the half-width of its interval, where it has one; – for nothing."""
-    if found is None:
-        return "–"
-    mean, half = found
-    text = f"{mean:+.1f}" if signed else f"{mean:.1f}"
-    return (text if half is None else f"{text} ± {half:.1f}").replace("-", "−")
-
-
-def comparable(found: Any, measure: str) -> str:
-    """A figure of a reference result, published or ours, with the half-width of its interval where it has one."""
-    if "ratio" not in measure:
-        return interval(found, signed="lead" in measure)
-    mean, half = found
-    return f"{mean:.4f}" if half is None else f"{mean:.4f} ± {half:.4f}"
+    """A page with its figures as docs/results has them."""
+    return _BLOCK.sub(lambda block: block[1] + "\n".join(_PARTS[block[2]]()) + block[3], text)
 
 
 def _reference() -> Iterator[str]:
@@ -87,6 +64,27 @@ def _algorithms() -> Iterator[str]:
             *(f"{row[key]:.2f}" for key in ("megabytes_up", "megabytes_down")),
         )
         yield f"| {' | '.join(cells)} |"
+
+
+def _privacy() -> Iterator[str]:
+    found = results("privacy_frontier")
+    yield "| protection | protects | ε | student (%) | strongest attack | AUC | TPR at 1 % FPR (%) | MB up |"
+    yield "|---|---|---|---|---|---|---|---|"
+    for row in found["rows"]:
+        attack = row["attacks"][0]
+        cells = (
+            f"`{row['row']}`",
+            row["protects"] or "no guarantee",
+            "–" if row["epsilon"] is None else f"{row['epsilon']:.3g}",
+            percent(row, "student_accuracy"),
+            f"`{attack['attack']}`, {attack['observation']}",
+            f"{attack['auc']:.3f} ± {attack['auc_ci95']:.3f}",
+            percent(attack, "tpr_at_1pct_fpr"),
+            f"{row['megabytes_up']:.2f}",
+        )
+        yield f"| {' | '.join(cells)} |"
+    bars = (f"`{name}` {percent(bar, 'accuracy')}" for name, bar in found["controls"].items())
+    yield from ("", f"Controls: {', '.join(bars)}.")
 
 
 def _examples() -> Iterator[str]:
@@ -185,8 +183,12 @@ def _with_gain(row: Mapping[str, Any] | None) -> str:
     return f"{row['test'][0]:.1f} ({interval(row['gain'], signed=True)})"
 
 
-_TABLES: Mapping[str, Callable[[], Iterator[str]]] = {
+_PARTS: Mapping[str, Callable[[], Iterator[str]]] = {
     "reference": _reference,
+    "reference_words": sentences.reference,
+    "privacy": _privacy,
+    "privacy_words": sentences.privacy,
+    "frontier_words": sentences.frontier,
     "algorithms": _algorithms,
     "examples": _examples,
     "reproductions": _reproductions,

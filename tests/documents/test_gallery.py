@@ -3,7 +3,7 @@
 import json
 
 from site_pages.gallery import gallery
-from site_pages.measured import interval
+from site_pages.results import interval
 
 from tests.support import ROOT
 

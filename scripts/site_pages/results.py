@@ -1,0 +1,37 @@
+"""What is in docs/results, and how pages show it."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def results(name: str) -> dict[str, Any]:
+    """What a study found."""
+    found: dict[str, Any] = json.loads((ROOT / f"docs/results/{name}.json").read_text(encoding="utf-8"))
+    return found
+
+
+def interval(found: Any, *, signed: bool = False) -> str:
+    """A mean with the half-width of its interval, where it has one; – for nothing."""
+    if found is None:
+        return "–"
+    mean, half = found
+    text = f"{mean:+.1f}" if signed else f"{mean:.1f}"
+    return (text if half is None else f"{text} ± {half:.1f}").replace("-", "−")
+
+
+def comparable(found: Any, measure: str) -> str:
+    """A figure of a reference result, published or ours, with the half-width of its interval where it has one."""
+    if "ratio" not in measure:
+        return interval(found, signed="lead" in measure)
+    mean, half = found
+    return f"{mean:.4f}" if half is None else f"{mean:.4f} ± {half:.4f}"
+
+
+def percent(found: Mapping[str, Any], key: str) -> str:
+    """The share ``key`` with the half-width of its interval, ``key_ci95``, in per cent."""
+    half = found[f"{key}_ci95"]
+    return interval((100 * found[key], None if half is None else 100 * half))

@@ -1,0 +1,65 @@
+"""Sentences with measured figures in the pages, made of docs/results."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from site_pages.results import interval, results
+
+
+def reference() -> Iterator[str]:
+    """How far the reference experiment's student comes, and what it costs to send."""
+    found, fedavg = results("fashion_mnist"), _row("algorithms", "name", "fedavg")
+    gap, points, values = found["gap_closed"], found["gap_closed_points"], found["accuracy"]
+    whole = values["centralised"]["mean_ci95"][0] - values["public_only"]["mean_ci95"][0]
+    up, down = (float(np.mean(found[f"megabytes_{way}"])) for way in ("up", "down"))
+    both = (fedavg["megabytes_up"] + fedavg["megabytes_down"]) / (up + down)
+    ours, theirs = (values[name]["values"] for name in ("student", "fedavg"))
+    ahead = sum(mine > its for mine, its in zip(ours, theirs, strict=True))
+    yield (
+        f"The student covers {gap['mean']:.0f} % (95 % confidence interval {gap['low']:.0f} to {gap['high']:.0f}) of "
+        f"the way from `public_only` to `centralised`, {points['mean']:.1f} of {whole:.1f} points. All clients "
+        f"together send {up:.1f} MB and receive {down:.1f} MB: 1/{fedavg['megabytes_up'] / up:.0f} of what `fedavg` "
+        f"sends, and 1/{both:.0f} of it both ways. It is ahead of `fedavg` in {ahead} of {len(ours)} seeds."
+    )
+
+
+def privacy() -> Iterator[str]:
+    """What record-level privacy costs, in accuracy and in what attackers still learn."""
+    plain, private = (_row("privacy_frontier", "row", name) for name in ("none", "dp_sgd_8"))
+    before, after = (100 * row["student_accuracy"] for row in (plain, private))
+    aucs = [max(each["auc"] for each in row["attacks"] if each["observation"] == "queried") for row in (plain, private)]
+    yield (
+        f"On Fashion-MNIST (ten clients, 400 samples each, one upload, {_seeds(plain)} seeds) DP-SGD at ε = 8 costs "
+        f"{before - after:.1f} points of accuracy, {before:.1f} → {after:.1f} %, and reduces the AUC of the best "
+        f"attack on queried candidates from {aucs[0]:.2f} to {aucs[1]:.2f}."
+    )
+
+
+def frontier() -> Iterator[str]:
+    """What was found on the privacy frontier as a whole."""
+    found = results("privacy_frontier")
+    alone = 100 * found["controls"]["public_only"]["accuracy"]
+    rows = {row["row"]: row for row in found["rows"]}
+    refuted = [name for name, row in rows.items() if row["violations"]]
+    cost = 100 * (rows["none"]["student_accuracy"] - rows["dp_sgd_8"]["student_accuracy"])
+    gains = ", ".join(
+        f"`{name}` {interval((100 * rows[name]['student_accuracy'] - alone, None), signed=True)}"
+        for name in ("central_gaussian", "gnmax")
+    )
+    yield (
+        f"{'No attack refutes an ε' if not refuted else 'Attacks refute the ε of ' + ', '.join(refuted)}. DP-SGD at "
+        f"ε = 8 costs {cost:.1f} points. With a hundred clients a guarantee for all that a client has is worth little "
+        f"beside the server's labels alone: {gains} points to `public_only`."
+    )
+
+
+def _row(study: str, key: str, name: str) -> dict[str, Any]:
+    found: dict[str, Any] = next(row for row in results(study)["rows"] if row[key] == name)
+    return found
+
+
+def _seeds(row: dict[str, Any]) -> str:
+    count = len(row["seeds"])
+    return ("one", "two", "three", "four", "five")[count - 1] if count <= 5 else str(count)
