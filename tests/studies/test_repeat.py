@@ -10,7 +10,8 @@ from studies.repeat import _gap_closed
 from tests.support.scripts_run import run_script
 
 TINY = (
-    *("engine.kind=inline", "rounds=2", "clients.count=2", "data.private_size=60", "data.public.size=40"),
+    *("engine.kind=inline", "engine.workers=1", "rounds=2", "clients.count=2"),
+    *("data.private_size=60", "data.public.size=40"),
     *("data.public.labelled=20", "distillation.steps=3", "student.model=mlp"),
     "controls=[fedavg,public_only,centralised]",
 )

@@ -12,7 +12,7 @@ from tests.support.scripts_run import run_script
 
 
 def test_the_robustness_study_runs_small(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    where = ("--seeds", "0", "--out", str(tmp_path), "--runs", str(tmp_path / "runs"))
+    where = ("--seeds", "0", "--out", str(tmp_path), "--runs", str(tmp_path / "runs"), "--workers", "1")
     table = run_script("scripts/robustness_study.py", *where)
     report = json.loads((tmp_path / "robustness_study.json").read_text())
     assert set(report["best"]) == {"iid", "colluders hold a class"}
