@@ -8,7 +8,7 @@ from tests.support.scripts_run import run_script
 
 
 def test_the_balancer_benchmark_prints_flat_json() -> None:
-    found = json.loads(run_script("scripts/benchmark.py", "balancer", "--json", "--repeats", "3"))
+    found = json.loads(run_script("scripts/benchmark.py", "balancer", "--json", "--repeats", "1"))
     assert {"default_ratio", "exact_ratio", "loss_ratio_mse", "loss_ratio_transformer_layers"} <= set(found)
     # By hand: 32 · 64·7·7 features of each network, a projection of 32·64 + 64, thrice; floats.
     assert found["loss_kilobytes_fitnets"] == pytest.approx(4 * (2 * 32 * 64 * 49 + 3 * (32 * 64 + 64)) / 1e3)
