@@ -18,8 +18,8 @@ def test_the_study_runs_small_and_adds_up(tmp_path: Path) -> None:
     table = run_script("scripts/client_level_study.py", "--out", str(tmp_path), "--runs", str(runs), "--workers", "1")
     found = json.loads((tmp_path / "client_level.json").read_text())
     summaries = {
-        summary["config"]["strategy"]["name"]: summary
-        for summary in (json.loads(path.read_text()) for path in runs.glob("*/summary.json"))
+        load_config(path.parent / "config.yaml").strategy.name: json.loads(path.read_text())
+        for path in runs.glob("*/summary.json")
     }
     plain, protected = found["rows"]
     assert protected["student_accuracy"] == summaries["gnmax"]["student_accuracy"]
@@ -35,7 +35,7 @@ def test_the_study_runs_small_and_adds_up(tmp_path: Path) -> None:
     with (tmp_path / "client_level.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert {row["clients"] for row in rows} == {"10"}
-    assert (tmp_path / "client_level.png").stat().st_size > 10_000
+    assert (tmp_path / "client_level.png").stat().st_size > 5_000
 
 
 def test_tuning_has_seeds_and_samples_of_its_own() -> None:

@@ -6,6 +6,8 @@ from typing import Any
 SAMPLES = 40
 """Private samples per client."""
 EPSILON = 8.0
+LABELS, FEW_LABELS = 200, 50
+"""Labels that the server knows: those of the configurations, and fewer."""
 PLAIN = "many_clients"
 ROWS = {"none": PLAIN, "gnmax": f"{PLAIN}_gnmax", "gaussian": f"{PLAIN}_gaussian"}
 """The configurations of configs/privacy, by what the table calls them."""
@@ -13,15 +15,17 @@ ROWS = {"none": PLAIN, "gnmax": f"{PLAIN}_gnmax", "gaussian": f"{PLAIN}_gaussian
 
 @dataclass(frozen=True)
 class Cell:
-    """So many clients under a protection; ``epsilon`` is None without one."""
+    """So many clients under a protection, and how many labels the server knows; ``epsilon`` is None without one."""
 
     row: str
     clients: int
     epsilon: float | None = None
+    labels: int = LABELS
 
     @property
     def name(self) -> str:
-        return f"{self.row}, {self.clients}" + ("" if self.epsilon is None else f", ε = {self.epsilon:g}")
+        shown = f"{self.row}, {self.clients} clients, {self.labels} labels"
+        return shown if self.epsilon is None else f"{shown}, ε = {self.epsilon:g}"
 
     @property
     def overrides(self) -> tuple[str, ...]:
@@ -29,7 +33,8 @@ class Cell:
         own = "controls=[public_only, centralised]"
         if self.epsilon is not None:
             own = f"strategy.target_epsilon={self.epsilon:g}"
-        return f"clients.count={self.clients}", f"data.private_size={self.clients * SAMPLES}", own
+        labels = () if self.labels == LABELS else (f"data.public.labelled={self.labels}",)
+        return f"clients.count={self.clients}", f"data.private_size={self.clients * SAMPLES}", own, *labels
 
 
 PRESETS: dict[str, dict[str, Any]] = {
@@ -38,23 +43,20 @@ PRESETS: dict[str, dict[str, Any]] = {
             *(Cell("none", clients) for clients in (100, 250, 500)),
             *(Cell("gnmax", clients, EPSILON) for clients in (100, 250, 500)),
             Cell("gaussian", 500, EPSILON),
+            Cell("none", 500, labels=FEW_LABELS),
+            Cell("gnmax", 500, EPSILON, FEW_LABELS),
         ),
         "seeds": (0, 1, 2),
         "shadows": 16,
         "overrides": (),
     },
     "small": {
-        "cells": (
-            *(Cell("none", clients) for clients in (5, 10)),
-            Cell("gnmax", 5, EPSILON),
-            Cell("gnmax", 10, EPSILON),
-        ),
+        "cells": (Cell("none", 10), Cell("gnmax", 10, EPSILON)),
         "seeds": (0,),
         "shadows": 8,
         "overrides": (
             "data.dataset=digits",
-            "data.public.size=120",
-            "data.public.labelled=40",
+            "data.public.size=400",
             "data.public.round_size=20",
             "rounds=2",
             "clients.epochs=2",

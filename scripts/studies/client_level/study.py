@@ -6,16 +6,17 @@
 A client-level guarantee hides all that a client has among what the others have: there have to be many of them. On
 Fashion-MNIST 100, 250 and 500 clients with forty samples each answer under GNMax and without protection, the most of
 them under Gaussian noise on the sum as well (configs/privacy/many_clients*.yaml), beside public_only, which is what the
-server can do without any of them. The full preset has three seeds; all runs are attacked as `fedkd audit` does. Runs
-and attacks are done one per core under --runs, and finished ones are not repeated. Writes client_level.json, .csv
-(every attack), .md and .png. The full preset takes about an hour of one core.
+server can do without any of them; and once more where the server knows fewer labels. The full preset has three seeds;
+all runs are attacked as `fedkd audit` does. Runs and attacks are done one per core under --runs, and finished ones are
+not repeated. Writes client_level.json, .csv (every attack), .md and .png. The full preset takes more than an hour of
+one core.
 
 --tune chooses rounds, questions per round, and how the student is trained, without noise, on samples that are private
 or test samples under none of the seeds, by the student's mean accuracy; it writes client_level_tuning.json.
 """
 
 from argparse import Namespace
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from fedkd.config.schema import ExperimentConfig
 from fedkd.results.report.statistics import mean_and_ci
 from fedkd.results.report.style import GREY, PALETTE, Figure, dress, new_figure
 from studies.client_level.settings import (
+    LABELS,
     PLAIN,
     PRESETS,
     ROWS,
@@ -42,6 +44,7 @@ from studies.tasks import Results, Task
 from studies.unused_data import unused_by
 
 BARS = ("public_only", "centralised")
+_ABOVE: dict[str, Any] = {"xytext": (0, 5), "textcoords": "offset points", "ha": "right", "fontsize": 7}
 Row = dict[str, Any]
 
 
@@ -70,19 +73,24 @@ def reported(asked: Namespace, results: Results) -> Report:
     preset = PRESETS[asked.preset]
     seeds = asked.seeds or preset["seeds"]
 
-    def bars_of(clients: int) -> list[Row]:
-        found = (results[run_task(asked, Cell("none", clients), seed)]["controls"] for seed in seeds)
+    def bars_of(clients: int, labels: int) -> list[Row]:
+        found = (results[run_task(asked, Cell("none", clients, labels=labels), seed)]["controls"] for seed in seeds)
         return [dict(each) for each in found]
 
     rows = []
     for cell in preset["cells"]:
         runs = [results[run_task(asked, cell, seed)] for seed in seeds]
         audits = [results[attack_task(asked, cell, seed)] for seed in seeds]
-        public_only = [each["public_only"] for each in bars_of(cell.clients)]
+        public_only = [each["public_only"] for each in bars_of(cell.clients, cell.labels)]
         lead = [100 * (each["student"] - alone) for each, alone in zip(runs, public_only, strict=True)]
         row = tables.summarise(cell.name, seeds, runs, seeds, audits)
-        rows.append(row | {"mechanism": cell.row, "clients": cell.clients, "lead": mean_and_ci(lead), "leads": lead})
-    bars = {clients: tables.controls([{"controls": each} for each in bars_of(clients)]) for clients in _counts(rows)}
+        own = {"mechanism": cell.row, "clients": cell.clients, "labels": cell.labels}
+        rows.append(row | own | {"lead": mean_and_ci(lead), "leads": lead})
+    bars = [
+        {"clients": clients, "labels": labels}
+        | tables.controls([{"controls": each} for each in bars_of(clients, labels)])
+        for clients, labels in dict.fromkeys((cell.clients, cell.labels) for cell in preset["cells"])
+    ]
     content = {
         "preset": asked.preset,
         "seeds": list(seeds),
@@ -104,10 +112,6 @@ def reported(asked: Namespace, results: Results) -> Report:
     )
 
 
-def _counts(rows: Sequence[Row]) -> list[int]:
-    return sorted({row["clients"] for row in rows})
-
-
 def _flat(row: Row) -> Row:
     mean, half = row["lead"]
     return {key: value for key, value in row.items() if key not in {"lead", "leads"}} | {
@@ -122,6 +126,7 @@ def cells(row: Row) -> dict[str, str]:
     return {
         "protection": f"`{row['mechanism']}`",
         "clients": f"{row['clients']:,}",
+        "labels": str(row["labels"]),
         "ε": "none" if row["epsilon"] is None else f"{row['epsilon']:.3g}",
         "noise σ": "–" if row["noise"] is None else f"{row['noise']:.3g}",
         "student acc (%)": tables.percent(row, "student_accuracy"),
@@ -132,40 +137,42 @@ def cells(row: Row) -> dict[str, str]:
     }
 
 
-def _words(rows: Sequence[Row], bars: Mapping[int, Mapping[str, Row]]) -> Iterator[str]:
+def _words(rows: Sequence[Row], bars: Sequence[Row]) -> Iterator[str]:
     seeds = len(rows[0]["seeds"])
     yield f"{SAMPLES} samples per client; mean ± 95 % confidence interval over {seeds} seeds, all of them attacked."
-    for clients, found in bars.items():
-        shown = ", ".join(f"`{name}` {tables.percent(bar, 'accuracy')}" for name, bar in found.items())
-        yield f"Controls with {clients:,} clients: {shown}."
+    for found in bars:
+        shown = ", ".join(f"`{name}` {tables.percent(found[name], 'accuracy')}" for name in BARS)
+        yield f"Controls with {found['clients']:,} clients and {found['labels']} labels: {shown}."
 
 
-def draw(rows: Sequence[Row], bars: Mapping[int, Mapping[str, Row]]) -> Figure:
-    """The student's accuracy against the number of clients, a line per protection and ε."""
+def draw(rows: Sequence[Row], bars: Sequence[Row]) -> Figure:
+    """The student's accuracy against the number of clients, a line per protection, and points for fewer labels."""
     figure = new_figure(8, 4.6)
     axes = figure.subplots()
-    counts = _counts(rows)
+    counts = sorted({row["clients"] for row in rows})
     dress(axes, "", "clients (log scale)", "student's test accuracy (%)")
-    for at, name in enumerate(BARS):
-        means = [100 * bars[clients][name]["accuracy"] for clients in counts]
-        axes.plot(counts, means, ":" if at == 0 else "--", color=GREY, linewidth=1.1, label=name)
-    kinds = list(dict.fromkeys((row["mechanism"], _target(row)) for row in rows))
-    for index, (mechanism, target) in enumerate(kinds):
-        same = [row for row in rows if (row["mechanism"], _target(row)) == (mechanism, target)]
+    for name, line in zip(BARS, (":", "--"), strict=True):
+        usual = [found for found in bars if found["labels"] == LABELS]
+        means = [100 * found[name]["accuracy"] for found in usual]
+        axes.plot([found["clients"] for found in usual], means, line, color=GREY, linewidth=1.1, label=name)
+    for found in bars:
+        if found["labels"] != LABELS:
+            height = 100 * found["public_only"]["accuracy"]
+            axes.plot(found["clients"], height, "_", color=GREY, markersize=14)
+            axes.annotate(f"public_only, {found['labels']} labels", (found["clients"], height), **_ABOVE)
+    kinds = list(dict.fromkeys((row["mechanism"], row["labels"]) for row in rows))
+    for index, (mechanism, labels) in enumerate(kinds):
+        same = [row for row in rows if (row["mechanism"], row["labels"]) == (mechanism, labels)]
         x = [row["clients"] * (1 + 0.02 * index) for row in same]
         y = [100 * row["student_accuracy"] for row in same]
         half = [100 * (row["student_accuracy_ci95"] or 0.0) for row in same]
-        label = mechanism if target is None else f"{mechanism}, ε = {target}"
+        label = mechanism if labels == LABELS else f"{mechanism}, {labels} labels"
         axes.errorbar(x, y, half, marker="osD^v"[index % 5], color=PALETTE[index], capsize=3, label=label)
     axes.set_xscale("log")
     axes.set_xticks(counts, [f"{count:,}" for count in counts])
     axes.set_xticks([], minor=True)
     figure.legend(loc="outside right center", frameon=False)
     return figure
-
-
-def _target(row: Row) -> str | None:
-    return None if row["epsilon"] is None else f"{row['epsilon']:.2g}"
 
 
 STUDY = Study("client_level", stages, reported)
