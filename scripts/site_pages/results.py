@@ -28,7 +28,7 @@ def comparable(found: Any, measure: str) -> str:
     if "ratio" not in measure:
         return interval(found, signed="lead" in measure)
     mean, half = found
-    return f"{mean:.4f}" if half is None else f"{mean:.4f} ± {half:.4f}"
+    return f"{mean:.4g}" if half is None else f"{mean:.4g} ± {half:.2g}"
 
 
 def percent(found: Mapping[str, Any], key: str) -> str:

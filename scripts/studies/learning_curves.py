@@ -1,14 +1,17 @@
 """Accuracies by round beside published figures."""
 
 import math
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from fedkd.results.report.style import AVERAGED, CLIENTS, GREY, STUDENT, WEIGHT, Axes, Figure, new_figure
+from fedkd.results.report.style import AVERAGED, CLIENTS, GREY, STUDENT, WEIGHT, Axes, Figure, MaxNLocator, new_figure
 
 _COLUMNS = 4
+_WIDTH = 46
+"""Letters of a title in a line."""
 _NAMES = {
     "student": ("student", STUDENT),
     "student_lead_over_fedavg": ("FedDF − FedAvg (points)", WEIGHT),
@@ -19,11 +22,11 @@ _NAMES = {
 def draw(rows: Sequence[Mapping[str, Any]]) -> Figure:
     """A panel for each result: a thin line per seed, a thick one for the mean, the published figure and its band."""
     lines = math.ceil(len(rows) / _COLUMNS)
-    figure = new_figure(14, 0.6 + 2.6 * lines)
-    panels = figure.subplots(lines, min(_COLUMNS, len(rows)), squeeze=False).flat
+    figure = new_figure(14, 0.6 + 2.7 * lines)
+    panels = list(figure.subplots(lines, min(_COLUMNS, len(rows)), squeeze=False).flat)
     for axes, row in zip(panels, rows, strict=False):
         _panel(axes, row)
-    for axes in list(panels)[len(rows) :]:
+    for axes in panels[len(rows) :]:
         axes.set_axis_off()
     return figure
 
@@ -39,7 +42,8 @@ def _panel(axes: Axes, row: Mapping[str, Any]) -> None:
         rounds = np.arange(last - values.shape[1], last) + 1
         axes.plot(rounds, values.T, linewidth=0.7, alpha=0.45, color=colour)
         axes.plot(rounds, values.mean(axis=0), linewidth=2, marker="o", markersize=3, color=colour, label=name)
-    axes.set_title(row["title"], fontsize=8)
+    axes.set_title(textwrap.fill(row["title"], _WIDTH), fontsize=8)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel("round", fontsize=8)
     axes.tick_params(labelsize=7)
     axes.legend(frameon=False, fontsize=7)

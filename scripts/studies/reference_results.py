@@ -69,7 +69,7 @@ class ReferenceResult:
     what they send in the same setting under FedAvg, or with their logits written as float32.
 
     ``band`` are the ends, included, between which the mean over ``seeds`` must lie; ``why`` says how it was chosen.
-    ``also`` names accuracies that are told beside it, and ``remark`` says what explains a figure outside the band.
+    ``also`` names accuracies that are told beside it, and ``remark`` says what to make of the figure that came out.
     """
 
     title: Text

@@ -179,9 +179,11 @@ def form_of(measure: str) -> tuple[str, str]:
 def outcome(row: dict[str, Any]) -> str:
     if row["not_run"] is not None:
         return f"no figure: {row['not_run']}"
+    low, high = row["band"]
     if row["met"]:
-        return "met"
-    return "above the band" if row["mean"] > row["band"][1] else "below the band"
+        # What a mean with such an interval says of the band is little.
+        return "in the band, by an interval wider than it" if 2 * (row["ci95"] or 0.0) > high - low else "met"
+    return "above the band" if row["mean"] > high else "below the band"
 
 
 def csv_row(row: dict[str, Any]) -> dict[str, Any]:
@@ -209,7 +211,7 @@ def markdown(rows: Sequence[dict[str, Any]]) -> str:
         if row["beside"]:
             lines += [f"Beside it: {also(row['beside'])}.", ""]
         if row["remark"] is not None:
-            lines += [f"Why: {row['remark']}.", ""]
+            lines += [f"Remark: {row['remark']}.", ""]
         differs = [f"- {item}" for item in row["differs"]]
         lines += ["What differs:", "", *differs] if differs else ["Nothing differs."]
     return "\n".join(lines) + "\n"

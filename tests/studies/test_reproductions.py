@@ -299,7 +299,7 @@ def test_the_script_runs_and_compares_reference_results_and_resumes(tmp_path: Pa
         "| `ratio` | a tiny setting | 0.5 | 0.4922 | 1 | 0.492 to 0.51 | met |",
         "- everything",
         "nobody 2020",
-        "Why: there is little data.",
+        "Remark: there is little data.",
         "Beside it: accuracy of the server's student on the test set, ",
     ):
         assert part in text
