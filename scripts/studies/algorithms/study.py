@@ -15,7 +15,7 @@ held out for it. There are 8 times fewer private and 5 times fewer public sample
 optimiser steps a round, and 5 rounds of 10, for all algorithms alike. It writes algorithms_tuning.json and
 configs/tuned, which the full preset runs; the small one runs the algorithms as shipped unless --tuned names a folder.
 
-With the full preset, tuning takes about three hours of one core, one to five minutes a trial, and the table as long.
+With the full preset, tuning takes about three hours of one core, half a minute to four a trial, and the table as long.
 
 "gap" is the share of the way from public_only (the server's labelled samples alone) to centralised (all private samples
 in one place) that the student covers. "clients, own" are the clients' models on their own validation samples, which are
