@@ -146,6 +146,7 @@ def told(out: Path, tracking: Sequence[str]) -> tuple[Run, list[str]]:
     return run_experiment(load_config(SMALL, changes), out, listener), listener.texts
 
 
+@pytest.mark.usefixtures("drawn_figures")
 def test_trackers_that_fail_are_told_of_once_and_end_nothing(tmp_path: Path) -> None:
     nowhere = "{name: tensorboard, folder: /proc/fedkd}"
     run, (first, *texts) = told(tmp_path / "run", [nowhere, *FAILING, "tensorboard"])
