@@ -12,6 +12,7 @@ from studies.public_data.settings import PRESETS, Cell
 
 from fedkd import load_config, run_experiment
 from fedkd.config.load import to_mapping
+from tests.support.drawn_figures import figures_drawn
 
 SMALL = PRESETS["small"]
 
@@ -20,7 +21,8 @@ SMALL = PRESETS["small"]
 def where(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("public_data")
     asked = ["--seeds", "0", "--workers", "1", "--out", str(folder), "--runs", str(folder / "runs")]
-    assert study.main(asked) == 0
+    with figures_drawn():
+        assert study.main(asked) == 0
     return folder
 
 
