@@ -89,21 +89,6 @@ def _privacy() -> Iterator[str]:
     yield from ("", f"Controls: {', '.join(bars)}.")
 
 
-def _robustness() -> Iterator[str]:
-    found = results("robustness_study")
-    partitions = list(found["mean"])
-    yield f"| strategy | {' | '.join(partitions)} |"
-    yield f"|---|{'---|' * len(partitions)}"
-    for defence in found["defences"]:
-        cells = []
-        for partition in partitions:
-            mean = found["mean"][partition]
-            worst = found["beyond_absence"][partition]["30%"][defence]["attack"]
-            shown = (f"{mean[case][defence][0]:.1f}" for case in ("none", "absent 30%", worst))
-            cells.append(f"{' / '.join(shown)} (`{worst.removesuffix(' 30%')}`)")
-        yield f"| `{defence}` | {' | '.join(cells)} |"
-
-
 def _examples() -> Iterator[str]:
     yield from ("| `fedkd run` | data | student | `public_only` | `centralised` |", "|---|---|---|---|---|")
     for name, words in _EXAMPLES.items():
@@ -221,8 +206,6 @@ _PARTS: Mapping[str, Callable[[], Iterator[str]]] = {
     "frontier_words": sentences.frontier,
     "algorithms": _algorithms,
     "examples": _examples,
-    "robustness": _robustness,
-    "robustness_words": sentences.robustness,
     "reproductions": _reproductions,
     "public_data": _public_data,
     "public_choice": _public_choice,

@@ -55,18 +55,6 @@ def frontier() -> Iterator[str]:
     )
 
 
-def robustness() -> Iterator[str]:
-    """What attackers cost at worst, beyond what their absence costs."""
-    found = results("robustness_study")
-    for partition, by_share in found["beyond_absence"].items():
-        rows = by_share["30%"]
-        shown = " and ".join(
-            f"{interval(rows[defence]['points'], signed=True)} with `{defence}`"
-            for defence in ("mean_probabilities", "median", "stacked")
-        )
-        yield f"- {partition}: {shown}."
-
-
 def _row(study: str, key: str, name: str) -> dict[str, Any]:
     found: dict[str, Any] = next(row for row in results(study)["rows"] if row[key] == name)
     return found

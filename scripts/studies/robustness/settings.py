@@ -82,6 +82,7 @@ PRESETS: dict[str, dict[str, Any]] = {
 }
 
 PRESETS["core"] = PRESETS["full"] | {
+    "partitions": {"alpha=1": {"alpha": 1.0}, "alpha=0.1": {"alpha": 0.1}},
     "attacks": ("label_noise", "lma", "hips", ABSENT),
     "defences": ("mean_probabilities", "median", "trimmed_mean", "multi_krum", "cronus", "exp_guard", "stacked"),
     "shares": (0.3,),
