@@ -89,6 +89,33 @@ def _privacy() -> Iterator[str]:
     yield from ("", f"Controls: {', '.join(bars)}.")
 
 
+def _robustness() -> Iterator[str]:
+    found = results("robustness_study")
+    partitions = list(found["mean"])
+    yield f"| strategy | {' | '.join(map(_in_words, partitions))} |"
+    yield f"|---|{'---|' * len(partitions)}"
+    for defence in found["defences"]:
+        cells = []
+        for partition in partitions:
+            mean = found["mean"][partition]
+            worst = found["beyond_absence"][partition]["30%"][defence]["attack"]
+            shown = (f"{mean[case][defence][0]:.1f}" for case in ("none", "absent 30%", worst))
+            cells.append(f"{' / '.join(shown)} (`{worst.removesuffix(' 30%')}`)")
+        yield f"| `{defence}` | {' | '.join(cells)} |"
+    costs = []
+    for partition in partitions:
+        rows = found["beyond_absence"][partition]["30%"]
+        pair = (interval(rows[name]["points"]) for name in ("stacked", "mean_probabilities"))
+        costs.append(f"{' and '.join(pair)} ({_in_words(partition)})")
+    yield ""
+    first = "In points, with `stacked` and `mean_probabilities`, that worst attack costs beyond the attackers' absence"
+    yield f"{first}: {'; '.join(costs)}."
+
+
+def _in_words(partition: str) -> str:
+    return partition.replace("alpha=", "Dirichlet ")
+
+
 def _examples() -> Iterator[str]:
     yield from ("| `fedkd run` | data | student | `public_only` | `centralised` |", "|---|---|---|---|---|")
     for name, words in _EXAMPLES.items():
@@ -206,6 +233,7 @@ _PARTS: Mapping[str, Callable[[], Iterator[str]]] = {
     "frontier_words": sentences.frontier,
     "algorithms": _algorithms,
     "examples": _examples,
+    "robustness": _robustness,
     "reproductions": _reproductions,
     "public_data": _public_data,
     "public_choice": _public_choice,
