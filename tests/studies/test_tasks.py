@@ -1,6 +1,7 @@
 """Studies: results survive an interruption, and intervals are honest."""
 
 import math
+import time
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
@@ -10,6 +11,7 @@ import pytest
 from studies.tasks import Results, run_tasks, worker_pool
 
 from fedkd.results.report.statistics import mean_and_ci
+from tests.support.processes import Program
 
 
 @pytest.fixture(scope="module", params=["here", "in another process"])
@@ -46,3 +48,27 @@ def test_a_failing_task_ends_the_study_and_keeps_the_rest(tmp_path: Path, pool: 
     with pytest.raises(ZeroDivisionError):
         run_tasks(divmod, [(7, 2), (1, 0)], results, pool)
     assert (7, 2) in Results(tmp_path / "results.jsonl")
+
+
+def test_workers_of_a_killed_study_end_in_the_middle_of_their_tasks(tmp_path: Path) -> None:
+    # Started again, the study would otherwise work in the same folders as they do.
+    code = """
+import os, sys, time
+from pathlib import Path
+from studies.tasks import Results, run_tasks, worker_pool
+def task(folder, name):
+    Path(folder, str(os.getpid())).touch()
+    time.sleep(600)
+if __name__ == "__main__":
+    with worker_pool(2) as pool:
+        run_tasks(task, [(sys.argv[1], 0), (sys.argv[1], 1)], Results(Path(sys.argv[1], "results.jsonl")), pool)
+"""
+    script, begun = tmp_path / "study.py", tmp_path / "begun"
+    script.write_text(code)
+    begun.mkdir()
+    study = Program(str(script), str(begun))
+    while study.poll() is None and len(list(begun.iterdir())) < 2:
+        time.sleep(0.1)
+    study.kill()
+    study.wait()
+    study.assert_nothing_left()
