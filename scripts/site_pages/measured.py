@@ -5,16 +5,18 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from site_pages import distilling, sentences
+from site_pages import distilling, guarding, sentences
 from site_pages.results import ROOT, comparable, interval, percent, results
 
 PAGES = (
     "README.md",
     "docs/analysing.md",
+    "docs/auditing.md",
     "docs/distillation.md",
     "docs/measured.md",
     "docs/own_data.md",
     "docs/privacy.md",
+    "docs/secure_aggregation.md",
 )
 
 _BLOCK = re.compile(r"(<!-- measured: (\w+) -->\n).*?(\n<!-- measured: end -->)", re.DOTALL)
@@ -245,4 +247,5 @@ _PARTS: Mapping[str, Callable[[], Iterator[str]]] = {
     "public_data": _public_data,
     "public_choice": _public_choice,
     **distilling.PARTS,
+    **guarding.PARTS,
 }
