@@ -5,7 +5,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from site_pages import distilling, guarding, sentences
+from site_pages import costs, distilling, guarding, sentences
 from site_pages.results import ROOT, comparable, interval, percent, results
 
 PAGES = (
@@ -13,9 +13,11 @@ PAGES = (
     "docs/analysing.md",
     "docs/auditing.md",
     "docs/distillation.md",
+    "docs/flower.md",
     "docs/measured.md",
     "docs/own_data.md",
     "docs/privacy.md",
+    "docs/scaling.md",
     "docs/secure_aggregation.md",
 )
 
@@ -246,6 +248,7 @@ _PARTS: Mapping[str, Callable[[], Iterator[str]]] = {
     "reproductions": _reproductions,
     "public_data": _public_data,
     "public_choice": _public_choice,
+    **costs.PARTS,
     **distilling.PARTS,
     **guarding.PARTS,
 }
