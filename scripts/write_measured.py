@@ -1,4 +1,4 @@
-"""Write the measured figures of docs/results into the tables of the README and of docs/measured.md.
+"""Write the measured figures of docs/results into the README and the pages in docs.
 
 python scripts/write_measured.py
 """

@@ -14,13 +14,24 @@ def results(name: str) -> dict[str, Any]:
     return found
 
 
-def interval(found: Any, *, signed: bool = False) -> str:
+def interval(found: Any, *, signed: bool = False, digits: int = 1) -> str:
     """A mean with the half-width of its interval, where it has one; – for nothing."""
     if found is None:
         return "–"
     mean, half = found
-    text = f"{mean:+.1f}" if signed else f"{mean:.1f}"
-    return (text if half is None else f"{text} ± {half:.1f}").replace("-", "−")
+    text = f"{mean:+.{digits}f}" if signed else f"{mean:.{digits}f}"
+    return (text if half is None else f"{text} ± {half:.{digits}f}").replace("-", "−")
+
+
+def bounds(found: Mapping[str, Any]) -> str:
+    """The mean of a difference with the two ends of its interval."""
+    mean, low, high = (f"{found[key]:+.2f}" for key in ("mean", "low", "high"))
+    return f"{mean} [{low}, {high}]".replace("-", "−")
+
+
+def word(count: int) -> str:
+    """A small number in letters."""
+    return dict(enumerate(("one", "two", "three", "four", "five", "six", "seven", "eight"), 1)).get(count, str(count))
 
 
 def comparable(found: Any, measure: str) -> str:

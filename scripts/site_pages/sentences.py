@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from site_pages.results import interval, results
+from site_pages.results import interval, results, word
 
 
 def reference() -> Iterator[str]:
@@ -61,5 +61,4 @@ def _row(study: str, key: str, name: str) -> dict[str, Any]:
 
 
 def _seeds(row: dict[str, Any]) -> str:
-    count = len(row["seeds"])
-    return ("one", "two", "three", "four", "five")[count - 1] if count <= 5 else str(count)
+    return word(len(row["seeds"]))

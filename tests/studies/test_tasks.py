@@ -72,3 +72,4 @@ if __name__ == "__main__":
     study.kill()
     study.wait()
     study.assert_nothing_left()
+    study.communicate()

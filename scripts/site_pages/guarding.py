@@ -1,0 +1,125 @@
+"""What a malicious server finds, and what secure sums cost, for docs/auditing.md and docs/secure_aggregation.md."""
+
+from collections.abc import Callable, Iterator, Mapping
+from statistics import fmean
+from typing import Any
+
+from site_pages.results import interval, results
+
+_SETTINGS = {"none": "no protection", "label_only": "labels only", "dp_sgd_8": "DP-SGD, ε = 8"}
+
+
+def _membership() -> Iterator[str]:
+    """How well a malicious server's attacks tell members."""
+    yield (
+        "| | `lira_online` | `lira_offline` | `optimised_queries`, `reach`=0 | `optimised_queries` | over "
+        "`lira_online` | over `lira_offline` |"
+    )
+    yield "|---|---|---|---|---|---|---|"
+    for row in results("malicious_server")["rows"]:
+        attacks = ("lira_online", "lira_offline", "left at the candidates", "optimised_queries")
+        aucs = [interval(row["auc"][name], digits=3) for name in attacks]
+        gains = [interval(row["gain"][name], signed=True, digits=3) for name in ("lira_online", "lira_offline")]
+        yield f"| {' | '.join([_SETTINGS[row['setting']], *aucs, *gains])} |"
+
+
+def _membership_words() -> Iterator[str]:
+    """What optimised queries gain where logits are released, with and without DP."""
+    rows = {row["setting"]: row for row in results("malicious_server")["rows"]}
+    plain, private = rows["none"]["gain"]["lira_online"], rows["dp_sgd_8"]
+    gained = "nothing" if all(map(_may_be_chance, private["gain"].values())) else "something"
+    yield (
+        "Where whole logits are released there is little left to gain: candidates are already nearly the best "
+        f"questions, and the gain of {plain[0]:.3f}, whose interval "
+        f"{'reaches' if _may_be_chance(plain) else 'does not reach'} 0, is the scoring's (`reach`=0 asks about nothing "
+        f"but candidates). With DP-SGD {gained} is gained that the intervals tell from 0, and "
+        f"{'attacks refute' if private['refutations'] else 'no attack refutes'} ε = 8."
+    )
+
+
+def _may_be_chance(gain: tuple[float, float]) -> bool:
+    return gain[0] <= gain[1]
+
+
+def _shares_asked() -> Iterator[str]:
+    """What the figures of class shares and class means are."""
+    guess = fmean(
+        run["inference"]["label_distribution"]["l1_uniform"] for run in results("malicious_server")["runs"].values()
+    )
+    yield (
+        "The same clients' class shares and class means; AUC tells whether a client holds more of a class than its "
+        f'even share, L1 is the sum of absolute errors ({guess:.2f} for a uniform guess), "beyond" is the '
+        "correlation of what is found with the truth, both less the public mean, for the client itself and for other "
+        "clients:"
+    )
+
+
+def _shares() -> Iterator[str]:
+    """How well a malicious server tells class shares and class means."""
+    yield (
+        "| | AUC, `crafted_queries` | AUC, `optimised_shares` | L1, `crafted_queries` | L1, `optimised_shares` | class "
+        "means | public means | beyond, own | beyond, others |"
+    )
+    yield "|---|---|---|---|---|---|---|---|---|"
+    for row in results("malicious_server")["rows"]:
+        shares = [
+            interval(row[figure][name], digits=2)
+            for figure in ("shares", "error of shares")
+            for name in ("crafted_queries", "optimised_shares")
+        ]
+        means = [interval(row["class means"][name], digits=3) for name in ("correlation", "correlation_public")]
+        beyond = [interval(row["class means"][name], digits=2) for name in ("beyond_public", "beyond_public_others")]
+        yield f"| {' | '.join([_SETTINGS[row['setting']], *shares, *means, *beyond])} |"
+
+
+def _shares_words() -> Iterator[str]:
+    """How optimised inputs compare with crafted ones and with ordinary public samples."""
+    errors = {
+        name: {attack: found["l1"] for attack, found in run["inference"].items() if "l1" in found}
+        for name, run in results("malicious_server")["runs"].items()
+        if not name.startswith("dp_sgd_8")
+    }
+    better = sum(each["optimised_shares"] < each["crafted_queries"] for each in errors.values())
+    *most, last = (f"{each['label_distribution']:.2f}" for name, each in errors.items() if name.startswith("none"))
+    yield (
+        f"Without DP, optimised inputs tell shares better than crafted ones in {better} of {len(errors)} runs; "
+        f"ordinary public samples (`label_distribution`, L1 of {', '.join(most)} and {last}) tell nearly as much."
+    )
+
+
+def _sums() -> Iterator[str]:
+    """What a secure sum costs without dropouts."""
+    yield "| clients | largest error | stated bound | s per client | s on the server | kB up per client | kB down |"
+    yield "|---|---|---|---|---|---|---|"
+    for row in _measured_sums():
+        if row["phase"] == "none":
+            up, down = (sum(row[f"bytes_{way}"].values()) / 1_000 for way in ("up", "down"))
+            yield (
+                f"| {row['clients']} | {row['error']:.1e} | {row['bound']:.1e} | {row['seconds_per_client']:.3f} | "
+                f"{row['seconds_on_server']:.3f} | {up:.0f} | {down:.0f} |"
+            )
+
+
+def _dearest_sum() -> Iterator[str]:
+    """What the most expensive of all secure sums costs."""
+    row = max(_measured_sums(), key=lambda row: row["seconds_on_server"])
+    yield (
+        f"With {row['share'] * row['clients']:.0f} of {row['clients']} clients lost at `{row['phase']}`, the most "
+        f"expensive case, the server takes {row['seconds_on_server']:.2f} s."
+    )
+
+
+def _measured_sums() -> list[dict[str, Any]]:
+    rows: Any = results("secure_sum")
+    return list(rows)
+
+
+PARTS: Mapping[str, Callable[[], Iterator[str]]] = {
+    "malicious_server_members": _membership,
+    "malicious_server_members_words": _membership_words,
+    "malicious_server_shares_asked": _shares_asked,
+    "malicious_server_shares": _shares,
+    "malicious_server_shares_words": _shares_words,
+    "secure_sum": _sums,
+    "secure_sum_dearest": _dearest_sum,
+}
