@@ -5,10 +5,10 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from site_pages import sentences
+from site_pages import sentences, toolkit
 from site_pages.results import ROOT, comparable, interval, percent, results
 
-PAGES = ("README.md", "docs/measured.md", "docs/own_data.md", "docs/privacy.md")
+PAGES = ("README.md", "docs/measured.md", "docs/own_data.md", "docs/privacy.md", "docs/toolkit.md")
 
 _BLOCK = re.compile(r"(<!-- measured: (\w+) -->\n).*?(\n<!-- measured: end -->)", re.DOTALL)
 
@@ -237,4 +237,5 @@ _PARTS: Mapping[str, Callable[[], Iterator[str]]] = {
     "reproductions": _reproductions,
     "public_data": _public_data,
     "public_choice": _public_choice,
+    **toolkit.PARTS,
 }
