@@ -5,8 +5,8 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from site_pages import costs, distilling, guarding, sentences
-from site_pages.results import ROOT, comparable, interval, percent, results
+from site_pages import costs, distilling, guarding, sentences, toolkit
+from site_pages.results import ROOT, comparable, interval, percent, results, table_row
 
 PAGES = (
     "README.md",
@@ -19,6 +19,7 @@ PAGES = (
     "docs/privacy.md",
     "docs/scaling.md",
     "docs/secure_aggregation.md",
+    "docs/toolkit.md",
 )
 
 _BLOCK = re.compile(r"(<!-- measured: (\w+) -->\n).*?(\n<!-- measured: end -->)", re.DOTALL)
@@ -76,7 +77,7 @@ def _algorithms() -> Iterator[str]:
             interval(row["clients_own"]),
             *(f"{row[key]:.2f}" for key in ("megabytes_up", "megabytes_down")),
         )
-        yield f"| {' | '.join(cells)} |"
+        yield table_row(*cells)
 
 
 def _privacy() -> Iterator[str]:
@@ -95,7 +96,7 @@ def _privacy() -> Iterator[str]:
             percent(attack, "tpr_at_1pct_fpr"),
             f"{row['megabytes_up']:.2f}",
         )
-        yield f"| {' | '.join(cells)} |"
+        yield table_row(*cells)
     bars = (f"`{name}` {percent(bar, 'accuracy')}" for name, bar in found["controls"].items())
     yield from ("", f"Controls: {', '.join(bars)}.")
 
@@ -148,7 +149,7 @@ def _reproductions() -> Iterator[str]:
         figures = [(row["published"], None), (row["mean"], row["ci95"]), *((end, None) for end in row["band"])]
         published, ours, low, high = (comparable(figure, row["measure"]) for figure in figures)
         cells = (row["title"], published, ours, str(len(row["values"])), f"{low} to {high}", verdict)
-        yield f"| {' | '.join(cells)} |"
+        yield table_row(*cells)
 
 
 def _verdict(row: Mapping[str, Any]) -> str:
@@ -251,4 +252,5 @@ _PARTS: Mapping[str, Callable[[], Iterator[str]]] = {
     **costs.PARTS,
     **distilling.PARTS,
     **guarding.PARTS,
+    **toolkit.PARTS,
 }

@@ -14,6 +14,12 @@ def results(name: str) -> dict[str, Any]:
     return found
 
 
+def row_of(study: str, **wanted: Any) -> dict[str, Any]:
+    """The first row of a study that has these values."""
+    rows: list[dict[str, Any]] = results(study)["rows"]
+    return next(row for row in rows if all(row[key] == value for key, value in wanted.items()))
+
+
 def interval(found: Any, *, signed: bool = False, digits: int = 1) -> str:
     """A mean with the half-width of its interval, where it has one; – for nothing."""
     if found is None:
@@ -23,15 +29,20 @@ def interval(found: Any, *, signed: bool = False, digits: int = 1) -> str:
     return (text if half is None else f"{text} ± {half:.{digits}f}").replace("-", "−")
 
 
-def bounds(found: Mapping[str, Any]) -> str:
-    """The mean of a difference with the two ends of its interval."""
-    mean, low, high = (f"{found[key]:+.2f}" for key in ("mean", "low", "high"))
-    return f"{mean} [{low}, {high}]".replace("-", "−")
-
-
 def word(count: int) -> str:
     """A small number in letters."""
     return dict(enumerate(("one", "two", "three", "four", "five", "six", "seven", "eight"), 1)).get(count, str(count))
+
+
+def bounds(found: Mapping[str, float], *, signed: bool = True) -> str:
+    """A mean, and in brackets the ends of its interval."""
+    mean, low, high = (f"{found[key]:{'+' if signed else '-'}z.2f}" for key in ("mean", "low", "high"))
+    return f"{mean} [{low}, {high}]".replace("-", "−")
+
+
+def table_row(*cells: str) -> str:
+    """A line of a table."""
+    return f"| {' | '.join(cells)} |"
 
 
 def comparable(found: Any, measure: str) -> str:

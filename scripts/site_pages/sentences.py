@@ -5,12 +5,12 @@ from typing import Any
 
 import numpy as np
 
-from site_pages.results import interval, results, word
+from site_pages.results import interval, results, row_of, word
 
 
 def reference() -> Iterator[str]:
     """How far the reference experiment's student comes, and what it costs to send."""
-    found, fedavg = results("fashion_mnist"), _row("algorithms", "name", "fedavg")
+    found, fedavg = results("fashion_mnist"), row_of("algorithms", name="fedavg")
     gap, points, values = found["gap_closed"], found["gap_closed_points"], found["accuracy"]
     whole = values["centralised"]["mean_ci95"][0] - values["public_only"]["mean_ci95"][0]
     up, down = (float(np.mean(found[f"megabytes_{way}"])) for way in ("up", "down"))
@@ -27,7 +27,7 @@ def reference() -> Iterator[str]:
 
 def privacy() -> Iterator[str]:
     """What record-level privacy costs, in accuracy and in what attackers still learn."""
-    plain, private = (_row("privacy_frontier", "row", name) for name in ("none", "dp_sgd_8"))
+    plain, private = (row_of("privacy_frontier", row=name) for name in ("none", "dp_sgd_8"))
     before, after = (100 * row["student_accuracy"] for row in (plain, private))
     aucs = [max(each["auc"] for each in row["attacks"] if each["observation"] == "queried") for row in (plain, private)]
     yield (
@@ -53,11 +53,6 @@ def frontier() -> Iterator[str]:
         f"ε = 8 costs {cost:.1f} points. With a hundred clients a guarantee for all that a client has is worth little "
         f"beside the server's labels alone: {gains} points to `public_only`."
     )
-
-
-def _row(study: str, key: str, name: str) -> dict[str, Any]:
-    found: dict[str, Any] = next(row for row in results(study)["rows"] if row[key] == name)
-    return found
 
 
 def _seeds(row: dict[str, Any]) -> str:
