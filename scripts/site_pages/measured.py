@@ -128,6 +128,27 @@ def _in_words(partition: str) -> str:
     return partition.replace("alpha=", "Dirichlet ")
 
 
+def _client_level() -> Iterator[str]:
+    found = results("client_level")
+    yield "| protection | clients | labels | ε | student (%) | `public_only` | points over it | best attack | AUC |"
+    yield "|---|---|---|---|---|---|---|---|---|"
+    alone = {(bar["clients"], bar["labels"]): percent(bar["public_only"], "accuracy") for bar in found["controls"]}
+    for row in found["rows"]:
+        attack = row["attacks"][0]
+        cells = (
+            f"`{row['mechanism']}`",
+            f"{row['clients']:,}",
+            str(row["labels"]),
+            "–" if row["epsilon"] is None else f"{row['epsilon']:.3g}",
+            percent(row, "student_accuracy"),
+            alone[row["clients"], row["labels"]],
+            interval(row["lead"], signed=True),
+            f"`{attack['attack']}`, {attack['observation']}",
+            f"{attack['auc']:.3f} ± {attack['auc_ci95']:.3f}",
+        )
+        yield f"| {' | '.join(cells)} |"
+
+
 def _examples() -> Iterator[str]:
     yield from ("| `fedkd run` | data | student | `public_only` | `centralised` |", "|---|---|---|---|---|")
     for name, words in _EXAMPLES.items():
@@ -244,6 +265,8 @@ _PARTS: Mapping[str, Callable[[], Iterator[str]]] = {
     "privacy_words": sentences.privacy,
     "frontier_words": sentences.frontier,
     "algorithms": _algorithms,
+    "client_level": _client_level,
+    "client_level_words": sentences.client_level,
     "examples": _examples,
     "robustness": _robustness,
     "reproductions": _reproductions,

@@ -1,6 +1,6 @@
 """Sentences with measured figures in the pages, made of docs/results."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -42,17 +42,36 @@ def frontier() -> Iterator[str]:
     found = results("privacy_frontier")
     alone = 100 * found["controls"]["public_only"]["accuracy"]
     rows = {row["row"]: row for row in found["rows"]}
-    refuted = [name for name, row in rows.items() if row["violations"]]
     cost = 100 * (rows["none"]["student_accuracy"] - rows["dp_sgd_8"]["student_accuracy"])
     gains = ", ".join(
         f"`{name}` {interval((100 * rows[name]['student_accuracy'] - alone, None), signed=True)}"
         for name in ("central_gaussian", "gnmax")
     )
     yield (
-        f"{'No attack refutes an ε' if not refuted else 'Attacks refute the ε of ' + ', '.join(refuted)}. DP-SGD at "
-        f"ε = 8 costs {cost:.1f} points. With a hundred clients a guarantee for all that a client has is worth little "
-        f"beside the server's labels alone: {gains} points to `public_only`."
+        f"{_refuted(rows.values())}. DP-SGD at ε = 8 costs {cost:.1f} points. With a hundred clients a guarantee for "
+        f"all that a client has is worth little beside the server's labels alone: {gains} points to `public_only`."
     )
+
+
+def client_level() -> Iterator[str]:
+    """Where a guarantee for all that a client has is worth having."""
+    found = results("client_level")
+    private = [row for row in found["rows"] if row["epsilon"] is not None]
+    paying = [row for row in private if row["lead"][0] - row["lead"][1] > 0]
+    shown = ", ".join(
+        f"{interval(row['lead'], signed=True)} points with `{row['mechanism']}`, {row['clients']} clients and "
+        f"{row['labels']} known labels"
+        for row in paying
+    )
+    yield (
+        f"Of {len(private)} rows with a guarantee at ε = 8, these are better than `public_only` beyond chance: "
+        f"{shown or 'none'}. {_refuted(private)}."
+    )
+
+
+def _refuted(rows: Iterable[dict[str, Any]]) -> str:
+    names = [row["row"] for row in rows if row["violations"]]
+    return f"Attacks refute the ε of {', '.join(names)}" if names else "No attack refutes an ε"
 
 
 def _seeds(row: dict[str, Any]) -> str:
