@@ -1,12 +1,25 @@
-"""What a malicious server finds, and what secure sums cost, for docs/auditing.md and docs/secure_aggregation.md."""
+"""What DP-SGD and secure sums cost, and what a malicious server finds, for the pages about protection and attacks."""
 
 from collections.abc import Callable, Iterator, Mapping
 from statistics import fmean
 from typing import Any
 
-from site_pages.results import interval, results
+from site_pages.results import interval, results, table_row
 
 _SETTINGS = {"none": "no protection", "label_only": "labels only", "dp_sgd_8": "DP-SGD, ε = 8"}
+
+
+def _price() -> Iterator[str]:
+    """What DP-SGD costs in other experiments."""
+    found = results("privacy_tuning")
+    yield from (
+        table_row("experiment", "no protection (%)", "DP-SGD, ε = 8 (%)", "points it costs"),
+        "|---|---|---|---|",
+    )
+    for row in found["experiments"]:
+        cost = fmean(row["none"]) - fmean(row["dp_sgd"])
+        figures = (f"{100 * each:.1f}" for each in (fmean(row["none"]), fmean(row["dp_sgd"]), cost))
+        yield table_row(row["name"], *figures)
 
 
 def _membership() -> Iterator[str]:
@@ -115,6 +128,7 @@ def _measured_sums() -> list[dict[str, Any]]:
 
 
 PARTS: Mapping[str, Callable[[], Iterator[str]]] = {
+    "privacy_tuning": _price,
     "malicious_server_members": _membership,
     "malicious_server_members_words": _membership_words,
     "malicious_server_shares_asked": _shares_asked,

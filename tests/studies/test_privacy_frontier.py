@@ -57,10 +57,14 @@ def test_tuning_sees_no_private_and_no_test_sample_of_any_seed() -> None:
 
 
 def test_every_trial_of_tuning_is_a_sound_configuration() -> None:
-    for name, (epochs, *_) in tuning.SETTINGS.items():
-        config = tuning.configured((0, 1), name, 100)
-        assert config.clients.epochs == epochs
+    for setting in tuning.SETTINGS.values():
+        config = tuning.configured((0, 1), "dp_sgd_8", setting, 100)
+        assert config.clients.epochs == setting["clients.epochs"]
         assert config.data.dataset.options["seeds"] == [0, 1]
+    for setting in tuning.EXPERIMENTS.values():
+        private, plain = (to_mapping(tuning.configured((0, 1), row, setting, 100)) for row in ("dp_sgd_8", "none"))
+        assert {key for key in plain if plain[key] != private[key]} == {"clients", "privacy"}
+        assert private["clients"]["batch_size"] >= private["data"]["private_size"]
 
 
 def test_the_shipped_settings_are_those_that_tuning_chose() -> None:
@@ -70,7 +74,7 @@ def test_the_shipped_settings_are_those_that_tuning_chose() -> None:
         options = config.privacy.mechanism.options
         assert options["target_epsilon"] == epsilon
         found = (config.clients.epochs, config.clients.batch_size, config.clients.learning_rate, options["clip_norm"])
-        assert found == (chosen["epochs"], chosen["batch_size"], chosen["learning_rate"], chosen["clip_norm"])
+        assert dict(zip(tuning.KEYS, found, strict=True)) == chosen["setting"]
 
 
 def test_tuning_prefers_few_epochs_where_accuracy_is_the_same() -> None:
