@@ -104,7 +104,7 @@ def _privacy() -> Iterator[str]:
 def _robustness() -> Iterator[str]:
     found = results("robustness_study")
     partitions = list(found["mean"])
-    yield f"| strategy | {' | '.join(map(_in_words, partitions))} |"
+    yield table_row("strategy", *map(_in_words, partitions))
     yield f"|---|{'---|' * len(partitions)}"
     for defence in found["defences"]:
         cells = []
@@ -113,15 +113,15 @@ def _robustness() -> Iterator[str]:
             worst = found["beyond_absence"][partition]["30%"][defence]["attack"]
             shown = (f"{mean[case][defence][0]:.1f}" for case in ("none", "absent 30%", worst))
             cells.append(f"{' / '.join(shown)} (`{worst.removesuffix(' 30%')}`)")
-        yield f"| `{defence}` | {' | '.join(cells)} |"
-    costs = []
+        yield table_row(f"`{defence}`", *cells)
+    beyond = []
     for partition in partitions:
         rows = found["beyond_absence"][partition]["30%"]
         pair = (interval(rows[name]["points"]) for name in ("stacked", "mean_probabilities"))
-        costs.append(f"{' and '.join(pair)} ({_in_words(partition)})")
+        beyond.append(f"{' and '.join(pair)} ({_in_words(partition)})")
     yield ""
     first = "In points, with `stacked` and `mean_probabilities`, that worst attack costs beyond the attackers' absence"
-    yield f"{first}: {'; '.join(costs)}."
+    yield f"{first}: {'; '.join(beyond)}."
 
 
 def _in_words(partition: str) -> str:
@@ -146,7 +146,7 @@ def _client_level() -> Iterator[str]:
             f"`{attack['attack']}`, {attack['observation']}",
             f"{attack['auc']:.3f} ± {attack['auc_ci95']:.3f}",
         )
-        yield f"| {' | '.join(cells)} |"
+        yield table_row(*cells)
 
 
 def _examples() -> Iterator[str]:
@@ -154,7 +154,7 @@ def _examples() -> Iterator[str]:
     for name, words in _EXAMPLES.items():
         found: Mapping[str, Any] = results(f"example_{name}")["accuracy"]
         cells = (interval(found[each]["mean_ci95"]) for each in ("student", "public_only", "centralised"))
-        yield f"| `examples/{name}` | {words} | {' | '.join(cells)} |"
+        yield table_row(f"`examples/{name}`", words, *cells)
 
 
 def _reproductions() -> Iterator[str]:

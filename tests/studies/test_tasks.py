@@ -69,6 +69,7 @@ if __name__ == "__main__":
     study = Program(str(script), str(begun))
     while study.poll() is None and len(list(begun.iterdir())) < 2:
         time.sleep(0.1)
+    assert len(list(begun.iterdir())) == 2
     study.kill()
     study.wait()
     study.assert_nothing_left()

@@ -64,8 +64,9 @@ WITH_DP_SGD, WITHOUT = "dp_sgd_8", "none"
 def configured(seeds: Sequence[int], row: str, setting: Setting, seed: int) -> ExperimentConfig:
     """A trial of a row on samples that are private or test samples under none of ``seeds``."""
     path = f"configs/privacy/{row}.yaml"
-    # As many samples are asked for as the largest client has, so that a step of DP-SGD sees them all.
-    batch = {"clients.batch_size": 16_000} if row == WITH_DP_SGD else {}
+    # With more samples, steps of DP-SGD have to be larger to see all that a client has.
+    larger = row == WITH_DP_SGD and "data.private_size" in setting
+    batch = {"clients.batch_size": setting["data.private_size"]} if larger else {}
     changes = {"data.dataset": unused_by(load_config(path), seeds), "seed": seed, "controls": []}
     return load_config(path, values={**batch, **setting, **changes})
 
