@@ -7,6 +7,18 @@ from typing import Any
 from site_pages.results import interval, results, table_row
 
 _SETTINGS = {"none": "no protection", "label_only": "labels only", "dp_sgd_8": "DP-SGD, ε = 8"}
+_AUDITS = {
+    "gaussian_logits": "`audit_logit_mechanism`, `gaussian_logits`",
+    "dp_sgd": "`audit_dp_sgd`",
+    "gnmax": "`audit_teacher`, `gnmax`",
+}
+_FAULTS = {
+    "correct": "correct",
+    "a tenth": "a tenth of σ",
+    "none": "none",
+    "drawn once": "drawn once for both rounds",
+    "shared": "the same for all clients",
+}
 
 
 def _price() -> Iterator[str]:
@@ -100,6 +112,47 @@ def _shares_words() -> Iterator[str]:
     )
 
 
+def _memorising() -> Iterator[str]:
+    """How well attacks tell members of clients that memorise."""
+    found = results("audit_study")
+    names = list(found["memorising"][0]["auc"])
+    yield table_row("local epochs, α, private samples", "members per run", *(f"`{name}`" for name in names))
+    yield f"|{'---|' * (2 + len(names))}"
+    for row in found["memorising"]:
+        setting = f"{row['epochs']}, {row['alpha']:g}, {row['private_size']:,}"
+        members = ", ".join(map(str, row["members"]))
+        yield table_row(setting, members, *(interval(row["auc"][name], digits=3) for name in names))
+
+
+def _faults() -> Iterator[str]:
+    """Lower bounds of ε for mechanisms with and without faults."""
+    rows = results("audit_study")["mechanisms"]
+    bounds = {(row["mechanism"], row["fault"]): row["bounds"] for row in rows}
+    names = list(dict.fromkeys(row["mechanism"] for row in rows))
+    yield table_row("noise", *(_AUDITS[name] for name in names))
+    yield f"|{'---|' * (1 + len(names))}"
+    for fault, words in _FAULTS.items():
+        cells = (
+            f"{min(found):.2f} to {max(found):.2f}" if (found := bounds.get((name, fault))) else "–" for name in names
+        )
+        yield table_row(words, *cells)
+
+
+def _faults_words() -> Iterator[str]:
+    """Which audits refute the claim."""
+    found = results("audit_study")
+    claim, runs = found["claim"]["epsilon"], len(found["seeds"])
+    refuted = {(row["mechanism"], row["fault"]): row["refuted"] for row in found["mechanisms"]}
+    wrong = sum(count for (_, fault), count in refuted.items() if fault == "correct")
+    faults = [count for (_, fault), count in refuted.items() if fault != "correct"]
+    most = max(max(row["bounds"]) for row in found["mechanisms"])
+    yield (
+        f"A bound above {claim:.2f} refutes the claim: {sum(faults)} of the {runs * len(faults)} audits of a fault do, "
+        f"and {wrong or 'none'} of the {runs * (len(refuted) - len(faults))} of correct noise. With "
+        f"{found['trials']:,} runs per data set, or {found['canaries']:,} canaries, no bound was above {most:.1f}."
+    )
+
+
 def _sums() -> Iterator[str]:
     """What a secure sum costs without dropouts."""
     yield "| clients | largest error | stated bound | s per client | s on the server | kB up per client | kB down |"
@@ -134,6 +187,9 @@ PARTS: Mapping[str, Callable[[], Iterator[str]]] = {
     "malicious_server_shares_asked": _shares_asked,
     "malicious_server_shares": _shares,
     "malicious_server_shares_words": _shares_words,
+    "audit_memorising": _memorising,
+    "audit_faults": _faults,
+    "audit_faults_words": _faults_words,
     "secure_sum": _sums,
     "secure_sum_dearest": _dearest_sum,
 }

@@ -80,6 +80,14 @@ def _algorithms() -> Iterator[str]:
         yield table_row(*cells)
 
 
+def _tuning() -> Iterator[str]:
+    yield from ("| algorithm | chosen | as shipped (%) | as chosen (%) |", "|---|---|---|---|")
+    for name, each in results("algorithms_tuning")["algorithms"].items():
+        chosen = next(trial for trial in each["trials"] if trial["setting"] == each["chosen"])
+        setting = ", ".join(f"`{key}={value}`" for key, value in each["chosen"].items()) or "as shipped"
+        yield table_row(f"`{name}`", setting, *(f"{100 * trial['mean']:.1f}" for trial in (each["trials"][0], chosen)))
+
+
 def _privacy() -> Iterator[str]:
     found = results("privacy_frontier")
     yield "| protection | protects | ε | student (%) | strongest attack | AUC | TPR at 1 % FPR (%) | MB up |"
@@ -265,6 +273,9 @@ _PARTS: Mapping[str, Callable[[], Iterator[str]]] = {
     "privacy_words": sentences.privacy,
     "frontier_words": sentences.frontier,
     "algorithms": _algorithms,
+    "algorithms_words": sentences.algorithms,
+    "algorithms_tuning": _tuning,
+    "algorithms_tuning_words": sentences.tuning,
     "client_level": _client_level,
     "client_level_words": sentences.client_level,
     "examples": _examples,

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from fedkd.results.report.statistics import mean_and_ci
 from site_pages.results import interval, results, row_of, word
 
 
@@ -66,6 +67,41 @@ def client_level() -> Iterator[str]:
     yield (
         f"Of {len(private)} rows with a guarantee at ε = 8, these are better than `public_only` beyond chance: "
         f"{shown or 'none'}. {_refuted(private)}."
+    )
+
+
+def algorithms() -> Iterator[str]:
+    """How the reference algorithm does against the others, and where three seeds do not say."""
+    found = results("algorithms")
+    ours = next(row for row in found["rows"] if row["name"] == "stacked_codistillation")
+    others = [row for row in found["rows"] if row is not ours and row.get("student")]
+    leads = {row["name"]: _lead(found, row) for row in others}
+    unsure = [f"`{name}` ({interval(lead, signed=True)})" for name, lead in leads.items() if abs(lead[0]) <= lead[1]]
+    beyond = sum(mean > half for mean, half in leads.values())
+    yield (
+        f"Seed by seed, `stacked_codistillation` is ahead beyond chance of {beyond} of {len(others)} algorithms with a "
+        f"student (no correction for their number); its lead over {', '.join(unsure) or 'none'} may be chance."
+    )
+
+
+def _lead(found: dict[str, Any], row: dict[str, Any]) -> tuple[float, float]:
+    """By how many points the reference algorithm's student is ahead, over the seeds that both have."""
+    runs = found["runs"]
+    return mean_and_ci(
+        [
+            100 * (runs[f"stacked_codistillation-{seed}"]["student"] - runs[f"{row['name']}-{seed}"]["student"])
+            for seed in row["seeds"]
+        ]
+    )
+
+
+def tuning() -> Iterator[str]:
+    """What tuning changed, on the samples that were held out for it."""
+    found = results("algorithms_tuning")["algorithms"]
+    kept = [name for name, each in found.items() if not each["chosen"]]
+    yield (
+        f"{len(found) - len(kept)} of {len(found)} algorithms were given another setting than the shipped one; those "
+        f"that kept it are {', '.join(f'`{name}`' for name in kept) or 'none'}."
     )
 
 

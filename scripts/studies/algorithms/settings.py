@@ -42,7 +42,7 @@ PRESETS = {
     "full": Preset(
         seeds=(0, 1, 2),
         changes={},
-        tuning=Tuning(seeds=(100, 101), rounds=5, private=8, public=5, test_size=2000),
+        tuning=Tuning(seeds=(100,), rounds=4, private=8, public=5, test_size=2000),
         tuned=Path("configs/tuned"),
     ),
     "small": Preset(
@@ -64,8 +64,8 @@ PRESETS = {
 SEARCH: Mapping[str, tuple[Setting, ...]] = {
     "cfd": (
         {},
+        {"clients.learning_rate": 0.01},
         {"clients.rule.digest_epochs": 3},
-        {"clients.rule.digest_epochs": 10},
         {"communication.uplink.bits": 2},
     ),
     "cronus": (

@@ -10,12 +10,12 @@ and --seeds leave out appears in the tables if it was done before, each row with
 algorithms.json, algorithms.csv and algorithms.png: accuracy after each round against the megabytes sent up by then.
 
 --tune comes first: it tries four settings of each algorithm, the shipped one among them, on samples that are private or
-test samples under none of the table's seeds, with two seeds of its own, and chooses the best by accuracy on samples
-held out for it. There are 8 times fewer private and 5 times fewer public samples than in the table, with as many
-optimiser steps a round, and 5 rounds of 10, for all algorithms alike. It writes algorithms_tuning.json and
-configs/tuned, which the full preset runs; the small one runs the algorithms as shipped unless --tuned names a folder.
+test samples under none of the table's seeds, with a seed of its own, and chooses the best by accuracy on samples held
+out for it. There are 8 times fewer private and 5 times fewer public samples than in the table, with as many optimiser
+steps a round, and 4 rounds of 10, for all algorithms alike. It writes algorithms_tuning.json and configs/tuned, which
+the full preset runs; the small one runs the algorithms as shipped unless --tuned names a folder.
 
-With the full preset, tuning takes about three hours of one core, half a minute to four a trial, and the table as long.
+With the full preset, tuning takes about an hour and a half of one core, the table about three.
 
 "gap" is the share of the way from public_only (the server's labelled samples alone) to centralised (all private samples
 in one place) that the student covers. "clients, own" are the clients' models on their own validation samples, which are
