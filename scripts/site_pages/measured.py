@@ -273,6 +273,7 @@ _PARTS: Mapping[str, Callable[[], Iterator[str]]] = {
     "privacy_words": sentences.privacy,
     "frontier_words": sentences.frontier,
     "algorithms": _algorithms,
+    "algorithms_best": sentences.best_algorithms,
     "algorithms_words": sentences.algorithms,
     "algorithms_tuning": _tuning,
     "algorithms_tuning_words": sentences.tuning,

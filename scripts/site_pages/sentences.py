@@ -84,6 +84,20 @@ def algorithms() -> Iterator[str]:
     )
 
 
+def best_algorithms() -> Iterator[str]:
+    """Which other algorithms come near the reference algorithm when they are tuned, and what they send."""
+    rows = [row for row in results("algorithms")["rows"] if row.get("student")]
+    ours = next(row for row in rows if row["name"] == "stacked_codistillation")
+    best, *others = (row for row in rows if row is not ours)
+    shown = ", ".join(f"`{row['name']}` {interval(row['student'])}" for row in others[:3])
+    yield (
+        f"Of the other algorithms with a student, each tuned with the same budget, `{best['name']}` is the best on the "
+        f"same task: {interval(best['student'])} % over {_seeds(best)} seeds, with {best['megabytes_up']:.1f} MB sent "
+        f"up; after it come {shown}. Our student has {interval(ours['student'])} % over these seeds, with "
+        f"{ours['megabytes_up']:.1f} MB."
+    )
+
+
 def _lead(found: dict[str, Any], row: dict[str, Any]) -> tuple[float, float]:
     """By how many points the reference algorithm's student is ahead, over the seeds that both have."""
     runs = found["runs"]
